@@ -1,0 +1,38 @@
+# The commands of this project; each makes the environment first where it is missing or out of date.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: setup run test test-slow check format clean
+.DELETE_ON_ERROR:
+
+setup: .venv/.installed
+
+# Made again when what it installs changes; otherwise a no-op.
+.venv/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if v >= (3, 10) else "Python 3.10 or newer is needed, %s is %d.%d: make PYTHON=python3.12 ..." % (sys.executable, *v))'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[samples,dev]'
+	@touch $@
+
+run: setup
+	$(BIN)/finetune run recipes/sentiment_bilstm.py --train.overwrite
+	$(BIN)/finetune run recipes/sentiment_bert.py --train.overwrite
+	$(BIN)/finetune compare runs/sentiment-bilstm runs/sentiment-bert
+
+test: setup
+	$(BIN)/python -m pytest
+
+test-slow: setup
+	$(BIN)/python -m pytest -m slow
+
+check: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: setup
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf .venv build dist runs .pytest_cache .ruff_cache .mypy_cache

