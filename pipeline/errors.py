@@ -25,6 +25,10 @@ class UserError(ValueError):
         super().__init__(" ".join(str(message).split()))
 
 
+class Interrupted(Exception):
+    """A run that stopped on a signal, its checkpoint complete: the same command continues it."""
+
+
 def suggest(name: str, known: Iterable[str]) -> str:
     """`"; did you mean X?"` for the name in `known` that is nearest to `name`, else the list of all of them."""
     names = sorted(known)

@@ -7,18 +7,16 @@ Nothing here imports torch or transformers, so that a mistyped setting is refuse
 from __future__ import annotations
 
 import dataclasses
-import functools
 import importlib
 import json
-import types
-import typing
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal
 
 from annotated_types import Ge, Gt, Le, Lt
 
 from pipeline.errors import UserError, install_hook, suggest
+from pipeline.settings import Settings, settings
 
 install_hook()
 
@@ -30,101 +28,6 @@ NotNegative = Annotated[float, Ge(0.0)]
 Rate = Annotated[float, Ge(0.0), Lt(1.0)]
 Share = Annotated[float, Gt(0.0), Lt(1.0)]
 WarmupRatio = Annotated[float, Ge(0.0), Le(1.0)]
-
-BOUNDS = {Ge: (">=", "ge"), Gt: (">", "gt"), Le: ("<=", "le"), Lt: ("<", "lt")}
-
-C = TypeVar("C", bound=type)
-
-
-def settings(section: str) -> Any:
-    """A frozen dataclass whose names, types and ranges are checked; `section` is its name on the command line."""
-
-    def decorate(cls: C) -> C:
-        cls = dataclass(frozen=True, kw_only=section != "model")(cls)
-        init = cls.__init__
-
-        @functools.wraps(init)
-        def checked_init(self: Any, *args: Any, **values: Any) -> None:
-            known = [f.name for f in dataclasses.fields(cls)]
-            for name in values:
-                if name not in known:
-                    raise UserError(f"{_dotted(section, name)}: no such setting{suggest(name, known)}")
-            init(self, *args, **values)
-
-        cls.__init__ = checked_init  # type: ignore[misc]  # the dataclass's own init, names checked first
-        cls.section = section
-        return cls
-
-    return decorate
-
-
-def _dotted(section: str, name: str) -> str:
-    return f"{section}.{name}" if section else name
-
-
-@functools.cache
-def _hints(cls: type) -> dict[str, Any]:
-    return typing.get_type_hints(cls, include_extras=True)
-
-
-class Settings:
-    """What all sections share: on construction each value is held to its annotation's type and bounds."""
-
-    section: typing.ClassVar[str] = ""
-
-    def __post_init__(self) -> None:
-        for f in dataclasses.fields(self):  # type: ignore[arg-type]  # every subclass is a dataclass
-            _check(_dotted(self.section, f.name), getattr(self, f.name), _hints(type(self))[f.name])
-
-    def refuse(self, name: str, reason: str) -> None:
-        """Raise the refusal of setting `name` for `reason`."""
-        raise UserError(f"{_dotted(self.section, name)}: {reason}")
-
-
-def _check(name: str, value: Any, hint: Any) -> None:
-    """Raise UserError unless `value` is of type `hint`; bounds are read from `Annotated`."""
-    kind = typing.get_origin(hint)
-    if kind is Annotated:
-        base, *bounds = typing.get_args(hint)
-        _check(name, value, base)
-        for bound in bounds:
-            symbol, attribute = BOUNDS[type(bound)]
-            limit = getattr(bound, attribute)
-            if not getattr(value, f"__{attribute}__")(limit):
-                raise UserError(f"{name}: {value} is out of range; it must be {symbol} {limit}")
-    elif kind in (typing.Union, types.UnionType):
-        _check_union(name, value, typing.get_args(hint))
-    elif kind is Literal:
-        if value not in typing.get_args(hint):
-            raise UserError(f"{name}: {value!r} is not a choice{suggest(str(value), typing.get_args(hint))}")
-    elif hint is not Any and not _is_a(value, hint):
-        raise UserError(f"{name}: {value!r} is not {_describe(hint)}")
-
-
-def _check_union(name: str, value: Any, options: tuple[Any, ...]) -> None:
-    if value is None and type(None) in options:
-        return
-    kinds = [option for option in options if option is not type(None)]
-    if len(kinds) == 1:
-        _check(name, value, kinds[0])
-    elif not any(_is_a(value, kind) for kind in kinds):
-        raise UserError(f"{name}: {value!r} is not {' or '.join(_describe(kind) for kind in kinds)}")
-
-
-def _is_a(value: Any, hint: Any) -> bool:
-    if hint is float:  # an int is a float here; NaN and infinity are nobody's setting
-        return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < float("inf")
-    if hint is int:
-        return isinstance(value, int) and not isinstance(value, bool)
-    if hint is ModelSettings:
-        return isinstance(value, ModelSettings) or callable(getattr(value, "build", None))
-    return isinstance(value, hint)
-
-
-def _describe(hint: Any) -> str:
-    words = {int: "a whole number", float: "a number", str: "a text", bool: "True or False"}
-    return words.get(hint, f"a {hint.__name__}")
-
 
 @settings("data")
 class Data(Settings):
@@ -179,16 +82,17 @@ TRAINED_TOKENIZERS = ("word", "bpe", "wordpiece")
 
 
 class ModelSettings(Settings):
-    """A kind of model; a third party's may be any frozen dataclass with a method `build` (see models/build.py)."""
+    """A kind of model. A third party's is a subclass decorated with `settings("model")` that has a method `build`."""
 
-    default_tokenizer: typing.ClassVar[str | None] = None
+    default_tokenizer: ClassVar[str | None] = None
+    """What data.tokenizer is by default; None: the checkpoint brings its own."""
 
 
 @settings("model")
 class Recurrent(ModelSettings):
     """A recurrent network from scratch: RNN, LSTM or GRU."""
 
-    default_tokenizer: typing.ClassVar[str | None] = "word"
+    default_tokenizer: ClassVar[str | None] = "word"
 
     cell: Literal["rnn", "lstm", "gru"] = "lstm"
     """The recurrence: Elman's RNN (tanh), LSTM or GRU."""
@@ -240,7 +144,7 @@ class Pretrained(ModelSettings):
 class Scratch(ModelSettings):
     """A transformer built from its config with random weights: attention without anybody's pretraining."""
 
-    default_tokenizer: typing.ClassVar[str | None] = "wordpiece"
+    default_tokenizer: ClassVar[str | None] = "wordpiece"
 
     architecture: Literal["bert", "gpt2"] = "bert"
     """bert reads in both directions, gpt2 from left to right."""
@@ -317,3 +221,81 @@ class Recipe(Settings):
     model: ModelSettings
     optim: Optim = field(default_factory=Optim)
     train: Train = field(default_factory=Train)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.name.strip() or set(self.name) & set("/\\\0") or self.name.startswith("."):
+            self.refuse("name", f"{self.name!r} cannot name a folder; use letters, digits, - and _")
+        if self.task not in TASKS and ":" not in self.task:
+            self.refuse("task", f"no task {self.task!r}{suggest(self.task, TASKS)} (or module:Class for your own)")
+        if self.model.default_tokenizer is None:
+            for name in ("tokenizer", "vocab_size", "min_frequency", "lowercase"):
+                if getattr(self.data, name) is not None:
+                    self.data.refuse(name, "the pretrained model's own tokenizer fixes it; remove this setting")
+
+    @property
+    def folder(self) -> Path:
+        """Where the run lives."""
+        return Path(self.train.output_dir or Path("runs") / self.name)
+
+    @property
+    def tokenizer(self) -> str:
+        """word, bpe, wordpiece, or where a pretrained tokenizer is."""
+        return self.data.tokenizer or self.model.default_tokenizer or self.model.checkpoint  # type: ignore[attr-defined]
+
+    def to_json(self) -> str:
+        """The recipe as JSON; the kind of model is named beside its settings."""
+        values = dataclasses.asdict(self)
+        values["model"] = {"kind": _kind_name(type(self.model)), **values["model"]}
+        return json.dumps(values, indent=2, ensure_ascii=False) + "\n"
+
+
+# name -> where it lives; imported when a run needs it
+TASKS = {"sentiment": "pipeline.tasks.sentiment:Sentiment"}
+
+MODELS: dict[str, type[ModelSettings]] = {"recurrent": Recurrent, "pretrained": Pretrained, "scratch": Scratch}
+
+SECTIONS: dict[str, type[Settings]] = {"data": Data, "optim": Optim, "train": Train}
+
+
+def from_json(text: str, origin: str) -> Recipe:
+    """The recipe that `Recipe.to_json` wrote; `origin` names it in messages.
+
+    Raises:
+        UserError: it is no JSON, or a name, type or value in it is refused.
+    """
+    try:
+        values = json.loads(text)
+    except ValueError as error:
+        raise UserError(f"{origin}: not JSON: {error}") from error
+    if not isinstance(values, dict):
+        raise UserError(f"{origin}: a recipe is a JSON object with name, task, data and model")
+    try:
+        return Recipe(**{name: _section(name, value) for name, value in values.items()})
+    except UserError as error:
+        raise UserError(f"{origin}: {error}") from error
+
+
+def _section(name: str, value: Any) -> Any:
+    if name != "model" and name not in SECTIONS:
+        return value
+    if not isinstance(value, dict):
+        raise UserError(f"{name}: {value!r} is not an object of settings")
+    value = dict(value)
+    kind = _model_kind(value.pop("kind", None)) if name == "model" else SECTIONS[name]
+    return kind(**value)
+
+
+def _kind_name(kind: type) -> str:
+    names = {known: name for name, known in MODELS.items()}
+    return names.get(kind) or f"{kind.__module__}:{kind.__qualname__}"
+
+
+def _model_kind(name: Any) -> type[ModelSettings]:
+    if name in MODELS:
+        return MODELS[name]
+    module, _, attribute = str(name).partition(":")
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise UserError(f"model.kind: no kind of model {name!r}{suggest(str(name), MODELS)}") from error

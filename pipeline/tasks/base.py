@@ -13,14 +13,12 @@ import numpy as np
 import pyarrow as pa
 import torch
 from datasets import Dataset
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from pipeline.errors import UserError, suggest
+from pipeline.errors import UserError
+from pipeline.recipe import TASKS
 
 Batch = dict[str, torch.Tensor]
-
-# name -> where it lives; imported when asked for
-TASKS = {"sentiment": "pipeline.tasks.sentiment:Sentiment"}
 
 
 @runtime_checkable
@@ -59,10 +57,10 @@ class Task(Protocol):
         """Metrics of a split from the outcome of its N rows, in the order of their ids; `loss` is the mean NLL."""
         ...
 
-    def answer(
-        self, texts: Sequence[str], outputs: Any, batch: Batch, labels: list[str]
+    def predict(
+        self, texts: Sequence[str], model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, labels: list[str]
     ) -> Iterable[dict[str, Any]]:
-        """What `finetune predict` prints for each text: JSON-able."""
+        """What `finetune predict` prints for each of `texts`, JSON-able; `model` is in evaluation mode."""
         ...
 
 
@@ -72,8 +70,6 @@ def load_task(name: str) -> Task:
     Raises:
         UserError: there is no such task, or its class lacks a member of the protocol.
     """
-    if name not in TASKS and ":" not in name:
-        raise UserError(f"task: no task {name!r}{suggest(name, TASKS)} (or module:Class for your own)")
     module, _, attribute = TASKS.get(name, name).partition(":")
     try:
         task = getattr(importlib.import_module(module), attribute)()

@@ -10,7 +10,7 @@ import pyarrow as pa
 import torch
 from datasets import Dataset
 from torch.nn import functional as F
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from pipeline.data.batching import pad
 from pipeline.data.checks import label_set
@@ -67,10 +67,15 @@ class Sentiment:
         )
         return {"loss": float(outcome["nll"].astype(np.float64).mean()), **(scores or {})}
 
-    def answer(
-        self, texts: Sequence[str], outputs: Any, batch: Batch, labels: list[str]
+    def predict(
+        self, texts: Sequence[str], model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, labels: list[str]
     ) -> Iterable[dict[str, Any]]:
-        for text, row in zip(texts, outputs.logits.float().softmax(dim=-1).tolist(), strict=True):
+        unknown = tokenizer.unk_token or tokenizer.eos_token  # stands for a text without words
+        filled = [text if text.strip() else unknown for text in texts]
+        batch = tokenizer(filled, truncation=True, padding=True, return_tensors="pt").to(model.device)
+        with torch.inference_mode():
+            probabilities = model(**batch).logits.float().softmax(dim=-1).tolist()  # (B, C)
+        for text, row in zip(texts, probabilities, strict=True):
             best = max(range(len(row)), key=row.__getitem__)
             scores = dict(zip(labels, row, strict=True))
             yield {"text": text, "label": labels[best], "score": row[best], "scores": scores}

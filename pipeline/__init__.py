@@ -1,0 +1,44 @@
+"""Fine-tuning recurrent networks and transformers side by side on the Hugging Face stack.
+
+The public names are resolved when they are first used: a recipe file that imports `Recipe` does not wait for torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pipeline.cli import main
+    from pipeline.errors import UserError
+    from pipeline.recipe import Data, Optim, Pretrained, Recipe, Recurrent, Scratch, Train
+    from pipeline.run import evaluate, predict, run
+
+_HOMES = {
+    "cli": ("main",),
+    "errors": ("UserError",),
+    "recipe": ("Data", "Optim", "Pretrained", "Recipe", "Recurrent", "Scratch", "Train"),
+    "run": ("evaluate", "predict", "run"),
+}
+
+__all__ = [
+    "Data",
+    "Optim",
+    "Pretrained",
+    "Recipe",
+    "Recurrent",
+    "Scratch",
+    "Train",
+    "UserError",
+    "evaluate",
+    "main",
+    "predict",
+    "run",
+]
+
+
+def __getattr__(name: str) -> Any:
+    for home, names in _HOMES.items():
+        if name in names:
+            return getattr(importlib.import_module(f"pipeline.{home}"), name)
+    raise AttributeError(f"module 'pipeline' has no attribute {name!r}")

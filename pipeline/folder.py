@@ -1,0 +1,78 @@
+"""The folder of a run: new, to be continued, finished, or somebody else's."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import UserError
+from pipeline.recipe import Recipe, from_json
+
+RECIPE, METRICS, HISTORY, MODEL, CHECKPOINTS = "recipe.json", "metrics.json", "history.jsonl", "model", "checkpoints"
+
+# Settings that do not change what a run computes: they may differ when it is continued.
+FREE = {"train.output_dir", "train.overwrite", "train.save_every", "train.log_every"}
+
+
+def check(recipe: Recipe) -> None:
+    """Refuse a folder in which `recipe` must not run.
+
+    Raises:
+        UserError: a finished run, another recipe's run, or something else is there, and train.overwrite is off.
+    """
+    folder = recipe.folder
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"train.output_dir: {folder} is a file; name a folder")
+    if not folder.is_dir() or not any(folder.iterdir()):
+        return
+    if not (folder / RECIPE).is_file():
+        raise UserError(f"train.output_dir: {folder} holds something that is not a run; name another folder")
+    if recipe.train.overwrite:
+        return
+    if (folder / METRICS).is_file():
+        raise UserError(f"train.output_dir: {folder} holds a finished run; name another folder or add --train.overwrite")
+    changed = differences(recipe, from_json((folder / RECIPE).read_text(encoding="utf-8"), str(folder / RECIPE)))
+    if changed:
+        raise UserError(
+            f"train.output_dir: {folder} holds an unfinished run with other settings ({'; '.join(changed)});"
+            " name another folder or add --train.overwrite"
+        )
+
+
+def open_(recipe: Recipe) -> Path:
+    """Make the folder of `recipe`, or empty it if train.overwrite says so, and put recipe.json there."""
+    folder = recipe.folder
+    if recipe.train.overwrite and (folder / RECIPE).is_file():
+        for name in (RECIPE, METRICS, HISTORY):
+            (folder / name).unlink(missing_ok=True)
+        for name in (MODEL, CHECKPOINTS):
+            shutil.rmtree(folder / name, ignore_errors=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write(folder / RECIPE, recipe.to_json())
+    except OSError as error:
+        raise UserError(f"train.output_dir: cannot write to {folder}: {error.strerror}; name another folder") from error
+    return folder
+
+
+def write(file: Path, text: str) -> None:
+    """Write `text` aside and rename, so that `file` is never half-written."""
+    aside = file.with_name(f".writing-{file.name}")
+    aside.write_text(text, encoding="utf-8")
+    aside.replace(file)
+
+
+def differences(one: Recipe, other: Recipe) -> list[str]:
+    """Settings in which two recipes differ, as `data.limit 100, was 200`."""
+    left, right = _flat(json.loads(one.to_json())), _flat(json.loads(other.to_json()))
+    names = [name for name in {**left, **right} if name not in FREE and left.get(name) != right.get(name)]
+    return [f"{name} {left.get(name)}, was {right.get(name)}" for name in names]
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+    return flat

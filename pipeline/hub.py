@@ -1,0 +1,79 @@
+"""The model card: what was trained on what, and what was measured."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import EvalResult, ModelCardData
+
+from pipeline.recipe import Pretrained, Recipe
+from pipeline.samples import PREFIX
+
+HOW_TO_LOAD = """```python
+from transformers import pipeline
+
+classify = pipeline("{tag}", model="path/to/this/folder"{trust})
+classify("a gripping , funny and moving film")
+```"""
+
+PIPELINES = {"sentiment": "text-classification"}
+
+
+def card(recipe: Recipe, metrics: dict[str, Any], custom_code: bool) -> str:
+    """README.md of the saved model, from what was measured; `custom_code`: the modeling files lie beside it."""
+    tag = PIPELINES.get(recipe.task)
+    checkpoint = recipe.model.checkpoint if isinstance(recipe.model, Pretrained) else None
+    data = ModelCardData(
+        library_name="transformers",
+        pipeline_tag=tag,
+        base_model=checkpoint if checkpoint and _is_hub_id(checkpoint) else None,
+        model_name=recipe.name,
+        eval_results=_results(recipe, tag, metrics) if tag else None,
+    )
+    trust = ", trust_remote_code=True" if custom_code else ""
+    return f"---\n{data.to_yaml()}\n---\n\n{_body(recipe, metrics)}\n{HOW_TO_LOAD.format(tag=tag, trust=trust)}\n"
+
+
+def _is_hub_id(name: str) -> bool:
+    return name.count("/") <= 1 and not name.startswith((".", "/", "~", PREFIX)) and not Path(name).exists()
+
+
+def _scores(metrics: dict[str, Any]) -> list[tuple[str, str, float]]:
+    """Split, name and value of every single figure."""
+    return [
+        (split, name, value)
+        for split in ("validation", "test")
+        for name, value in metrics.get(split, {}).items()
+        if isinstance(value, float)
+    ]
+
+
+def _results(recipe: Recipe, tag: str, metrics: dict[str, Any]) -> list[EvalResult]:
+    source = recipe.data.source
+    kind = source if _is_hub_id(source) else "custom"
+    name = source.removeprefix(PREFIX) if source.startswith(PREFIX) else Path(source).name
+    return [
+        EvalResult(tag, kind, name, metric, value, dataset_split=split) for split, metric, value in _scores(metrics)
+    ]
+
+
+def _body(recipe: Recipe, metrics: dict[str, Any]) -> str:
+    train = metrics["train"]
+    source = recipe.data.source if _is_hub_id(recipe.data.source) else Path(recipe.data.source).name
+    return "\n".join(
+        [
+            f"# {recipe.name}",
+            "",
+            f"A {type(recipe.model).__name__.lower()} model for {recipe.task}, trained on `{source}`.",
+            "",
+            "| split | metric | value |",
+            "|---|---|---|",
+            *(f"| {split} | {metric} | {value:.4f} |" for split, metric, value in _scores(metrics)),
+            "",
+            f"{train['parameters']:,} parameters; {train['updates']} updates in {train['seconds']:.0f} seconds on"
+            f" {train['device']} in {train['precision']}. The recipe is in `recipe.json`; `finetune run recipe.json`"
+            " repeats the run.",
+            "",
+        ]
+    )

@@ -1,0 +1,1 @@
+"""Models: our recurrent family, and what builds any model that a recipe names."""

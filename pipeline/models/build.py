@@ -1,0 +1,212 @@
+"""From a recipe's model settings to a model with the task's head, its labels and the tokenizer's pad token."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from safetensors import SafetensorError
+from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+from pipeline import samples
+from pipeline.errors import UserError
+from pipeline.models import recurrent
+from pipeline.models.embeddings import load_vectors
+from pipeline.recipe import ModelSettings, Pretrained, Recurrent, Scratch
+
+# What transformers, safetensors and the Hub client raise for a checkpoint that is missing, damaged or of another kind.
+LOADING_ERRORS = (OSError, ValueError, KeyError, RuntimeError, ImportError, TypeError, AttributeError, SafetensorError)
+
+Notes = dict[str, Any]
+
+
+def build(
+    settings: ModelSettings,
+    head: str,
+    labels: list[str],
+    tokenizer: PreTrainedTokenizerBase,
+    max_length: int,
+    seed: int,
+) -> tuple[PreTrainedModel, Notes]:
+    """A model for `settings`, its weights drawn from `seed`.
+
+    A third party's settings bring their own method `build` with the arguments of this function but the first.
+
+    Args:
+        head: suffix of the Auto class, such as `SequenceClassification`.
+        max_length: longest row in tokens.
+
+    Returns:
+        The model, and what is worth telling of how it was made, JSON-able.
+
+    Raises:
+        UserError: a checkpoint, a file of vectors or a size does not fit.
+    """
+    torch.manual_seed(seed)
+    builder = BUILDERS.get(type(settings)) or type(settings).build  # type: ignore[attr-defined]
+    model, notes = builder(settings, head, labels, tokenizer, max_length, seed)
+    model.config.pad_token_id = tokenizer.pad_token_id
+    return model, notes
+
+
+def _label_maps(labels: list[str]) -> dict[str, Any]:
+    return {
+        "num_labels": len(labels),
+        "id2label": dict(enumerate(labels)),
+        "label2id": {label: index for index, label in enumerate(labels)},
+    }
+
+
+def _auto_class(head: str) -> Any:
+    return getattr(transformers, f"AutoModelFor{head}")
+
+
+def _recurrent(
+    settings: Recurrent, head: str, labels: list[str], tokenizer: PreTrainedTokenizerBase, max_length: int, seed: int
+) -> tuple[PreTrainedModel, Notes]:
+    vectors = load_vectors(settings.vectors, tokenizer.get_vocab(), seed) if settings.vectors else None
+    config = recurrent.RecurrentConfig(
+        vocab_size=len(tokenizer),
+        embedding_size=vectors.matrix.shape[1] if vectors else settings.embedding_size or 128,
+        hidden_size=settings.hidden_size,
+        num_hidden_layers=settings.layers,
+        cell_type=settings.cell,
+        bidirectional=settings.bidirectional,
+        pooling=settings.pooling,
+        hidden_dropout=settings.dropout,
+        embedding_dropout=settings.embedding_dropout,
+        classifier_dropout=settings.dropout,
+        pad_token_id=tokenizer.pad_token_id,
+        **_label_maps(labels),
+    )
+    model = _auto_class(head).from_config(config)
+    if vectors is None:
+        return model, {}
+    weight = model.get_input_embeddings().weight
+    with torch.no_grad():
+        weight.copy_(vectors.matrix)
+        weight[tokenizer.pad_token_id] = 0.0
+    weight.requires_grad_(not settings.freeze_vectors)
+    return model, {"vectors": settings.vectors, "vectors_found": round(vectors.found, 4)}
+
+
+def checkpoint_path(name: str) -> str:
+    """What `from_pretrained` takes for `name`: the folder of a sample, else the name itself."""
+    return str(samples.find("checkpoint", name, "model.checkpoint")) if samples.is_sample(name) else name
+
+
+def _pretrained(
+    settings: Pretrained, head: str, labels: list[str], tokenizer: PreTrainedTokenizerBase, max_length: int, seed: int
+) -> tuple[PreTrainedModel, Notes]:
+    model = load(
+        settings.checkpoint,
+        head,
+        "model.checkpoint",
+        revision=settings.revision or "main",
+        dtype=torch.float32,
+        # The checkpoint's own head may count other labels; a head that does not fit is drawn anew.
+        ignore_mismatched_sizes=True,
+        **_label_maps(labels),
+        **({"classifier_dropout": settings.dropout} if settings.dropout is not None else {}),
+    )
+    return model, {}
+
+
+def load(name: str, head: str, setting: str, **options: Any) -> PreTrainedModel:
+    """The checkpoint `name` with `head`, on the CPU; safetensors only.
+
+    Raises:
+        UserError: it cannot be found, read or loaded, in one line that names `setting`.
+    """
+    path = checkpoint_path(name)
+    if not samples.is_sample(name):
+        _check_folder(path, setting)
+    try:
+        return _auto_class(head).from_pretrained(path, use_safetensors=True, **options)
+    except LOADING_ERRORS as error:
+        raise UserError(f"{setting}: {name} cannot be loaded as a {head} model: {_reason(error)}") from error
+
+
+def load_config(name: str, setting: str) -> transformers.PreTrainedConfig:
+    """The configuration of the checkpoint `name`.
+
+    Raises:
+        UserError: it cannot be found or read.
+    """
+    path = checkpoint_path(name)
+    _check_folder(path, setting)
+    try:
+        return AutoConfig.from_pretrained(path)
+    except LOADING_ERRORS as error:
+        raise UserError(f"{setting}: {name} cannot be loaded: {_reason(error)}") from error
+
+
+def _reason(error: BaseException) -> str:
+    return " ".join(str(error).split())[:300] or type(error).__name__
+
+
+def _check_folder(path: str, setting: str) -> None:
+    """Say what is wrong with a local folder before a library says it in ten lines."""
+    folder = Path(path)
+    if not folder.exists():
+        if path.startswith((".", "/", "~")) or path.count("/") > 1:
+            raise UserError(f"{setting}: there is no folder {path}")
+        return
+    if not (folder / "config.json").is_file():
+        raise UserError(f"{setting}: {path} is not a model's folder; it has no config.json")
+    try:
+        json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise UserError(f"{setting}: {path}/config.json cannot be read: {error}") from error
+    if not list(folder.glob("*.safetensors")):
+        raise UserError(f"{setting}: {path} holds no weights; there is no *.safetensors file")
+
+
+def _scratch(
+    settings: Scratch, head: str, labels: list[str], tokenizer: PreTrainedTokenizerBase, max_length: int, seed: int
+) -> tuple[PreTrainedModel, Notes]:
+    config = SCRATCH[settings.architecture](settings, len(tokenizer), max_length)
+    for name, value in {"pad_token_id": tokenizer.pad_token_id, **_label_maps(labels)}.items():
+        setattr(config, name, value)
+    return _auto_class(head).from_config(config), {}
+
+
+def _bert(settings: Scratch, vocab_size: int, max_length: int) -> transformers.PreTrainedConfig:
+    return AutoConfig.for_model(
+        "bert",
+        vocab_size=vocab_size,
+        hidden_size=settings.hidden_size,
+        num_hidden_layers=settings.layers,
+        num_attention_heads=settings.heads,
+        intermediate_size=4 * settings.hidden_size,
+        hidden_dropout_prob=settings.dropout,
+        attention_probs_dropout_prob=settings.dropout,
+        max_position_embeddings=max_length,
+    )
+
+
+def _gpt2(settings: Scratch, vocab_size: int, max_length: int) -> transformers.PreTrainedConfig:
+    return AutoConfig.for_model(
+        "gpt2",
+        vocab_size=vocab_size,
+        n_embd=settings.hidden_size,
+        n_layer=settings.layers,
+        n_head=settings.heads,
+        embd_pdrop=settings.dropout,
+        attn_pdrop=settings.dropout,
+        resid_pdrop=settings.dropout,
+        n_positions=max_length,
+    )
+
+
+SCRATCH: dict[str, Callable[[Scratch, int, int], transformers.PreTrainedConfig]] = {"bert": _bert, "gpt2": _gpt2}
+
+BUILDERS: dict[type, Callable[..., tuple[PreTrainedModel, Notes]]] = {
+    Recurrent: _recurrent,
+    Pretrained: _pretrained,
+    Scratch: _scratch,
+}

@@ -1,0 +1,148 @@
+"""Configuration of the recurrent models: RNN, LSTM and GRU."""
+
+import difflib
+from typing import Literal
+
+from huggingface_hub.dataclasses import strict
+from transformers import GenerationConfig, PreTrainedConfig
+
+# What transformers and its tools write into a config or pass to one without declaring it as a field.
+UNDECLARED = {
+    "model_type",
+    "auto_map",
+    "num_labels",
+    "torch_dtype",
+    "name_or_path",
+    "attn_implementation",
+    "experts_implementation",
+    "output_attentions",
+    "quantization_config",
+    "per_layer_config",
+    "custom_pipelines",
+    "use_return_dict",
+    "torchscript",
+    "tie_encoder_decoder",
+    "pruned_heads",
+    "finetuning_task",
+    "task_specific_params",
+    "is_decoder",
+    "add_cross_attention",
+    "cross_attention_hidden_size",
+    "sep_token_id",
+    "decoder_start_token_id",
+    "tokenizer_class",
+    "prefix",
+    "use_bfloat16",
+    "tf_legacy_loss",
+}
+
+# The names that Keras and torch.nn use, and ours.
+OTHER_NAMES = {
+    "units": "hidden_size",
+    "num_layers": "num_hidden_layers",
+    "layers": "num_hidden_layers",
+    "n_layers": "num_hidden_layers",
+    "embedding_dim": "embedding_size",
+    "output_dim": "embedding_size",
+    "input_dim": "vocab_size",
+    "num_embeddings": "vocab_size",
+    "cell": "cell_type",
+    "rnn_type": "cell_type",
+    "mode": "cell_type",
+    "dropout": "hidden_dropout",
+}
+
+
+@strict
+class RecurrentConfig(PreTrainedConfig):
+    r"""
+    Configuration of a [`RecurrentModel`]. A name that is not a field is refused, with the nearest one.
+
+    Args:
+        vocab_size (`int`): number of tokens.
+        embedding_size (`int`): width of the word embeddings.
+        hidden_size (`int`): units per direction, as in torch and Keras; the width of `last_hidden_state` is
+            [`~RecurrentConfig.output_size`].
+        num_hidden_layers (`int`): layers; each reads the whole sequence that the one below returns.
+        cell_type (`str`): `"rnn"` (Elman 1990, tanh), `"lstm"` (Hochreiter & Schmidhuber 1997, with the forget gate
+            of Gers et al. 2000) or `"gru"` (Cho et al. 2014, in cuDNN's form).
+        bidirectional (`bool`): whether each layer reads in both directions (Schuster & Paliwal 1997).
+        pooling (`str`): what the classification head sees of the last layer: `"last"`, the final state of each
+            direction; `"mean"` or `"max"` over the words; `"attention"`, additive with a learned query (Bahdanau et
+            al. 2015, section 3.1; Yang et al. 2016, section 2.2).
+        embedding_dropout, hidden_dropout, classifier_dropout (`float`, in [0, 1)): dropout on the embeddings, between
+            layers, and before the classifier.
+        initializer_range (`float`): standard deviation of embeddings and classifier. The recurrence itself starts
+            from orthogonal (Saxe et al. 2014) and Glorot-uniform matrices, an LSTM's forget gate from bias 1
+            (Jozefowicz et al. 2015, section 2.2).
+        pad_token_id (`int`, *optional*): its embedding is zero and is not trained.
+
+    Example:
+
+    ```python
+    >>> from pipeline.models.recurrent import RecurrentConfig, RecurrentModel
+
+    >>> # Keras: Embedding(100, 12) -> Bidirectional(SimpleRNN(16, return_sequences=True)) -> Bidirectional(SimpleRNN(16))
+    >>> config = RecurrentConfig(
+    ...     vocab_size=100, embedding_size=12, hidden_size=16, num_hidden_layers=2, cell_type="rnn", bidirectional=True
+    ... )
+    >>> RecurrentModel(config).config.output_size
+    32
+    ```"""
+
+    model_type = "recurrent"
+    keys_to_ignore_at_inference = ["past_key_values"]
+
+    vocab_size: int = 30000
+    embedding_size: int = 128
+    hidden_size: int = 128
+    num_hidden_layers: int = 1
+    cell_type: Literal["rnn", "lstm", "gru"] = "lstm"
+    bidirectional: bool = False
+    pooling: Literal["last", "mean", "max", "attention"] = "last"
+    embedding_dropout: float | int = 0.0
+    hidden_dropout: float | int = 0.0
+    classifier_dropout: float | int = 0.0
+    initializer_range: float = 0.1
+    pad_token_id: int | None = 0
+    bos_token_id: int | None = None
+    eos_token_id: int | list[int] | None = None
+    tie_word_embeddings: bool = False
+
+    def __post_init__(self, **kwargs):
+        self._check_names(kwargs)
+        self._check_sizes()
+        super().__post_init__(**kwargs)
+
+    def _check_names(self, names) -> None:
+        known = {*self.__dataclass_fields__, *UNDECLARED, *GenerationConfig().to_dict()}
+        for name in names:
+            if name in known or name.startswith("_"):
+                continue
+            fields = sorted(name for name in self.__dataclass_fields__ if not name.startswith("_"))
+            near = OTHER_NAMES.get(name) or next(iter(difflib.get_close_matches(name, fields, n=1)), None)
+            hint = f"did you mean `{near}`?" if near else f"there are: {', '.join(fields)}."
+            raise ValueError(f"RecurrentConfig has no field `{name}`; {hint}")
+
+    def _check_sizes(self) -> None:
+        for name in ("vocab_size", "embedding_size", "hidden_size", "num_hidden_layers"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"`{name}` is {getattr(self, name)}; it must be at least 1.")
+        for name in ("embedding_dropout", "hidden_dropout", "classifier_dropout"):
+            if not 0.0 <= getattr(self, name) < 1.0:
+                raise ValueError(f"`{name}` is {getattr(self, name)}; it must be at least 0 and below 1.")
+        if self.initializer_range < 0.0:
+            raise ValueError(f"`initializer_range` is {self.initializer_range}; it must not be negative.")
+
+    @property
+    def output_size(self) -> int:
+        """Width of `last_hidden_state`: `hidden_size` per direction."""
+        return self.hidden_size * (2 if self.bidirectional else 1)
+
+    @property
+    def layer_types(self) -> list[str]:
+        """Tells transformers' tools that the layers carry a state instead of keys and values."""
+        return ["linear_attention"] * self.num_hidden_layers
+
+
+__all__ = ["RecurrentConfig"]

@@ -1,0 +1,382 @@
+"""Recurrent models: RNN, LSTM and GRU, one-way or bidirectional, stacked, with a classification head."""
+
+# Shapes: B batch, T time, E width of a layer's input, D directions, H hidden_size, C labels.
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+from transformers import initialization as init
+from transformers.modeling_layers import GradientCheckpointingLayer
+from transformers.modeling_outputs import BaseModelOutputWithPooling, SequenceClassifierOutput
+from transformers.processing_utils import Unpack
+from transformers.utils import TransformersKwargs
+from transformers.utils.generic import can_return_tuple
+from transformers.utils.output_capturing import capture_outputs
+
+from .configuration_recurrent import RecurrentConfig
+
+
+class Cell(NamedTuple):
+    """A recurrence: torch's fused operator, its number of gates, and the gate whose bias starts at one."""
+
+    operator: str
+    gates: int
+    forget_gate: int | None = None
+    has_cell_state: bool = False
+
+
+CELLS = {
+    "rnn": Cell("rnn_tanh", 1),
+    "lstm": Cell("lstm", 4, forget_gate=1, has_cell_state=True),
+    "gru": Cell("gru", 3),
+}
+
+
+class Layout(NamedTuple):
+    """Where the words of a padded batch are; computed once per forward pass and shared by all layers.
+
+    Attributes:
+        mask: (B, T) bool, True at words.
+        last: (B,) flat index of each row's last word after compacting.
+        compact, restore: (B*T,) flat indices that move the words of each row to its front, and back; None where they
+            are there already, as in a right-padded batch.
+        reverse: (B*T,) flat index that reverses the words within each compacted row; it is its own inverse.
+    """
+
+    mask: torch.Tensor
+    last: torch.Tensor
+    compact: torch.Tensor | None
+    restore: torch.Tensor | None
+    reverse: torch.Tensor
+
+
+class _Permute(torch.autograd.Function):
+    """Rows of a matrix in another order. Its gradient is the inverse permutation, not torch's slower `index_add`."""
+
+    @staticmethod
+    def forward(ctx, rows, index, inverse):
+        ctx.save_for_backward(inverse)
+        return rows.index_select(0, index)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        (inverse,) = ctx.saved_tensors
+        return gradient.index_select(0, inverse), None, None
+
+
+def permute(states: torch.Tensor, index: torch.Tensor, inverse: torch.Tensor) -> torch.Tensor:
+    """`states` (B, T, E) with its B*T positions in the order of `index`."""
+    return _Permute.apply(states.reshape(-1, states.shape[-1]), index, inverse).view(states.shape)
+
+
+def make_layout(mask: torch.Tensor) -> Layout:
+    """The layout of a batch whose words are where `mask` (B, T) is True; any pattern of padding will do."""
+    batch, time = mask.shape
+    rows = torch.arange(batch, device=mask.device)[:, None] * time  # (B, 1)
+    steps = torch.arange(time, device=mask.device)  # (T,)
+    lengths = mask.sum(dim=1, keepdim=True)  # (B, 1)
+    compact = restore = None
+    if not _is_right_padded(mask, lengths, steps):
+        order = torch.argsort(~mask, dim=1, stable=True)
+        compact = (rows + order).flatten()
+        restore = (rows + torch.argsort(order, dim=1)).flatten()
+    reverse = torch.where(steps < lengths, lengths - 1 - steps, steps)
+    last = rows + (lengths - 1).clamp(min=0)
+    return Layout(mask, last.flatten(), compact, restore, (rows + reverse).flatten())
+
+
+def _is_right_padded(mask: torch.Tensor, lengths: torch.Tensor, steps: torch.Tensor) -> bool:
+    # Reading the answer back would make a GPU wait, so there the general path is always taken.
+    return mask.device.type == "cpu" and bool(torch.equal(mask, steps < lengths))
+
+
+def read_mask(attention_mask: torch.Tensor | None, inputs: torch.Tensor) -> torch.Tensor | None:
+    """`attention_mask` as (B, T) bool, or None where every position is a word.
+
+    Raises:
+        ValueError: the shape does not fit, or a row has no word (seen on the CPU only: a GPU would have to wait; a
+            row without words gives zeros there).
+    """
+    if attention_mask is None:
+        return None
+    if attention_mask.ndim != 2 or attention_mask.shape[0] != inputs.shape[0]:
+        raise ValueError(
+            f"attention_mask has shape {tuple(attention_mask.shape)}; expected (batch, time) = {tuple(inputs.shape[:2])}"
+        )
+    mask = attention_mask[:, -inputs.shape[1] :].bool()
+    if mask.device.type != "cpu":
+        return mask
+    if bool(mask.all()):
+        return None
+    empty = (~mask.any(dim=1)).nonzero().flatten().tolist()
+    if empty:
+        raise ValueError(f"attention_mask: row {empty[0]} of the batch has no words; drop it or give it one token")
+    return mask
+
+
+class RecurrentLayer(GradientCheckpointingLayer):
+    """One layer, in one or both directions. Parameters are named as in `torch.nn.LSTM`, so that weights interchange."""
+
+    def __init__(self, config: RecurrentConfig, layer_idx: int):
+        super().__init__()
+        self.cell = CELLS[config.cell_type]
+        self.hidden_size = config.hidden_size
+        self.suffixes = ("_l0", "_l0_reverse") if config.bidirectional else ("_l0",)
+        input_size = config.embedding_size if layer_idx == 0 else config.output_size
+        width = self.cell.gates * config.hidden_size
+        for suffix in self.suffixes:
+            self.register_parameter(f"weight_ih{suffix}", nn.Parameter(torch.empty(width, input_size)))
+            self.register_parameter(f"weight_hh{suffix}", nn.Parameter(torch.empty(width, config.hidden_size)))
+            self.register_parameter(f"bias_ih{suffix}", nn.Parameter(torch.empty(width)))
+            self.register_parameter(f"bias_hh{suffix}", nn.Parameter(torch.empty(width)))
+
+    def forward(self, hidden_states: torch.Tensor, layout: Layout | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+        """
+        Args:
+            hidden_states: (B, T, E).
+            layout: None where every position is a word.
+
+        Returns:
+            States at every position, (B, T, D*H), zero at padding; and each direction's final state, (B, D*H).
+        """
+        if layout is not None and layout.compact is not None:
+            hidden_states = permute(hidden_states, layout.compact, layout.restore)
+        outputs, finals = [], []
+        for direction, suffix in enumerate(self.suffixes):
+            states = self._run(self._reversed(hidden_states, layout) if direction else hidden_states, suffix)
+            finals.append(states[:, -1] if layout is None else states.flatten(0, 1).index_select(0, layout.last))
+            outputs.append(self._reversed(states, layout) if direction else states)
+        output = outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=-1)
+        if layout is not None:
+            if layout.restore is not None:
+                output = permute(output, layout.restore, layout.compact)
+            output = output.masked_fill(~layout.mask[..., None], 0.0)
+        return output, finals[0] if len(finals) == 1 else torch.cat(finals, dim=-1)
+
+    @staticmethod
+    def _reversed(states: torch.Tensor, layout: Layout | None) -> torch.Tensor:
+        return states.flip(1) if layout is None else permute(states, layout.reverse, layout.reverse)
+
+    def _run(self, inputs: torch.Tensor, suffix: str) -> torch.Tensor:
+        weights = [getattr(self, name + suffix) for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
+        return run_direction(self.cell, inputs, weights, self.hidden_size)
+
+
+@torch.compiler.disable
+def run_direction(
+    cell: Cell, inputs: torch.Tensor, weights: list[torch.Tensor], hidden_size: int
+) -> torch.Tensor:
+    """States (B, T, H) of a recurrence over `inputs` (B, T, E) from a zero state, left to right, by the fused operator.
+
+    This is where another device's best path would be chosen. On the CPU it is the padded operator: PackedSequence
+    takes several times as long. On CUDA it has not been measured. Dynamo cannot trace the fused operators, hence the
+    break in the graph.
+    """
+    zero = inputs.new_zeros(1, inputs.shape[0], hidden_size, dtype=weights[0].dtype)
+    state = (zero, zero) if cell.has_cell_state else zero
+    # (input, state, weights, has_biases, num_layers, dropout, train, bidirectional, batch_first)
+    operator = getattr(torch, cell.operator)
+    return operator(inputs, state, weights, True, 1, 0.0, False, False, True)[0]
+
+
+class RecurrentPreTrainedModel(PreTrainedModel):
+    """Weights initialisation and loading, shared by the base model and its heads."""
+
+    config_class = RecurrentConfig
+    config: RecurrentConfig
+    base_model_prefix = "model"
+    supports_gradient_checkpointing = True
+    _no_split_modules = ["RecurrentLayer"]
+    _can_record_outputs = {"hidden_states": RecurrentLayer}
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        if isinstance(module, RecurrentLayer):
+            for name, parameter in module.named_parameters(recurse=False):
+                init.copy_(parameter, _initial(name, parameter, module.cell))
+        elif isinstance(module, AttentionPooling):
+            init.normal_(module.query, mean=0.0, std=self.config.initializer_range)
+
+    def save_pretrained(self, save_directory, **kwargs):
+        """Saves the model and the code that defines it, so that it loads where this package is not installed."""
+        type(self.config).register_for_auto_class()
+        type(self).register_for_auto_class(AUTO_CLASSES[type(self).__name__])
+        super().save_pretrained(save_directory, **kwargs)
+
+
+def _initial(name: str, parameter: torch.Tensor, cell: Cell) -> torch.Tensor:
+    """Initial value of a layer's parameter, in float32: orthogonal matrices cannot be computed in half precision."""
+    value = torch.zeros(parameter.shape, dtype=torch.float32, device=parameter.device)
+    for gate, block in enumerate(value.chunk(cell.gates)):
+        if name.startswith("weight_hh"):
+            nn.init.orthogonal_(block)
+        elif name.startswith("weight_ih"):
+            nn.init.xavier_uniform_(block)
+        elif name.startswith("bias_ih") and gate == cell.forget_gate:
+            block.fill_(1.0)
+    return value
+
+
+class RecurrentModel(RecurrentPreTrainedModel):
+    """Embeddings and a stack of recurrent layers.
+
+    Keras asks for one of two answers with `return_sequences`; this model always gives both:
+
+    | Keras | here | shape |
+    |---|---|---|
+    | `LSTM(H, return_sequences=True)` | `last_hidden_state` | (B, T, D*H) |
+    | `LSTM(H)`, `return_sequences=False` | `pooler_output` | (B, D*H) |
+    | `Bidirectional(LSTM(H))` | `bidirectional=True`: forward state at the last word, backward at the first | (B, 2*H) |
+    | stacked `LSTM(H, return_sequences=True)` layers | `num_hidden_layers` | |
+    | `Embedding(mask_zero=True)` | `attention_mask` | (B, T) |
+
+    [`~RecurrentModel.encode`] has the switch itself. Biases: Keras's one bias is `bias_ih`, with `bias_hh` zero; a
+    GRU is Keras's with `reset_after=True`.
+    """
+
+    def __init__(self, config: RecurrentConfig):
+        super().__init__(config)
+        self.embed_tokens = nn.Embedding(config.vocab_size, config.embedding_size, config.pad_token_id)
+        self.embedding_dropout = nn.Dropout(config.embedding_dropout)
+        self.layers = nn.ModuleList(RecurrentLayer(config, index) for index in range(config.num_hidden_layers))
+        self.hidden_dropout = nn.Dropout(config.hidden_dropout)
+        self.gradient_checkpointing = False
+        self.post_init()
+
+    @capture_outputs
+    def forward(
+        self,
+        input_ids: torch.LongTensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        inputs_embeds: torch.FloatTensor | None = None,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> BaseModelOutputWithPooling:
+        """
+        Args:
+            input_ids (B, T): token ids; or inputs_embeds (B, T, embedding_size) in their place.
+            attention_mask (B, T): 1 at words, 0 at padding, in any pattern; None where there is no padding.
+
+        Returns:
+            last_hidden_state (B, T, D*H), zero at padding; pooler_output (B, D*H), each direction's final state;
+            hidden_states, where asked for: the embeddings and every layer's states.
+        """
+        if (input_ids is None) == (inputs_embeds is None):
+            raise ValueError("You must specify exactly one of input_ids or inputs_embeds")
+        if inputs_embeds is None:
+            inputs_embeds = self.embed_tokens(input_ids)
+        mask = read_mask(attention_mask, inputs_embeds)
+        layout = None if mask is None else make_layout(mask)
+        hidden_states, final_state = self.embedding_dropout(inputs_embeds), None
+        for index, layer in enumerate(self.layers):
+            if index:
+                hidden_states = self.hidden_dropout(hidden_states)
+            hidden_states, final_state = layer(hidden_states, layout=layout)
+        return BaseModelOutputWithPooling(last_hidden_state=hidden_states, pooler_output=final_state)
+
+    def encode(
+        self,
+        input_ids: torch.LongTensor,
+        attention_mask: torch.Tensor | None = None,
+        return_sequences: bool = False,
+    ) -> torch.Tensor:
+        """Keras's contract: all states (B, T, D*H) with `return_sequences`, else the final one (B, D*H)."""
+        outputs = self(input_ids, attention_mask=attention_mask)
+        return outputs.last_hidden_state if return_sequences else outputs.pooler_output
+
+
+def _last(pooler, states, final_state, mask):
+    return final_state
+
+
+def _mean(pooler, states, final_state, mask):
+    # States are zero at padding already.
+    return states.mean(dim=1) if mask is None else states.sum(dim=1) / mask.sum(dim=1, keepdim=True).clamp(min=1)
+
+
+def _max(pooler, states, final_state, mask):
+    if mask is not None:
+        states = states.masked_fill(~mask[..., None], torch.finfo(states.dtype).min)
+    return states.amax(dim=1)
+
+
+def _attention(pooler, states, final_state, mask):
+    return pooler(states, mask)
+
+
+POOLINGS = {"last": _last, "mean": _mean, "max": _max, "attention": _attention}
+
+
+class AttentionPooling(nn.Module):
+    """Additive attention over states (B, T, W) with a learned query: softmax(q . tanh(W h + b)), weights in float32."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.projection = nn.Linear(width, width)
+        self.query = nn.Parameter(torch.empty(width))
+
+    def forward(self, states: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+        scores = (torch.tanh(self.projection(states)) @ self.query.to(states.dtype)).float()  # (B, T)
+        if mask is not None:
+            scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
+        weights = scores.softmax(dim=-1).to(states.dtype)
+        return (weights[:, None] @ states).squeeze(1)  # (B, W)
+
+
+class RecurrentForSequenceClassification(RecurrentPreTrainedModel):
+    """A recurrent model that gives each text one label: pooled states, dropout, a linear classifier.
+
+    `pooling="last"` is Keras's `return_sequences=False` before `Dense`; `"mean"`, `"max"` and `"attention"` are
+    `return_sequences=True` before `GlobalAveragePooling1D`, `GlobalMaxPooling1D` and an attention layer.
+    """
+
+    def __init__(self, config: RecurrentConfig):
+        super().__init__(config)
+        self.num_labels = config.num_labels
+        self.model = RecurrentModel(config)
+        self.pooler = AttentionPooling(config.output_size) if config.pooling == "attention" else None
+        self.dropout = nn.Dropout(config.classifier_dropout)
+        self.classifier = nn.Linear(config.output_size, config.num_labels)
+        self.post_init()
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: torch.LongTensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        inputs_embeds: torch.FloatTensor | None = None,
+        labels: torch.Tensor | None = None,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> SequenceClassifierOutput:
+        """
+        Args:
+            input_ids, attention_mask, inputs_embeds: see [`RecurrentModel`].
+            labels (B,) class ids; (B,) or (B, C) floats for regression and multi-label problems.
+
+        Returns:
+            loss, where labels are given: the mean; logits (B, C); hidden_states, where asked for.
+        """
+        outputs = self.model(
+            input_ids, attention_mask=attention_mask, inputs_embeds=inputs_embeds, return_dict=True, **kwargs
+        )
+        states = outputs.last_hidden_state
+        mask = None if attention_mask is None else attention_mask[:, -states.shape[1] :].bool()
+        pooled = POOLINGS[self.config.pooling](self.pooler, states, outputs.pooler_output, mask)
+        logits = self.classifier(self.dropout(pooled))
+        loss = None
+        if labels is not None:
+            loss = self.loss_function(labels=labels, pooled_logits=logits, config=self.config)
+        return SequenceClassifierOutput(loss=loss, logits=logits, hidden_states=outputs.hidden_states)
+
+
+# Which Auto class loads each model where its code comes with the checkpoint.
+AUTO_CLASSES = {
+    "RecurrentModel": "AutoModel",
+    "RecurrentForSequenceClassification": "AutoModelForSequenceClassification",
+}
+
+__all__ = ["RecurrentForSequenceClassification", "RecurrentModel", "RecurrentPreTrainedModel"]

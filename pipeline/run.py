@@ -1,0 +1,222 @@
+"""A run from recipe to folder: the one module that sees data, tasks, models and training."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import warnings
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import datasets
+import huggingface_hub
+import torch
+import transformers
+from accelerate import Accelerator
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from pipeline import folder as folders
+from pipeline import hub
+from pipeline.data.batching import Rows, evaluation_batches
+from pipeline.data.prepare import Prepared, encode_split, prepare
+from pipeline.data.vocabulary import load_tokenizer
+from pipeline.errors import UserError
+from pipeline.models import build
+from pipeline.recipe import TASKS, Data, Recipe, from_json
+from pipeline.tasks.base import Task, load_task
+from pipeline.training import trainer
+from pipeline.training.device import has_fast_bf16, peak_memory_bytes
+from pipeline.training.evaluation import evaluate as evaluate_rows
+
+PREDICT_ROWS = 64
+
+
+def quiet() -> None:
+    """Keep the libraries' own bars, hints and warnings off the terminal: what matters is said by us."""
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    datasets.logging.set_verbosity_error()
+    datasets.disable_progress_bars()
+    huggingface_hub.utils.disable_progress_bars()
+    huggingface_hub.logging.set_verbosity_error()
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")
+
+
+def run(recipe: Recipe) -> dict[str, Any]:
+    """Train, evaluate and save what `recipe` says; continue the run that is in its folder if there is one.
+
+    Returns:
+        What metrics.json holds.
+
+    Raises:
+        UserError: a setting, the data or a checkpoint is refused; nothing has been written then.
+        Interrupted: a signal asked to stop; the checkpoint is complete and the same call continues.
+    """
+    quiet()
+    folders.check(recipe)
+    accelerator = Accelerator(cpu=not torch.cuda.is_available())
+    task = load_task(recipe.task)
+    with accelerator.main_process_first():
+        prepared = prepare_for(recipe, task)
+    model, notes = build_for(recipe, task, prepared)
+    if accelerator.is_main_process:
+        folders.open_(recipe)
+        for note in prepared.report["notes"]:
+            print(f"data: {note}", flush=True)
+    accelerator.wait_for_everyone()
+    this = trainer.Run(
+        recipe=recipe,
+        task=task,
+        model=model,
+        tokenizer=prepared.tokenizer,
+        labels=prepared.labels,
+        splits={name: Rows(split) for name, split in prepared.splits.items()},
+        folder=recipe.folder,
+        accelerator=accelerator,
+        autocast=precision(recipe, accelerator) == "bf16",
+    )
+    trainer.fit(this)
+    metrics = _measure(this, notes, prepared)
+    if accelerator.is_main_process:
+        _save(this, metrics)
+    accelerator.wait_for_everyone()
+    return metrics
+
+
+def prepare_for(recipe: Recipe, task: Task) -> Prepared:
+    """The recipe's data, encoded for `task` with the recipe's tokenizer."""
+    revision = getattr(recipe.model, "revision", None) if recipe.data.tokenizer is None else None
+    return prepare(recipe.data, task, recipe.tokenizer, tokenizer_revision=revision)
+
+
+def build_for(recipe: Recipe, task: Task, prepared: Prepared) -> tuple[PreTrainedModel, dict[str, Any]]:
+    """The recipe's model for the labels and the vocabulary of the prepared data."""
+    return build.build(
+        recipe.model, task.head, prepared.labels, prepared.tokenizer, recipe.data.max_length, recipe.train.seed
+    )
+
+
+def precision(recipe: Recipe, accelerator: Accelerator) -> str:
+    """fp32 or bf16; `auto` takes bf16 where the hardware computes in it."""
+    if recipe.train.precision != "auto":
+        return recipe.train.precision
+    return "bf16" if has_fast_bf16(accelerator.device) else "fp32"
+
+
+def _measure(this: trainer.Run, notes: dict[str, Any], prepared: Prepared) -> dict[str, Any]:
+    """metrics.json: the best weights on validation and test, and what training them took."""
+    scores = {split: this.evaluate(split) for split in ("validation", "test") if split in this.splits}
+    state, model = this.state, this.accelerator.unwrap_model(this.model)
+    train = {
+        "seconds": state.seconds,
+        "tokens_per_second": state.tokens / max(state.busy_seconds, 1e-9),
+        "peak_memory_bytes": peak_memory_bytes(this.accelerator.device),
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "updates": state.step,
+        "best_update": state.best_step,
+        "epochs": state.step / this.updates_per_epoch,
+        "precision": "bf16" if this.autocast else "fp32",
+        "processes": this.accelerator.num_processes,
+        "device": str(this.accelerator.device.type),
+        **notes,
+    }
+    return {**scores, "train": train, "data": prepared.report}
+
+
+def _save(this: trainer.Run, metrics: dict[str, Any]) -> None:
+    """model/ aside and renamed, metrics.json last: a folder that has it is a finished run."""
+    target = this.folder / folders.MODEL
+    aside = target.with_name(f".writing-{target.name}")
+    shutil.rmtree(aside, ignore_errors=True)
+    model = this.accelerator.unwrap_model(this.model)
+    model.save_pretrained(aside)
+    this.tokenizer.save_pretrained(aside)
+    (aside / folders.RECIPE).write_text(this.recipe.to_json(), encoding="utf-8")
+    card = hub.card(this.recipe, metrics, custom_code=bool(getattr(model.config, "auto_map", None)))
+    (aside / "README.md").write_text(card, encoding="utf-8")
+    shutil.rmtree(target, ignore_errors=True)
+    os.replace(aside, target)
+    folders.write(this.folder / folders.METRICS, json.dumps(metrics, indent=2, ensure_ascii=False) + "\n")
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A saved model, ready to answer."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    task: Task
+    labels: list[str]
+
+
+def load(name: str) -> Loaded:
+    """A run's `model` folder, any folder or Hub id with a head that one of the tasks has.
+
+    Raises:
+        UserError: it cannot be found or loaded, or has another head.
+    """
+    quiet()
+    name = str(_inner_model(name))
+    task = _task_of(name)
+    model = build.load(name, task.head, "model").eval()
+    tokenizer = load_tokenizer(name)
+    labels = [str(model.config.id2label[index]) for index in range(model.config.num_labels)]
+    return Loaded(model.to("cuda" if torch.cuda.is_available() else "cpu"), tokenizer, task, labels)
+
+
+def _inner_model(name: str) -> Path | str:
+    """A run's folder stands for the model in it."""
+    inner = Path(name) / folders.MODEL
+    return inner if inner.is_dir() and not (Path(name) / "config.json").is_file() else name
+
+
+def _task_of(name: str) -> Task:
+    """The task in the recipe beside the weights, else the one whose head the architecture names."""
+    recipe = Path(name) / folders.RECIPE
+    if recipe.is_file():
+        return load_task(from_json(recipe.read_text(encoding="utf-8"), str(recipe)).task)
+    architectures = build.load_config(name, "model").architectures or []
+    tasks = [load_task(task) for task in TASKS]
+    for task in tasks:
+        if any(architecture.endswith(f"For{task.head}") for architecture in architectures):
+            return task
+    heads = ", ".join(f"For{task.head}" for task in tasks)
+    raise UserError(f"model: {name} is a {', '.join(architectures) or 'model without a head'}; expected {heads}")
+
+
+def evaluate(model: str, data: Data, split: str = "test", batch_size: int = 32) -> dict[str, Any]:
+    """The task's metrics of a saved model on one split of new data; the same at every batch size.
+
+    Raises:
+        UserError: the model or the data cannot be read, or the data has labels that the model does not know.
+    """
+    loaded = load(model)
+    rows = Rows(encode_split(data, split, loaded.task, loaded.tokenizer, loaded.labels))
+    return evaluate_rows(
+        loaded.model,
+        loaded.task,
+        evaluation_batches(rows.lengths, batch_size),
+        lambda chosen: loaded.task.collate(rows.take(chosen), loaded.tokenizer),
+        loaded.labels,
+        Accelerator(cpu=not torch.cuda.is_available()),
+    )
+
+
+def predict(model: str, texts: Iterable[str]) -> Iterator[dict[str, Any]]:
+    """What the saved model says of each text, in their order, read and answered a few at a time.
+
+    Raises:
+        UserError: the model cannot be loaded.
+    """
+    loaded = load(model)
+    pending = iter(texts)
+    while chunk := list(islice(pending, PREDICT_ROWS)):
+        yield from loaded.task.predict(chunk, loaded.model, loaded.tokenizer, loaded.labels)
+
+

@@ -1,0 +1,110 @@
+"""What every section of a recipe shares: names, types and ranges that are checked when the value is made."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import operator
+import types
+import typing
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, TypeVar
+
+from annotated_types import Ge, Gt, Le, Lt
+
+from pipeline.errors import UserError, suggest
+
+BOUNDS = {Ge: (">=", operator.ge), Gt: (">", operator.gt), Le: ("<=", operator.le), Lt: ("<", operator.lt)}
+
+C = TypeVar("C", bound=type)
+
+
+def settings(section: str) -> Any:
+    """A frozen dataclass whose names, types and ranges are checked; `section` is its name on the command line."""
+
+    def decorate(cls: C) -> C:
+        cls = dataclass(frozen=True)(cls)
+        init = cls.__init__
+
+        @functools.wraps(init)
+        def checked_init(self: Any, *args: Any, **values: Any) -> None:
+            known = [f.name for f in dataclasses.fields(cls)]
+            for name in values:
+                if name not in known:
+                    raise UserError(f"{_dotted(section, name)}: no such setting{suggest(name, known)}")
+            for f in dataclasses.fields(cls)[len(args) :]:
+                if f.name not in values and f.default is f.default_factory is dataclasses.MISSING:
+                    raise UserError(f"{_dotted(section, f.name)}: this setting is required")
+            init(self, *args, **values)
+
+        cls.__init__ = checked_init  # type: ignore[misc]  # the dataclass's own init, names checked first
+        cls.section = section
+        return cls
+
+    return decorate
+
+
+def _dotted(section: str, name: str) -> str:
+    return f"{section}.{name}" if section else name
+
+
+@functools.cache
+def _hints(cls: type) -> dict[str, Any]:
+    return typing.get_type_hints(cls, include_extras=True)
+
+
+class Settings:
+    """What all sections share: on construction each value is held to its annotation's type and bounds."""
+
+    section: typing.ClassVar[str] = ""
+
+    def __post_init__(self) -> None:
+        for f in dataclasses.fields(self):  # type: ignore[arg-type]  # every subclass is a dataclass
+            _check(_dotted(self.section, f.name), getattr(self, f.name), _hints(type(self))[f.name])
+
+    def refuse(self, name: str, reason: str) -> None:
+        """Raise the refusal of setting `name` for `reason`."""
+        raise UserError(f"{_dotted(self.section, name)}: {reason}")
+
+
+def _check(name: str, value: Any, hint: Any) -> None:
+    """Raise UserError unless `value` is of type `hint`; bounds are read from `Annotated`."""
+    kind = typing.get_origin(hint)
+    if kind is Annotated:
+        base, *bounds = typing.get_args(hint)
+        _check(name, value, base)
+        for bound in bounds:
+            symbol, holds = BOUNDS[type(bound)]
+            (limit,) = dataclasses.astuple(bound)
+            if not holds(value, limit):
+                raise UserError(f"{name}: {value} is out of range; it must be {symbol} {limit}")
+    elif kind in (typing.Union, types.UnionType):
+        _check_union(name, value, typing.get_args(hint))
+    elif kind is Literal:
+        if value not in typing.get_args(hint):
+            raise UserError(f"{name}: {value!r} is not a choice{suggest(str(value), typing.get_args(hint))}")
+    elif hint is not Any and not _is_a(value, hint):
+        raise UserError(f"{name}: {value!r} is not {_describe(hint)}")
+
+
+def _check_union(name: str, value: Any, options: tuple[Any, ...]) -> None:
+    if value is None and type(None) in options:
+        return
+    kinds = [option for option in options if option is not type(None)]
+    if len(kinds) == 1:
+        _check(name, value, kinds[0])
+    elif not any(_is_a(value, kind) for kind in kinds):
+        raise UserError(f"{name}: {value!r} is not {' or '.join(_describe(kind) for kind in kinds)}")
+
+
+def _is_a(value: Any, hint: Any) -> bool:
+    if hint is float:  # an int is a float here; NaN and infinity are nobody's setting
+        return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < float("inf")
+    if hint is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, hint)
+
+
+def _describe(hint: Any) -> str:
+    words = {int: "a whole number", float: "a number", str: "a text", bool: "True or False"}
+    return words.get(hint, f"a {hint.__name__}")

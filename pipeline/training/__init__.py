@@ -1,0 +1,1 @@
+"""Training: `fit` tells the story, `update` does the arithmetic."""

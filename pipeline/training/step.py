@@ -1,0 +1,117 @@
+"""The arithmetic of one update: which rows it sees, and what it does with them."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+Batch = dict[str, Tensor]
+Collate = Callable[[np.ndarray], tuple[Batch, int]]
+
+
+@dataclass
+class Parts:
+    """What an update changes."""
+
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    scheduler: torch.optim.lr_scheduler.LRScheduler
+
+
+@dataclass(frozen=True)
+class Window:
+    """One update's share of this process: its micro-batches, and what the whole update holds.
+
+    Attributes:
+        batches: the model's keyword arguments and the number of labels of each micro-batch.
+        rows: row indices of the whole update on all processes.
+    """
+
+    batches: list[tuple[Batch, int]]
+    rows: np.ndarray
+
+
+def micro_batches(rows: np.ndarray, batch_size: int, process: int, processes: int) -> list[np.ndarray]:
+    """This process's micro-batches of an update's `rows`, the same number of them on every process.
+
+    Rows are dealt out in slices of `batch_size`, in turn. Where a short update leaves processes without a slice, they
+    get an empty one: every process has to take part in each exchange of gradients.
+    """
+    slices = [rows[start : start + batch_size] for start in range(0, len(rows), batch_size)]
+    turns = -(-len(slices) // processes)
+    slices += [rows[:0]] * (turns * processes - len(slices))
+    return slices[process::processes]
+
+
+def windows(
+    updates: list[np.ndarray], batch_size: int, collate: Collate, accelerator: Accelerator
+) -> Iterator[Window]:
+    """The windows of an epoch, on this process's device; `updates` holds the row indices of each update."""
+    for rows in updates:
+        shares = micro_batches(rows, batch_size, accelerator.process_index, accelerator.num_processes)
+        batches = [_load(share if len(share) else rows[:1], len(share), collate, accelerator) for share in shares]
+        yield Window(batches, rows)
+
+
+def _load(rows: np.ndarray, wanted: int, collate: Collate, accelerator: Accelerator) -> tuple[Batch, int]:
+    """Collate `rows`; an empty share runs a row of another process's at weight 0 to stay in step."""
+    batch, labels = collate(rows)
+    moved = {name: value.to(accelerator.device, non_blocking=True) for name, value in batch.items()}
+    return moved, labels if wanted else 0
+
+
+def update(
+    accelerator: Accelerator,
+    parts: Parts,
+    window: Window,
+    max_grad_norm: float | None,
+    autocast: bool,
+) -> tuple[Tensor, Tensor, float]:
+    """One step of the optimiser on the mean loss over all labels of the window, on all processes.
+
+    Each micro-batch's mean loss is weighted by its share of the update's labels, so that the gradient is that of one
+    large batch however the labels are spread over micro-batches and processes. Nothing here waits for the device.
+
+    Args:
+        max_grad_norm: None never clips.
+        autocast: whether the forward pass runs in bfloat16 autocast.
+
+    Returns:
+        This process's share of the loss and the norm of the gradient before clipping, scalars on the device, and the
+        learning rate.
+    """
+    model = parts.model
+    learning_rate = parts.scheduler.get_last_lr()[0]
+    total = _total_labels(accelerator, window)
+    share = torch.zeros((), device=accelerator.device)
+    for index, (batch, labels) in enumerate(window.batches):
+        last = index == len(window.batches) - 1
+        with contextlib.nullcontext() if last else accelerator.no_sync(model):
+            with torch.autocast(accelerator.device.type, torch.bfloat16, enabled=autocast):
+                outputs = model(**batch)
+            loss = _weighted_loss(outputs, labels, total)
+            # Data-parallel training averages gradients over processes; the weights already sum to one over all.
+            accelerator.backward(loss * accelerator.num_processes)
+        share += loss.detach()
+    norm = accelerator.clip_grad_norm_(model.parameters(), float("inf") if max_grad_norm is None else max_grad_norm)
+    parts.optimizer.step()
+    parts.scheduler.step()
+    parts.optimizer.zero_grad(set_to_none=True)
+    return share, norm, learning_rate
+
+
+def _total_labels(accelerator: Accelerator, window: Window) -> Tensor:
+    labels = torch.tensor(float(sum(labels for _, labels in window.batches)), device=accelerator.device)
+    return accelerator.reduce(labels, "sum") if accelerator.num_processes > 1 else labels
+
+
+def _weighted_loss(outputs, labels: int, total: Tensor) -> Tensor:
+    if labels == 0:  # the mean over no label is NaN; zero times the logits keeps the graph for the exchange
+        return outputs.logits.float().sum() * 0.0
+    return outputs.loss.float() * (labels / total)

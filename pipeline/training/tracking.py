@@ -1,0 +1,99 @@
+"""What a run tells while it goes on: history.jsonl for programs, a progress bar or plain lines for people."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+SECONDS_BETWEEN_LINES = 10.0
+
+
+class History:
+    """history.jsonl: one JSON object per line. Written by one process."""
+
+    def __init__(self, file: Path, length: int):
+        """Continue `file`, cut to `length` bytes: what a killed run wrote after its checkpoint is repeated."""
+        file.touch()
+        os.truncate(file, min(length, file.stat().st_size))
+        self._file = file.open("a", encoding="utf-8")
+
+    def write(self, record: dict[str, Any]) -> int:
+        """Append `record` and return the length of the file in bytes."""
+        self._file.write(json.dumps(record) + "\n")
+        self._file.flush()
+        return self._file.tell()
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class Display:
+    """Epoch, step, loss, speed and time left: a bar on a terminal, a line every ten seconds elsewhere.
+
+    The bar goes to stderr, which is a terminal then; the lines go to stdout, as stderr is for mistakes.
+    """
+
+    def __init__(self, total: int, done: int, updates_per_epoch: int, shown: bool):
+        """A run of `total` updates, `done` of which are behind us; `shown` on one process only."""
+        self.total, self.first, self.updates_per_epoch, self.shown = total, done, updates_per_epoch, shown
+        self.started = self.last_line = time.monotonic()
+        console = Console(stderr=True)
+        self._bar = _bar(console) if shown and console.is_terminal else None
+        self._task = self._bar.add_task("", total=total, completed=done, epoch="", facts="") if self._bar else None
+
+    def __enter__(self) -> Display:
+        if self._bar:
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._bar:
+            self._bar.stop()
+
+    def advance(self, step: int) -> None:
+        """Move the bar to `step`."""
+        if self._bar and self._task is not None:
+            self._bar.update(self._task, completed=step)
+
+    def show(self, step: int, facts: str) -> None:
+        """Show the figures of `step`."""
+        epochs = (math.ceil(count / self.updates_per_epoch) for count in (step, self.total))
+        where = "epoch {}/{}".format(*epochs)
+        if self._bar and self._task is not None:
+            self._bar.update(self._task, completed=step, epoch=where, facts=facts)
+        elif self.shown and time.monotonic() - self.last_line >= SECONDS_BETWEEN_LINES:
+            self.last_line = time.monotonic()
+            print(f"{where}  step {step}/{self.total}  {facts}  {self._left(step)} left", flush=True)
+
+    def say(self, line: str) -> None:
+        """A line that stays, above the bar."""
+        if self._bar:
+            self._bar.console.print(line, highlight=False)
+        elif self.shown:
+            print(line, flush=True)
+
+    def _left(self, step: int) -> str:
+        seconds = (time.monotonic() - self.started) / max(step - self.first, 1) * (self.total - step)
+        return f"{int(seconds // 60)}:{int(seconds % 60):02d}"
+
+
+def _bar(console: Console) -> Progress:
+    return Progress(
+        TextColumn("{task.fields[epoch]}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[facts]}"),
+        TimeRemainingColumn(),
+        TextColumn("left"),
+        console=console,
+    )

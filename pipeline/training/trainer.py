@@ -1,0 +1,189 @@
+"""`fit`: the story of a training run, from its first update, or its last checkpoint, to its best weights."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from torch import nn
+
+from pipeline.data.batching import Rows, evaluation_batches, updates
+from pipeline.errors import Interrupted
+from pipeline.recipe import Recipe
+from pipeline.training import checkpoint
+from pipeline.training.evaluation import Scorer, evaluate
+from pipeline.training.log import Figures, Log
+from pipeline.training.optim import build_optimizer, build_scheduler
+from pipeline.training.signals import StopRequest
+from pipeline.training.step import Batch, Parts, Window, update, windows
+from pipeline.training.tracking import Display
+
+
+class Trainable(Scorer, Protocol):
+    """What training asks of a task (see tasks/base.py)."""
+
+    monitor: str
+
+    def collate(self, rows: Any, tokenizer: Any) -> tuple[Batch, int]: ...
+
+
+@dataclass
+class Run:
+    """What a run works with.
+
+    Attributes:
+        splits: rows of train, validation and, where there is one, test.
+        folder: of the run; checkpoints and history go there.
+        autocast: whether the forward passes of training run in bfloat16.
+        state: where the run stands.
+    """
+
+    recipe: Recipe
+    task: Trainable
+    model: nn.Module
+    tokenizer: Any
+    labels: list[str]
+    splits: dict[str, Rows]
+    folder: Path
+    accelerator: Accelerator
+    autocast: bool = False
+    state: checkpoint.State = field(default_factory=checkpoint.State)
+
+    @property
+    def rows_per_update(self) -> int:
+        """Rows of one update on all processes."""
+        train = self.recipe.train
+        return train.batch_size * train.accumulation * self.accelerator.num_processes
+
+    @property
+    def updates_per_epoch(self) -> int:
+        return math.ceil(len(self.splits["train"]) / self.rows_per_update)
+
+    @property
+    def total_updates(self) -> int:
+        planned = self.updates_per_epoch * self.recipe.train.epochs
+        return min(planned, self.recipe.train.max_steps or planned)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether all updates are done, or the validation score has not improved for too long."""
+        patience = self.recipe.train.patience
+        return self.state.step >= self.total_updates or (patience is not None and self.state.stale >= patience)
+
+    def collate(self, split: str, rows: np.ndarray) -> tuple[Batch, int]:
+        """The batch of `rows` of `split`, and the number of labels in it."""
+        return self.task.collate(self.splits[split].take(rows), self.tokenizer)
+
+    def evaluate(self, split: str) -> dict[str, Any]:
+        """Metrics of the model as it stands on `split`."""
+        batches = evaluation_batches(self.splits[split].lengths, self.recipe.train.batch_size)
+        return evaluate(
+            self.model, self.task, batches, lambda rows: self.collate(split, rows), self.labels, self.accelerator
+        )
+
+
+def fit(run: Run) -> checkpoint.State:
+    """Train `run.model` and leave it with the weights that scored best on the validation split.
+
+    Continues from the newest checkpoint in the run's folder if there is one.
+
+    Raises:
+        Interrupted: a signal asked to stop; the checkpoint is complete.
+        UserError: the loss is no longer a number.
+    """
+    optimizer = build_optimizer(run.model, run.recipe.optim)
+    scheduler = build_scheduler(optimizer, run.recipe.optim, run.total_updates)
+    run.model, optimizer = run.accelerator.prepare(run.model, optimizer)
+    parts = Parts(run.model, optimizer, scheduler)
+    run.state = _resume(run, parts)
+    run.model.train()
+    with StopRequest() as stop, _log(run) as log:
+        for window in _remaining_windows(run):
+            figures = update(run.accelerator, parts, window, run.recipe.optim.max_grad_norm, run.autocast)
+            _advance(run)
+            log.add(_figures(run, window, *figures))
+            stopping = stop.agreed(run.accelerator)
+            if _evaluation_is_due(run):
+                _evaluate(run, log)
+            if _save_is_due(run) or stopping:
+                with log.paused():
+                    checkpoint.save(run.folder, parts, run.state, run.accelerator)
+            if stopping and not run.is_over:
+                raise Interrupted
+    _load_best(run)
+    return run.state
+
+
+def _resume(run: Run, parts: Parts) -> checkpoint.State:
+    """The state to start from; dropout draws differently on each process."""
+    torch.manual_seed(run.recipe.train.seed + run.accelerator.process_index)
+    folder = checkpoint.newest(run.folder)
+    return checkpoint.load(folder, parts, run.accelerator) if folder else checkpoint.State()
+
+
+def _log(run: Run) -> Log:
+    display = Display(run.total_updates, run.state.step, run.updates_per_epoch, run.accelerator.is_main_process)
+    return Log(run.folder, run.state, display, run.accelerator, run.recipe.train.log_every)
+
+
+def _remaining_windows(run: Run) -> Iterator[Window]:
+    """Windows from where the state stands; the order of an epoch is a function of the seed and the epoch alone."""
+    lengths, train = run.splits["train"].lengths, run.recipe.train
+    while not run.is_over:
+        order = updates(lengths, run.rows_per_update, train.seed, run.state.epoch)
+        for window in windows(
+            order[run.state.position :], train.batch_size, lambda rows: run.collate("train", rows), run.accelerator
+        ):
+            yield window
+            if run.is_over:
+                return
+
+
+def _advance(run: Run) -> None:
+    run.state.step += 1
+    run.state.epoch, run.state.position = divmod(run.state.step, run.updates_per_epoch)
+
+
+def _figures(run: Run, window: Window, loss: torch.Tensor, norm: torch.Tensor, learning_rate: float) -> Figures:
+    tokens = int(run.splits["train"].lengths[window.rows].sum())
+    return Figures(run.state.step, window.rows, tokens, loss, norm, learning_rate)
+
+
+def _evaluation_is_due(run: Run) -> bool:
+    every = run.recipe.train.eval_every or run.updates_per_epoch
+    return run.state.step % every == 0 or run.state.step == run.total_updates
+
+
+def _save_is_due(run: Run) -> bool:
+    """Every `save_every` updates, else at each evaluation; the best weights are always kept."""
+    every = run.recipe.train.save_every
+    improved = run.state.best_step == run.state.step
+    return improved or (run.state.step % every == 0 if every else _evaluation_is_due(run))
+
+
+def _evaluate(run: Run, log: Log) -> None:
+    """Score the validation split; the state remembers the best score and how many evaluations ago it was."""
+    with log.paused():
+        metrics = run.evaluate("validation")
+    score, state = metrics[run.task.monitor], run.state
+    if state.best_score is None or score > state.best_score:
+        state.best_score, state.best_step, state.stale = score, state.step, 0
+    else:
+        state.stale += 1
+    figures = {name: value for name, value in metrics.items() if isinstance(value, float)}
+    log.write("validation", figures)
+    log.display.say(
+        f"step {state.step}  validation  " + "  ".join(f"{name} {value:.4f}" for name, value in figures.items())
+    )
+
+
+def _load_best(run: Run) -> None:
+    if run.state.best_step is not None:
+        best = checkpoint.folder_of(run.folder, run.state.best_step)
+        checkpoint.load_weights(best, run.model, run.accelerator)
