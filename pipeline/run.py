@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import sys
+import tempfile
 import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -197,15 +198,16 @@ def evaluate(model: str, data: Data, split: str = "test", batch_size: int = 32) 
         UserError: the model or the data cannot be read, or the data has labels that the model does not know.
     """
     loaded = load(model)
-    rows = Rows(encode_split(data, split, loaded.task, loaded.tokenizer, loaded.labels))
-    return evaluate_rows(
-        loaded.model,
-        loaded.task,
-        evaluation_batches(rows.lengths, batch_size),
-        lambda chosen: loaded.task.collate(rows.take(chosen), loaded.tokenizer),
-        loaded.labels,
-        Accelerator(cpu=not torch.cuda.is_available()),
-    )
+    with tempfile.TemporaryDirectory() as folder:
+        rows = Rows(encode_split(data, split, loaded.task, loaded.tokenizer, loaded.labels, Path(folder)))
+        return evaluate_rows(
+            loaded.model,
+            loaded.task,
+            evaluation_batches(rows.lengths, batch_size),
+            lambda chosen: loaded.task.collate(rows.take(chosen), loaded.tokenizer),
+            loaded.labels,
+            Accelerator(cpu=not torch.cuda.is_available()),
+        )
 
 
 def predict(model: str, texts: Iterable[str]) -> Iterator[dict[str, Any]]:

@@ -36,14 +36,13 @@ class Sentiment:
     def encode(
         self, rows: dict[str, list[Any]], tokenizer: PreTrainedTokenizerBase, max_length: int, labels: list[str]
     ) -> dict[str, list[Any]]:
-        # One token more than fits tells which rows are cut without tokenising them to the end.
-        probe = tokenizer(rows["text"], truncation=False, add_special_tokens=False, return_attention_mask=False)
-        encoded = tokenizer(rows["text"], truncation=True, max_length=max_length, return_attention_mask=False)
-        room = max_length - tokenizer.num_special_tokens_to_add()
+        encoded = tokenizer(
+            rows["text"], truncation=True, max_length=max_length, return_attention_mask=False, verbose=False
+        )
         ids = {label: index for index, label in enumerate(labels)}
         return {
             "input_ids": encoded["input_ids"],
-            "truncated": [len(tokens) > room for tokens in probe["input_ids"]],
+            "truncated": [bool(row.overflowing) for row in encoded.encodings],
             "label": [ids[label] for label in rows["label"]],
         }
 

@@ -1,0 +1,1 @@
+"""Data: from a source to encoded, bucketed rows on disk."""

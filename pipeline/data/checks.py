@@ -1,0 +1,119 @@
+"""What is odd about the data: refused where training would mean nothing, reported otherwise."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from datasets import Dataset
+
+from pipeline.data.digests import digests
+from pipeline.errors import UserError
+
+SHOWN = 5
+# More classes than this, and nearly as many as rows, are texts, ids or measurements rather than labels.
+MANY_CLASSES = 20
+
+
+def label_set(names: Sequence[str] | None, splits: Mapping[str, Dataset]) -> list[str]:
+    """Names of the classes in the order of their ids: as the source tells, else numbers by size, else by alphabet.
+
+    Raises:
+        UserError: there is one label only, or nearly each row has its own.
+    """
+    counts = {split: Counter(rows["label"]) for split, rows in splits.items()}
+    found = set().union(*counts.values())
+    _check_labels(found, counts["train"])
+    if names and found <= set(names):
+        return list(names)
+    return sorted(found, key=_by_size_or_alphabet(found))
+
+
+def _check_labels(found: set[str], train: Counter[str]) -> None:
+    rows = sum(train.values())
+    if len(found) > MANY_CLASSES and len(found) > rows / 2:
+        raise UserError(
+            f"data.label_column: {len(found)} different labels in {rows} rows, such as {sorted(found)[0][:40]!r}: that is"
+            " no set of classes; name the column of the labels"
+        )
+    if len(train) < 2:
+        raise UserError(f"data: every row of train has the label {next(iter(train))!r}; two classes are needed to learn")
+
+
+def _by_size_or_alphabet(found: set[str]) -> Any:
+    try:
+        numbers = {label: float(label) for label in found}
+    except ValueError:
+        return str
+    return numbers.__getitem__
+
+
+def report(splits: Mapping[str, Dataset], names: Mapping[str, str], empty: Mapping[str, list[int]]) -> dict[str, Any]:
+    """Counts, and a note in words for everything odd; JSON-able.
+
+    Args:
+        splits: with the columns text and line, and label where the task has one.
+        names: split -> file.
+        empty: split -> lines that were left out as they have no text.
+    """
+    exact = {split: digests(rows["text"], exact=True) for split, rows in splits.items()}
+    loose = {split: digests(rows["text"]) for split, rows in splits.items()}
+    counts = {split: Counter(rows["label"]) for split, rows in splits.items() if "label" in rows.column_names}
+    facts: dict[str, Any] = {
+        "rows": {split: len(rows) for split, rows in splits.items()},
+        "empty": {split: len(lines) for split, lines in empty.items()},
+        "duplicates": {split: _repeated(numbers) for split, numbers in exact.items()},
+        "shared_with_train": {
+            split: {"exact": _shared(exact, split), "normalised": _shared(loose, split)}
+            for split in splits
+            if split != "train"
+        },
+        "labels": {split: dict(sorted(count.items())) for split, count in counts.items()},
+    }
+    facts["notes"] = [*_empty_notes(names, empty), *_row_notes(facts), *_label_notes(counts)]
+    return facts
+
+
+def _repeated(numbers: np.ndarray) -> int:
+    return len(numbers) - len(np.unique(numbers))
+
+
+def _shared(numbers: Mapping[str, np.ndarray], split: str) -> int:
+    return int(np.isin(numbers[split], numbers["train"]).sum())
+
+
+def _empty_notes(names: Mapping[str, str], empty: Mapping[str, list[int]]) -> list[str]:
+    return [
+        f"{names[split]}: {len(lines)} rows without text were left out (line {', '.join(map(str, lines[:SHOWN]))}"
+        f"{', ...' * (len(lines) > SHOWN)})"
+        for split, lines in empty.items()
+        if lines
+    ]
+
+
+def _row_notes(facts: Mapping[str, Any]) -> list[str]:
+    notes = [f"{count} rows of {split} repeat another one" for split, count in facts["duplicates"].items() if count]
+    for split, shared in facts["shared_with_train"].items():
+        if shared["normalised"]:
+            notes.append(
+                f"{shared['normalised']} of {facts['rows'][split]} rows of {split} also occur in train"
+                f" ({shared['exact']} letter by letter): its scores are too good"
+            )
+    return notes
+
+
+def _label_notes(counts: Mapping[str, Counter[str]]) -> list[str]:
+    notes = []
+    for split, count in counts.items():
+        unseen = sorted(set(count) - set(counts["train"]))
+        absent = sorted(set(counts["train"]) - set(count))
+        if unseen:
+            notes.append(f"{split} has labels that train never shows: {', '.join(unseen)}")
+        if absent:
+            notes.append(f"{split} has no row with the label {', '.join(absent)}")
+    folded = Counter(label.casefold() for label in set().union(*counts.values())) if counts else {}
+    if doubled := [label for label, spellings in folded.items() if spellings > 1]:
+        notes.append(f"labels that differ in case only count as different classes: {', '.join(doubled)}")
+    return notes

@@ -1,0 +1,75 @@
+"""Data sets of the Hub: a revision resolved to its commit, and the rows of its splits."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import datasets
+from huggingface_hub import HfApi, constants
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, HTTPError
+
+from pipeline.errors import UserError
+from pipeline.recipe import Data
+
+COMMIT = re.compile(r"[0-9a-f]{40}")
+UNLABELLED = -1
+
+
+def resolve(data: Data) -> str:
+    """The commit that data.revision, a tag, a branch or nothing, stands for.
+
+    Raises:
+        UserError: there is no such data set or revision, or no network to ask.
+    """
+    if data.revision and COMMIT.fullmatch(data.revision):
+        return data.revision
+    if constants.HF_HUB_OFFLINE:
+        raise UserError(f"data.revision: offline, {data.source} needs the commit it was downloaded at (40 hex digits)")
+    try:
+        return str(HfApi().dataset_info(data.source, revision=data.revision).sha)
+    except HfHubHTTPError as error:
+        revision = f" at revision {data.revision}" if data.revision else ""
+        raise UserError(
+            f"data.source: the Hub has no data set {data.source}{revision}, or you may not read it; a local file or"
+            " folder of that name is not here either"
+        ) from error
+    except (OSError, HFValidationError, HTTPError) as error:
+        raise UserError(
+            f"data.source: there is no file or folder {data.source} here, and the Hub cannot be reached to look for it"
+        ) from error
+
+
+def load(data: Data, commit: str | None) -> dict[str, tuple[Iterator[tuple[int, dict[str, Any]]], list[str] | None]]:
+    """Split -> its rows, numbered from 1, and the names of its classes where a column is a ClassLabel.
+
+    With data.streaming only the first data.limit rows of each split are downloaded.
+
+    Raises:
+        UserError: the data set cannot be loaded.
+    """
+    try:
+        found = datasets.load_dataset(data.source, data.subset, revision=commit, streaming=data.streaming)
+    except (ValueError, OSError, datasets.exceptions.DatasetsError, HTTPError) as error:
+        raise UserError(f"data.source: {data.source} cannot be loaded: {' '.join(str(error).split())[:300]}") from error
+    loaded = {}
+    for name, split in found.items():
+        if name not in ("train", "validation", "test"):
+            continue
+        labels = _class_names(split.features)
+        rows = itertools.islice(split, data.limit) if data.streaming else iter(split)
+        first = next(iter(split), None)
+        if first is None or (labels and first[labels[0]] == UNLABELLED):
+            continue  # benchmarks publish their test rows without labels
+        loaded[name] = (enumerate(rows, start=1), labels[1] if labels else None)
+    if not loaded:
+        raise UserError(f"data.source: {data.source} has no split train, validation or test with labels")
+    return loaded
+
+
+def _class_names(features: Any) -> tuple[str, list[str]] | None:
+    """Column and names of the one ClassLabel, if there is one."""
+    classes = [(name, kind.names) for name, kind in (features or {}).items() if isinstance(kind, datasets.ClassLabel)]
+    return classes[0] if len(classes) == 1 else None

@@ -1,0 +1,258 @@
+"""From a source to encoded splits, tokenizer and report, cached under a hash of everything that they depend on."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import importlib.metadata
+import inspect
+import json
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import pyarrow as pa
+from datasets import Dataset
+from transformers import PreTrainedTokenizerBase
+
+from pipeline import samples
+from pipeline.data import checks, sources, splits, vocabulary
+from pipeline.errors import UserError
+from pipeline.recipe import TRAINED_TOKENIZERS, Data
+
+DONE = "prepared.json"
+TOKENIZER = "tokenizer"
+ROWS_PER_BATCH = 1000
+
+
+class Encoder(Protocol):
+    """What preparing asks of a task (see tasks/base.py)."""
+
+    name: str
+    columns: Mapping[str, Sequence[str]]
+    stratify_by: str | None
+
+    def labels(self, names: Sequence[str] | None, splits: Mapping[str, Dataset]) -> list[str]: ...
+    def encode(
+        self, rows: dict[str, list[Any]], tokenizer: PreTrainedTokenizerBase, max_length: int, labels: list[str]
+    ) -> dict[str, list[Any]]: ...
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Data that training can start on.
+
+    Attributes:
+        splits: train, validation and test, on disk: `id`, `length`, `input_ids` and the task's targets.
+        labels: names of the classes in the order of their ids.
+        report: what was counted and noted on the way; see checks.report.
+        revision: commit of a Hub data set.
+    """
+
+    splits: dict[str, Dataset]
+    tokenizer: PreTrainedTokenizerBase
+    labels: list[str]
+    report: dict[str, Any]
+    revision: str | None
+
+
+def prepare(data: Data, task: Encoder, tokenizer: str, *, tokenizer_revision: str | None = None) -> Prepared:
+    """Read, check, carve and encode `data` for `task`, or open what an earlier run has left.
+
+    Args:
+        tokenizer: word, bpe or wordpiece, or where a pretrained one is.
+
+    Raises:
+        UserError: something about the data or a setting is refused; nothing is left behind then.
+    """
+    origin = sources.locate(data)
+    root = cache_root()
+    target = root / _key(data, task, tokenizer, tokenizer_revision, origin)
+    if not _is_complete(target):
+        aside = Path(tempfile.mkdtemp(prefix=".writing-", dir=root))
+        try:
+            _build(data, task, tokenizer, tokenizer_revision, origin, aside)
+            _publish(aside, target)
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+    return _open(target, origin)
+
+
+def cache_root() -> Path:
+    """Where encoded data is kept: FINETUNE_CACHE, else a folder in the user's cache."""
+    root = Path(os.environ.get("FINETUNE_CACHE") or Path.home() / ".cache" / "finetune-pipeline")
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{root}: cannot be written to; set FINETUNE_CACHE to another folder") from error
+    return root
+
+
+def _key(data: Data, task: Encoder, tokenizer: str, revision: str | None, origin: sources.Origin) -> str:
+    """Hash of the rows, the settings, the tokenizer and the code that turns one into the other."""
+    code = [Path(inspect.getfile(module)) for module in (type(task), sources.readers, *_modules())]
+    parts = {
+        "rows": origin.fingerprint,
+        "data": {**dataclasses.asdict(data), "source": None},
+        # The report names files; a copy elsewhere under another name gets an entry of its own.
+        "names": [str(file) for file in origin.files.values()],
+        "task": task.name,
+        "tokenizer": [tokenizer, revision, _folder_digest(tokenizer)],
+        "code": sorted(hashlib.sha256(file.read_bytes()).hexdigest() for file in code),
+        "versions": [importlib.metadata.version(name) for name in ("tokenizers", "transformers", "pyarrow")],
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _modules() -> list[Any]:
+    return [module for name, module in sys.modules.items() if name.startswith("pipeline.data.")]
+
+
+def _folder_digest(tokenizer: str) -> str | None:
+    """Hash of a local tokenizer's files."""
+    path = samples.find("checkpoint", tokenizer, "data.tokenizer") if samples.is_sample(tokenizer) else Path(tokenizer)
+    if tokenizer in TRAINED_TOKENIZERS or not path.is_dir():
+        return None
+    files = sorted(file for file in path.iterdir() if file.suffix in (".json", ".txt", ".model"))
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+
+
+def _is_complete(target: Path) -> bool:
+    """Whether every file of an entry has the size that it was written with."""
+    try:
+        sizes = json.loads((target / DONE).read_text(encoding="utf-8"))["sizes"]
+        return all((target / name).stat().st_size == size for name, size in sizes.items())
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _publish(aside: Path, target: Path) -> None:
+    """Rename into place; where another process was faster, its entry is as good."""
+    if target.exists() and not _is_complete(target):
+        shutil.rmtree(target, ignore_errors=True)
+    try:
+        aside.rename(target)
+    except OSError:
+        if not _is_complete(target):
+            raise
+
+
+def _build(
+    data: Data, task: Encoder, tokenizer: str, revision: str | None, origin: sources.Origin, folder: Path
+) -> None:
+    work = folder / "work"
+    work.mkdir()
+    source = sources.load(data, origin, task.columns, work)
+    where = source.names.get("train", data.source)
+    raw = {split: splits.limit(rows, data.limit) for split, rows in source.splits.items()}
+    raw = splits.complete(raw, data, task.stratify_by, where)
+    labels = task.labels(source.label_names, raw)
+    report = checks.report(raw, source.names, source.empty)
+    if tokenizer in TRAINED_TOKENIZERS:
+        loaded: PreTrainedTokenizerBase = vocabulary.train(tokenizer, _texts(raw["train"]), data)
+    else:
+        loaded = vocabulary.load_tokenizer(tokenizer, revision)
+        vocabulary.check_length(loaded, data.max_length, tokenizer)
+    for split, rows in raw.items():
+        report.setdefault("encoded", {})[split] = _encode(rows, task, loaded, data.max_length, labels, folder / split)
+    report["notes"] += _encoding_notes(report["encoded"], data.max_length)
+    loaded.model_max_length = data.max_length
+    loaded.save_pretrained(folder / TOKENIZER)
+    shutil.rmtree(work)
+    files = [file for file in folder.rglob("*") if file.is_file()]
+    sizes = {str(file.relative_to(folder)): file.stat().st_size for file in files}
+    done = {"labels": labels, "report": report, "splits": list(raw), "sizes": sizes}
+    (folder / DONE).write_text(json.dumps(done, ensure_ascii=False), encoding="utf-8")
+
+
+def _texts(rows: Dataset) -> Iterator[str]:
+    for start in range(0, len(rows), ROWS_PER_BATCH):
+        yield from rows[start : start + ROWS_PER_BATCH]["text"]
+
+
+def _encode(
+    rows: Dataset, task: Encoder, tokenizer: PreTrainedTokenizerBase, max_length: int, labels: list[str], file: Path
+) -> dict[str, Any]:
+    """Write `rows` encoded to an Arrow file; what was cut, and the share of unknown tokens."""
+    truncated = tokens = unknown = 0
+    stream = None
+    with pa.OSFile(str(file.with_suffix(".arrow")), "wb") as sink:
+        for start in range(0, len(rows), ROWS_PER_BATCH):
+            columns = task.encode(rows[start : start + ROWS_PER_BATCH], tokenizer, max_length, labels)
+            truncated += sum(columns.pop("truncated"))
+            batch = _record_batch(columns, start, tokenizer)
+            flat = batch.column("input_ids").flatten().to_numpy()
+            tokens, unknown = tokens + len(flat), unknown + int((flat == tokenizer.unk_token_id).sum())
+            stream = stream or pa.ipc.new_stream(sink, batch.schema)
+            stream.write_batch(batch)
+        if stream:
+            stream.close()
+    return {"tokens": tokens, "truncated": truncated, "unknown_share": unknown / max(tokens, 1)}
+
+
+def _record_batch(columns: dict[str, list[Any]], start: int, tokenizer: PreTrainedTokenizerBase) -> pa.RecordBatch:
+    """Encoded columns with `id` and `length`; a row without a token gets the unknown one, so that it can be scored."""
+    filler = [tokenizer.unk_token_id if tokenizer.unk_token_id is not None else tokenizer.eos_token_id]
+    ids = [tokens or filler for tokens in columns.pop("input_ids")]
+    arrays = {
+        "id": pa.array(np.arange(start, start + len(ids))),
+        "length": pa.array([len(tokens) for tokens in ids], pa.int32()),
+        "input_ids": pa.array(ids, pa.list_(pa.int32())),
+        **{name: pa.array(values) for name, values in columns.items()},
+    }
+    return pa.RecordBatch.from_pydict(arrays)
+
+
+def _encoding_notes(encoded: Mapping[str, Mapping[str, Any]], max_length: int) -> list[str]:
+    cut = {split: facts["truncated"] for split, facts in encoded.items() if facts["truncated"]}
+    notes = []
+    if cut:
+        counts = ", ".join(f"{count} of {split}" for split, count in cut.items())
+        notes.append(f"rows cut to data.max_length {max_length} tokens: {counts}")
+    return notes
+
+
+def _open(folder: Path, origin: sources.Origin) -> Prepared:
+    done = json.loads((folder / DONE).read_text(encoding="utf-8"))
+    return Prepared(
+        splits={split: Dataset.from_file(str(folder / f"{split}.arrow")) for split in done["splits"]},
+        tokenizer=vocabulary.load_tokenizer(str(folder / TOKENIZER)),
+        labels=done["labels"],
+        report=done["report"],
+        revision=origin.revision,
+    )
+
+
+def encode_split(
+    data: Data, split: str, task: Encoder, tokenizer: PreTrainedTokenizerBase, labels: list[str], folder: Path
+) -> Dataset:
+    """One split of new data, encoded for an existing model into an Arrow file in `folder`.
+
+    A source with one split serves as whichever is asked for.
+
+    Raises:
+        UserError: the split is not there, or it has labels that the model does not know.
+    """
+    source = sources.load(data, sources.locate(data), task.columns, folder)
+    if split not in source.splits and len(source.splits) == 1:
+        split = next(iter(source.splits))
+    if split not in source.splits:
+        raise UserError(f"split: {data.source} has no {split} split, only {', '.join(source.splits)}")
+    rows = splits.limit(source.splits[split], data.limit)
+    if "label" in rows.column_names:
+        _check_known(rows, labels, source.names[split])
+    length = min(data.max_length, tokenizer.model_max_length)
+    _encode(rows, task, tokenizer, length, labels, folder / "encoded")
+    return Dataset.from_file(str(folder / "encoded.arrow"))
+
+
+def _check_known(rows: Dataset, labels: list[str], name: str) -> None:
+    for label, line in zip(rows["label"], rows["line"], strict=True):
+        if label not in labels:
+            raise UserError(f"{name}:{line}: the model does not know the label {label!r}; it has {', '.join(labels)}")

@@ -1,0 +1,73 @@
+"""Splits that a source does not have are carved out of its training rows: seeded, stratified, without leaks."""
+
+from __future__ import annotations
+
+import numpy as np
+from datasets import Dataset
+
+from pipeline.data.digests import digests
+from pipeline.errors import UserError
+from pipeline.recipe import Data
+
+DEFAULT_SHARE = 0.1
+
+
+def limit(split: Dataset, rows: int | None) -> Dataset:
+    """At most `rows` rows, spread evenly over the split."""
+    if rows is None or rows >= len(split):
+        return split
+    return split.select(np.arange(rows) * len(split) // rows)
+
+
+def complete(splits: dict[str, Dataset], data: Data, stratify_by: str | None, where: str) -> dict[str, Dataset]:
+    """The three splits; those that are missing are carved out of `train`.
+
+    Raises:
+        UserError: there is nothing to carve from, too little, or a share is set for a split that is there.
+    """
+    if "train" not in splits:
+        raise UserError(f"{where}: it has no training split, only {', '.join(splits)}")
+    shares = {"validation": data.validation_share, "test": data.test_share}
+    for name, share in shares.items():
+        if share is not None and name in splits:
+            data.refuse(f"{name}_share", f"{where} has a {name} split of its own; remove this setting")
+    missing = {name: share or DEFAULT_SHARE for name, share in shares.items() if name not in splits}
+    if not missing:
+        return splits
+    train = splits["train"]
+    parts = carve(
+        digests(train["text"]), train[stratify_by] if stratify_by else None, list(missing.values()), data.split_seed
+    )
+    if any(len(part) == 0 for part in parts):
+        raise UserError(f"{where}: {len(train)} rows are too few to carve {' and '.join(missing)} from; add rows")
+    carved = dict(zip(("train", *missing), (train.select(part) for part in parts), strict=True))
+    ordered = {**splits, **carved}
+    return {name: ordered[name] for name in ("train", "validation", "test")}
+
+
+def carve(texts: np.ndarray, classes: list[str] | None, shares: list[float], seed: int) -> list[np.ndarray]:
+    """Row numbers of the rest and of a part for each share, ascending.
+
+    Rows of equal text stay together, so that no part knows a row of another. Of each class every part gets its share,
+    rounded, taken from a seeded permutation: the same on every machine.
+
+    Args:
+        texts: (N,) a number for each distinct text.
+        classes: (N,) strata, or None.
+        shares: of the parts, each in (0, 1), together below 1.
+    """
+    _, first, group = np.unique(texts, return_index=True, return_inverse=True)
+    names = np.asarray(classes)[first] if classes is not None else np.zeros(len(first), dtype=int)
+    part_of_group = np.zeros(len(first), dtype=int)
+    generator = np.random.Generator(np.random.PCG64(seed))
+    for name in np.unique(names):
+        members = np.flatnonzero(names == name)
+        members = members[np.argsort(first[members])]  # in the order of the file, which no hash decides
+        members = generator.permutation(members)
+        taken = 0
+        for part, share in enumerate(shares, start=1):
+            count = round(share * len(members))
+            part_of_group[members[taken : taken + count]] = part
+            taken += count
+    parts = part_of_group[group]
+    return [np.flatnonzero(parts == part) for part in range(len(shares) + 1)]

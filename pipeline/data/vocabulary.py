@@ -1,0 +1,120 @@
+"""Tokenizers: words, BPE or WordPiece trained on the training split, or a pretrained one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+
+from pipeline import samples
+from pipeline.errors import UserError
+from pipeline.recipe import TRAINED_TOKENIZERS, Data
+
+PAD, UNK, CLS, SEP, MASK, EOS = "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[EOS]"
+WORDS, PIECES = 30_000, 8_000
+MIN_FREQUENCY = 2
+# HTML line breaks are blanks. A word is letters or digits with their marks (Hebrew points, Arabic vowels, joiners),
+# with inner apostrophes; anything else that is not a blank stands alone, runs of the same mark together.
+BREAKS = Regex(r"<br\s*/?>")
+TOKENS = Regex(r"[\p{L}\p{N}_][\p{L}\p{N}\p{M}\p{Cf}_]*(?:['’״׳][\p{L}\p{N}\p{M}]+)*|\p{Extended_Pictographic}[\p{M}\p{Cf}\p{Sk}\p{Extended_Pictographic}]*|([^\s\p{L}\p{N}])\1*")
+
+
+def train(kind: str, texts: Iterable[str], data: Data) -> PreTrainedTokenizerFast:
+    """A tokenizer of `kind` (word, bpe, wordpiece) for `texts`, which must be of the training split alone.
+
+    It loads with `AutoTokenizer` anywhere, cuts at data.max_length, and gives input_ids and attention_mask.
+    """
+    tokenizer, trainer, special = KINDS[kind](data)
+    tokenizer.train_from_iterator(texts, trainer)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        model_max_length=data.max_length,
+        model_input_names=["input_ids", "attention_mask"],
+        clean_up_tokenization_spaces=False,
+        padding_side="right",
+        **special,
+    )
+
+
+def _options(data: Data, size: int) -> dict[str, Any]:
+    return {
+        "vocab_size": data.vocab_size or size,
+        "min_frequency": data.min_frequency or MIN_FREQUENCY,
+        "show_progress": False,
+    }
+
+
+def _normalizer(data: Data, lowercase: bool = True) -> normalizers.Normalizer:
+    steps = [normalizers.NFC(), normalizers.Replace(BREAKS, " ")]
+    if lowercase if data.lowercase is None else data.lowercase:
+        steps.append(normalizers.Lowercase())
+    return normalizers.Sequence(steps)
+
+
+def _word(data: Data) -> tuple[Tokenizer, Any, dict[str, str]]:
+    tokenizer = Tokenizer(models.WordLevel(unk_token=UNK))
+    tokenizer.normalizer = _normalizer(data)
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(TOKENS, "removed", invert=True)
+    trainer = trainers.WordLevelTrainer(special_tokens=[PAD, UNK], **_options(data, WORDS))
+    return tokenizer, trainer, {"pad_token": PAD, "unk_token": UNK}
+
+
+def _bpe(data: Data) -> tuple[Tokenizer, Any, dict[str, str]]:
+    """Byte-level, as GPT-2's: every text has tokens, and case is kept unless data.lowercase says otherwise."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.normalizer = _normalizer(data, lowercase=False)
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(special_tokens=[PAD, EOS], initial_alphabet=alphabet, **_options(data, PIECES))
+    return tokenizer, trainer, {"pad_token": PAD, "eos_token": EOS}
+
+
+def _wordpiece(data: Data) -> tuple[Tokenizer, Any, dict[str, str]]:
+    """As BERT's (Devlin et al. 2019), accents kept: [CLS] and [SEP] around each text."""
+    tokenizer = Tokenizer(models.WordPiece(unk_token=UNK))
+    tokenizer.normalizer = _normalizer(data)
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(TOKENS, "removed", invert=True)
+    tokenizer.decoder = decoders.WordPiece()
+    special = [PAD, UNK, CLS, SEP, MASK]
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{CLS} $A {SEP}", pair=f"{CLS} $A {SEP} $B {SEP}", special_tokens=[(CLS, 2), (SEP, 3)]
+    )
+    trainer = trainers.WordPieceTrainer(special_tokens=special, **_options(data, PIECES))
+    names = ("pad_token", "unk_token", "cls_token", "sep_token", "mask_token")
+    return tokenizer, trainer, dict(zip(names, special, strict=True))
+
+
+KINDS = {"word": _word, "bpe": _bpe, "wordpiece": _wordpiece}
+assert tuple(KINDS) == TRAINED_TOKENIZERS
+
+
+def load_tokenizer(name: str, revision: str | None = None) -> PreTrainedTokenizerBase:
+    """The pretrained tokenizer `name`: a folder, a Hub id or sample:minilm.
+
+    Raises:
+        UserError: it cannot be found or loaded.
+    """
+    path = str(samples.find("checkpoint", name, "data.tokenizer")) if samples.is_sample(name) else name
+    if Path(path).is_dir() and not any(Path(path).glob("*token*")) and not any(Path(path).glob("vocab*")):
+        raise UserError(f"{name}: there is no tokenizer in this folder; it has no tokenizer.json")
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(path, revision=revision or "main")
+    except Exception as error:  # the Rust side raises bare Exception for a file that it cannot parse
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{name}: its tokenizer cannot be loaded: {reason}") from error
+    if tokenizer.pad_token is None:  # GPT-2 has none; what is padded is masked anyway
+        tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
+    return tokenizer
+
+
+def check_length(tokenizer: PreTrainedTokenizerBase, max_length: int, name: str) -> None:
+    """Refuse rows longer than a pretrained model has positions for."""
+    if max_length > tokenizer.model_max_length:
+        raise UserError(
+            f"data.max_length: {max_length} is more than the {tokenizer.model_max_length} tokens that {name} was made"
+            f" for; set it to at most {tokenizer.model_max_length}"
+        )
