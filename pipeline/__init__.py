@@ -12,13 +12,13 @@ if TYPE_CHECKING:
     from pipeline.cli import main
     from pipeline.errors import UserError
     from pipeline.recipe import Data, Optim, Pretrained, Recipe, Recurrent, Scratch, Train
-    from pipeline.run import evaluate, predict, run
+    from pipeline.run import evaluate, predict, train
 
 _HOMES = {
     "cli": ("main",),
     "errors": ("UserError",),
     "recipe": ("Data", "Optim", "Pretrained", "Recipe", "Recurrent", "Scratch", "Train"),
-    "run": ("evaluate", "predict", "run"),
+    "run": ("evaluate", "predict", "train"),
 }
 
 __all__ = [
@@ -33,7 +33,7 @@ __all__ = [
     "evaluate",
     "main",
     "predict",
-    "run",
+    "train",
 ]
 
 

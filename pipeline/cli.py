@@ -44,7 +44,7 @@ def _guarded(action: Callable[[], None]) -> int:
         print("stopped before the first checkpoint was due; nothing can be continued", file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader of our output has left; the interpreter must not flush into it again
-        sys.stdout = None  # type: ignore[assignment]
+        sys.stdout = None
         return 141
     return 0
 
@@ -67,7 +67,9 @@ def _usage() -> str:
 def _run(arguments: Arguments) -> None:
     """RECIPE.(py|json) [settings]: train, evaluate, save."""
     if not arguments or arguments[0] in ("-h", "--help"):
-        print("usage: finetune run RECIPE.(py|json) [--section.setting VALUE ...]\n\nSettings: finetune run RECIPE --help")
+        print(
+            "usage: finetune run RECIPE.(py|json) [--section.setting VALUE ...]\n\nSettings: finetune run RECIPE --help"
+        )
         return
     file, *settings = arguments
     _train(load_recipe(file), settings, f"finetune run {file}")
@@ -79,7 +81,7 @@ def _train(recipe: Recipe, arguments: Arguments, program: str) -> None:
     folders.check(recipe)
     from pipeline import run  # only now: torch and transformers take seconds to import
 
-    run.run(recipe)
+    run.train(recipe)
     if os.environ.get("RANK", "0") == "0":
         _compare_table([recipe.folder])
         print(f"model: {recipe.folder / folders.MODEL}   metrics: {recipe.folder / folders.METRICS}")
@@ -88,9 +90,7 @@ def _train(recipe: Recipe, arguments: Arguments, program: str) -> None:
 def override(recipe: Recipe, arguments: Arguments, program: str) -> Recipe:
     """`recipe` with the settings that `arguments` give; the parser exits with 2 on a name or value it refuses."""
     # The recipe's kind of model stays: its settings are --model.*, and another kind's are refused by name.
-    return tyro.cli(
-        Recipe, default=recipe, args=list(arguments), prog=program, config=(tyro.conf.AvoidSubcommands,)
-    )
+    return tyro.cli(Recipe, default=recipe, args=list(arguments), prog=program, config=(tyro.conf.AvoidSubcommands,))
 
 
 def _check_paths(recipe: Recipe) -> None:
@@ -182,7 +182,14 @@ def _evaluate(arguments: Arguments) -> None:
             revision: of a Hub data set.
             subset: of a Hub data set that has several.
         """
-        chosen = Data(data, revision, subset, False, text_column, label_column, limit)
+        chosen = Data(
+            source=data,
+            revision=revision,
+            subset=subset,
+            text_column=text_column,
+            label_column=label_column,
+            limit=limit,
+        )
         if batch_size < 1:
             raise UserError(f"batch-size: {batch_size} is out of range; it must be >= 1")
         from pipeline import run
@@ -214,8 +221,7 @@ def _predict(arguments: Arguments) -> None:
 
 def _lines(name: str) -> Iterator[str]:
     """Lines of a file or of standard input, without their ends; UTF-8 with or without BOM."""
-    stream = sys.stdin.buffer if name == "-" else Path(name).open("rb")
-    with stream:
+    with sys.stdin.buffer if name == "-" else Path(name).open("rb") as stream:
         for number, line in enumerate(stream, start=1):
             try:
                 yield line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")

@@ -15,7 +15,7 @@ import torch
 from accelerate import Accelerator
 
 from pipeline import run, samples
-from pipeline.data.batching import Rows, updates
+from pipeline.data.batching import Rows
 from pipeline.recipe import Recipe
 from pipeline.tasks.base import load_task
 from pipeline.training import trainer
@@ -101,7 +101,7 @@ def _plan(recipe: Recipe) -> dict[str, str]:
 def _padding(this: trainer.Run) -> float:
     """Padding per real token in the batches of the first epoch."""
     lengths, size = this.splits["train"].lengths, this.recipe.train.batch_size
-    order = updates(lengths, this.rows_per_update, this.recipe.train.seed, 0)
+    order = this.splits["train"].updates(this.rows_per_update, this.recipe.train.seed, 0)
     batches = [rows[start : start + size] for rows in order for start in range(0, len(rows), size)]
     return sum(int(lengths[rows].max()) * len(rows) for rows in batches) / int(lengths.sum()) - 1
 
@@ -111,7 +111,7 @@ def _seconds(this: trainer.Run) -> float:
     optimizer = build_optimizer(this.model, this.recipe.optim)
     parts = Parts(this.model, optimizer, build_scheduler(optimizer, this.recipe.optim, this.total_updates))
     lengths, train = this.splits["train"].lengths, this.recipe.train
-    order = updates(lengths, this.rows_per_update, train.seed, 0)
+    order = this.splits["train"].updates(this.rows_per_update, train.seed, 0)
     chosen = order[: WARM_UPDATES + TIMED_UPDATES]
     timed, seconds = [], 0.0
     this.model.train()

@@ -32,7 +32,9 @@ def check(recipe: Recipe) -> None:
     if recipe.train.overwrite:
         return
     if (folder / METRICS).is_file():
-        raise UserError(f"train.output_dir: {folder} holds a finished run; name another folder or add --train.overwrite")
+        raise UserError(
+            f"train.output_dir: {folder} holds a finished run; name another folder or add --train.overwrite"
+        )
     changed = differences(recipe, from_json((folder / RECIPE).read_text(encoding="utf-8"), str(folder / RECIPE)))
     if changed:
         raise UserError(

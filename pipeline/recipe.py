@@ -29,6 +29,7 @@ Rate = Annotated[float, Ge(0.0), Lt(1.0)]
 Share = Annotated[float, Gt(0.0), Lt(1.0)]
 WarmupRatio = Annotated[float, Ge(0.0), Le(1.0)]
 
+
 @settings("data")
 class Data(Settings):
     """Where the examples come from and how they are cut into tokens."""

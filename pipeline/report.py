@@ -46,7 +46,7 @@ def print_table(runs: list[Path]) -> None:
     all_metrics = [read_metrics(run) for run in runs]
     split = "test" if all("test" in metrics for metrics in all_metrics) else "validation"
     scores = [{k: v for k, v in m.get(split, {}).items() if isinstance(v, float)} for m in all_metrics]
-    names = list(dict.fromkeys(name for row in scores for name in row if name != "loss")) + ["loss"]
+    names = [*dict.fromkeys(name for row in scores for name in row if name != "loss"), "loss"]
     table = Table("run", *(f"{split} {name}" for name in names), *TRAIN_COLUMNS)
     for column in table.columns[1:]:
         column.justify = "right"

@@ -23,7 +23,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from pipeline import folder as folders
 from pipeline import hub
-from pipeline.data.batching import Rows, evaluation_batches
+from pipeline.data.batching import Rows
 from pipeline.data.prepare import Prepared, encode_split, prepare
 from pipeline.data.vocabulary import load_tokenizer
 from pipeline.errors import UserError
@@ -49,7 +49,7 @@ def quiet() -> None:
         warnings.simplefilter("ignore")
 
 
-def run(recipe: Recipe) -> dict[str, Any]:
+def train(recipe: Recipe) -> dict[str, Any]:
     """Train, evaluate and save what `recipe` says; continue the run that is in its folder if there is one.
 
     Returns:
@@ -112,9 +112,9 @@ def precision(recipe: Recipe, accelerator: Accelerator) -> str:
 
 def _measure(this: trainer.Run, notes: dict[str, Any], prepared: Prepared) -> dict[str, Any]:
     """metrics.json: the best weights on validation and test, and what training them took."""
-    scores = {split: this.evaluate(split) for split in ("validation", "test") if split in this.splits}
+    scores: dict[str, Any] = {split: this.evaluate(split) for split in ("validation", "test") if split in this.splits}
     state, model = this.state, this.accelerator.unwrap_model(this.model)
-    train = {
+    cost = {
         "seconds": state.seconds,
         "tokens_per_second": state.tokens / max(state.busy_seconds, 1e-9),
         "peak_memory_bytes": peak_memory_bytes(this.accelerator.device),
@@ -127,7 +127,7 @@ def _measure(this: trainer.Run, notes: dict[str, Any], prepared: Prepared) -> di
         "device": str(this.accelerator.device.type),
         **notes,
     }
-    return {**scores, "train": train, "data": prepared.report}
+    return {**scores, "train": cost, "data": prepared.report}
 
 
 def _save(this: trainer.Run, metrics: dict[str, Any]) -> None:
@@ -203,7 +203,7 @@ def evaluate(model: str, data: Data, split: str = "test", batch_size: int = 32) 
         return evaluate_rows(
             loaded.model,
             loaded.task,
-            evaluation_batches(rows.lengths, batch_size),
+            rows.batches(batch_size),
             lambda chosen: loaded.task.collate(rows.take(chosen), loaded.tokenizer),
             loaded.labels,
             Accelerator(cpu=not torch.cuda.is_available()),
@@ -220,5 +220,3 @@ def predict(model: str, texts: Iterable[str]) -> Iterator[dict[str, Any]]:
     pending = iter(texts)
     while chunk := list(islice(pending, PREDICT_ROWS)):
         yield from loaded.task.predict(chunk, loaded.model, loaded.tokenizer, loaded.labels)
-
-

@@ -7,9 +7,11 @@ import functools
 import operator
 import types
 import typing
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeVar
 
+import typing_extensions
 from annotated_types import Ge, Gt, Le, Lt
 
 from pipeline.errors import UserError, suggest
@@ -19,27 +21,28 @@ BOUNDS = {Ge: (">=", operator.ge), Gt: (">", operator.gt), Le: ("<=", operator.l
 C = TypeVar("C", bound=type)
 
 
-def settings(section: str) -> Any:
+@typing_extensions.dataclass_transform(frozen_default=True)
+def settings(section: str) -> Callable[[C], C]:
     """A frozen dataclass whose names, types and ranges are checked; `section` is its name on the command line."""
 
     def decorate(cls: C) -> C:
-        cls = dataclass(frozen=True)(cls)
-        init = cls.__init__
+        made: Any = dataclass(frozen=True)(cls)
+        init, fields = made.__init__, dataclasses.fields(made)
 
         @functools.wraps(init)
         def checked_init(self: Any, *args: Any, **values: Any) -> None:
-            known = [f.name for f in dataclasses.fields(cls)]
+            known = [f.name for f in fields]
             for name in values:
                 if name not in known:
                     raise UserError(f"{_dotted(section, name)}: no such setting{suggest(name, known)}")
-            for f in dataclasses.fields(cls)[len(args) :]:
+            for f in fields[len(args) :]:
                 if f.name not in values and f.default is f.default_factory is dataclasses.MISSING:
                     raise UserError(f"{_dotted(section, f.name)}: this setting is required")
             init(self, *args, **values)
 
-        cls.__init__ = checked_init  # type: ignore[misc]  # the dataclass's own init, names checked first
-        cls.section = section
-        return cls
+        made.__init__ = checked_init
+        made.section = section
+        return made
 
     return decorate
 
@@ -49,7 +52,7 @@ def _dotted(section: str, name: str) -> str:
 
 
 @functools.cache
-def _hints(cls: type) -> dict[str, Any]:
+def _hints(cls: Any) -> dict[str, Any]:
     return typing.get_type_hints(cls, include_extras=True)
 
 
@@ -59,8 +62,9 @@ class Settings:
     section: typing.ClassVar[str] = ""
 
     def __post_init__(self) -> None:
-        for f in dataclasses.fields(self):  # type: ignore[arg-type]  # every subclass is a dataclass
-            _check(_dotted(self.section, f.name), getattr(self, f.name), _hints(type(self))[f.name])
+        kind: Any = type(self)  # every subclass is a dataclass
+        for f in dataclasses.fields(kind):
+            _check(_dotted(self.section, f.name), getattr(self, f.name), _hints(kind)[f.name])
 
     def refuse(self, name: str, reason: str) -> None:
         """Raise the refusal of setting `name` for `reason`."""

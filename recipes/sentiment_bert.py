@@ -1,5 +1,7 @@
 """Rotten Tomatoes with a pretrained BERT: MiniLM from a pip package, or any checkpoint of the Hub.
 
+Run it, or with a network:
+
     python recipes/sentiment_bert.py
     python recipes/sentiment_bert.py --model.checkpoint google-bert/bert-base-uncased --optim.learning-rate 2e-5
 """

@@ -51,6 +51,14 @@ class Rows:
     def __len__(self) -> int:
         return len(self.lengths)
 
+    def updates(self, rows_per_update: int, seed: int, epoch: int) -> list[np.ndarray]:
+        """See `updates`."""
+        return updates(self.lengths, rows_per_update, seed, epoch)
+
+    def batches(self, batch_size: int) -> list[np.ndarray]:
+        """See `evaluation_batches`."""
+        return evaluation_batches(self.lengths, batch_size)
+
     def take(self, rows: np.ndarray) -> pa.Table:
         """The rows with these numbers, in this order."""
         return self._table[rows]

@@ -35,11 +35,13 @@ def _check_labels(found: set[str], train: Counter[str]) -> None:
     rows = sum(train.values())
     if len(found) > MANY_CLASSES and len(found) > rows / 2:
         raise UserError(
-            f"data.label_column: {len(found)} different labels in {rows} rows, such as {sorted(found)[0][:40]!r}: that is"
-            " no set of classes; name the column of the labels"
+            f"data.label_column: {len(found)} different labels in {rows} rows, such as {sorted(found)[0][:40]!r}:"
+            " that is no set of classes; name the column of the labels"
         )
     if len(train) < 2:
-        raise UserError(f"data: every row of train has the label {next(iter(train))!r}; two classes are needed to learn")
+        raise UserError(
+            f"data: every row of train has the label {next(iter(train))!r}; two classes are needed to learn"
+        )
 
 
 def _by_size_or_alphabet(found: set[str]) -> Any:

@@ -48,7 +48,9 @@ def _named(role: str, usual: Sequence[str], found: Sequence[str], chosen: str | 
 
 def _ask(role: str, found: Sequence[str], where: str) -> str:
     if list(found) == ["text"]:
-        return f"{where}: it has texts only, no {role}s; give a .csv, .tsv, .json(l) or .parquet file with a {role} column"
+        return (
+            f"{where}: it has texts only, no {role}s; give a .csv, .tsv, .json(l) or .parquet file with a {role} column"
+        )
     return f"{where}: no column looks like the {role}; set data.{role}_column to one of: {', '.join(found)}"
 
 
@@ -66,7 +68,9 @@ def as_text(value: Any, where: str) -> str:
     try:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
-        raise UserError(f"{where}: the text has half a surrogate pair at character {error.start}; mend the \\u escape")
+        raise UserError(
+            f"{where}: the text has half a surrogate pair at character {error.start}; mend the \\u escape"
+        ) from error
     return text
 
 

@@ -9,7 +9,6 @@ from collections.abc import Iterable
 
 import numpy as np
 
-
 _PUNCTUATION = str.maketrans(dict.fromkeys(string.punctuation, " "))
 
 

@@ -17,6 +17,9 @@ from pipeline.recipe import Data
 COMMIT = re.compile(r"[0-9a-f]{40}")
 UNLABELLED = -1
 
+# Rows with their numbers, and the names of their classes.
+Loaded = tuple[Iterator[tuple[int, dict[str, Any]]], list[str] | None]
+
 
 def resolve(data: Data) -> str:
     """The commit that data.revision, a tag, a branch or nothing, stands for.
@@ -42,7 +45,7 @@ def resolve(data: Data) -> str:
         ) from error
 
 
-def load(data: Data, commit: str | None) -> dict[str, tuple[Iterator[tuple[int, dict[str, Any]]], list[str] | None]]:
+def load(data: Data, commit: str | None) -> dict[str, Loaded]:
     """Split -> its rows, numbered from 1, and the names of its classes where a column is a ClassLabel.
 
     With data.streaming only the first data.limit rows of each split are downloaded.
@@ -54,7 +57,7 @@ def load(data: Data, commit: str | None) -> dict[str, tuple[Iterator[tuple[int, 
         found = datasets.load_dataset(data.source, data.subset, revision=commit, streaming=data.streaming)
     except (ValueError, OSError, datasets.exceptions.DatasetsError, HTTPError) as error:
         raise UserError(f"data.source: {data.source} cannot be loaded: {' '.join(str(error).split())[:300]}") from error
-    loaded = {}
+    loaded: dict[str, Loaded] = {}
     for name, split in found.items():
         if name not in ("train", "validation", "test"):
             continue

@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -34,9 +34,9 @@ ROWS_PER_BATCH = 1000
 class Encoder(Protocol):
     """What preparing asks of a task (see tasks/base.py)."""
 
-    name: str
-    columns: Mapping[str, Sequence[str]]
-    stratify_by: str | None
+    name: ClassVar[str]
+    columns: ClassVar[Mapping[str, Sequence[str]]]
+    stratify_by: ClassVar[str | None]
 
     def labels(self, names: Sequence[str] | None, splits: Mapping[str, Dataset]) -> list[str]: ...
     def encode(

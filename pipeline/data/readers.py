@@ -151,7 +151,7 @@ def _json(file: Path) -> Iterator[tuple[int, Row]]:
         lists = [value for value in values.values() if isinstance(value, list)]
         values = lists[0] if len(lists) == 1 else values
     if not isinstance(values, list):
-        raise UserError(f"{file}: expected a list of objects, such as [{{\"text\": ..., \"label\": ...}}]")
+        raise UserError(f'{file}: expected a list of objects, such as [{{"text": ..., "label": ...}}]')
     for number, value in enumerate(values, start=1):
         yield number, _object(file, number, value)
 

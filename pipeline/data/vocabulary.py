@@ -19,7 +19,9 @@ MIN_FREQUENCY = 2
 # HTML line breaks are blanks. A word is letters or digits with their marks (Hebrew points, Arabic vowels, joiners),
 # with inner apostrophes; anything else that is not a blank stands alone, runs of the same mark together.
 BREAKS = Regex(r"<br\s*/?>")
-TOKENS = Regex(r"[\p{L}\p{N}_][\p{L}\p{N}\p{M}\p{Cf}_]*(?:['’״׳][\p{L}\p{N}\p{M}]+)*|\p{Extended_Pictographic}[\p{M}\p{Cf}\p{Sk}\p{Extended_Pictographic}]*|([^\s\p{L}\p{N}])\1*")
+TOKENS = Regex(
+    r"[\p{L}\p{N}_][\p{L}\p{N}\p{M}\p{Cf}_]*(?:['’״׳][\p{L}\p{N}\p{M}]+)*|\p{Extended_Pictographic}[\p{M}\p{Cf}\p{Sk}\p{Extended_Pictographic}]*|([^\s\p{L}\p{N}])\1*"
+)
 
 
 def train(kind: str, texts: Iterable[str], data: Data) -> PreTrainedTokenizerFast:

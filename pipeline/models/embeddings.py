@@ -36,7 +36,7 @@ def load_vectors(name: str, vocabulary: Mapping[str, int], seed: int) -> Vectors
     Raises:
         UserError: the file is missing or malformed, with its line, or knows none of the words.
     """
-    wanted = {word: index for word, index in vocabulary.items()}
+    wanted = dict(vocabulary)
     for word, index in vocabulary.items():
         wanted.setdefault(word.lower(), index)
     entries = _sample(name) if samples.is_sample(name) else _text_file(Path(name))
@@ -53,9 +53,7 @@ def load_vectors(name: str, vocabulary: Mapping[str, int], seed: int) -> Vectors
     return Vectors(_matrix(rows, max(vocabulary.values()) + 1, seed), len(rows) / len(vocabulary))
 
 
-def _selected(
-    entries: Iterator[tuple[str, np.ndarray]], wanted: Mapping[str, int]
-) -> Iterator[tuple[str, np.ndarray]]:
+def _selected(entries: Iterator[tuple[str, np.ndarray]], wanted: Mapping[str, int]) -> Iterator[tuple[str, np.ndarray]]:
     return ((word, vector) for word, vector in entries if word in wanted)
 
 

@@ -61,9 +61,7 @@ class Sentiment:
 
     def score(self, outcome: dict[str, np.ndarray], labels: list[str]) -> dict[str, Any]:
         metric = Classification(keep_in_memory=True)
-        scores = metric.compute(
-            predictions=outcome["prediction"], references=outcome["label"], label_names=labels
-        )
+        scores = metric.compute(predictions=outcome["prediction"], references=outcome["label"], label_names=labels)
         return {"loss": float(outcome["nll"].astype(np.float64).mean()), **(scores or {})}
 
     def predict(

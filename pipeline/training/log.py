@@ -104,10 +104,10 @@ class Log:
         losses = (self.accelerator.reduce(shares, "sum") if self.accelerator.num_processes > 1 else shares).tolist()
         for figures, loss in zip(self.pending, losses, strict=True):
             if not math.isfinite(loss):
-                rows = ", ".join(map(str, sorted(figures.rows.tolist())[:8]))
+                rows = ", ".join(map(str, sorted(figures.rows.tolist())[:8])) + ", ..." * (len(figures.rows) > 8)
                 raise UserError(
-                    f"training: the loss is {loss} at update {figures.step} (rows {rows}{', ...' * (len(figures.rows) > 8)}"
-                    f" of train); lower optim.learning_rate, {figures.learning_rate:.2g} there, raise"
-                    " optim.warmup_ratio or lower optim.max_grad_norm"
+                    f"training: the loss is {loss} at update {figures.step} (rows {rows} of train);"
+                    f" lower optim.learning_rate ({figures.learning_rate:.2g} there), raise optim.warmup_ratio or lower"
+                    " optim.max_grad_norm"
                 )
         return losses

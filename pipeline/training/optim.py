@@ -16,7 +16,8 @@ SCHEDULES = {"linear": "linear", "cosine": "cosine", "constant": "constant_with_
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict]:
     """Trainable parameters, those that decay apart from those that do not: biases, norms and embeddings."""
     spared_ids = {id(p) for module in model.modules() if _is_spared(module) for p in module.parameters(recurse=False)}
-    decayed, spared = [], []
+    decayed: list[nn.Parameter] = []
+    spared: list[nn.Parameter] = []
     for parameter in model.parameters():
         if parameter.requires_grad:
             (spared if parameter.ndim < 2 or id(parameter) in spared_ids else decayed).append(parameter)
@@ -30,9 +31,7 @@ def _is_spared(module: nn.Module) -> bool:
 
 def build_optimizer(model: nn.Module, settings: Optim) -> torch.optim.AdamW:
     """AdamW over the trainable parameters of `model`, in one fused kernel."""
-    return torch.optim.AdamW(
-        parameter_groups(model, settings.weight_decay), lr=settings.learning_rate, fused=True
-    )
+    return torch.optim.AdamW(parameter_groups(model, settings.weight_decay), lr=settings.learning_rate, fused=True)
 
 
 def build_scheduler(

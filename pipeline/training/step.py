@@ -49,9 +49,7 @@ def micro_batches(rows: np.ndarray, batch_size: int, process: int, processes: in
     return slices[process::processes]
 
 
-def windows(
-    updates: list[np.ndarray], batch_size: int, collate: Collate, accelerator: Accelerator
-) -> Iterator[Window]:
+def windows(updates: list[np.ndarray], batch_size: int, collate: Collate, accelerator: Accelerator) -> Iterator[Window]:
     """The windows of an epoch, on this process's device; `updates` holds the row indices of each update."""
     for rows in updates:
         shares = micro_batches(rows, batch_size, accelerator.process_index, accelerator.num_processes)
@@ -87,7 +85,7 @@ def update(
         learning rate.
     """
     model = parts.model
-    learning_rate = parts.scheduler.get_last_lr()[0]
+    learning_rate = float(parts.scheduler.get_last_lr()[0])
     total = _total_labels(accelerator, window)
     share = torch.zeros((), device=accelerator.device)
     for index, (batch, labels) in enumerate(window.batches):

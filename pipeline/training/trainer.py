@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import nn
 
-from pipeline.data.batching import Rows, evaluation_batches, updates
 from pipeline.errors import Interrupted
 from pipeline.recipe import Recipe
 from pipeline.training import checkpoint
@@ -28,9 +27,20 @@ from pipeline.training.tracking import Display
 class Trainable(Scorer, Protocol):
     """What training asks of a task (see tasks/base.py)."""
 
-    monitor: str
+    monitor: ClassVar[str]
 
     def collate(self, rows: Any, tokenizer: Any) -> tuple[Batch, int]: ...
+
+
+class Split(Protocol):
+    """What training asks of the encoded rows of a split (see data/batching.py)."""
+
+    lengths: np.ndarray
+
+    def __len__(self) -> int: ...
+    def take(self, rows: np.ndarray) -> Any: ...
+    def updates(self, rows_per_update: int, seed: int, epoch: int) -> list[np.ndarray]: ...
+    def batches(self, batch_size: int) -> list[np.ndarray]: ...
 
 
 @dataclass
@@ -49,7 +59,7 @@ class Run:
     model: nn.Module
     tokenizer: Any
     labels: list[str]
-    splits: dict[str, Rows]
+    splits: Mapping[str, Split]
     folder: Path
     accelerator: Accelerator
     autocast: bool = False
@@ -82,7 +92,7 @@ class Run:
 
     def evaluate(self, split: str) -> dict[str, Any]:
         """Metrics of the model as it stands on `split`."""
-        batches = evaluation_batches(self.splits[split].lengths, self.recipe.train.batch_size)
+        batches = self.splits[split].batches(self.recipe.train.batch_size)
         return evaluate(
             self.model, self.task, batches, lambda rows: self.collate(split, rows), self.labels, self.accelerator
         )
@@ -134,11 +144,11 @@ def _log(run: Run) -> Log:
 
 def _remaining_windows(run: Run) -> Iterator[Window]:
     """Windows from where the state stands; the order of an epoch is a function of the seed and the epoch alone."""
-    lengths, train = run.splits["train"].lengths, run.recipe.train
+    rows, train = run.splits["train"], run.recipe.train
     while not run.is_over:
-        order = updates(lengths, run.rows_per_update, train.seed, run.state.epoch)
+        order = rows.updates(run.rows_per_update, train.seed, run.state.epoch)
         for window in windows(
-            order[run.state.position :], train.batch_size, lambda rows: run.collate("train", rows), run.accelerator
+            order[run.state.position :], train.batch_size, lambda chosen: run.collate("train", chosen), run.accelerator
         ):
             yield window
             if run.is_over:

@@ -82,7 +82,7 @@ class RecurrentConfig(PreTrainedConfig):
     ```python
     >>> from pipeline.models.recurrent import RecurrentConfig, RecurrentModel
 
-    >>> # Keras: Embedding(100, 12) -> Bidirectional(SimpleRNN(16, return_sequences=True)) -> Bidirectional(SimpleRNN(16))
+    >>> # Keras: Embedding(100, 12), Bidirectional(SimpleRNN(16, return_sequences=True)), Bidirectional(SimpleRNN(16))
     >>> config = RecurrentConfig(
     ...     vocab_size=100, embedding_size=12, hidden_size=16, num_hidden_layers=2, cell_type="rnn", bidirectional=True
     ... )
@@ -91,7 +91,6 @@ class RecurrentConfig(PreTrainedConfig):
     ```"""
 
     model_type = "recurrent"
-    keys_to_ignore_at_inference = ["past_key_values"]
 
     vocab_size: int = 30000
     embedding_size: int = 128

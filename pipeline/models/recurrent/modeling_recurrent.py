@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import nn
@@ -105,7 +105,8 @@ def read_mask(attention_mask: torch.Tensor | None, inputs: torch.Tensor) -> torc
         return None
     if attention_mask.ndim != 2 or attention_mask.shape[0] != inputs.shape[0]:
         raise ValueError(
-            f"attention_mask has shape {tuple(attention_mask.shape)}; expected (batch, time) = {tuple(inputs.shape[:2])}"
+            f"attention_mask has shape {tuple(attention_mask.shape)}, the inputs (batch, time) are"
+            f" {tuple(inputs.shape[:2])}"
         )
     mask = attention_mask[:, -inputs.shape[1] :].bool()
     if mask.device.type != "cpu":
@@ -143,7 +144,7 @@ class RecurrentLayer(GradientCheckpointingLayer):
         Returns:
             States at every position, (B, T, D*H), zero at padding; and each direction's final state, (B, D*H).
         """
-        if layout is not None and layout.compact is not None:
+        if layout is not None and layout.compact is not None and layout.restore is not None:
             hidden_states = permute(hidden_states, layout.compact, layout.restore)
         outputs, finals = [], []
         for direction, suffix in enumerate(self.suffixes):
@@ -152,7 +153,7 @@ class RecurrentLayer(GradientCheckpointingLayer):
             outputs.append(self._reversed(states, layout) if direction else states)
         output = outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=-1)
         if layout is not None:
-            if layout.restore is not None:
+            if layout.compact is not None and layout.restore is not None:
                 output = permute(output, layout.restore, layout.compact)
             output = output.masked_fill(~layout.mask[..., None], 0.0)
         return output, finals[0] if len(finals) == 1 else torch.cat(finals, dim=-1)
@@ -167,9 +168,7 @@ class RecurrentLayer(GradientCheckpointingLayer):
 
 
 @torch.compiler.disable
-def run_direction(
-    cell: Cell, inputs: torch.Tensor, weights: list[torch.Tensor], hidden_size: int
-) -> torch.Tensor:
+def run_direction(cell: Cell, inputs: torch.Tensor, weights: list[torch.Tensor], hidden_size: int) -> torch.Tensor:
     """States (B, T, H) of a recurrence over `inputs` (B, T, E) from a zero state, left to right, by the fused operator.
 
     This is where another device's best path would be chosen. On the CPU it is the padded operator: PackedSequence
@@ -190,8 +189,8 @@ class RecurrentPreTrainedModel(PreTrainedModel):
     config: RecurrentConfig
     base_model_prefix = "model"
     supports_gradient_checkpointing = True
-    _no_split_modules = ["RecurrentLayer"]
-    _can_record_outputs = {"hidden_states": RecurrentLayer}
+    _no_split_modules: ClassVar = ["RecurrentLayer"]
+    _can_record_outputs: ClassVar = {"hidden_states": RecurrentLayer}
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
@@ -231,7 +230,7 @@ class RecurrentModel(RecurrentPreTrainedModel):
     |---|---|---|
     | `LSTM(H, return_sequences=True)` | `last_hidden_state` | (B, T, D*H) |
     | `LSTM(H)`, `return_sequences=False` | `pooler_output` | (B, D*H) |
-    | `Bidirectional(LSTM(H))` | `bidirectional=True`: forward state at the last word, backward at the first | (B, 2*H) |
+    | `Bidirectional(LSTM(H))` | `bidirectional=True`: forward at the last word, backward at the first | (B, 2*H) |
     | stacked `LSTM(H, return_sequences=True)` layers | `num_hidden_layers` | |
     | `Embedding(mask_zero=True)` | `attention_mask` | (B, T) |
 

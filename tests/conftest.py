@@ -1,0 +1,89 @@
+"""What all tests share: no network, a cache of their own, one thread, small data."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+# Before any library reads them.
+os.environ |= {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "OMP_NUM_THREADS": "1"}
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+POSITIVE = ["a moving , funny film", "warm and gripping", "a joy from start to end", "brilliant , tender and wise"]
+NEGATIVE = ["a dull , lifeless mess", "boring and far too long", "an empty bore", "stale jokes and no plot at all"]
+
+
+def _is_loopback(address: object) -> bool:
+    if not isinstance(address, tuple):
+        return True  # a Unix socket
+    try:
+        return ipaddress.ip_address(address[0]).is_loopback
+    except ValueError:
+        return address[0] == "localhost"
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A test that opens a socket to anything but loopback fails."""
+
+    def guarded(method: str) -> Callable:
+        original = getattr(socket.socket, method)
+
+        def connect(self: socket.socket, address: object) -> object:
+            if not _is_loopback(address):
+                pytest.fail(f"a socket to {address} was opened: tests run offline")
+            return original(self, address)
+
+        return connect
+
+    for method in ("connect", "connect_ex"):
+        monkeypatch.setattr(socket.socket, method, guarded(method))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Encoded data of the tests goes to a folder of their own."""
+    root = tmp_path_factory.mktemp("cache")
+    os.environ["FINETUNE_CACHE"] = str(root)
+    os.environ["HF_HOME"] = str(root / "hf")
+    return root
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    import torch
+
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def reviews(tmp_path: Path) -> Path:
+    """A csv file of 160 different short reviews, half of them positive."""
+    rows = ["text,label"]
+    for number in range(80):
+        rows.append(f'"{POSITIVE[number % 4]} {number}",positive')
+        rows.append(f'"{NEGATIVE[number % 4]} {number}",negative')
+    file = tmp_path / "reviews.csv"
+    file.write_text("\n".join(rows) + "\n", encoding="utf-8")
+    return file
+
+
+def finetune(*arguments: str | Path, cwd: Path | None = None, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    """The `finetune` command as a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-c", "from pipeline.cli import entry; entry()", *map(str, arguments)],
+        cwd=cwd,
+        input=stdin,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
