@@ -16,12 +16,16 @@ from pipeline.recipe import TRAINED_TOKENIZERS, Data
 PAD, UNK, CLS, SEP, MASK, EOS = "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[EOS]"
 WORDS, PIECES = 30_000, 8_000
 MIN_FREQUENCY = 2
-# HTML line breaks are blanks. A word is letters or digits with their marks (Hebrew points, Arabic vowels, joiners),
-# with inner apostrophes; anything else that is not a blank stands alone, runs of the same mark together.
+# HTML line breaks are blanks.
 BREAKS = Regex(r"<br\s*/?>")
-TOKENS = Regex(
-    r"[\p{L}\p{N}_][\p{L}\p{N}\p{M}\p{Cf}_]*(?:['’״׳][\p{L}\p{N}\p{M}]+)*|\p{Extended_Pictographic}[\p{M}\p{Cf}\p{Sk}\p{Extended_Pictographic}]*|([^\s\p{L}\p{N}])\1*"
-)
+# A word is letters or digits with their marks (Hebrew points, Arabic vowels, joiners) and inner apostrophes, with the
+# English clitics apart, as in the Penn Treebank and in published word vectors: do n't, it 's. An emoji is one token
+# with its modifiers. Anything else that is not a blank stands alone, repetitions of it together.
+LETTER, MARK, APOSTROPHE = r"[\p{L}\p{N}_]", r"[\p{M}\p{Cf}]", "['’]"
+CLITIC = rf"(?i:n{APOSTROPHE}t|{APOSTROPHE}(?:s|m|d|ll|re|ve))(?!{LETTER})"
+WORD = rf"(?:(?!{CLITIC}){LETTER}{MARK}*)+(?:(?!{CLITIC})['’״׳](?:(?!{CLITIC}){LETTER}{MARK}*)+)*"
+EMOJI = r"\p{Extended_Pictographic}[\p{M}\p{Cf}\p{Sk}\p{Extended_Pictographic}]*"
+TOKENS = Regex(rf"{CLITIC}|{WORD}|{EMOJI}|([^\s\p{{L}}\p{{N}}])\1*")
 
 
 def train(kind: str, texts: Iterable[str], data: Data) -> PreTrainedTokenizerFast:

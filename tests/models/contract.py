@@ -1,0 +1,197 @@
+"""The contract that every recurrent model with a head keeps: subclass it, name the class, and its tests run.
+
+Biases are randomised and padding is filled with random ids: fresh biases are zero and padding reads a zero row, so a
+model that ignores its mask would pass otherwise.
+"""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from typing import Any, ClassVar
+
+import pytest
+import torch
+from transformers import AutoConfig
+
+from pipeline.models.recurrent import RecurrentConfig
+
+CELLS = ("rnn", "lstm", "gru")
+SHAPES = [(bidirectional, layers) for bidirectional in (False, True) for layers in (1, 3)]
+
+
+def randomised(model: torch.nn.Module) -> torch.nn.Module:
+    """`model` in evaluation mode with no parameter at a special value."""
+    generator = torch.Generator().manual_seed(7)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.4)
+    return model.eval()
+
+
+def words(lengths: list[int], vocab_size: int = 50, seed: int = 0) -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.randint(1, vocab_size, (length,), generator=generator) for length in lengths]
+
+
+def padded(rows: list[torch.Tensor], side: str, extra: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    """(B, T) ids with random words as padding, and the mask; side is left, right or holes."""
+    width = max(map(len, rows)) + extra
+    generator = torch.Generator().manual_seed(len(rows) + width)
+    ids = torch.randint(1, 50, (len(rows), width), generator=generator)
+    mask = torch.zeros(len(rows), width, dtype=torch.long)
+    for index, row in enumerate(rows):
+        places = {
+            "right": torch.arange(len(row)),
+            "left": torch.arange(width - len(row), width),
+            "holes": torch.randperm(width, generator=generator)[: len(row)].sort().values,
+        }[side]
+        ids[index, places], mask[index, places] = row, 1
+    return ids, mask
+
+
+class ModelContract:
+    """Subclasses set `model_class` and `auto_class`, and may override `outputs_of` for what must not change."""
+
+    model_class: ClassVar[Any]
+    auto_class: ClassVar[Any]
+
+    def config(self, **changes: Any) -> RecurrentConfig:
+        sizes = {"vocab_size": 50, "embedding_size": 6, "hidden_size": 5, "num_hidden_layers": 2, "num_labels": 3}
+        return RecurrentConfig(**{**sizes, **changes})
+
+    def model(self, **changes: Any) -> Any:
+        return randomised(self.model_class(self.config(**changes)))
+
+    def outputs_of(self, model: Any, ids: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+        return model(input_ids=ids, attention_mask=mask).logits
+
+    @pytest.mark.parametrize("cell", CELLS)
+    @pytest.mark.parametrize(("bidirectional", "layers"), SHAPES)
+    @pytest.mark.parametrize("side", ["right", "left", "holes"])
+    def test_padding_never_changes_a_result(self, cell, bidirectional, layers, side):
+        model = self.model(cell_type=cell, bidirectional=bidirectional, num_hidden_layers=layers)
+        rows = words([7, 1, 4, 9])
+        alone = torch.cat([self.outputs_of(model, row[None], None) for row in rows])
+        together = self.outputs_of(model, *padded(rows, side, extra=2))
+        torch.testing.assert_close(together, alone, atol=1e-6, rtol=1e-6)
+
+    def test_a_row_without_words_is_an_error_that_names_the_row(self):
+        ids, mask = padded(words([3, 2]), "right")
+        mask[1] = 0
+        with pytest.raises(ValueError, match="row 1 of the batch has no words"):
+            self.model()(input_ids=ids, attention_mask=mask)
+
+    @pytest.mark.parametrize("cell", CELLS)
+    @pytest.mark.parametrize("tied", [False, True])
+    def test_saving_and_loading_keeps_the_result(self, cell, tied, tmp_path):
+        model = self.model(cell_type=cell, bidirectional=True, tie_word_embeddings=tied)
+        model.save_pretrained(tmp_path)
+        assert (tmp_path / "model.safetensors").is_file()
+        ids, mask = padded(words([5, 2]), "right")
+        for loaded in (self.model_class.from_pretrained(tmp_path), self.auto_class.from_pretrained(tmp_path)):
+            assert type(loaded) is self.model_class
+            assert torch.equal(self.outputs_of(loaded, ids, mask), self.outputs_of(model, ids, mask))
+
+    @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+    def test_loading_in_another_dtype_gives_about_the_same_result(self, dtype, tmp_path):
+        model = self.model(bidirectional=True)
+        model.save_pretrained(tmp_path)
+        ids, mask = padded(words([5, 2]), "left")
+        loaded = self.model_class.from_pretrained(tmp_path, dtype=dtype)
+        result = self.outputs_of(loaded, ids, mask)
+        assert result.dtype == dtype
+        torch.testing.assert_close(result.float(), self.outputs_of(model, ids, mask), atol=0.1, rtol=0.1)
+
+    def test_embeddings_in_place_of_ids_give_the_same_result(self):
+        model = self.model()
+        ids, mask = padded(words([5, 2]), "right")
+        embedded = model(inputs_embeds=model.get_input_embeddings()(ids), attention_mask=mask)[0]
+        assert torch.equal(embedded, model(input_ids=ids, attention_mask=mask)[0])
+
+    def test_ids_and_embeddings_together_are_refused(self):
+        with pytest.raises(ValueError, match="exactly one of input_ids or inputs_embeds"):
+            self.model()()
+
+    def test_resizing_the_vocabulary_keeps_known_words(self):
+        model = self.model()
+        ids, mask = padded(words([5, 2]), "right")
+        before = self.outputs_of(model, ids, mask)
+        model.resize_token_embeddings(60)
+        assert model.config.vocab_size == model.get_input_embeddings().num_embeddings == 60
+        assert torch.equal(self.outputs_of(model, ids, mask), before)
+
+    def test_hidden_states_are_the_embeddings_and_each_layer(self):
+        model = self.model(bidirectional=True, num_hidden_layers=3)
+        states = model(*padded(words([5, 2]), "left"), output_hidden_states=True).hidden_states
+        assert [state.shape[-1] for state in states] == [6, 10, 10, 10]
+
+    @pytest.mark.parametrize("reentrant", [False, True])
+    def test_gradient_checkpointing_gives_the_same_gradients(self, reentrant):
+        ids, mask = padded(words([5, 2]), "right")
+        gradients = []
+        for checkpointing in (False, True):
+            model = self.model(num_hidden_layers=3, bidirectional=True).train()
+            if checkpointing:
+                model.gradient_checkpointing_enable({"use_reentrant": reentrant})
+            self.outputs_of(model, ids, mask).square().sum().backward()
+            gradients.append([parameter.grad for parameter in model.parameters() if parameter.grad is not None])
+        for plain, checkpointed in zip(*gradients, strict=True):
+            torch.testing.assert_close(checkpointed, plain)
+
+    def test_torch_compile_gives_the_same_result(self):
+        torch.compiler.reset()
+        model = self.model(bidirectional=True)
+        ids, mask = padded(words([5, 2]), "right")
+        compiled = torch.compile(model, backend="aot_eager")
+        torch.testing.assert_close(self.outputs_of(compiled, ids, mask), self.outputs_of(model, ids, mask))
+
+    def test_dropout_is_off_in_evaluation_and_on_in_training(self):
+        rates = {"embedding_dropout": 0.5, "hidden_dropout": 0.5, "classifier_dropout": 0.5}
+        model = self.model(**rates)
+        ids, mask = padded(words([5, 2]), "right")
+        assert torch.equal(self.outputs_of(model, ids, mask), self.outputs_of(model, ids, mask))
+        model.train()
+        assert not torch.equal(self.outputs_of(model, ids, mask), self.outputs_of(model, ids, mask))
+
+    def test_the_same_seed_gives_the_same_weights(self):
+        models = []
+        for _ in range(2):
+            torch.manual_seed(3)
+            models.append(self.model_class(self.config()))
+        for one, other in zip(*(model.parameters() for model in models), strict=True):
+            assert torch.equal(one, other)
+
+    def test_initial_weights_are_orthogonal_with_an_open_forget_gate(self):
+        layer = getattr(self.model_class(self.config()), "model", None) or self.model_class(self.config())
+        layer = layer.layers[0]
+        for gate in layer.weight_hh_l0.chunk(4):
+            torch.testing.assert_close(gate @ gate.T, torch.eye(5))
+        assert layer.bias_ih_l0.chunk(4)[1].tolist() == [1.0] * 5
+        assert layer.bias_hh_l0.tolist() == [0.0] * 20
+
+    def test_missing_weights_are_initialised_on_loading(self, tmp_path):
+        from safetensors.torch import load_file, save_file
+
+        model = self.model()
+        model.save_pretrained(tmp_path)
+        tensors = load_file(tmp_path / "model.safetensors")
+        kept = {name: tensor for name, tensor in tensors.items() if "layers.1" not in name}
+        save_file(kept, tmp_path / "model.safetensors", metadata={"format": "pt"})
+        loaded = self.model_class.from_pretrained(tmp_path)
+        assert all(parameter.isfinite().all() for parameter in loaded.parameters())
+        assert all(parameter.abs().max() < 10 for parameter in loaded.parameters())
+
+    def test_the_config_survives_copying_pickling_and_saving(self, tmp_path):
+        config = self.config(cell_type="gru", pooling="max", bidirectional=True)
+        config.save_pretrained(tmp_path)
+        copies = [copy.deepcopy(config), pickle.loads(pickle.dumps(config)), AutoConfig.from_pretrained(tmp_path)]
+        for twin in copies:
+            assert {**twin.to_dict(), "_name_or_path": ""} == config.to_dict()
+
+    def test_a_batch_of_bfloat16_autocast_has_finite_gradients(self):
+        model = self.model(bidirectional=True).train()
+        with torch.autocast("cpu", torch.bfloat16):
+            result = self.outputs_of(model, *padded(words([5, 2]), "right"))
+        result.float().square().sum().backward()
+        assert all(parameter.grad.isfinite().all() for parameter in model.parameters() if parameter.grad is not None)
