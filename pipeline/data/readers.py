@@ -142,7 +142,7 @@ def _check_header(file: Path, header: list[str], delimiter: str) -> None:
 def _jsonl(file: Path) -> Iterator[tuple[int, Row]]:
     for number, line in lines(file):
         if line.strip():
-            yield number, _object(file, number, _parse(file, number, line))
+            yield number, _object(file, number, _parse(file, number, line.strip()))
 
 
 def _json(file: Path) -> Iterator[tuple[int, Row]]:

@@ -34,7 +34,7 @@ ALIASES = {
     "testing": "test",
 }
 SAMPLE_LABELS = ["negative", "positive"]
-HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
+HUB_ID = re.compile(r"\w[\w.-]*/[\w.-]+")
 ROWS_PER_BATCH = 1000
 
 
@@ -101,7 +101,7 @@ def _refuse_hub_settings(data: Data, kind: str) -> None:
 
 def _looks_like_hub_id(source: str) -> bool:
     path = Path(source)
-    return bool(HUB_ID.fullmatch(source)) and path.suffix.lower() not in readers.READERS and not source.startswith(".")
+    return bool(HUB_ID.fullmatch(source)) and path.suffix.lower() not in readers.READERS and not path.parent.exists()
 
 
 def _files_of(path: Path) -> dict[str, Path]:
@@ -111,7 +111,10 @@ def _files_of(path: Path) -> dict[str, Path]:
         raise UserError(f"data.source: {path} is a link to a file that is not there")
     if not path.exists():
         near = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
-        raise UserError(f"data.source: there is no file or folder {path}{suggest(path.name, near) if near else ''}")
+        hint = suggest(path.name, near) if near else ""
+        if path.parent == Path():
+            hint += " (a data set of the Hub is named organisation/name)"
+        raise UserError(f"data.source: there is no file or folder {path}{hint}")
     return {"train": path}
 
 

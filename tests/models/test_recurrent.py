@@ -1,4 +1,4 @@
-"""The recurrent models keep the contract, and agree with torch.nn, with Keras's definitions and with themselves alone."""
+"""The recurrent models keep the contract, and agree with torch.nn, with Keras and with each other."""
 
 from __future__ import annotations
 

@@ -1,0 +1,84 @@
+"""Checks: what makes training pointless is refused, what is odd is reported."""
+
+from __future__ import annotations
+
+import pytest
+from datasets import Dataset
+
+from pipeline.data.checks import label_set, report
+from pipeline.data.digests import digests, normalised
+from pipeline.errors import UserError
+
+
+def rows(texts: list[str], labels: list[str]) -> Dataset:
+    return Dataset.from_dict({"text": texts, "label": labels, "line": list(range(len(texts)))})
+
+
+NAMES = {"train": "train.csv", "validation": "validation.csv", "test": "test.csv"}
+
+
+def test_clean_data_has_no_notes():
+    splits = {"train": rows(["a b", "c d"], ["x", "y"]), "test": rows(["e f", "g"], ["y", "x"])}
+    facts = report(splits, NAMES, {"train": []})
+    assert facts["notes"] == []
+    assert facts["rows"] == {"train": 2, "test": 2}
+    assert facts["labels"]["train"] == {"x": 1, "y": 1}
+
+
+def test_repeated_shared_and_empty_rows_are_counted_and_told():
+    splits = {
+        "train": rows(["Same text", "same text!", "one", "one"], ["x", "y", "x", "y"]),
+        "test": rows(["SAME  TEXT", "one", "new"], ["x", "y", "x"]),
+    }
+    facts = report(splits, NAMES, {"train": [7, 9], "test": []})
+    assert facts["duplicates"] == {"train": 1, "test": 0}
+    assert facts["shared_with_train"] == {"test": {"exact": 1, "normalised": 2}}
+    assert facts["notes"] == [
+        "train.csv: 2 rows without text were left out (line 7, 9)",
+        "1 rows of train repeat another one",
+        "2 of 3 rows of test also occur in train (1 letter by letter): its scores are too good",
+    ]
+
+
+def test_label_sets_that_differ_are_told():
+    splits = {"train": rows(["a", "b"], ["x", "y"]), "test": rows(["c", "d"], ["x", "X"])}
+    assert report(splits, NAMES, {})["notes"] == [
+        "test has labels that train never shows: X",
+        "test has no row with the label y",
+        "labels that differ in case only count as different classes: x",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("labels", "names", "expected"),
+    [
+        (["b", "a"], None, ["a", "b"]),
+        (["10", "9", "1"], None, ["1", "9", "10"]),
+        (["-1", "1", "0"], None, ["-1", "0", "1"]),
+        (["b", "a"], ["b", "a", "c"], ["b", "a", "c"]),
+        (["b", "z"], ["b", "a"], ["b", "z"]),
+    ],
+)
+def test_labels_are_ordered_as_the_source_says_or_by_size_or_alphabet(labels, names, expected):
+    assert label_set(names, {"train": rows(["t"] * len(labels), labels)}) == expected
+
+
+def test_one_label_is_refused():
+    with pytest.raises(UserError, match="every row of train has the label 'x'; two classes are needed"):
+        label_set(None, {"train": rows(["a", "b"], ["x", "x"])})
+
+
+def test_a_column_of_texts_or_ids_is_no_label():
+    with pytest.raises(UserError, match=r"data.label_column: 30 different labels in 30 rows, such as '0'"):
+        label_set(None, {"train": rows(["t"] * 30, [str(number) for number in range(30)])})
+
+
+def test_texts_are_equal_after_normalising_case_blanks_and_punctuation():
+    assert normalised("  Good,\tMOVIE!! ") == normalised("good movie") == "good movie"
+    one, other, exact = digests(["Ａ b.", "a B"]), digests(["a b"] * 2), digests(["a b", "a  b"], exact=True)
+    assert one.tolist() == other.tolist()
+    assert exact[0] != exact[1]
+
+
+def test_texts_without_letters_stay_different():
+    assert len(set(digests(["👍", "👎", "!!!", "???"]).tolist())) == 4

@@ -1,0 +1,125 @@
+"""Preparing: the second time at once, again after any change, never half."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+
+from pipeline.data import prepare as module
+from pipeline.data.prepare import encode_split, prepare
+from pipeline.errors import UserError
+from pipeline.recipe import Data
+from pipeline.tasks.sentiment import Sentiment
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("FINETUNE_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def builds(monkeypatch):
+    """Counts how often data is really prepared."""
+    calls = []
+    real = module._build
+    monkeypatch.setattr(module, "_build", lambda *arguments: (calls.append(1), real(*arguments)))
+    return calls
+
+
+def test_splits_are_encoded_with_lengths_ids_and_labels(reviews):
+    prepared = prepare(Data(str(reviews)), Sentiment(), "word")
+    assert {name: len(rows) for name, rows in prepared.splits.items()} == {"train": 128, "validation": 16, "test": 16}
+    row = prepared.splits["test"][3]
+    assert row["id"] == 3
+    assert row["length"] == len(row["input_ids"])
+    assert prepared.labels == ["negative", "positive"]
+    assert sum(prepared.splits["test"]["label"]) == 8
+
+
+def test_the_vocabulary_is_of_the_training_split_alone(tmp_path):
+    for split, word in {"train": "apple", "validation": "banana", "test": "cherry"}.items():
+        (tmp_path / f"{split}.csv").write_text("text,label\n" + f"{word} {word},1\n{word} tree,0\n" * 3)
+    prepared = prepare(Data(str(tmp_path)), Sentiment(), "word")
+    assert "apple" in prepared.tokenizer.get_vocab()
+    assert not {"banana", "cherry"} & set(prepared.tokenizer.get_vocab())
+    assert prepared.report["encoded"]["test"]["unknown_share"] > 0.5
+
+
+def test_a_second_run_starts_at_once(reviews, builds):
+    first = prepare(Data(str(reviews)), Sentiment(), "word")
+    second = prepare(Data(str(reviews)), Sentiment(), "word")
+    assert len(builds) == 1
+    assert first.report == second.report
+    assert first.splits["train"][:] == second.splits["train"][:]
+    assert first.tokenizer.get_vocab() == second.tokenizer.get_vocab()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"max_length": 5},
+        {"limit": 100},
+        {"split_seed": 1},
+        {"min_frequency": 1},
+        {"test_share": 0.2},
+        {"vocab_size": 9},
+    ],
+)
+def test_no_change_of_a_setting_is_missed(reviews, builds, change):
+    prepare(Data(str(reviews)), Sentiment(), "word")
+    prepare(Data(str(reviews), **change), Sentiment(), "word")
+    assert len(builds) == 2
+
+
+def test_no_change_of_a_byte_is_missed(reviews, builds):
+    prepare(Data(str(reviews)), Sentiment(), "word")
+    reviews.write_text(reviews.read_text().replace("funny film 0", "funny film O"))
+    prepare(Data(str(reviews)), Sentiment(), "word")
+    assert len(builds) == 2
+
+
+def test_a_damaged_entry_is_made_again(reviews, builds, cache):
+    prepare(Data(str(reviews)), Sentiment(), "word")
+    (file,) = cache.glob("*/train.arrow")
+    file.write_bytes(file.read_bytes()[:100])
+    assert len(prepare(Data(str(reviews)), Sentiment(), "word").splits["train"]) == 128
+    assert len(builds) == 2
+
+
+def test_a_refusal_leaves_nothing_behind(tmp_path, cache):
+    (tmp_path / "a.csv").write_text("text,label\na,1\nb,\n")
+    with pytest.raises(UserError, match="a.csv:3"):
+        prepare(Data(str(tmp_path / "a.csv")), Sentiment(), "word")
+    assert list(cache.iterdir()) == []
+
+
+def test_long_rows_are_cut_and_told(reviews):
+    prepared = prepare(Data(str(reviews), max_length=4), Sentiment(), "word")
+    assert max(prepared.splits["train"]["length"]) == 4
+    assert prepared.report["notes"][-1].startswith("rows cut to data.max_length 4 tokens: ")
+
+
+def test_a_text_without_known_words_has_one_unknown_token(tmp_path):
+    (tmp_path / "a.csv").write_text(
+        "text,label\n" + "".join(f"good {n},1\nbad {n},0\n" for n in range(20)) + "\u200b,1\n"
+    )
+    prepared = prepare(Data(str(tmp_path / "a.csv")), Sentiment(), "word")
+    assert min(min(rows["length"]) for rows in prepared.splits.values()) == 1
+
+
+def test_new_data_is_encoded_for_an_existing_model(reviews, tmp_path):
+    prepared = prepare(Data(str(reviews)), Sentiment(), "word")
+    rows = encode_split(Data(str(reviews)), "test", Sentiment(), prepared.tokenizer, prepared.labels, tmp_path)
+    assert len(rows) == 160
+    with pytest.raises(UserError, match=r"reviews.csv:2: the model does not know the label 'positive'; it has a, b"):
+        encode_split(Data(str(reviews)), "test", Sentiment(), prepared.tokenizer, ["a", "b"], tmp_path)
+
+
+def test_a_split_that_is_not_there_is_refused(reviews, tmp_path):
+    for name in ("train.csv", "dev.csv"):
+        shutil.copy(reviews, tmp_path / name)
+    tokenizer = prepare(Data(str(reviews)), Sentiment(), "word").tokenizer
+    with pytest.raises(UserError, match="split: .* has no test split, only train, validation"):
+        encode_split(Data(str(tmp_path)), "test", Sentiment(), tokenizer, ["negative", "positive"], tmp_path)

@@ -1,0 +1,145 @@
+"""Sources: files, folders and packaged samples are found, or refused with what is there instead."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.data import sources
+from pipeline.errors import UserError
+from pipeline.recipe import Data
+from pipeline.tasks.sentiment import Sentiment
+
+
+def load(data: Data, tmp_path: Path) -> sources.Source:
+    work = tmp_path / "work"
+    work.mkdir()
+    return sources.load(data, sources.locate(data), Sentiment.columns, work)
+
+
+def test_a_file_is_one_training_split(reviews, tmp_path):
+    source = load(Data(str(reviews)), tmp_path)
+    assert list(source.splits) == ["train"]
+    assert source.splits["train"][0] == {
+        "text": "a moving , funny film 0",
+        "label": "positive",
+        "line": 2,
+    }
+
+
+def test_a_folder_holds_a_file_for_each_split_by_any_usual_name(tmp_path):
+    for name in ("train.csv", "dev.tsv", "Test.jsonl"):
+        text = {
+            ".csv": "text,label\na,1\n",
+            ".tsv": "text\tlabel\na\t1\n",
+            ".jsonl": '{"text": "a", "label": 1}\n',
+        }
+        (tmp_path / name).write_text(text[Path(name).suffix])
+    (tmp_path / "notes.md").write_text("not data")
+    source = load(Data(str(tmp_path)), tmp_path)
+    assert list(source.splits) == ["train", "validation", "test"]
+    assert {tuple(rows[0].values()) for rows in source.splits.values()} == {("a", "1", 2), ("a", "1", 1)}
+
+
+def test_rows_without_text_are_left_out_with_their_lines(tmp_path):
+    (tmp_path / "a.csv").write_text('text,label\ngood,1\n"  ",0\n,1\nbad,0\n')
+    source = load(Data(str(tmp_path / "a.csv")), tmp_path)
+    assert source.splits["train"]["line"] == [2, 5]
+    assert source.empty == {"train": [3, 4]}
+
+
+def test_the_fingerprint_follows_the_bytes_not_the_name(tmp_path):
+    for name, content in {"a.csv": "text\na", "b.csv": "text\na", "c.csv": "text\nb"}.items():
+        (tmp_path / name).write_text(content)
+    a, b, c = (sources.locate(Data(str(tmp_path / name))).fingerprint for name in ("a.csv", "b.csv", "c.csv"))
+    assert a == b != c
+
+
+def test_rotten_tomatoes_are_8530_sentences_of_two_labels(tmp_path):
+    source = load(Data("sample:rotten_tomatoes"), tmp_path)
+    assert len(source.splits["train"]) == 8530
+    assert source.splits["train"]["label"].count("positive") == 4265
+    assert source.label_names == ["negative", "positive"]
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (Data("reviews.csw"), "data.source: there is no file or folder reviews.csw; did you mean reviews.csv?"),
+        (Data("missing.csv"), "data.source: there is no file or folder missing.csv"),
+        (Data("./missing"), "data.source: there is no file or folder missing"),
+        (Data("no/such/folder/x.csv"), "data.source: there is no file or folder no/such/folder/x.csv"),
+        (Data("empty"), "empty: no train.*, validation.* or test.* in it"),
+        (Data("twice"), "twice: both train.csv and train.tsv are the train split; remove one"),
+        (Data("broken.csv"), "data.source: broken.csv is a link to a file that is not there"),
+        (Data("sample:tomatoes"), "data.source: no data sample sample:tomatoes; did you mean rotten_tomatoes?"),
+        (Data("reviews.csv", revision="main"), "data.revision: reviews.csv is a local file or folder, which has none"),
+        (Data("sample:imdb", subset="x"), "data.subset: sample:imdb is a packaged sample, which has none"),
+        (Data("org/name"), "data.revision: offline, org/name needs the commit"),
+    ],
+)
+def test_what_is_not_there_is_refused_with_a_hint(tmp_path, monkeypatch, data, message):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    (tmp_path / "reviews.csv").write_text("text,label\na,1\n")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "twice").mkdir()
+    for suffix in ("csv", "tsv"):
+        (tmp_path / f"twice/train.{suffix}").write_text("text\n")
+    (tmp_path / "broken.csv").symlink_to(tmp_path / "gone.csv")
+    with pytest.raises(UserError) as refusal:
+        sources.locate(data)
+    assert str(refusal.value).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("text,label\n", "a.csv: it has no rows"),
+        ("text,label\n,1\n", "a.csv: it has no rows with a text"),
+        ("text,label\ngood,1\nbad,\n", "a.csv:3: the label is missing; fill it in or remove the row"),
+    ],
+)
+def test_a_row_that_cannot_be_used_is_named_by_file_and_line(tmp_path, content, message):
+    (tmp_path / "a.csv").write_text(content)
+    with pytest.raises(UserError) as refusal:
+        load(Data(str(tmp_path / "a.csv")), tmp_path)
+    assert str(refusal.value).replace(f"{tmp_path}/", "").startswith(message)
+
+
+def test_a_row_without_the_field_is_named_by_file_and_line(tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"text": "a", "label": 1}\n{"txt": "b", "label": 0}\n')
+    with pytest.raises(UserError, match=r"a.jsonl:2: the row has no field 'text'"):
+        load(Data(str(tmp_path / "a.jsonl"), text_column="text"), tmp_path)
+
+
+class FakeHub:
+    """Stands for `datasets.load_dataset`: no Hub is reachable from a test. Its splits are real `datasets` objects."""
+
+    def __init__(self, streaming_only: bool = False):
+        self.streaming_only = streaming_only
+
+    def __call__(self, name, subset, revision, streaming):
+        import datasets
+
+        features = datasets.Features(
+            {"text": datasets.Value("string"), "label": datasets.ClassLabel(names=["no", "yes"])}
+        )
+        splits = {
+            "train": datasets.Dataset.from_dict({"text": list("abcdef"), "label": [0, 1] * 3}, features=features),
+            "test": datasets.Dataset.from_dict({"text": ["x"], "label": [-1]}, features=features),
+            "unsupervised": datasets.Dataset.from_dict({"text": ["y"], "label": [-1]}, features=features),
+        }
+        assert streaming == self.streaming_only
+        return {key: split.to_iterable_dataset() if streaming else split for key, split in splits.items()}
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_a_hub_data_set_gives_class_names_and_leaves_unlabelled_splits_out(tmp_path, monkeypatch, streaming):
+    monkeypatch.setattr("datasets.load_dataset", FakeHub(streaming))
+    data = Data("org/name", revision="0" * 40, streaming=streaming, limit=4 if streaming else None)
+    source = load(data, tmp_path)
+    assert list(source.splits) == ["train"]
+    assert source.label_names == ["no", "yes"]
+    assert source.splits["train"]["label"] == ["no", "yes"] * (2 if streaming else 3)

@@ -1,0 +1,76 @@
+"""Tokenizers: trained ones cut text as they should and load anywhere; pretrained ones are found or refused."""
+
+from __future__ import annotations
+
+import pytest
+from transformers import AutoTokenizer
+
+from pipeline.data.vocabulary import check_length, load_tokenizer, train
+from pipeline.errors import UserError
+from pipeline.recipe import Data
+
+TEXTS = ["A moving , funny film", "שָׁלוֹם עולם", "it's good 👍🏽", "مَرْحَبًا"] * 3
+
+
+@pytest.mark.parametrize("kind", ["word", "bpe", "wordpiece"])
+def test_a_trained_tokenizer_loads_with_auto_tokenizer_and_cuts_the_same(kind, tmp_path):
+    trained = train(kind, TEXTS, Data("x", max_length=5))
+    trained.save_pretrained(tmp_path)
+    loaded = AutoTokenizer.from_pretrained(tmp_path)
+    assert loaded(TEXTS, truncation=True)["input_ids"] == trained(TEXTS, truncation=True)["input_ids"]
+    assert set(loaded("a")) == {"input_ids", "attention_mask"}
+    assert loaded.model_max_length == 5
+    assert loaded.pad_token_id == 0
+    assert len(loaded("word " * 50, truncation=True)["input_ids"]) == 5
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("Don't stop!!", ["do", "n't", "stop", "!!"]),
+        ("it's John’s; they'll", ["it", "'s", "john", "’s", ";", "they", "'ll"]),
+        ("o'clock well-made 3.5", ["o'clock", "well", "-", "made", "3", ".", "5"]),
+        ("one<br /><br/>two", ["one", "two"]),
+        ("שָׁלוֹם צה״ל", ["שָׁלוֹם", "צה״ל"]),
+        ("مَرْحَبًا नमस्ते", ["مَرْحَبًا", "नमस्ते"]),
+        ("👩‍👩‍👧👍🏽 ok", ["👩‍👩‍👧👍🏽", "ok"]),
+        ("", []),
+    ],
+)
+def test_words_are_cut_with_their_marks_in_every_script(text, words):
+    tokenizer = train("word", [text] * 2, Data("x"))
+    assert tokenizer.tokenize(text) == words
+
+
+def test_byte_level_bpe_gives_every_text_back():
+    tokenizer = train("bpe", TEXTS, Data("x"))
+    for text in [*TEXTS, "unseen ωμέγα \t 字"]:
+        assert tokenizer.decode(tokenizer(text)["input_ids"]) == text
+
+
+def test_settings_of_the_vocabulary_are_kept():
+    texts = ["Aa Bb bb cc cc cc"] * 2
+    assert set(train("word", texts, Data("x", min_frequency=5)).get_vocab()) == {"[PAD]", "[UNK]", "cc"}
+    assert len(train("word", texts, Data("x", vocab_size=8, min_frequency=1))) <= 8
+    assert "Bb" in train("word", texts, Data("x", lowercase=False)).get_vocab()
+
+
+def test_wordpiece_surrounds_a_text_as_bert_does():
+    tokenizer = train("wordpiece", TEXTS, Data("x"))
+    tokens = tokenizer.convert_ids_to_tokens(tokenizer("film")["input_ids"])
+    assert (tokens[0], tokens[-1]) == ("[CLS]", "[SEP]")
+
+
+def test_the_packaged_checkpoint_brings_its_tokenizer():
+    tokenizer = load_tokenizer("sample:minilm")
+    assert tokenizer.tokenize("unbelievable") == ["unbelievable"]
+    with pytest.raises(UserError, match=r"data.max_length: 9999 is more than the \d+ tokens that m was made for"):
+        check_length(tokenizer, 9999, "m")
+
+
+def test_a_folder_without_a_tokenizer_is_refused(tmp_path):
+    with pytest.raises(UserError, match="there is no tokenizer in this folder"):
+        load_tokenizer(str(tmp_path))
+    (tmp_path / "tokenizer.json").write_text("{broken")
+    with pytest.raises(UserError, match="its tokenizer cannot be loaded"):
+        load_tokenizer(str(tmp_path))
