@@ -11,10 +11,12 @@ import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError  # what torch.load raises; nothing is unpickled here
 from typing import Any
 
 import torch
 from accelerate import Accelerator
+from safetensors import SafetensorError
 from safetensors.torch import load_model, save_model
 from torch import nn
 
@@ -116,10 +118,10 @@ def load(folder: Path, parts: Parts, accelerator: Accelerator) -> State:
         parts.optimizer.load_state_dict(stored["optimizer"])
         parts.scheduler.load_state_dict(stored["scheduler"])
         _restore_random_state(torch.load(folder / f"random-{accelerator.process_index}.pt", weights_only=True))
-    except (OSError, RuntimeError, ValueError, TypeError, KeyError) as error:
+    except (OSError, RuntimeError, ValueError, TypeError, KeyError, UnpicklingError, SafetensorError) as error:
         raise UserError(
-            f"{folder}: this checkpoint cannot be resumed ({type(error).__name__.lower()}: {_first_line(error)}); "
-            "start anew with --train.overwrite"
+            f"{folder}: this checkpoint cannot be resumed: {_first_line(error)}; remove this folder to go on from an"
+            " earlier one, or start anew with --train.overwrite"
         ) from error
     return state
 
@@ -145,4 +147,4 @@ def _restore_random_state(state: dict[str, Any]) -> None:
 
 
 def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or ["no reason given"])[0]
+    return (str(error).strip().splitlines() or ["no reason given"])[0].partition(". In PyTorch")[0]

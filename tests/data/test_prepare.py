@@ -90,7 +90,7 @@ def test_a_damaged_entry_is_made_again(reviews, builds, cache):
 
 def test_a_refusal_leaves_nothing_behind(tmp_path, cache):
     (tmp_path / "a.csv").write_text("text,label\na,1\nb,\n")
-    with pytest.raises(UserError, match="a.csv:3"):
+    with pytest.raises(UserError, match=r"a\.csv:3"):
         prepare(Data(str(tmp_path / "a.csv")), Sentiment(), "word")
     assert list(cache.iterdir()) == []
 
@@ -121,5 +121,5 @@ def test_a_split_that_is_not_there_is_refused(reviews, tmp_path):
     for name in ("train.csv", "dev.csv"):
         shutil.copy(reviews, tmp_path / name)
     tokenizer = prepare(Data(str(reviews)), Sentiment(), "word").tokenizer
-    with pytest.raises(UserError, match="split: .* has no test split, only train, validation"):
+    with pytest.raises(UserError, match=r"split: .* has no test split, only train, validation"):
         encode_split(Data(str(tmp_path)), "test", Sentiment(), tokenizer, ["negative", "positive"], tmp_path)
