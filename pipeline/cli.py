@@ -151,7 +151,11 @@ def _place(file: Path, error: Exception) -> str:
     """file:line where `error` was raised in the recipe."""
     if isinstance(error, SyntaxError):
         return f"{file}:{error.lineno}"
-    own = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename) == file]
+    own = [
+        frame.lineno
+        for frame in traceback.extract_tb(error.__traceback__)
+        if Path(frame.filename).resolve() == file.resolve()
+    ]
     return f"{file}:{own[-1]}" if own else str(file)
 
 

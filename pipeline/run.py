@@ -27,7 +27,7 @@ from pipeline.data.batching import Rows
 from pipeline.data.prepare import Prepared, encode_split, prepare
 from pipeline.data.vocabulary import load_tokenizer
 from pipeline.errors import UserError
-from pipeline.models import build
+from pipeline.models import build, checkpoints
 from pipeline.recipe import TASKS, Data, Recipe, from_json
 from pipeline.tasks.base import Task, load_task
 from pipeline.training import trainer
@@ -165,7 +165,7 @@ def load(name: str) -> Loaded:
     quiet()
     name = str(_inner_model(name))
     task = _task_of(name)
-    model = build.load(name, task.head, "model").eval()
+    model = checkpoints.load(name, task.head, "model", with_head=True).eval()
     tokenizer = load_tokenizer(name)
     labels = [str(model.config.id2label[index]) for index in range(model.config.num_labels)]
     return Loaded(model.to("cuda" if torch.cuda.is_available() else "cpu"), tokenizer, task, labels)
@@ -182,7 +182,7 @@ def _task_of(name: str) -> Task:
     recipe = Path(name) / folders.RECIPE
     if recipe.is_file():
         return load_task(from_json(recipe.read_text(encoding="utf-8"), str(recipe)).task)
-    architectures = build.load_config(name, "model").architectures or []
+    architectures = checkpoints.load_config(name, "model").architectures or []
     tasks = [load_task(task) for task in TASKS]
     for task in tasks:
         if any(architecture.endswith(f"For{task.head}") for architecture in architectures):

@@ -108,7 +108,7 @@ def load_tokenizer(name: str, revision: str | None = None) -> PreTrainedTokenize
     if Path(path).is_dir() and not any(Path(path).glob("*token*")) and not any(Path(path).glob("vocab*")):
         raise UserError(f"{name}: there is no tokenizer in this folder; it has no tokenizer.json")
     try:
-        tokenizer = AutoTokenizer.from_pretrained(path, revision=revision or "main")
+        tokenizer = AutoTokenizer.from_pretrained(path, revision=revision or "main", trust_remote_code=False)
     except Exception as error:  # the Rust side raises bare Exception for a file that it cannot parse
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{name}: its tokenizer cannot be loaded: {reason}") from error

@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
-from safetensors import SafetensorError
 from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from pipeline import samples
-from pipeline.errors import UserError
-from pipeline.models import recurrent
+from pipeline.models import checkpoints, recurrent
 from pipeline.models.embeddings import load_vectors
 from pipeline.recipe import ModelSettings, Pretrained, Recurrent, Scratch
-
-# What transformers, safetensors and the Hub client raise for a checkpoint that is missing, damaged or of another kind.
-LOADING_ERRORS = (OSError, ValueError, KeyError, RuntimeError, ImportError, TypeError, AttributeError, SafetensorError)
 
 Notes = dict[str, Any]
 
@@ -61,10 +53,6 @@ def _label_maps(labels: list[str]) -> dict[str, Any]:
     }
 
 
-def _auto_class(head: str) -> Any:
-    return getattr(transformers, f"AutoModelFor{head}")
-
-
 def _recurrent(
     settings: Recurrent, head: str, labels: list[str], tokenizer: PreTrainedTokenizerBase, max_length: int, seed: int
 ) -> tuple[PreTrainedModel, Notes]:
@@ -83,7 +71,7 @@ def _recurrent(
         pad_token_id=tokenizer.pad_token_id,
         **_label_maps(labels),
     )
-    model = _auto_class(head).from_config(config)
+    model = checkpoints.auto_class(head).from_config(config)
     if vectors is None:
         return model, {}
     weight = model.get_input_embeddings().weight
@@ -94,18 +82,14 @@ def _recurrent(
     return model, {"vectors": settings.vectors, "vectors_found": round(vectors.found, 4)}
 
 
-def checkpoint_path(name: str) -> str:
-    """What `from_pretrained` takes for `name`: the folder of a sample, else the name itself."""
-    return str(samples.find("checkpoint", name, "model.checkpoint")) if samples.is_sample(name) else name
-
-
 def _pretrained(
     settings: Pretrained, head: str, labels: list[str], tokenizer: PreTrainedTokenizerBase, max_length: int, seed: int
 ) -> tuple[PreTrainedModel, Notes]:
-    model = load(
+    model = checkpoints.load(
         settings.checkpoint,
         head,
         "model.checkpoint",
+        with_head=False,
         revision=settings.revision or "main",
         dtype=torch.float32,
         # The checkpoint's own head may count other labels; a head that does not fit is drawn anew.
@@ -116,63 +100,13 @@ def _pretrained(
     return model, {}
 
 
-def load(name: str, head: str, setting: str, **options: Any) -> PreTrainedModel:
-    """The checkpoint `name` with `head`, on the CPU; safetensors only.
-
-    Raises:
-        UserError: it cannot be found, read or loaded, in one line that names `setting`.
-    """
-    path = checkpoint_path(name)
-    if not samples.is_sample(name):
-        _check_folder(path, setting)
-    try:
-        return _auto_class(head).from_pretrained(path, use_safetensors=True, **options)
-    except LOADING_ERRORS as error:
-        raise UserError(f"{setting}: {name} cannot be loaded as a {head} model: {_reason(error)}") from error
-
-
-def load_config(name: str, setting: str) -> transformers.PreTrainedConfig:
-    """The configuration of the checkpoint `name`.
-
-    Raises:
-        UserError: it cannot be found or read.
-    """
-    path = checkpoint_path(name)
-    _check_folder(path, setting)
-    try:
-        return AutoConfig.from_pretrained(path)
-    except LOADING_ERRORS as error:
-        raise UserError(f"{setting}: {name} cannot be loaded: {_reason(error)}") from error
-
-
-def _reason(error: BaseException) -> str:
-    return " ".join(str(error).split())[:300] or type(error).__name__
-
-
-def _check_folder(path: str, setting: str) -> None:
-    """Say what is wrong with a local folder before a library says it in ten lines."""
-    folder = Path(path)
-    if not folder.exists():
-        if path.startswith((".", "/", "~")) or path.count("/") > 1:
-            raise UserError(f"{setting}: there is no folder {path}")
-        return
-    if not (folder / "config.json").is_file():
-        raise UserError(f"{setting}: {path} is not a model's folder; it has no config.json")
-    try:
-        json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
-        raise UserError(f"{setting}: {path}/config.json cannot be read: {error}") from error
-    if not list(folder.glob("*.safetensors")):
-        raise UserError(f"{setting}: {path} holds no weights; there is no *.safetensors file")
-
-
 def _scratch(
     settings: Scratch, head: str, labels: list[str], tokenizer: PreTrainedTokenizerBase, max_length: int, seed: int
 ) -> tuple[PreTrainedModel, Notes]:
     config = SCRATCH[settings.architecture](settings, len(tokenizer), max_length)
     for name, value in {"pad_token_id": tokenizer.pad_token_id, **_label_maps(labels)}.items():
         setattr(config, name, value)
-    return _auto_class(head).from_config(config), {}
+    return checkpoints.auto_class(head).from_config(config), {}
 
 
 def _bert(settings: Scratch, vocab_size: int, max_length: int) -> transformers.PreTrainedConfig:

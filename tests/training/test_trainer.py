@@ -115,7 +115,7 @@ def test_a_loss_that_is_no_number_stops_with_update_rows_and_remedy(reviews, tmp
 def test_a_finished_run_is_not_replaced_unless_asked(reviews, tmp_path):
     recipe = a_recipe(reviews, tmp_path, max_steps=2)
     train(recipe)
-    with pytest.raises(UserError, match="holds a finished run; name another folder or add --train.overwrite"):
+    with pytest.raises(UserError, match=r"holds a finished run; name another folder or add --train\.overwrite"):
         train(recipe)
     train(dataclasses.replace(recipe, train=dataclasses.replace(recipe.train, overwrite=True)))
 
@@ -124,7 +124,7 @@ def test_a_folder_of_something_else_is_left_alone(reviews, tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run/thesis.txt").write_text("precious")
     recipe = a_recipe(reviews, tmp_path, overwrite=True)
-    with pytest.raises(UserError, match="holds something that is not a run"):
+    with pytest.raises(UserError, match=r"holds something that is not a run"):
         train(recipe)
     assert (tmp_path / "run/thesis.txt").read_text() == "precious"
 

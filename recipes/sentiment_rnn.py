@@ -1,0 +1,20 @@
+"""Rotten Tomatoes with a plain one-way RNN, read at its last state: the network that is said to forget.
+
+Run it:
+
+    python recipes/sentiment_rnn.py
+"""
+
+from pipeline import Data, Optim, Recipe, Recurrent, Train, main
+
+recipe = Recipe(
+    name="sentiment-rnn",
+    task="sentiment",
+    data=Data(source="sample:rotten_tomatoes", max_length=128),
+    model=Recurrent(cell="rnn", hidden_size=128, pooling="last", dropout=0.5, embedding_dropout=0.5),
+    optim=Optim(learning_rate=1e-3),
+    train=Train(epochs=8, batch_size=32),
+)
+
+if __name__ == "__main__":
+    main(recipe)
