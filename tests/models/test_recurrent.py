@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import json
 import subprocess
 import sys
@@ -11,10 +13,13 @@ import numpy as np
 import pytest
 import torch
 from contract import CELLS, ModelContract, padded, randomised, words
+from huggingface_hub.errors import StrictDataclassFieldValidationError
 from torch import nn
-from transformers import AutoModel, AutoModelForSequenceClassification
+from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification
+from transformers.dynamic_module_utils import get_class_from_dynamic_module
 
 from pipeline.models.recurrent import RecurrentConfig, RecurrentForSequenceClassification, RecurrentModel
+from pipeline.models.recurrent.modeling_recurrent import POOLINGS, make_layout
 
 TORCH = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
 
@@ -101,6 +106,93 @@ def test_states_and_gradients_equal_the_packed_form_of_torch(cell, bidirectional
             torch.testing.assert_close(parameter.grad, gradient, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("side", ["right", "left", "holes", "none"])
+def test_a_layer_starts_from_a_state_and_returns_each_rows_own_as_the_packed_form_does(cell, bidirectional, side):
+    layer, reference = a_layer(cell, bidirectional)
+    lengths = [8, 3, 1, 5] if side != "none" else [8] * 4
+    rows = [torch.randn(length, 6) for length in lengths]
+    ids, mask = padded([torch.arange(length) for length in lengths], "right" if side == "none" else side)
+    inputs = torch.randn(*ids.shape, 6)
+    inputs[mask.bool()] = torch.cat(rows)
+    directions = 2 if bidirectional else 1
+    start = [torch.randn(4, directions * 5, requires_grad=True) for _ in range(2 if cell == "lstm" else 1)]
+
+    layout = None if side == "none" else make_layout(mask.bool())
+    _, *final = layer(inputs, layout=layout, state=tuple(start), return_state=True)
+    split = [part.view(4, directions, 5).transpose(0, 1).contiguous() for part in start]
+    packed = nn.utils.rnn.pack_sequence(rows, enforce_sorted=False)
+    theirs = reference(packed, tuple(split) if cell == "lstm" else split[0])[1]
+    theirs = [part.transpose(0, 1).flatten(1) for part in (theirs if cell == "lstm" else [theirs])]
+    gradients = []
+    for states in (final, theirs):
+        torch.testing.assert_close(list(states), theirs, atol=1e-5, rtol=1e-5)
+        loss = sum((state * torch.arange(state.numel()).view_as(state)).sum() for state in states)
+        gradients.append(torch.autograd.grad(loss, start))
+    torch.testing.assert_close(*gradients, atol=1e-4, rtol=1e-4)
+
+
+def a_layer(cell, bidirectional):
+    """A layer of ours and torch's own with the same random weights, over inputs (B, T, 6), with 5 units."""
+    config = RecurrentConfig(vocab_size=9, embedding_size=6, hidden_size=5, cell_type=cell, bidirectional=bidirectional)
+    layer = randomised(RecurrentModel(config)).layers[0]
+    reference = TORCH[cell](6, 5, batch_first=True, bidirectional=bidirectional)
+    reference.load_state_dict(layer.state_dict())
+    return layer, reference
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_two_chunks_with_the_state_carried_over_equal_one_text(cell):
+    """The second chunk is ragged: a row that has ended keeps its state, through forward and backward."""
+    layer, _ = a_layer(cell, bidirectional=False)
+    inputs, mask = torch.randn(3, 9, 6, requires_grad=True), torch.arange(9) < torch.tensor([[9], [4], [7]])
+    whole, *at_end = layer(inputs, layout=make_layout(mask), return_state=True)
+    states, carried = [], None
+    for chunk in (slice(0, 4), slice(4, 9)):
+        layout = make_layout(mask[:, chunk])
+        chunk_states, *carried = layer(inputs[:, chunk], layout, state=carried, return_state=True)
+        states.append(chunk_states)
+    torch.testing.assert_close(torch.cat(states, dim=1), whole, atol=1e-6, rtol=1e-6)
+    torch.testing.assert_close(carried, at_end, atol=1e-6, rtol=1e-6)
+    gradients = [torch.autograd.grad(sum(part.sum() for part in end), inputs)[0] for end in (at_end, carried)]
+    torch.testing.assert_close(*gradients, atol=1e-6, rtol=1e-6)
+
+
+@pytest.mark.parametrize("pooling", ["last", "mean", "max", "attention"])
+def test_where_a_row_without_words_cannot_be_refused_it_is_pooled_to_zeros(pooling):
+    """A GPU would have to wait to see it; what it does there is the same arithmetic, run here."""
+    config = RecurrentConfig(vocab_size=9, embedding_size=6, hidden_size=5, bidirectional=True, pooling=pooling)
+    model = randomised(RecurrentForSequenceClassification(config))
+    mask = torch.tensor([[True, True, False], [False, False, False]])
+    states, final = model.model.layers[0](torch.randn(2, 3, 6), layout=make_layout(mask))
+    pooled = POOLINGS[pooling](model.pooler, states, final, mask)
+    assert pooled[0].abs().min() > 0.0
+    assert pooled[1].tolist() == [0.0] * 10
+
+
+def test_a_mask_of_another_shape_is_refused_with_both_shapes():
+    model = RecurrentModel(RecurrentConfig(vocab_size=9))
+    for shape in ((2, 3), (2, 5), (1, 4), (2, 4, 1)):
+        with pytest.raises(ValueError, match=r"attention_mask has shape .*, the inputs \(batch, time\) are \(2, 4\)"):
+            model(torch.ones(2, 4, dtype=torch.long), attention_mask=torch.ones(shape))
+
+
+def test_word_vectors_can_be_set_and_frozen_and_padding_stays_zero():
+    model = RecurrentForSequenceClassification(RecurrentConfig(vocab_size=9, embedding_size=6, pad_token_id=0))
+    table, vectors = model.get_input_embeddings().weight, torch.randn(9, 6)
+    with torch.no_grad():
+        table[1:] = vectors[1:]
+    for frozen in (False, True):
+        table.requires_grad_(not frozen)
+        before = table.detach().clone()
+        optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=1.0)
+        model(torch.tensor([[3, 4, 0]]), labels=torch.tensor([1])).loss.backward()
+        optimizer.step()
+        assert torch.equal(table, before) == frozen
+        assert table[0].abs().max() == 0.0
+
+
 def keras_simple_rnn(inputs, kernel, recurrent_kernel, bias, return_sequences, go_backwards=False):
     """Keras's SimpleRNN over one text (T, E), as its documentation defines it; a backward layer's states are in
     reading order of its own, as Keras's are."""
@@ -157,18 +249,48 @@ def test_parameters_stand_one_to_three_to_four():
         ("hiden_size", "did you mean `hidden_size`?"),
         ("units", "did you mean `hidden_size`?"),
         ("num_layers", "did you mean `num_hidden_layers`?"),
-        ("zzz", "there are:"),
     ],
 )
 def test_a_misspelt_field_is_refused_with_the_nearest_name(wrong, hint, tmp_path):
-    with pytest.raises(ValueError, match="has no field") as refusal:
-        RecurrentConfig(**{wrong: 3})
-    assert hint in str(refusal.value)
     RecurrentConfig().save_pretrained(tmp_path)
-    file = tmp_path / "config.json"
-    file.write_text(json.dumps({**json.loads(file.read_text()), wrong: 3}))
-    with pytest.raises(ValueError, match="has no field"):
+    attempts = [
+        lambda: RecurrentConfig(**{wrong: 3}),
+        lambda: dataclasses.replace(RecurrentConfig(), **{wrong: 3}),
+        lambda: RecurrentConfig.from_pretrained(tmp_path, **{wrong: 3}),
+        lambda: AutoConfig.from_pretrained(tmp_path, **{wrong: 3}),
+        lambda: AutoModel.from_pretrained(tmp_path, **{wrong: 3}),
+    ]
+    for attempt in attempts:
+        with pytest.raises(ValueError, match=f"has no field `{wrong}`") as refusal:
+            attempt()
+        assert hint in str(refusal.value)
+        assert "\n" not in str(refusal.value)
+    add_to_file(tmp_path / "config.json", {wrong: 3})
+    with pytest.raises(ValueError, match=f"has no field `{wrong}`"):
         RecurrentConfig.from_pretrained(tmp_path)
+
+
+def add_to_file(file, entries):
+    file.write_text(json.dumps({**json.loads(file.read_text()), **entries}))
+
+
+def test_an_unknown_field_is_refused_with_the_list_of_fields():
+    with pytest.raises(ValueError, match=r"has no field `zzz`; there are: .*hidden_size"):
+        RecurrentConfig(zzz=3)
+
+
+def test_what_another_version_of_transformers_saved_is_read(tmp_path):
+    RecurrentConfig(hidden_size=7).save_pretrained(tmp_path)
+    add_to_file(tmp_path / "config.json", {"transformers_version": "5.99.0", "decode_plan": {"a": 1}})
+    assert RecurrentConfig.from_pretrained(tmp_path).hidden_size == 7
+
+
+def test_what_tokenizers_and_the_hub_pass_through_a_config_is_not_refused(tmp_path):
+    RecurrentConfig(hidden_size=7).save_pretrained(tmp_path)
+    others = {"padding_side": "left", "pad_token": "[PAD]", "use_fast": True, "trust_remote_code": True}
+    assert AutoConfig.from_pretrained(tmp_path, **others).hidden_size == 7
+    config, unused = RecurrentConfig.from_pretrained(tmp_path, num_labels=5, foo=1, return_unused_kwargs=True)
+    assert (config.num_labels, unused) == (5, {"foo": 1})
 
 
 @pytest.mark.parametrize(
@@ -177,14 +299,25 @@ def test_a_misspelt_field_is_refused_with_the_nearest_name(wrong, hint, tmp_path
         {"hidden_size": 0},
         {"num_hidden_layers": 0},
         {"hidden_dropout": 1.5},
+        {"classifier_dropout": float("nan")},
         {"initializer_range": -1.0},
+        {"initializer_range": float("nan")},
         {"vocab_size": 0},
+        {"pad_token_id": 30000},
     ],
 )
-def test_a_value_out_of_range_is_refused_in_one_line(wrong):
-    with pytest.raises(ValueError, match=rf"`{next(iter(wrong))}` is .*; it must") as refusal:
+def test_a_value_out_of_range_is_refused_in_one_line(wrong, tmp_path):
+    RecurrentConfig().save_pretrained(tmp_path)
+    for make in (RecurrentConfig, functools.partial(RecurrentConfig.from_pretrained, tmp_path)):
+        with pytest.raises(ValueError, match=rf"`{next(iter(wrong))}` is .*; it must") as refusal:
+            make(**wrong)
+        assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("wrong", [{"cell_type": "lstmm"}, {"pooling": "sum"}, {"hidden_size": 2.5}])
+def test_a_value_of_the_wrong_kind_is_refused_with_what_was_expected(wrong):
+    with pytest.raises(StrictDataclassFieldValidationError, match="expected"):
         RecurrentConfig(**wrong)
-    assert "\n" not in str(refusal.value)
 
 
 STRANGER = """
@@ -230,7 +363,31 @@ def test_a_process_that_has_never_heard_of_this_package_gets_the_same_scores(tmp
     scores = model(**tokenizer(text, return_tensors="pt")).logits[0].softmax(-1)
     assert told["scores"] == pytest.approx(scores.tolist(), abs=1e-6)
     assert told["answer"]["label"] == config.id2label[int(scores.argmax())]
-    assert told["answer"]["score"] == pytest.approx(float(scores.max()), abs=1e-6)
+    assert told["answer"]["score"] == pytest.approx(scores.max().item(), abs=1e-6)
+
+
+def test_what_was_loaded_as_a_stranger_can_be_saved_and_loaded_again(tmp_path):
+    ids = words([4])[0][None]
+    model = randomised(RecurrentForSequenceClassification(RecurrentConfig(vocab_size=50, pooling="max")))
+    model.save_pretrained(tmp_path / "ours")
+    name = "modeling_recurrent.RecurrentForSequenceClassification"
+    stranger = get_class_from_dynamic_module(name, str(tmp_path / "ours"))
+    assert stranger is not RecurrentForSequenceClassification
+    stranger.from_pretrained(tmp_path / "ours").save_pretrained(tmp_path / "theirs")
+    assert (tmp_path / "theirs/modeling_recurrent.py").is_file()
+    again = RecurrentForSequenceClassification.from_pretrained(tmp_path / "theirs")
+    assert torch.equal(again(ids).logits, model(ids).logits)
+
+
+class Renamed(RecurrentForSequenceClassification):
+    """A user's own class on top of ours."""
+
+
+def test_a_subclass_of_ones_own_is_saved_with_its_own_file(tmp_path):
+    Renamed(RecurrentConfig(vocab_size=9)).save_pretrained(tmp_path)
+    told = json.loads((tmp_path / "config.json").read_text())["auto_map"]
+    assert told["AutoModelForSequenceClassification"] == "test_recurrent.Renamed"
+    assert Renamed.from_pretrained(tmp_path).config.vocab_size == 9
 
 
 def test_saving_leaves_no_trace_for_configs_of_other_models(tmp_path):

@@ -56,7 +56,8 @@ OTHER_NAMES = {
 @strict
 class RecurrentConfig(PreTrainedConfig):
     r"""
-    Configuration of a [`RecurrentModel`]. A name that is not a field is refused, with the nearest one.
+    Configuration of a [`RecurrentModel`]. A name that is not a field is refused, with the nearest one; in a saved
+    file, where another version of transformers may have added its own, only a name that is nearly one of ours.
 
     Args:
         vocab_size (`int`): number of tokens.
@@ -76,6 +77,10 @@ class RecurrentConfig(PreTrainedConfig):
             from orthogonal (Saxe et al. 2014) and Glorot-uniform matrices, an LSTM's forget gate from bias 1
             (Jozefowicz et al. 2015, section 2.2).
         pad_token_id (`int`, *optional*): its embedding is zero and is not trained.
+        tie_word_embeddings (`bool`): for heads that predict words; the classification head has no output embeddings.
+
+    Raises:
+        ValueError: an unknown name, or a value out of range.
 
     Example:
 
@@ -91,6 +96,7 @@ class RecurrentConfig(PreTrainedConfig):
     ```"""
 
     model_type = "recurrent"
+    _auto_class = "AutoConfig"
 
     vocab_size: int = 30000
     embedding_size: int = 128
@@ -109,29 +115,47 @@ class RecurrentConfig(PreTrainedConfig):
     tie_word_embeddings: bool = False
 
     def __post_init__(self, **kwargs):
-        self._check_names(kwargs)
-        self._check_sizes()
+        # Only what was once saved names its model type.
+        self._check_names(kwargs, saved="model_type" in kwargs)
+        self._check_ranges()
         super().__post_init__(**kwargs)
 
-    def _check_names(self, names) -> None:
-        known = {*self.__dataclass_fields__, *UNDECLARED, *GenerationConfig().to_dict()}
+    @classmethod
+    def from_dict(cls, config_dict, **kwargs):
+        # The base class would drop a misspelt keyword and set a known one unchecked. Other keywords pass through
+        # here that are not ours to refuse: those of tokenizers and of the Hub.
+        cls._check_names(kwargs, saved=True)
+        result = super().from_dict(config_dict, **kwargs)
+        (result[0] if isinstance(result, tuple) else result)._check_ranges()
+        return result
+
+    @classmethod
+    def _check_names(cls, names, saved: bool) -> None:
+        known = {*cls.__dataclass_fields__, *UNDECLARED, *GenerationConfig().to_dict()}
+        fields = sorted(name for name in cls.__dataclass_fields__ if not name.startswith("_"))
         for name in names:
             if name in known or name.startswith("_"):
                 continue
-            fields = sorted(name for name in self.__dataclass_fields__ if not name.startswith("_"))
-            near = OTHER_NAMES.get(name) or next(iter(difflib.get_close_matches(name, fields, n=1)), None)
-            hint = f"did you mean `{near}`?" if near else f"there are: {', '.join(fields)}."
-            raise ValueError(f"RecurrentConfig has no field `{name}`; {hint}")
+            # 0.88 finds a slip of a letter or two, and does not take a tokenizer's `pad_token` for `pad_token_id`.
+            close = difflib.get_close_matches(name, fields, n=1, cutoff=0.88 if saved else 0.6)
+            near = OTHER_NAMES.get(name) or next(iter(close), None)
+            if near or not saved:
+                hint = f"did you mean `{near}`?" if near else f"there are: {', '.join(fields)}."
+                raise ValueError(f"{cls.__name__} has no field `{name}`; {hint}")
 
-    def _check_sizes(self) -> None:
+    def _check_ranges(self) -> None:
         for name in ("vocab_size", "embedding_size", "hidden_size", "num_hidden_layers"):
             if getattr(self, name) < 1:
                 raise ValueError(f"`{name}` is {getattr(self, name)}; it must be at least 1.")
         for name in ("embedding_dropout", "hidden_dropout", "classifier_dropout"):
             if not 0.0 <= getattr(self, name) < 1.0:
                 raise ValueError(f"`{name}` is {getattr(self, name)}; it must be at least 0 and below 1.")
-        if self.initializer_range < 0.0:
-            raise ValueError(f"`initializer_range` is {self.initializer_range}; it must not be negative.")
+        if not 0.0 <= self.initializer_range < float("inf"):
+            raise ValueError(f"`initializer_range` is {self.initializer_range}; it must be a number of at least 0.")
+        if self.pad_token_id is not None and not 0 <= self.pad_token_id < self.vocab_size:
+            raise ValueError(
+                f"`pad_token_id` is {self.pad_token_id}; it must be an id below {self.vocab_size}, or None."
+            )
 
     @property
     def output_size(self) -> int:

@@ -1,6 +1,7 @@
 """Recurrent models: RNN, LSTM and GRU, one-way or bidirectional, stacked, with a classification head."""
 
 # Shapes: B batch, T time, E width of a layer's input, D directions, H hidden_size, C labels.
+# A state is a tuple: h and, in an LSTM, c, each (B, D*H), forward half first.
 
 from __future__ import annotations
 
@@ -18,6 +19,8 @@ from transformers.utils.generic import can_return_tuple
 from transformers.utils.output_capturing import capture_outputs
 
 from .configuration_recurrent import RecurrentConfig
+
+State = tuple[torch.Tensor, ...]
 
 
 class Cell(NamedTuple):
@@ -41,16 +44,17 @@ class Layout(NamedTuple):
 
     Attributes:
         mask: (B, T) bool, True at words.
+        lengths: (B, 1) number of words.
         last: (B,) flat index of each row's last word after compacting.
-        compact, restore: (B*T,) flat indices that move the words of each row to its front, and back; None where they
-            are there already, as in a right-padded batch.
+        compact: two (B*T,) flat indices that move the words of each row to its front, and back; None where they are
+            there already, as in a right-padded batch.
         reverse: (B*T,) flat index that reverses the words within each compacted row; it is its own inverse.
     """
 
     mask: torch.Tensor
+    lengths: torch.Tensor
     last: torch.Tensor
-    compact: torch.Tensor | None
-    restore: torch.Tensor | None
+    compact: tuple[torch.Tensor, torch.Tensor] | None
     reverse: torch.Tensor
 
 
@@ -79,14 +83,13 @@ def make_layout(mask: torch.Tensor) -> Layout:
     rows = torch.arange(batch, device=mask.device)[:, None] * time  # (B, 1)
     steps = torch.arange(time, device=mask.device)  # (T,)
     lengths = mask.sum(dim=1, keepdim=True)  # (B, 1)
-    compact = restore = None
+    compact = None
     if not _is_right_padded(mask, lengths, steps):
         order = torch.argsort(~mask, dim=1, stable=True)
-        compact = (rows + order).flatten()
-        restore = (rows + torch.argsort(order, dim=1)).flatten()
+        compact = ((rows + order).flatten(), (rows + torch.argsort(order, dim=1)).flatten())
     reverse = torch.where(steps < lengths, lengths - 1 - steps, steps)
     last = rows + (lengths - 1).clamp(min=0)
-    return Layout(mask, last.flatten(), compact, restore, (rows + reverse).flatten())
+    return Layout(mask, lengths, last.flatten(), compact, (rows + reverse).flatten())
 
 
 def _is_right_padded(mask: torch.Tensor, lengths: torch.Tensor, steps: torch.Tensor) -> bool:
@@ -99,16 +102,16 @@ def read_mask(attention_mask: torch.Tensor | None, inputs: torch.Tensor) -> torc
 
     Raises:
         ValueError: the shape does not fit, or a row has no word (seen on the CPU only: a GPU would have to wait; a
-            row without words gives zeros there).
+            row without words is pooled to zeros there).
     """
     if attention_mask is None:
         return None
-    if attention_mask.ndim != 2 or attention_mask.shape[0] != inputs.shape[0]:
+    if attention_mask.shape != inputs.shape[:2]:
         raise ValueError(
             f"attention_mask has shape {tuple(attention_mask.shape)}, the inputs (batch, time) are"
             f" {tuple(inputs.shape[:2])}"
         )
-    mask = attention_mask[:, -inputs.shape[1] :].bool()
+    mask = attention_mask.bool()
     if mask.device.type != "cpu":
         return mask
     if bool(mask.all()):
@@ -135,55 +138,116 @@ class RecurrentLayer(GradientCheckpointingLayer):
             self.register_parameter(f"bias_ih{suffix}", nn.Parameter(torch.empty(width)))
             self.register_parameter(f"bias_hh{suffix}", nn.Parameter(torch.empty(width)))
 
-    def forward(self, hidden_states: torch.Tensor, layout: Layout | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+    def forward(
+        self,
+        hidden_states: torch.Tensor,
+        layout: Layout | None = None,
+        state: State | None = None,
+        return_state: bool = False,
+    ) -> tuple[torch.Tensor, ...]:
         """
         Args:
             hidden_states: (B, T, E).
             layout: None where every position is a word.
+            state: where each direction starts; zeros if None.
+            return_state: whether the final state is wanted whole, to go on from; h alone is cheaper.
 
         Returns:
-            States at every position, (B, T, D*H), zero at padding; and each direction's final state, (B, D*H).
+            States at every position, (B, T, D*H), zero at padding; then each direction's state after its last word, h
+            (B, D*H) and, with `return_state`, an LSTM's c. A row without words keeps the state that it started from.
         """
-        if layout is not None and layout.compact is not None and layout.restore is not None:
-            hidden_states = permute(hidden_states, layout.compact, layout.restore)
+        if layout is not None and layout.compact is not None:
+            hidden_states = permute(hidden_states, *layout.compact)
         outputs, finals = [], []
-        for direction, suffix in enumerate(self.suffixes):
-            states = self._run(self._reversed(hidden_states, layout) if direction else hidden_states, suffix)
-            finals.append(states[:, -1] if layout is None else states.flatten(0, 1).index_select(0, layout.last))
+        for direction, start in enumerate(self._starts(hidden_states, state)):
+            inputs = self._reversed(hidden_states, layout) if direction else hidden_states
+            states, final = run_direction(self.cell, inputs, self._weights(direction), start, layout, return_state)
             outputs.append(self._reversed(states, layout) if direction else states)
-        output = outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=-1)
+            finals.append(final)
+        output = _join(outputs)
         if layout is not None:
-            if layout.compact is not None and layout.restore is not None:
-                output = permute(output, layout.restore, layout.compact)
+            if layout.compact is not None:
+                output = permute(output, *reversed(layout.compact))
             output = output.masked_fill(~layout.mask[..., None], 0.0)
-        return output, finals[0] if len(finals) == 1 else torch.cat(finals, dim=-1)
+        # Flat, as reentrant checkpointing finds only the tensors at the top.
+        return output, *(_join(parts) for parts in zip(*finals, strict=True))
 
     @staticmethod
     def _reversed(states: torch.Tensor, layout: Layout | None) -> torch.Tensor:
         return states.flip(1) if layout is None else permute(states, layout.reverse, layout.reverse)
 
-    def _run(self, inputs: torch.Tensor, suffix: str) -> torch.Tensor:
-        weights = [getattr(self, name + suffix) for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
-        return run_direction(self.cell, inputs, weights, self.hidden_size)
+    def _weights(self, direction: int) -> list[torch.Tensor]:
+        names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+        return [getattr(self, name + self.suffixes[direction]) for name in names]
+
+    def _starts(self, inputs: torch.Tensor, state: State | None) -> list[State]:
+        """The state that each direction starts from."""
+        if state is None:
+            zero = inputs.new_zeros(inputs.shape[0], self.hidden_size, dtype=self.weight_hh_l0.dtype)
+            return [(zero, zero) if self.cell.has_cell_state else (zero,)] * len(self.suffixes)
+        return list(zip(*(part.chunk(len(self.suffixes), dim=-1) for part in state), strict=True))
+
+
+def _join(parts: list[torch.Tensor] | tuple[torch.Tensor, ...]) -> torch.Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
 
 
 @torch.compiler.disable
-def run_direction(cell: Cell, inputs: torch.Tensor, weights: list[torch.Tensor], hidden_size: int) -> torch.Tensor:
-    """States (B, T, H) of a recurrence over `inputs` (B, T, E) from a zero state, left to right, by the fused operator.
+def run_direction(
+    cell: Cell,
+    inputs: torch.Tensor,
+    weights: list[torch.Tensor],
+    start: State,
+    layout: Layout | None,
+    return_state: bool,
+) -> tuple[torch.Tensor, State]:
+    """A recurrence over compacted `inputs` (B, T, E), left to right, by torch's fused operator.
 
     This is where another device's best path would be chosen. On the CPU it is the padded operator: PackedSequence
     takes several times as long. On CUDA it has not been measured. Dynamo cannot trace the fused operators, hence the
     break in the graph.
+
+    Returns:
+        States (B, T, H), those at padding meaningless; and h (B, H) after each row's last word, with c if
+        `return_state`.
     """
-    zero = inputs.new_zeros(1, inputs.shape[0], hidden_size, dtype=weights[0].dtype)
-    state = (zero, zero) if cell.has_cell_state else zero
+    if return_state and cell.has_cell_state and layout is not None:
+        inputs, weights = hold_cell_state(inputs, weights, layout.lengths)
+    state = [part[None] for part in start]
     # (input, state, weights, has_biases, num_layers, dropout, train, bidirectional, batch_first)
     operator = getattr(torch, cell.operator)
-    return operator(inputs, state, weights, True, 1, 0.0, False, False, True)[0]
+    states, *final = operator(
+        inputs, state if cell.has_cell_state else state[0], weights, True, 1, 0.0, False, False, True
+    )
+    h, *c = (part[0] for part in final)
+    if layout is not None:
+        at_last_word = states.flatten(0, 1).index_select(0, layout.last)
+        h = torch.where(layout.lengths > 0, at_last_word, start[0].to(states.dtype))
+    return states, (h, *c) if return_state else (h,)
+
+
+def hold_cell_state(
+    inputs: torch.Tensor, weights: list[torch.Tensor], lengths: torch.Tensor
+) -> tuple[torch.Tensor, list[torch.Tensor]]:
+    """Inputs and weights with a column more, which makes an LSTM's c pass through padding unchanged.
+
+    The fused operator returns c at the last step only, which is padding in a shorter row. The column is one at
+    padding and its weights shut the input gate and open the forget gate: c' = 1 * c + 0 * g.
+    """
+    padding = torch.arange(inputs.shape[1], device=inputs.device) >= lengths  # (B, T)
+    input_gate, forget_gate, *others = torch.zeros_like(weights[0][:, :1]).chunk(4)
+    # Large enough to saturate the gate whatever else it is fed, and still a number in float16.
+    column = torch.cat([input_gate - 1e4, forget_gate + 1e4, *others])
+    inputs = torch.cat([inputs, padding[..., None].to(inputs.dtype)], dim=-1)
+    return inputs, [torch.cat([weights[0], column], dim=1), *weights[1:]]
 
 
 class RecurrentPreTrainedModel(PreTrainedModel):
-    """Weights initialisation and loading, shared by the base model and its heads."""
+    """Weights initialisation and loading, shared by the base model and its heads.
+
+    Each class names in `_auto_class` the Auto class that loads it: `save_pretrained` then writes this file along, and
+    the model loads where this package is not installed.
+    """
 
     config_class = RecurrentConfig
     config: RecurrentConfig
@@ -200,12 +264,6 @@ class RecurrentPreTrainedModel(PreTrainedModel):
                 init.copy_(parameter, _initial(name, parameter, module.cell))
         elif isinstance(module, AttentionPooling):
             init.normal_(module.query, mean=0.0, std=self.config.initializer_range)
-
-    def save_pretrained(self, save_directory, **kwargs):
-        """Saves the model and the code that defines it, so that it loads where this package is not installed."""
-        type(self.config).register_for_auto_class()
-        type(self).register_for_auto_class(AUTO_CLASSES[type(self).__name__])
-        super().save_pretrained(save_directory, **kwargs)
 
 
 def _initial(name: str, parameter: torch.Tensor, cell: Cell) -> torch.Tensor:
@@ -235,8 +293,10 @@ class RecurrentModel(RecurrentPreTrainedModel):
     | `Embedding(mask_zero=True)` | `attention_mask` | (B, T) |
 
     [`~RecurrentModel.encode`] has the switch itself. Biases: Keras's one bias is `bias_ih`, with `bias_hh` zero; a
-    GRU is Keras's with `reset_after=True`.
+    GRU is Keras's with `reset_after=True` and its first two gates in the other order.
     """
+
+    _auto_class = "AutoModel"
 
     def __init__(self, config: RecurrentConfig):
         super().__init__(config)
@@ -298,9 +358,10 @@ def _mean(pooler, states, final_state, mask):
 
 
 def _max(pooler, states, final_state, mask):
-    if mask is not None:
-        states = states.masked_fill(~mask[..., None], torch.finfo(states.dtype).min)
-    return states.amax(dim=1)
+    if mask is None:
+        return states.amax(dim=1)
+    largest = states.masked_fill(~mask[..., None], torch.finfo(states.dtype).min).amax(dim=1)
+    return largest.masked_fill(~mask.any(dim=1, keepdim=True), 0.0)
 
 
 def _attention(pooler, states, final_state, mask):
@@ -333,6 +394,8 @@ class RecurrentForSequenceClassification(RecurrentPreTrainedModel):
     `return_sequences=True` before `GlobalAveragePooling1D`, `GlobalMaxPooling1D` and an attention layer.
     """
 
+    _auto_class = "AutoModelForSequenceClassification"
+
     def __init__(self, config: RecurrentConfig):
         super().__init__(config)
         self.num_labels = config.num_labels
@@ -363,7 +426,7 @@ class RecurrentForSequenceClassification(RecurrentPreTrainedModel):
             input_ids, attention_mask=attention_mask, inputs_embeds=inputs_embeds, return_dict=True, **kwargs
         )
         states = outputs.last_hidden_state
-        mask = None if attention_mask is None else attention_mask[:, -states.shape[1] :].bool()
+        mask = None if attention_mask is None else attention_mask.bool()
         pooled = POOLINGS[self.config.pooling](self.pooler, states, outputs.pooler_output, mask)
         logits = self.classifier(self.dropout(pooled))
         loss = None
@@ -371,11 +434,5 @@ class RecurrentForSequenceClassification(RecurrentPreTrainedModel):
             loss = self.loss_function(labels=labels, pooled_logits=logits, config=self.config)
         return SequenceClassifierOutput(loss=loss, logits=logits, hidden_states=outputs.hidden_states)
 
-
-# Which Auto class loads each model where its code comes with the checkpoint.
-AUTO_CLASSES = {
-    "RecurrentModel": "AutoModel",
-    "RecurrentForSequenceClassification": "AutoModelForSequenceClassification",
-}
 
 __all__ = ["RecurrentForSequenceClassification", "RecurrentModel", "RecurrentPreTrainedModel"]
