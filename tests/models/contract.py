@@ -81,6 +81,9 @@ class ModelContract:
         mask[1] = 0
         with pytest.raises(ValueError, match="row 1 of the batch has no words"):
             self.model()(input_ids=ids, attention_mask=mask)
+        for mask in (None, torch.ones(1, 0)):
+            with pytest.raises(ValueError, match="row 0 of the batch has no words"):
+                self.model()(input_ids=torch.ones(1, 0, dtype=torch.long), attention_mask=mask)
 
     @pytest.mark.parametrize("cell", CELLS)
     @pytest.mark.parametrize("tied", [False, True])

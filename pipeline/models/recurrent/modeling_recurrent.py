@@ -97,13 +97,18 @@ def _is_right_padded(mask: torch.Tensor, lengths: torch.Tensor, steps: torch.Ten
     return mask.device.type == "cpu" and bool(torch.equal(mask, steps < lengths))
 
 
+NO_WORDS = "attention_mask: row {} of the batch has no words; drop it or give it one token"
+
+
 def read_mask(attention_mask: torch.Tensor | None, inputs: torch.Tensor) -> torch.Tensor | None:
     """`attention_mask` as (B, T) bool, or None where every position is a word.
 
     Raises:
-        ValueError: the shape does not fit, or a row has no word (seen on the CPU only: a GPU would have to wait; a
-            row without words is pooled to zeros there).
+        ValueError: the shape does not fit, or a row has no word. What the mask says is seen on the CPU only, as a GPU
+            would have to wait: a row without words is pooled to zeros there.
     """
+    if inputs.shape[1] == 0:
+        raise ValueError(NO_WORDS.format(0))
     if attention_mask is None:
         return None
     if attention_mask.shape != inputs.shape[:2]:
@@ -118,7 +123,7 @@ def read_mask(attention_mask: torch.Tensor | None, inputs: torch.Tensor) -> torc
         return None
     empty = (~mask.any(dim=1)).nonzero().flatten().tolist()
     if empty:
-        raise ValueError(f"attention_mask: row {empty[0]} of the batch has no words; drop it or give it one token")
+        raise ValueError(NO_WORDS.format(empty[0]))
     return mask
 
 
