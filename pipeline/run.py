@@ -35,6 +35,7 @@ from pipeline.training.device import has_fast_bf16, peak_memory_bytes
 from pipeline.training.evaluation import evaluate as evaluate_rows
 
 PREDICT_ROWS = 64
+MANY_TOKENS = 1_000_000  # where neither the tokenizer nor the model has a limit
 
 
 def quiet() -> None:
@@ -167,6 +168,8 @@ def load(name: str) -> Loaded:
     task = _task_of(name)
     model = checkpoints.load(name, task.head, "model", with_head=True).eval()
     tokenizer = load_tokenizer(name)
+    positions = getattr(model.config, "max_position_embeddings", None) or MANY_TOKENS
+    tokenizer.model_max_length = min(tokenizer.model_max_length, positions)
     labels = [str(model.config.id2label[index]) for index in range(model.config.num_labels)]
     return Loaded(model.to("cuda" if torch.cuda.is_available() else "cpu"), tokenizer, task, labels)
 

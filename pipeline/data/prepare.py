@@ -234,7 +234,8 @@ def encode_split(
 ) -> Dataset:
     """One split of new data, encoded for an existing model into an Arrow file in `folder`.
 
-    A source with one split serves as whichever is asked for.
+    A source with one split serves as whichever is asked for. Rows are cut where the model's tokenizer cuts; data's own
+    max_length is for training.
 
     Raises:
         UserError: the split is not there, or it has labels that the model does not know.
@@ -247,8 +248,7 @@ def encode_split(
     rows = splits.limit(source.splits[split], data.limit)
     if "label" in rows.column_names:
         _check_known(rows, labels, source.names[split])
-    length = min(data.max_length, tokenizer.model_max_length)
-    _encode(rows, task, tokenizer, length, labels, folder / "encoded")
+    _encode(rows, task, tokenizer, tokenizer.model_max_length, labels, folder / "encoded")
     return Dataset.from_file(str(folder / "encoded.arrow"))
 
 

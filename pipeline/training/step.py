@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -10,6 +12,15 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
+
+# Accelerate searches the path for this optimiser at each backward pass and each step, which takes as long as the
+# clipping; None is Python's own note that a module is not there.
+if importlib.util.find_spec("lomo_optim") is None:
+    sys.modules["lomo_optim"] = None  # type: ignore[assignment]
+
+# Updates that are collated in one go: in turn with a model's kernels, which push its code and tables out of the
+# processor's caches, collating takes several times as long.
+COLLATED_AHEAD = 16
 
 Batch = dict[str, Tensor]
 Collate = Callable[[np.ndarray], tuple[Batch, int]]
@@ -51,10 +62,15 @@ def micro_batches(rows: np.ndarray, batch_size: int, process: int, processes: in
 
 def windows(updates: list[np.ndarray], batch_size: int, collate: Collate, accelerator: Accelerator) -> Iterator[Window]:
     """The windows of an epoch, on this process's device; `updates` holds the row indices of each update."""
-    for rows in updates:
+
+    def load(rows: np.ndarray) -> Window:
         shares = micro_batches(rows, batch_size, accelerator.process_index, accelerator.num_processes)
-        batches = [_load(share if len(share) else rows[:1], len(share), collate, accelerator) for share in shares]
-        yield Window(batches, rows)
+        return Window(
+            [_load(share if len(share) else rows[:1], len(share), collate, accelerator) for share in shares], rows
+        )
+
+    for start in range(0, len(updates), COLLATED_AHEAD):
+        yield from [load(rows) for rows in updates[start : start + COLLATED_AHEAD]]
 
 
 def _load(rows: np.ndarray, wanted: int, collate: Collate, accelerator: Accelerator) -> tuple[Batch, int]:
@@ -104,12 +120,14 @@ def update(
     return share, norm, learning_rate
 
 
-def _total_labels(accelerator: Accelerator, window: Window) -> Tensor:
-    labels = torch.tensor(float(sum(labels for _, labels in window.batches)), device=accelerator.device)
-    return accelerator.reduce(labels, "sum") if accelerator.num_processes > 1 else labels
+def _total_labels(accelerator: Accelerator, window: Window) -> Tensor | int:
+    own = sum(labels for _, labels in window.batches)
+    if accelerator.num_processes == 1:
+        return own
+    return accelerator.reduce(torch.tensor(float(own), device=accelerator.device), "sum")
 
 
-def _weighted_loss(outputs, labels: int, total: Tensor) -> Tensor:
+def _weighted_loss(outputs, labels: int, total: Tensor | int) -> Tensor:
     if labels == 0:  # the mean over no label is NaN; zero times the logits keeps the graph for the exchange
         return outputs.logits.float().sum() * 0.0
     return outputs.loss.float() * (labels / total)

@@ -117,6 +117,13 @@ def test_new_data_is_encoded_for_an_existing_model(reviews, tmp_path):
         encode_split(Data(str(reviews)), "test", Sentiment(), prepared.tokenizer, ["a", "b"], tmp_path)
 
 
+def test_new_data_is_cut_where_the_model_was_trained_to_cut(tmp_path):
+    (tmp_path / "a.csv").write_text("text,label\n" + "".join(f"{'good ' * 400}{n},{n % 2}\n" for n in range(30)))
+    long = prepare(Data(str(tmp_path / "a.csv"), max_length=300), Sentiment(), "word")
+    rows = encode_split(Data(str(tmp_path / "a.csv")), "test", Sentiment(), long.tokenizer, long.labels, tmp_path)
+    assert set(rows["length"]) == {300}
+
+
 def test_a_split_that_is_not_there_is_refused(reviews, tmp_path):
     for name in ("train.csv", "dev.csv"):
         shutil.copy(reviews, tmp_path / name)
