@@ -15,7 +15,7 @@ import torch
 from contract import CELLS, ModelContract, padded, randomised, words
 from huggingface_hub.errors import StrictDataclassFieldValidationError
 from torch import nn
-from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification
+from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, Trainer, TrainingArguments
 from transformers.dynamic_module_utils import get_class_from_dynamic_module
 
 from pipeline.models.recurrent import RecurrentConfig, RecurrentForSequenceClassification, RecurrentModel
@@ -67,6 +67,31 @@ class TestRecurrentForSequenceClassification(ModelContract):
         model = self.model(problem_type=problem)
         outputs = model(*padded(words([5, 2]), "right"), labels=labels)
         torch.testing.assert_close(outputs.loss, reference(outputs.logits, labels))
+
+    @pytest.mark.parametrize("problem", ["single_label_classification", "multi_label_classification", "regression"])
+    def test_transformers_trainer_accumulates_gradients_to_those_of_one_large_batch(self, problem, tmp_path):
+        """20 texts in batches of 8, 8 and 4: a mean of three means would weigh the last one's texts double."""
+        labels = torch.arange(20) % 3 if problem.startswith("single") else torch.eye(3)[torch.arange(20) % 3]
+        ids = torch.stack(words([5] * 20))
+        texts = [{"input_ids": row, "labels": label} for row, label in zip(ids, labels, strict=True)]
+        trained = []
+        for batch_size, accumulated in ((20, 1), (8, 3)):
+            model = self.model(problem_type=problem)
+            arguments = TrainingArguments(
+                output_dir=tmp_path,
+                use_cpu=True,
+                num_train_epochs=2,
+                per_device_train_batch_size=batch_size,
+                gradient_accumulation_steps=accumulated,
+                optim="sgd",
+                learning_rate=0.1,
+                save_strategy="no",
+                report_to=[],
+                disable_tqdm=True,
+            )
+            Trainer(model, arguments, train_dataset=texts).train()
+            trained.append(torch.cat([parameter.detach().flatten() for parameter in model.parameters()]))
+        torch.testing.assert_close(*trained, atol=1e-6, rtol=1e-6)
 
 
 @pytest.mark.parametrize("cell", CELLS)

@@ -423,6 +423,8 @@ class RecurrentForSequenceClassification(RecurrentPreTrainedModel):
         Args:
             input_ids, attention_mask, inputs_embeds: see [`RecurrentModel`].
             labels (B,) class ids; (B,) or (B, C) floats for regression and multi-label problems.
+            num_items_in_batch: how many labels the loss is a mean over, where this batch is a part of a larger one;
+                the Trainer says so when it accumulates gradients, and then sums what it is given.
 
         Returns:
             loss, where labels are given: the mean; logits (B, C); hidden_states, where asked for.
@@ -437,6 +439,10 @@ class RecurrentForSequenceClassification(RecurrentPreTrainedModel):
         loss = None
         if labels is not None:
             loss = self.loss_function(labels=labels, pooled_logits=logits, config=self.config)
+            num_items_in_batch = kwargs.get("num_items_in_batch")
+            if num_items_in_batch is not None:
+                # Here, as transformers' losses for regression and multi-label problems do not.
+                loss = loss * labels.ne(-100).sum() / num_items_in_batch
         return SequenceClassifierOutput(loss=loss, logits=logits, hidden_states=outputs.hidden_states)
 
 
