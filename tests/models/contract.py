@@ -150,6 +150,21 @@ class ModelContract:
         compiled = torch.compile(model, backend="aot_eager")
         torch.testing.assert_close(self.outputs_of(compiled, ids, mask), self.outputs_of(model, ids, mask))
 
+    @pytest.mark.parametrize("cell", CELLS)
+    def test_an_exported_graph_holds_for_any_mask_and_any_number_of_texts(self, cell):
+        """Their common length stays as it was exported: the fused operators fix it, and shorter texts are padded."""
+        model = self.model(cell_type=cell, bidirectional=True)
+        ids, mask = padded(words([7, 1, 4]), "right")
+        batch = {0: torch.export.Dim("batch")}
+        shapes = {"input_ids": batch, "attention_mask": batch}
+        program = torch.export.export(
+            model, (), {"input_ids": ids, "attention_mask": mask}, dynamic_shapes=shapes
+        ).module()
+        for lengths in ([2, 7, 5, 3, 1], [7, 7]):
+            for side in ("right", "left", "holes"):
+                ids, mask = padded(words(lengths), side)
+                torch.testing.assert_close(self.outputs_of(program, ids, mask), self.outputs_of(model, ids, mask))
+
     def test_dropout_is_off_in_evaluation_and_on_in_training(self):
         rates = {"embedding_dropout": 0.5, "hidden_dropout": 0.5, "classifier_dropout": 0.5}
         model = self.model(**rates)

@@ -93,8 +93,12 @@ def make_layout(mask: torch.Tensor) -> Layout:
 
 
 def _is_right_padded(mask: torch.Tensor, lengths: torch.Tensor, steps: torch.Tensor) -> bool:
-    # Reading the answer back would make a GPU wait, so there the general path is always taken.
-    return mask.device.type == "cpu" and bool(torch.equal(mask, steps < lengths))
+    return _can_read(mask) and bool(torch.equal(mask, steps < lengths))
+
+
+def _can_read(mask: torch.Tensor) -> bool:
+    # Reading a value back would make a GPU wait, and an exported graph holds for any value.
+    return mask.device.type == "cpu" and not torch.compiler.is_exporting()
 
 
 NO_WORDS = "attention_mask: row {} of the batch has no words; drop it or give it one token"
@@ -105,7 +109,7 @@ def read_mask(attention_mask: torch.Tensor | None, inputs: torch.Tensor) -> torc
 
     Raises:
         ValueError: the shape does not fit, or a row has no word. What the mask says is seen on the CPU only, as a GPU
-            would have to wait: a row without words is pooled to zeros there.
+            would have to wait: a row without words is pooled to zeros there, and in an exported model.
     """
     if inputs.shape[1] == 0:
         raise ValueError(NO_WORDS.format(0))
@@ -117,7 +121,7 @@ def read_mask(attention_mask: torch.Tensor | None, inputs: torch.Tensor) -> torc
             f" {tuple(inputs.shape[:2])}"
         )
     mask = attention_mask.bool()
-    if mask.device.type != "cpu":
+    if not _can_read(mask):
         return mask
     if bool(mask.all()):
         return None
