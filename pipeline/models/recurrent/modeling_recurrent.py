@@ -85,8 +85,8 @@ def make_layout(mask: torch.Tensor) -> Layout:
     lengths = mask.sum(dim=1, keepdim=True)  # (B, 1)
     compact = None
     if not _is_right_padded(mask, lengths, steps):
-        order = torch.argsort(~mask, dim=1, stable=True)
-        compact = ((rows + order).flatten(), (rows + torch.argsort(order, dim=1)).flatten())
+        places = torch.where(mask, mask.cumsum(dim=1), lengths + (~mask).cumsum(dim=1)) - 1
+        compact = ((rows + torch.argsort(places, dim=1)).flatten(), (rows + places).flatten())
     reverse = torch.where(steps < lengths, lengths - 1 - steps, steps)
     last = rows + (lengths - 1).clamp(min=0)
     return Layout(mask, lengths, last.flatten(), compact, (rows + reverse).flatten())
