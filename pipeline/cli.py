@@ -14,9 +14,9 @@ from typing import Annotated, Literal
 import tyro
 
 from pipeline import folder as folders
-from pipeline import samples
-from pipeline.errors import EXIT_INTERRUPTED, Interrupted, UserError, report, suggest
-from pipeline.recipe import Data, Pretrained, Recipe, Recurrent, from_json
+from pipeline import paths
+from pipeline.errors import EXIT_INTERRUPTED, Interrupted, UserError, reason, report, suggest
+from pipeline.recipe import TRAINED_TOKENIZERS, Data, Pretrained, Recipe, Recurrent, read_json
 
 Arguments = Sequence[str]
 
@@ -95,15 +95,13 @@ def override(recipe: Recipe, arguments: Arguments, program: str) -> Recipe:
 
 def _check_paths(recipe: Recipe) -> None:
     """What can be refused before torch is imported."""
-    if samples.is_sample(recipe.data.source):
-        samples.find("data", recipe.data.source, "data.source")
-    if isinstance(recipe.model, Pretrained) and samples.is_sample(recipe.model.checkpoint):
-        samples.find("checkpoint", recipe.model.checkpoint, "model.checkpoint")
-    vectors = recipe.model.vectors if isinstance(recipe.model, Recurrent) else None
-    if vectors and samples.is_sample(vectors):
-        samples.find("vectors", vectors, "model.vectors")
-    elif vectors and not Path(vectors).is_file():
-        raise UserError(f"model.vectors: there is no file {vectors}")
+    paths.data_files(recipe.data)
+    if recipe.data.tokenizer not in (None, *TRAINED_TOKENIZERS):
+        paths.saved(str(recipe.data.tokenizer), "data.tokenizer")
+    if isinstance(recipe.model, Pretrained):
+        paths.saved_model(recipe.model.checkpoint, "model.checkpoint")
+    if isinstance(recipe.model, Recurrent) and recipe.model.vectors:
+        paths.vectors(recipe.model.vectors, "model.vectors")
 
 
 def load_recipe(name: str) -> Recipe:
@@ -117,11 +115,7 @@ def load_recipe(name: str) -> Recipe:
         raise UserError(f"{name}: a recipe is a .py or .json file")
     if not file.is_file():
         raise UserError(f"{name}: there is no such file{_nearby(file)}")
-    try:
-        text = file.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UserError(f"{name}: not UTF-8 at byte {error.start}") from error
-    return from_json(text, name) if file.suffix == ".json" else _from_python(file)
+    return read_json(file) if file.suffix == ".json" else _from_python(file)
 
 
 def _nearby(file: Path) -> str:
@@ -139,15 +133,15 @@ def _from_python(file: Path) -> Recipe:
         spec.loader.exec_module(module)
     except UserError as error:
         raise UserError(f"{file}: {error}") from error
-    except Exception as error:  # a recipe is the user's own code: whatever it raises is for the user to mend
-        raise UserError(f"{_place(file, error)}: {error}") from error
+    except (Exception, SystemExit) as error:  # a recipe is the user's own code: whatever it raises is theirs to mend
+        raise UserError(f"{_place(file, error)}: {reason(error)}") from error
     recipe = getattr(module, "recipe", None)
     if not isinstance(recipe, Recipe):
         raise UserError(f"{file}: it holds no recipe; assign recipe = Recipe(...) in it")
     return recipe
 
 
-def _place(file: Path, error: Exception) -> str:
+def _place(file: Path, error: BaseException) -> str:
     """file:line where `error` was raised in the recipe."""
     if isinstance(error, SyntaxError):
         return f"{file}:{error.lineno}"

@@ -6,12 +6,17 @@ Everything else that is raised is a fault of ours and keeps its traceback.
 from __future__ import annotations
 
 import difflib
+import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from types import TracebackType
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 75  # EX_TEMPFAIL: stopped by a signal with a complete checkpoint; a scheduler may requeue
+
+SHOWN_NAMES = 20
+# `json.decoder.JSONDecodeError: `, also in the middle of a message
+_CLASS_NAME = re.compile(r"\b(?:\w+\.)*\w+(?:Error|Exception)\b(?:\(\w*\))?:?\s*")
 
 
 class UserError(ValueError):
@@ -30,10 +35,27 @@ class Interrupted(Exception):
 
 
 def suggest(name: str, known: Iterable[str]) -> str:
-    """`"; did you mean X?"` for the name in `known` that is nearest to `name`, else the list of all of them."""
+    """`"; did you mean X?"` for the name in `known` that is nearest to `name`, else the list of them."""
     names = sorted(known)
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
-    return f"; did you mean {near[0]}?" if near else f"; there are: {', '.join(names)}"
+    return f"; did you mean {near[0]}?" if near else f"; there are: {listing(names)}"
+
+
+def listing(names: Sequence[str]) -> str:
+    """Names for a message: however many or long they are, it stays one that can be read."""
+    shown = [shorten(name, 60) for name in names[:SHOWN_NAMES]]
+    return ", ".join(shown) + f" and {len(names) - SHOWN_NAMES} more" * (len(names) > SHOWN_NAMES)
+
+
+def shorten(text: str, length: int) -> str:
+    """`text`, or its beginning with three dots."""
+    return text if len(text) <= length else f"{text[: length - 3]}..."
+
+
+def reason(error: BaseException) -> str:
+    """What a library says went wrong, as a part of our line: short, without the names of exception classes."""
+    told = _CLASS_NAME.sub("", " ".join(str(error).split()))
+    return shorten(told.replace("Error", "error").replace("Exception", "exception"), 300) or "no reason given"
 
 
 def report(error: UserError) -> int:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import UserError
-from pipeline.recipe import Recipe, from_json
+from pipeline.recipe import Recipe, read_json
 
 RECIPE, METRICS, HISTORY, MODEL, CHECKPOINTS = "recipe.json", "metrics.json", "history.jsonl", "model", "checkpoints"
 
@@ -35,7 +35,7 @@ def check(recipe: Recipe) -> None:
         raise UserError(
             f"train.output_dir: {folder} holds a finished run; name another folder or add --train.overwrite"
         )
-    changed = differences(recipe, from_json((folder / RECIPE).read_text(encoding="utf-8"), str(folder / RECIPE)))
+    changed = differences(recipe, read_json(folder / RECIPE))
     if changed:
         raise UserError(
             f"train.output_dir: {folder} holds an unfinished run with other settings ({'; '.join(changed)});"

@@ -15,13 +15,16 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from annotated_types import Ge, Gt, Le, Lt
 
-from pipeline.errors import UserError, install_hook, suggest
+from pipeline.errors import UserError, install_hook, reason, shorten, suggest
 from pipeline.settings import Settings, settings
 
 install_hook()
 
-Count = Annotated[int, Ge(1)]
-Whole = Annotated[int, Ge(0)]
+# The libraries below count in 32 bits.
+LARGEST = 2**31 - 1
+Count = Annotated[int, Ge(1), Le(LARGEST)]
+# A layer costs memory and time before its first weight is drawn: more of them than this is a slip of the finger.
+Layers = Annotated[int, Ge(1), Le(1000)]
 Seed = Annotated[int, Ge(0), Lt(2**32)]
 Positive = Annotated[float, Gt(0.0)]
 NotNegative = Annotated[float, Ge(0.0)]
@@ -54,11 +57,11 @@ class Data(Settings):
     """Share carved for testing where the source has no such split; None: 0.1."""
     split_seed: Seed = 0
     """Seed of the carving: independent of train.seed, so that all seeds are scored on the same rows."""
-    max_length: Annotated[int, Ge(4)] = 256
+    max_length: Annotated[int, Ge(4), Le(LARGEST)] = 256
     """Longest row in tokens; what is beyond is cut off, and the report says how many rows were."""
     tokenizer: str | None = None
     """word, bpe or wordpiece (trained on the training split), or a pretrained tokenizer's folder or Hub id."""
-    vocab_size: Annotated[int, Ge(8)] | None = None
+    vocab_size: Annotated[int, Ge(8), Le(10_000_000)] | None = None
     """Largest vocabulary of a trained tokenizer; None: 30,000 words or 8,000 pieces."""
     min_frequency: Count | None = None
     """How often a word must occur in the training split to get a token of its own; None: 2."""
@@ -67,8 +70,6 @@ class Data(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.source.strip():
-            self.refuse("source", "it is empty; give a file, a folder, a Hub id or sample:NAME")
         if self.streaming and self.limit is None:
             self.refuse("streaming", "it needs data.limit, the number of rows to read from the stream")
         if (self.validation_share or 0.1) + (self.test_share or 0.1) >= 1.0:
@@ -101,7 +102,7 @@ class Recurrent(ModelSettings):
     """Read in both directions."""
     hidden_size: Count = 128
     """Units per direction."""
-    layers: Count = 1
+    layers: Layers = 1
     """Layers, each fed with the whole sequence that the one below returns."""
     embedding_size: Count | None = None
     """Width of the word embeddings; None: that of `vectors`, else 128."""
@@ -135,11 +136,6 @@ class Pretrained(ModelSettings):
     dropout: Rate | None = None
     """Dropout before the classifier; None: the checkpoint's own."""
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not self.checkpoint.strip():
-            self.refuse("checkpoint", "it is empty; give a folder, a Hub id or sample:minilm")
-
 
 @settings("model")
 class Scratch(ModelSettings):
@@ -151,7 +147,7 @@ class Scratch(ModelSettings):
     """bert reads in both directions, gpt2 from left to right."""
     hidden_size: Count = 128
     """Width of the residual stream."""
-    layers: Count = 2
+    layers: Layers = 2
     """Transformer blocks."""
     heads: Count = 2
     """Attention heads; they share hidden_size evenly."""
@@ -259,6 +255,21 @@ MODELS: dict[str, type[ModelSettings]] = {"recurrent": Recurrent, "pretrained": 
 SECTIONS: dict[str, type[Settings]] = {"data": Data, "optim": Optim, "train": Train}
 
 
+def read_json(file: Path) -> Recipe:
+    """The recipe in a file that `Recipe.to_json` wrote; UTF-8 with or without BOM.
+
+    Raises:
+        UserError: it cannot be read, or holds no recipe.
+    """
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{file}: not UTF-8 at byte {error.start}; convert the file to UTF-8") from error
+    except OSError as error:
+        raise UserError(f"{file}: cannot be read: {error.strerror}") from error
+    return from_json(text, str(file))
+
+
 def from_json(text: str, origin: str) -> Recipe:
     """The recipe that `Recipe.to_json` wrote; `origin` names it in messages.
 
@@ -268,7 +279,9 @@ def from_json(text: str, origin: str) -> Recipe:
     try:
         values = json.loads(text)
     except ValueError as error:
-        raise UserError(f"{origin}: not JSON: {error}") from error
+        raise UserError(f"{origin}: not JSON: {reason(error)}") from error
+    except RecursionError as error:
+        raise UserError(f"{origin}: JSON nested too deeply") from error
     if not isinstance(values, dict):
         raise UserError(f"{origin}: a recipe is a JSON object with name, task, data and model")
     try:
@@ -281,7 +294,7 @@ def _section(name: str, value: Any) -> Any:
     if name != "model" and name not in SECTIONS:
         return value
     if not isinstance(value, dict):
-        raise UserError(f"{name}: {value!r} is not an object of settings")
+        raise UserError(f"{name}: {shorten(repr(value), 80)} is not an object of settings")
     value = dict(value)
     kind = _model_kind(value.pop("kind", None)) if name == "model" else SECTIONS[name]
     return kind(**value)
@@ -293,10 +306,13 @@ def _kind_name(kind: type) -> str:
 
 
 def _model_kind(name: Any) -> type[ModelSettings]:
-    if name in MODELS:
+    if isinstance(name, str) and name in MODELS:
         return MODELS[name]
     module, _, attribute = str(name).partition(":")
     try:
-        return getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
+        kind = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError, TypeError) as error:
         raise UserError(f"model.kind: no kind of model {name!r}{suggest(str(name), MODELS)}") from error
+    if not isinstance(kind, type) or not issubclass(kind, ModelSettings):
+        raise UserError(f"model.kind: {name} is not a kind of model; it must be a subclass of ModelSettings")
+    return kind

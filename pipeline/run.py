@@ -28,7 +28,7 @@ from pipeline.data.prepare import Prepared, encode_split, prepare
 from pipeline.data.vocabulary import load_tokenizer
 from pipeline.errors import UserError
 from pipeline.models import build, checkpoints
-from pipeline.recipe import TASKS, Data, Recipe, from_json
+from pipeline.recipe import TASKS, Data, Recipe, read_json
 from pipeline.tasks.base import Task, load_task
 from pipeline.training import trainer
 from pipeline.training.device import has_fast_bf16, peak_memory_bytes
@@ -71,6 +71,8 @@ def train(recipe: Recipe) -> dict[str, Any]:
         folders.open_(recipe)
         for note in prepared.report["notes"]:
             print(f"data: {note}", flush=True)
+        for name, value in notes.items():
+            print(f"model: {name.replace('_', ' ')} {value}", flush=True)
     accelerator.wait_for_everyone()
     this = trainer.Run(
         recipe=recipe,
@@ -168,6 +170,7 @@ def load(name: str) -> Loaded:
     task = _task_of(name)
     model = checkpoints.load(name, task.head, "model", with_head=True).eval()
     tokenizer = load_tokenizer(name)
+    checkpoints.check_vocabulary(model, tokenizer, "model")
     positions = getattr(model.config, "max_position_embeddings", None) or MANY_TOKENS
     tokenizer.model_max_length = min(tokenizer.model_max_length, positions)
     labels = [str(model.config.id2label[index]) for index in range(model.config.num_labels)]
@@ -184,7 +187,7 @@ def _task_of(name: str) -> Task:
     """The task in the recipe beside the weights, else the one whose head the architecture names."""
     recipe = Path(name) / folders.RECIPE
     if recipe.is_file():
-        return load_task(from_json(recipe.read_text(encoding="utf-8"), str(recipe)).task)
+        return load_task(read_json(recipe).task)
     architectures = checkpoints.load_config(name, "model").architectures or []
     tasks = [load_task(task) for task in TASKS]
     for task in tasks:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import operator
+import sys
 import types
 import typing
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import typing_extensions
 from annotated_types import Ge, Gt, Le, Lt
 
-from pipeline.errors import UserError, suggest
+from pipeline.errors import UserError, shorten, suggest
 
 BOUNDS = {Ge: (">=", operator.ge), Gt: (">", operator.gt), Le: ("<=", operator.le), Lt: ("<", operator.lt)}
 
@@ -30,8 +31,10 @@ def settings(section: str) -> Callable[[C], C]:
         init, fields = made.__init__, dataclasses.fields(made)
 
         @functools.wraps(init)
-        def checked_init(self: Any, *args: Any, **values: Any) -> None:
+        def checked_init(self: Any, /, *args: Any, **values: Any) -> None:
             known = [f.name for f in fields]
+            if len(args) > len(known):
+                raise UserError(f"{section or 'recipe'}: {len(args)} values for {len(known)} settings; name them")
             for name in values:
                 if name not in known:
                     raise UserError(f"{_dotted(section, name)}: no such setting{suggest(name, known)}")
@@ -86,9 +89,29 @@ def _check(name: str, value: Any, hint: Any) -> None:
         _check_union(name, value, typing.get_args(hint))
     elif kind is Literal:
         if value not in typing.get_args(hint):
-            raise UserError(f"{name}: {value!r} is not a choice{suggest(str(value), typing.get_args(hint))}")
+            raise UserError(
+                f"{name}: {shorten(repr(value), 80)} is not a choice{suggest(str(value), typing.get_args(hint))}"
+            )
     elif hint is not Any and not _is_a(value, hint):
-        raise UserError(f"{name}: {value!r} is not {_describe(hint)}")
+        raise UserError(f"{name}: {shorten(repr(value), 80)} is not {_describe(hint)}")
+    elif isinstance(value, str):
+        _check_text(name, value)
+
+
+def _check_text(name: str, value: str) -> None:
+    """Refuse what says nothing, and what neither a file name nor recipe.json can hold."""
+    if not value.strip():
+        raise UserError(f"{name}: it is empty; give a value or leave the setting out")
+    if "\0" in value or not _is_encodable(value):
+        raise UserError(f"{name}: {shorten(repr(value), 80)} has a character that UTF-8 or a file name cannot hold")
+
+
+def _is_encodable(value: str) -> bool:
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _check_union(name: str, value: Any, options: tuple[Any, ...]) -> None:
@@ -98,12 +121,12 @@ def _check_union(name: str, value: Any, options: tuple[Any, ...]) -> None:
     if len(kinds) == 1:
         _check(name, value, kinds[0])
     elif not any(_is_a(value, kind) for kind in kinds):
-        raise UserError(f"{name}: {value!r} is not {' or '.join(_describe(kind) for kind in kinds)}")
+        raise UserError(f"{name}: {shorten(repr(value), 80)} is not {' or '.join(_describe(kind) for kind in kinds)}")
 
 
 def _is_a(value: Any, hint: Any) -> bool:
     if hint is float:  # an int is a float here; NaN and infinity are nobody's setting
-        return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < float("inf")
+        return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
     if hint is int:
         return isinstance(value, int) and not isinstance(value, bool)
     return isinstance(value, hint)

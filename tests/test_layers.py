@@ -17,6 +17,7 @@ LEVELS = {
     "settings": 1,
     "samples": 1,
     "recipe": 1,
+    "paths": 1,
     "folder": 1,
     "data": 2,
     "models": 2,

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pipeline.errors import UserError, suggest
+from pipeline.errors import UserError, listing, suggest
 
 Roles = Mapping[str, Sequence[str]]
 
@@ -31,7 +31,10 @@ def assign(roles: Roles, found: Sequence[str], chosen: Mapping[str, str | None],
             if len(left) != 1 or not others_known:
                 raise UserError(_ask(role, found, where))
             columns[role] = left[0]
-    return {role: column for role, column in columns.items() if column is not None}
+    named = {role: column for role, column in columns.items() if column is not None}
+    if len(set(named.values())) < len(named):
+        raise UserError(f"data.{role}_column: {named[role]!r} is taken for {' and for '.join(named)}; set another one")
+    return named
 
 
 def _named(role: str, usual: Sequence[str], found: Sequence[str], chosen: str | None, where: str) -> str | None:
@@ -51,7 +54,7 @@ def _ask(role: str, found: Sequence[str], where: str) -> str:
         return (
             f"{where}: it has texts only, no {role}s; give a .csv, .tsv, .json(l) or .parquet file with a {role} column"
         )
-    return f"{where}: no column looks like the {role}; set data.{role}_column to one of: {', '.join(found)}"
+    return f"{where}: no column looks like the {role}; set data.{role}_column to one of: {listing(found)}"
 
 
 def as_text(value: Any, where: str) -> str:
@@ -60,7 +63,7 @@ def as_text(value: Any, where: str) -> str:
     Raises:
         UserError: the value is something else, or cannot be encoded.
     """
-    if value is None:
+    if value is None or value != value:  # NaN is how pandas writes nothing
         return ""
     if isinstance(value, (list, dict, bytes, bool)):
         raise UserError(f"{where}: the text is {_kind(value)}; expected a string")

@@ -11,7 +11,7 @@ import datasets
 from huggingface_hub import HfApi, constants
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, HTTPError
 
-from pipeline.errors import UserError
+from pipeline.errors import UserError, reason
 from pipeline.recipe import Data
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -56,7 +56,7 @@ def load(data: Data, commit: str | None) -> dict[str, Loaded]:
     try:
         found = datasets.load_dataset(data.source, data.subset, revision=commit, streaming=data.streaming)
     except (ValueError, OSError, datasets.exceptions.DatasetsError, HTTPError) as error:
-        raise UserError(f"data.source: {data.source} cannot be loaded: {' '.join(str(error).split())[:300]}") from error
+        raise UserError(f"data.source: {data.source} cannot be loaded: {reason(error)}") from error
     loaded: dict[str, Loaded] = {}
     for name, split in found.items():
         if name not in ("train", "validation", "test"):

@@ -75,7 +75,7 @@ def prepare(data: Data, task: Encoder, tokenizer: str, *, tokenizer_revision: st
     root = cache_root()
     target = root / _key(data, task, tokenizer, tokenizer_revision, origin)
     if not _is_complete(target):
-        aside = Path(tempfile.mkdtemp(prefix=".writing-", dir=root))
+        aside = _new_folder(root)
         try:
             _build(data, task, tokenizer, tokenizer_revision, origin, aside)
             _publish(aside, target)
@@ -86,12 +86,18 @@ def prepare(data: Data, task: Encoder, tokenizer: str, *, tokenizer_revision: st
 
 def cache_root() -> Path:
     """Where encoded data is kept: FINETUNE_CACHE, else a folder in the user's cache."""
-    root = Path(os.environ.get("FINETUNE_CACHE") or Path.home() / ".cache" / "finetune-pipeline")
+    return Path(os.environ.get("FINETUNE_CACHE") or Path.home() / ".cache" / "finetune-pipeline")
+
+
+def _new_folder(root: Path) -> Path:
+    """A folder in `root` to write an entry aside in."""
     try:
         root.mkdir(parents=True, exist_ok=True)
+        return Path(tempfile.mkdtemp(prefix=".writing-", dir=root))
     except OSError as error:
-        raise UserError(f"{root}: cannot be written to; set FINETUNE_CACHE to another folder") from error
-    return root
+        raise UserError(
+            f"FINETUNE_CACHE: {root} cannot be written to: {error.strerror}; set it to another folder"
+        ) from error
 
 
 def _key(data: Data, task: Encoder, tokenizer: str, revision: str | None, origin: sources.Origin) -> str:
@@ -151,6 +157,8 @@ def _build(
     source = sources.load(data, origin, task.columns, work)
     where = source.names.get("train", data.source)
     raw = {split: splits.limit(rows, data.limit) for split, rows in source.splits.items()}
+    splits.require_train(raw, where)
+    task.labels(source.label_names, raw)  # first: texts or ids taken for labels would leave nothing to carve
     raw = splits.complete(raw, data, task.stratify_by, where)
     labels = task.labels(source.label_names, raw)
     report = checks.report(raw, source.names, source.empty)

@@ -13,7 +13,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.errors import UserError, suggest
+from pipeline.errors import UserError, reason, suggest
+from pipeline.paths import DATA_SUFFIXES
 
 Row = dict[str, Any]
 
@@ -26,6 +27,7 @@ SIGNATURES = {
     b"\x1f\x8b": "compressed with gzip",
     b"PAR1": "a parquet file",
     b"%PDF": "a PDF",
+    codecs.BOM_UTF32_LE: "UTF-32 text",  # it begins as UTF-16 does
     codecs.BOM_UTF16_LE: "UTF-16 text",
     codecs.BOM_UTF16_BE: "UTF-16 text",
 }
@@ -167,6 +169,8 @@ def _parse(file: Path, number: int, text: str) -> Any:
         raise UserError(f"{place}: not JSON at column {error.colno}: {error.msg}{extra}") from error
     except RecursionError as error:
         raise UserError(f"{file}:{number}: JSON nested too deeply") from error
+    except ValueError as error:  # a number of thousands of digits
+        raise UserError(f"{file}:{number}: not JSON: {reason(error)}") from error
 
 
 def _object(file: Path, number: int, value: Any) -> Row:
@@ -184,13 +188,24 @@ def _parquet(file: Path) -> Iterator[tuple[int, Row]]:
     number = 0
     try:
         with pq.ParquetFile(file) as table:
+            names = table.schema_arrow.names
+            doubled = [name for name in names if names.count(name) > 1]
+            if doubled:
+                raise UserError(f"{file}: two columns are called {doubled[0]!r}; rename one")
             for batch in table.iter_batches(PARQUET_ROWS):
-                for row in batch.to_pylist():
+                for row in _as_text(batch).to_pylist():
                     number += 1
                     yield number, row
-    except (pa.ArrowException, ValueError) as error:
-        reason = str(error).splitlines()[0][:160]
-        raise UserError(f"{file}: not a readable parquet file after row {number}: {reason}") from error
+    except UserError:
+        raise
+    except (pa.ArrowException, ValueError, OSError) as error:  # Arrow raises OSError for damaged bytes, too
+        raise UserError(f"{file}: not a readable parquet file after row {number}: {reason(error)}") from error
+
+
+def _as_text(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Moments and spans of time as Arrow writes them: Python's own types hold fewer of them."""
+    columns = [column.cast(pa.string()) if pa.types.is_temporal(column.type) else column for column in batch.columns]
+    return pa.RecordBatch.from_arrays(columns, names=batch.schema.names)
 
 
 READERS: dict[str, Callable[[Path], Iterator[tuple[int, Row]]]] = {
@@ -201,3 +216,4 @@ READERS: dict[str, Callable[[Path], Iterator[tuple[int, Row]]]] = {
     ".txt": _txt,
     ".parquet": _parquet,
 }
+assert tuple(READERS) == DATA_SUFFIXES

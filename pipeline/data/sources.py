@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,28 +12,15 @@ from typing import Any
 import pyarrow as pa
 from datasets import Dataset
 
-from pipeline import samples
+from pipeline import paths, samples
 from pipeline.data import hub_source, readers
 from pipeline.data.columns import Roles, as_label, as_text, assign
-from pipeline.errors import UserError, suggest
+from pipeline.errors import UserError
 from pipeline.recipe import Data
 
 Rows = Iterator[tuple[int, dict[str, Any]]]
 
-SPLITS = ("train", "validation", "test")
-# The names that files of a folder, and splits of the Hub, go by.
-ALIASES = {
-    "train": "train",
-    "training": "train",
-    "validation": "validation",
-    "valid": "validation",
-    "val": "validation",
-    "dev": "validation",
-    "test": "test",
-    "testing": "test",
-}
 SAMPLE_LABELS = ["negative", "positive"]
-HUB_ID = re.compile(r"\w[\w.-]*/[\w.-]+")
 ROWS_PER_BATCH = 1000
 
 
@@ -79,58 +65,14 @@ def locate(data: Data) -> Origin:
     Raises:
         UserError: it is not there, or a setting does not suit it.
     """
+    files = paths.data_files(data)
+    if files is None:
+        commit = hub_source.resolve(data)
+        return Origin({}, f"{data.source}@{commit}/{data.subset}/{data.streaming}", commit)
     if samples.is_sample(data.source):
-        _refuse_hub_settings(data, "a packaged sample")
-        file = samples.find("data", data.source, "data.source")
         name = data.source.removeprefix(samples.PREFIX)
-        return Origin({"train": file}, _digest([file]) + name, None, SAMPLE_LABELS, ("source", name))
-    path = Path(data.source).expanduser()
-    if path.exists() or path.is_symlink() or not _looks_like_hub_id(data.source):
-        _refuse_hub_settings(data, "a local file or folder")
-        files = _files_of(path)
-        return Origin(files, _digest(files.values()))
-    commit = hub_source.resolve(data)
-    return Origin({}, f"{data.source}@{commit}/{data.subset}/{data.streaming}", commit)
-
-
-def _refuse_hub_settings(data: Data, kind: str) -> None:
-    for name in ("revision", "subset", "streaming"):
-        if getattr(data, name):
-            data.refuse(name, f"{data.source} is {kind}, which has none; remove this setting")
-
-
-def _looks_like_hub_id(source: str) -> bool:
-    path = Path(source)
-    return bool(HUB_ID.fullmatch(source)) and path.suffix.lower() not in readers.READERS and not path.parent.exists()
-
-
-def _files_of(path: Path) -> dict[str, Path]:
-    if path.is_dir():
-        return _files_in(path)
-    if path.is_symlink() and not path.exists():
-        raise UserError(f"data.source: {path} is a link to a file that is not there")
-    if not path.exists():
-        near = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
-        hint = suggest(path.name, near) if near else ""
-        if path.parent == Path():
-            hint += " (a data set of the Hub is named organisation/name)"
-        raise UserError(f"data.source: there is no file or folder {path}{hint}")
-    return {"train": path}
-
-
-def _files_in(folder: Path) -> dict[str, Path]:
-    files: dict[str, Path] = {}
-    for file in sorted(folder.iterdir()):
-        split = ALIASES.get(file.stem.lower())
-        if split is None or file.suffix.lower() not in readers.READERS:
-            continue
-        if split in files:
-            raise UserError(f"{folder}: both {files[split].name} and {file.name} are the {split} split; remove one")
-        files[split] = file
-    if not files:
-        kinds = " ".join(readers.READERS)
-        raise UserError(f"{folder}: no train.*, validation.* or test.* in it ({kinds}); name the file itself")
-    return {split: files[split] for split in SPLITS if split in files}
+        return Origin(files, _digest(files.values()) + name, None, SAMPLE_LABELS, ("source", name))
+    return Origin(files, _digest(files.values()))
 
 
 def _digest(files: Any) -> str:

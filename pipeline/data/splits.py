@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from datasets import Dataset
 
@@ -19,14 +21,19 @@ def limit(split: Dataset, rows: int | None) -> Dataset:
     return split.select(np.arange(rows) * len(split) // rows)
 
 
+def require_train(splits: Mapping[str, Dataset], where: str) -> None:
+    """Refuse a source that holds nothing to train on."""
+    if "train" not in splits:
+        raise UserError(f"{where}: it has no training split, only {', '.join(splits)}")
+
+
 def complete(splits: dict[str, Dataset], data: Data, stratify_by: str | None, where: str) -> dict[str, Dataset]:
     """The three splits; those that are missing are carved out of `train`.
 
     Raises:
         UserError: there is nothing to carve from, too little, or a share is set for a split that is there.
     """
-    if "train" not in splits:
-        raise UserError(f"{where}: it has no training split, only {', '.join(splits)}")
+    require_train(splits, where)
     shares = {"validation": data.validation_share, "test": data.test_share}
     for name, share in shares.items():
         if share is not None and name in splits:

@@ -3,29 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from pipeline import samples
-from pipeline.errors import UserError
+from pipeline import paths
+from pipeline.errors import UserError, reason
 from pipeline.recipe import TRAINED_TOKENIZERS, Data
 
 PAD, UNK, CLS, SEP, MASK, EOS = "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[EOS]"
 WORDS, PIECES = 30_000, 8_000
 MIN_FREQUENCY = 2
 # HTML line breaks are blanks.
-BREAKS = Regex(r"<br\s*/?>")
+BREAKS = Regex(r"<br\s*+/?>")
 # A word is letters or digits with their marks (Hebrew points, Arabic vowels, joiners) and inner apostrophes, with the
 # English clitics apart, as in the Penn Treebank and in published word vectors: do n't, it 's. An emoji is one token
 # with its modifiers. Anything else that is not a blank stands alone, repetitions of it together.
 LETTER, MARK, APOSTROPHE = r"[\p{L}\p{N}_]", r"[\p{M}\p{Cf}]", "['’]"
 CLITIC = rf"(?i:n{APOSTROPHE}t|{APOSTROPHE}(?:s|m|d|ll|re|ve))(?!{LETTER})"
-WORD = rf"(?:(?!{CLITIC}){LETTER}{MARK}*)+(?:(?!{CLITIC})['’״׳](?:(?!{CLITIC}){LETTER}{MARK}*)+)*"
-EMOJI = r"\p{Extended_Pictographic}[\p{M}\p{Cf}\p{Sk}\p{Extended_Pictographic}]*"
-TOKENS = Regex(rf"{CLITIC}|{WORD}|{EMOJI}|([^\s\p{{L}}\p{{N}}])\1*")
+# Megabytes without a blank are cut into pieces: the regex engine gives up on longer matches.
+MOST = "{0,200}"
+LETTERS = rf"(?!{CLITIC}){LETTER}{MARK}{MOST}(?:(?!{CLITIC}){LETTER}{MARK}{MOST}){MOST}"
+WORD = rf"{LETTERS}(?:(?!{CLITIC})['’״׳]{LETTERS}){MOST}"
+EMOJI = rf"\p{{Extended_Pictographic}}[\p{{M}}\p{{Cf}}\p{{Sk}}\p{{Extended_Pictographic}}]{MOST}"
+TOKENS = Regex(rf"{CLITIC}|{WORD}|{EMOJI}|([^\s\p{{L}}\p{{N}}])\1{MOST}")
 
 
 def train(kind: str, texts: Iterable[str], data: Data) -> PreTrainedTokenizerFast:
@@ -104,14 +106,14 @@ def load_tokenizer(name: str, revision: str | None = None) -> PreTrainedTokenize
     Raises:
         UserError: it cannot be found or loaded.
     """
-    path = str(samples.find("checkpoint", name, "data.tokenizer")) if samples.is_sample(name) else name
-    if Path(path).is_dir() and not any(Path(path).glob("*token*")) and not any(Path(path).glob("vocab*")):
+    folder = paths.saved(name, "data.tokenizer")
+    path = str(folder or name)
+    if folder and not any(folder.glob("*token*")) and not any(folder.glob("vocab*")):
         raise UserError(f"{name}: there is no tokenizer in this folder; it has no tokenizer.json")
     try:
         tokenizer = AutoTokenizer.from_pretrained(path, revision=revision or "main", trust_remote_code=False)
     except Exception as error:  # the Rust side raises bare Exception for a file that it cannot parse
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(f"{name}: its tokenizer cannot be loaded: {reason}") from error
+        raise UserError(f"{name}: its tokenizer cannot be loaded: {reason(error)}") from error
     if tokenizer.pad_token is None:  # GPT-2 has none; what is padded is masked anyway
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
     return tokenizer

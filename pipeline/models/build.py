@@ -5,15 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import psutil
 import torch
 import transformers
 from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+from pipeline.errors import UserError
 from pipeline.models import checkpoints, recurrent
 from pipeline.models.embeddings import load_vectors
 from pipeline.recipe import ModelSettings, Pretrained, Recurrent, Scratch
 
 Notes = dict[str, Any]
+
+# Weights, their gradients and AdamW's two moments, in float32.
+BYTES_PER_PARAMETER = 16
 
 
 def build(
@@ -41,6 +46,7 @@ def build(
     torch.manual_seed(seed)
     builder = BUILDERS.get(type(settings)) or type(settings).build  # type: ignore[attr-defined]
     model, notes = builder(settings, head, labels, tokenizer, max_length, seed)
+    checkpoints.check_vocabulary(model, tokenizer, "model")
     model.config.pad_token_id = tokenizer.pad_token_id
     return model, notes
 
@@ -71,7 +77,7 @@ def _recurrent(
         pad_token_id=tokenizer.pad_token_id,
         **_label_maps(labels),
     )
-    model = checkpoints.auto_class(head).from_config(config)
+    model = _from_config(config, head)
     if vectors is None:
         return model, {}
     weight = model.get_input_embeddings().weight
@@ -106,7 +112,27 @@ def _scratch(
     config = SCRATCH[settings.architecture](settings, len(tokenizer), max_length)
     for name, value in {"pad_token_id": tokenizer.pad_token_id, **_label_maps(labels)}.items():
         setattr(config, name, value)
-    return checkpoints.auto_class(head).from_config(config), {}
+    return _from_config(config, head), {}
+
+
+def _from_config(config: transformers.PreTrainedConfig, head: str) -> PreTrainedModel:
+    """A model with random weights.
+
+    Raises:
+        UserError: this machine's memory does not hold it and what training adds.
+    """
+    auto_class, memory = checkpoints.auto_class(head), psutil.virtual_memory().total
+    try:
+        with torch.random.fork_rng(), torch.device("meta"):
+            parameters = sum(parameter.numel() for parameter in auto_class.from_config(config).parameters())
+    except (RuntimeError, TypeError, OverflowError) as error:  # more than an index can count
+        raise UserError("model: no memory holds a model of these sizes; lower model.hidden_size") from error
+    if parameters * BYTES_PER_PARAMETER > memory:
+        raise UserError(
+            f"model: training {parameters:,} parameters takes {parameters * BYTES_PER_PARAMETER / 2**30:,.0f} GiB, and"
+            f" this machine has {memory / 2**30:,.0f} GiB; lower model.hidden_size, model.layers or data.vocab_size"
+        )
+    return auto_class.from_config(config)
 
 
 def _bert(settings: Scratch, vocab_size: int, max_length: int) -> transformers.PreTrainedConfig:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
+import torch
 import transformers
 from huggingface_hub.errors import HTTPError, StrictDataclassError
 from safetensors import SafetensorError, safe_open
-from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
+from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from pipeline import samples
-from pipeline.errors import UserError
+from pipeline import paths
+from pipeline.errors import UserError, reason
 
 # What transformers, safetensors and the Hub client raise for a checkpoint that is missing, damaged or of another kind.
 LOADING_ERRORS = (
@@ -50,7 +50,7 @@ def load(name: str, head: str, setting: str, *, with_head: bool, **options: Any)
             path, use_safetensors=True, trust_remote_code=False, output_loading_info=True, **options
         )
     except LOADING_ERRORS as error:
-        raise UserError(f"{setting}: {name} cannot be loaded as a {head} model: {_reason(error)}") from error
+        raise UserError(f"{setting}: {name} cannot be loaded as a {head} model: {reason(error)}") from error
     missing = sorted(told["missing_keys"])
     base = f"{model.base_model_prefix}."
     lacking = missing if with_head else [key for key in missing if key.startswith(base) and "pooler" not in key]
@@ -58,7 +58,21 @@ def load(name: str, head: str, setting: str, *, with_head: bool, **options: Any)
         raise UserError(
             f"{setting}: {name} lacks {len(lacking)} weights of a {type(model).__name__}: {lacking[0]}, ..."
         )
+    broken = next((key for key, weight in model.named_parameters() if not torch.isfinite(weight).all()), None)
+    if broken:
+        raise UserError(
+            f"{setting}: {name} has weights that are not numbers, in {broken}; the run that made it diverged"
+        )
     return model
+
+
+def check_vocabulary(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, setting: str) -> None:
+    """Refuse a tokenizer with tokens that the model has no embedding for."""
+    known, tokens = model.get_input_embeddings().num_embeddings, len(tokenizer)
+    if tokens > known:
+        raise UserError(
+            f"{setting}: its tokenizer has {tokens:,} tokens and its embeddings {known:,}; they do not belong together"
+        )
 
 
 def load_config(name: str, setting: str) -> PreTrainedConfig:
@@ -67,39 +81,23 @@ def load_config(name: str, setting: str) -> PreTrainedConfig:
     Raises:
         UserError: it cannot be found or read.
     """
+    path = _locate(name, setting)
     try:
-        return AutoConfig.from_pretrained(_locate(name, setting), trust_remote_code=False)
+        return AutoConfig.from_pretrained(path, trust_remote_code=False)
     except LOADING_ERRORS as error:
-        raise UserError(f"{setting}: {name} cannot be loaded: {_reason(error)}") from error
-
-
-def _reason(error: BaseException) -> str:
-    return " ".join(str(error).split())[:300] or "no reason given"
+        raise UserError(f"{setting}: {name} cannot be loaded: {reason(error)}") from error
 
 
 def _locate(name: str, setting: str) -> str:
     """What `from_pretrained` takes for `name`; what is wrong with a local folder is said before a library does."""
-    if samples.is_sample(name):
-        return str(samples.find("checkpoint", name, setting))
-    folder = Path(name).expanduser()
-    if folder.is_dir():
-        _check_folder(folder, setting)
-    elif folder.exists():
-        raise UserError(f"{setting}: {name} is a file; give the folder of a model")
-    elif name.startswith((".", "/", "~")) or name.count("/") > 1 or (name.count("/") and folder.parent.is_dir()):
-        raise UserError(f"{setting}: there is no folder {name}")
-    return str(folder) if folder.is_dir() else name
+    folder = paths.saved_model(name, setting)
+    if folder is None:
+        return name
+    _check_weights(folder, setting)
+    return str(folder)
 
 
-def _check_folder(folder: Path, setting: str) -> None:
-    if not (folder / "config.json").is_file():
-        raise UserError(f"{setting}: {folder} is not the folder of a model; there is no config.json in it")
-    try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
-        raise UserError(f"{setting}: {folder}/config.json is not JSON: {error}") from error
-    if not isinstance(config, dict) or "model_type" not in config:
-        raise UserError(f"{setting}: {folder}/config.json names no model_type")
+def _check_weights(folder: Path, setting: str) -> None:
     weights = sorted(folder.glob("*.safetensors"))
     if not weights:
         raise UserError(f"{setting}: there are no weights in {folder}; it has no *.safetensors file")

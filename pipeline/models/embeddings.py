@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import torch
 
-from pipeline import samples
+from pipeline import paths
 from pipeline.errors import UserError
 
 SETTING = "model.vectors"
@@ -39,7 +39,8 @@ def load_vectors(name: str, vocabulary: Mapping[str, int], seed: int) -> Vectors
     wanted = dict(vocabulary)
     for word, index in vocabulary.items():
         wanted.setdefault(word.lower(), index)
-    entries = _sample(name) if samples.is_sample(name) else _text_file(Path(name))
+    path = paths.vectors(name, SETTING)
+    entries = _sample(path) if path.is_dir() else _text_file(path)
     rows: dict[int, np.ndarray] = {}
     exact: set[int] = set()
     for word, vector in _selected(entries, wanted):
@@ -65,16 +66,13 @@ def _matrix(rows: dict[int, np.ndarray], size: int, seed: int) -> torch.Tensor:
     return torch.from_numpy(matrix)
 
 
-def _sample(name: str) -> Iterator[tuple[str, np.ndarray]]:
-    folder = samples.find("vectors", name, SETTING)
+def _sample(folder: Path) -> Iterator[tuple[str, np.ndarray]]:
     words = pq.read_table(folder / "glove_6B_index.parquet")["index"].to_pylist()
     return zip(words, np.load(folder / "glove_6B_50d_emb.npy", mmap_mode="r"), strict=True)
 
 
 def _text_file(file: Path) -> Iterator[tuple[str, np.ndarray]]:
     """Lines `word x1 ... xE`; a first line of two numbers is the header of word2vec and fastText."""
-    if not file.is_file():
-        raise UserError(f"{SETTING}: there is no file {file}; give a text file of vectors or sample:glove-6b-50d")
     width = None
     with file.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
