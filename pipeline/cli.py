@@ -133,7 +133,9 @@ def _from_python(file: Path) -> Recipe:
         spec.loader.exec_module(module)
     except UserError as error:
         raise UserError(f"{file}: {error}") from error
-    except (Exception, SystemExit) as error:  # a recipe is the user's own code: whatever it raises is theirs to mend
+    except SystemExit as error:
+        raise UserError(f"{_place(file, error)}: the recipe ends the program; call main(recipe) last") from error
+    except Exception as error:  # a recipe is the user's own code: whatever it raises is for the user to mend
         raise UserError(f"{_place(file, error)}: {reason(error)}") from error
     recipe = getattr(module, "recipe", None)
     if not isinstance(recipe, Recipe):
@@ -144,7 +146,7 @@ def _from_python(file: Path) -> Recipe:
 def _place(file: Path, error: BaseException) -> str:
     """file:line where `error` was raised in the recipe."""
     if isinstance(error, SyntaxError):
-        return f"{file}:{error.lineno}"
+        return f"{file}:{error.lineno or 1}"
     own = [
         frame.lineno
         for frame in traceback.extract_tb(error.__traceback__)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
 
+from pipeline import paths
 from pipeline.errors import UserError
 from pipeline.recipe import Recipe, read_json
 
@@ -22,9 +24,12 @@ def check(recipe: Recipe) -> None:
     Raises:
         UserError: a finished run, another recipe's run, or something else is there, and train.overwrite is off.
     """
-    folder = recipe.folder
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"train.output_dir: {folder} is a file; name a folder")
+    folder = paths.local(str(recipe.folder), "train.output_dir")
+    above = next(path for path in (folder, *folder.parents) if path.exists() or path == path.parent)
+    if not above.is_dir():
+        raise UserError(f"train.output_dir: {above} is a file; name a folder")
+    if not os.access(above, os.W_OK):
+        raise UserError(f"train.output_dir: {above} cannot be written to; name another folder")
     if not folder.is_dir() or not any(folder.iterdir()):
         return
     if not (folder / RECIPE).is_file():

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline import folder as folders
-from pipeline.errors import UserError
+from pipeline.errors import UserError, reason
 
 # heading -> where it stands in metrics.json, how it is written
 TRAIN_COLUMNS = {
@@ -34,11 +34,23 @@ def read_metrics(run: Path) -> dict[str, Any]:
         raise UserError(f"{run}: it {state}; there is no {folders.METRICS} in it")
     try:
         metrics = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"{file}: not JSON: {error}") from error
-    if not isinstance(metrics, dict) or not isinstance(metrics.get("train"), dict):
-        raise UserError(f"{file}: it lacks the figures of a run")
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{file}: not JSON: {reason(error)}") from error
+    if not _is_of_a_run(metrics):
+        raise UserError(f"{file}: it lacks the figures of a run, or has others in their places; run it again")
     return metrics
+
+
+def _is_of_a_run(metrics: Any) -> bool:
+    if not isinstance(metrics, dict) or not isinstance(metrics.get("train"), dict):
+        return False
+    scores = [metrics[split] for split in ("validation", "test") if split in metrics]
+    costs = [metrics["train"].get(key) for key, _ in TRAIN_COLUMNS.values()]
+    return (
+        bool(scores)
+        and all(isinstance(score, dict) for score in scores)
+        and all(isinstance(cost, (int, float)) for cost in costs)
+    )
 
 
 def print_table(runs: list[Path]) -> None:

@@ -56,7 +56,8 @@ def carve(texts: np.ndarray, classes: list[str] | None, shares: list[float], see
     """Row numbers of the rest and of a part for each share, ascending.
 
     Rows of equal text stay together, so that no part knows a row of another. Of each class every part gets its share,
-    rounded, taken from a seeded permutation: the same on every machine.
+    taken from a seeded permutation: the same on every machine. What rounding leaves over goes to the next class, so
+    that many small classes also give a part its share of the whole.
 
     Args:
         texts: (N,) a number for each distinct text.
@@ -67,14 +68,17 @@ def carve(texts: np.ndarray, classes: list[str] | None, shares: list[float], see
     names = np.asarray(classes)[first] if classes is not None else np.zeros(len(first), dtype=int)
     part_of_group = np.zeros(len(first), dtype=int)
     generator = np.random.Generator(np.random.PCG64(seed))
+    owed = [0.0] * len(shares)
     for name in np.unique(names):
         members = np.flatnonzero(names == name)
         members = members[np.argsort(first[members])]  # in the order of the file, which no hash decides
         members = generator.permutation(members)
         taken = 0
-        for part, share in enumerate(shares, start=1):
-            count = round(share * len(members))
-            part_of_group[members[taken : taken + count]] = part
+        for part, share in enumerate(shares):
+            owed[part] += share * len(members)
+            count = min(round(owed[part]), len(members) - taken)
+            owed[part] -= count
+            part_of_group[members[taken : taken + count]] = part + 1
             taken += count
     parts = part_of_group[group]
     return [np.flatnonzero(parts == part) for part in range(len(shares) + 1)]

@@ -77,9 +77,10 @@ def _text_file(file: Path) -> Iterator[tuple[str, np.ndarray]]:
     with file.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
             fields = _decode(line, file, number).rstrip().split(" ")
-            if number == 1 and len(fields) == 2:
+            if number == 1 and len(fields) == 2 and fields[1].isdecimal():
+                width = int(fields[1])
                 continue
-            width = width or len(fields) - 1
+            width = width or max(len(fields) - 1, 1)
             yield _entry(fields, width, file, number)
 
 

@@ -15,7 +15,7 @@ import torch
 from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from pipeline.errors import UserError
+from pipeline.errors import UserError, reason
 from pipeline.recipe import TASKS
 
 Batch = dict[str, torch.Tensor]
@@ -73,8 +73,8 @@ def load_task(name: str) -> Task:
     module, _, attribute = TASKS.get(name, name).partition(":")
     try:
         task = getattr(importlib.import_module(module), attribute)()
-    except (ImportError, AttributeError) as error:
-        raise UserError(f"task: cannot load {name!r}: {error}") from error
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
+        raise UserError(f"task: cannot load {name!r}: {reason(error)}") from error
     if not isinstance(task, Task):
         missing = sorted(member for member in Task.__protocol_attrs__ if not hasattr(task, member))  # type: ignore[attr-defined]
         raise UserError(f"task: {name} is not a task; it lacks {', '.join(missing)} (see pipeline/tasks/base.py)")

@@ -20,7 +20,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_model, save_model
 from torch import nn
 
-from pipeline.errors import UserError
+from pipeline.errors import UserError, reason
 from pipeline.training.step import Parts
 
 FOLDER = "checkpoints"
@@ -120,7 +120,7 @@ def load(folder: Path, parts: Parts, accelerator: Accelerator) -> State:
         _restore_random_state(torch.load(folder / f"random-{accelerator.process_index}.pt", weights_only=True))
     except (OSError, RuntimeError, ValueError, TypeError, KeyError, UnpicklingError, SafetensorError) as error:
         raise UserError(
-            f"{folder}: this checkpoint cannot be resumed: {_first_line(error)}; remove this folder to go on from an"
+            f"{folder}: this checkpoint cannot be resumed: {_told(error)}; remove this folder to go on from an"
             " earlier one, or start anew with --train.overwrite"
         ) from error
     return state
@@ -146,5 +146,5 @@ def _restore_random_state(state: dict[str, Any]) -> None:
         torch.cuda.set_rng_state_all(state["cuda"])
 
 
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or ["no reason given"])[0].partition(". In PyTorch")[0]
+def _told(error: BaseException) -> str:
+    return reason(error).partition(". In PyTorch")[0].partition(" (1)")[0]
