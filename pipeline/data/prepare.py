@@ -24,6 +24,7 @@ from transformers import PreTrainedTokenizerBase
 from pipeline import samples
 from pipeline.data import checks, sources, splits, vocabulary
 from pipeline.errors import UserError
+from pipeline.models.recurrent import RecurrentTokenizer
 from pipeline.recipe import TRAINED_TOKENIZERS, Data
 
 DONE = "prepared.json"
@@ -62,22 +63,25 @@ class Prepared:
     revision: str | None
 
 
-def prepare(data: Data, task: Encoder, tokenizer: str, *, tokenizer_revision: str | None = None) -> Prepared:
+def prepare(
+    data: Data, task: Encoder, tokenizer: str, *, tokenizer_revision: str | None = None, characters: bool = False
+) -> Prepared:
     """Read, check, carve and encode `data` for `task`, or open what an earlier run has left.
 
     Args:
         tokenizer: word, bpe or wordpiece, or where a pretrained one is.
+        characters: whether one that is trained has to give the characters of words, too.
 
     Raises:
         UserError: something about the data or a setting is refused; nothing is left behind then.
     """
     origin = sources.locate(data)
     root = cache_root()
-    target = root / _key(data, task, tokenizer, tokenizer_revision, origin)
+    target = root / _key(data, task, tokenizer, tokenizer_revision, characters, origin)
     if not _is_complete(target):
         aside = Path(tempfile.mkdtemp(prefix=".writing-", dir=root))
         try:
-            _build(data, task, tokenizer, tokenizer_revision, origin, aside)
+            _build(data, task, tokenizer, tokenizer_revision, characters, origin, aside)
             _publish(aside, target)
         finally:
             shutil.rmtree(aside, ignore_errors=True)
@@ -94,16 +98,19 @@ def cache_root() -> Path:
     return root
 
 
-def _key(data: Data, task: Encoder, tokenizer: str, revision: str | None, origin: sources.Origin) -> str:
+def _key(
+    data: Data, task: Encoder, tokenizer: str, revision: str | None, characters: bool, origin: sources.Origin
+) -> str:
     """Hash of the rows, the settings, the tokenizer and the code that turns one into the other."""
-    code = [Path(inspect.getfile(module)) for module in (type(task), sources.readers, *_modules())]
+    kinds = (type(task), RecurrentTokenizer, sources.readers, *_modules())
+    code = [Path(inspect.getfile(kind)) for kind in kinds]
     parts = {
         "rows": origin.fingerprint,
         "data": {**dataclasses.asdict(data), "source": None},
         # The report names files; a copy elsewhere under another name gets an entry of its own.
         "names": [str(file) for file in origin.files.values()],
         "task": task.name,
-        "tokenizer": [tokenizer, revision, _folder_digest(tokenizer)],
+        "tokenizer": [tokenizer, revision, characters, _folder_digest(tokenizer)],
         "code": sorted(hashlib.sha256(file.read_bytes()).hexdigest() for file in code),
         "versions": [importlib.metadata.version(name) for name in ("tokenizers", "transformers", "pyarrow")],
     }
@@ -144,7 +151,13 @@ def _publish(aside: Path, target: Path) -> None:
 
 
 def _build(
-    data: Data, task: Encoder, tokenizer: str, revision: str | None, origin: sources.Origin, folder: Path
+    data: Data,
+    task: Encoder,
+    tokenizer: str,
+    revision: str | None,
+    characters: bool,
+    origin: sources.Origin,
+    folder: Path,
 ) -> None:
     work = folder / "work"
     work.mkdir()
@@ -155,7 +168,7 @@ def _build(
     labels = task.labels(source.label_names, raw)
     report = checks.report(raw, source.names, source.empty)
     if tokenizer in TRAINED_TOKENIZERS:
-        loaded: PreTrainedTokenizerBase = vocabulary.train(tokenizer, _texts(raw["train"]), data)
+        loaded: PreTrainedTokenizerBase = vocabulary.train(tokenizer, _texts(raw["train"]), data, characters=characters)
     else:
         loaded = vocabulary.load_tokenizer(tokenizer, revision)
         vocabulary.check_length(loaded, data.max_length, tokenizer)

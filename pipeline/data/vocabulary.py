@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedToken
 
 from pipeline import samples
 from pipeline.errors import UserError
+from pipeline.models.recurrent import RecurrentTokenizer
 from pipeline.recipe import TRAINED_TOKENIZERS, Data
 
 PAD, UNK, CLS, SEP, MASK, EOS = "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[EOS]"
@@ -28,21 +31,39 @@ EMOJI = r"\p{Extended_Pictographic}[\p{M}\p{Cf}\p{Sk}\p{Extended_Pictographic}]*
 TOKENS = Regex(rf"{CLITIC}|{WORD}|{EMOJI}|([^\s\p{{L}}\p{{N}}])\1*")
 
 
-def train(kind: str, texts: Iterable[str], data: Data) -> PreTrainedTokenizerFast:
+def train(kind: str, texts: Iterable[str], data: Data, characters: bool = False) -> PreTrainedTokenizerFast:
     """A tokenizer of `kind` (word, bpe, wordpiece) for `texts`, which must be of the training split alone.
 
     It loads with `AutoTokenizer` anywhere, cuts at data.max_length, and gives input_ids and attention_mask.
+
+    Args:
+        characters: it also gives char_ids, the characters of each token. Words are looked up in lower case, as
+            data.lowercase says, but their characters keep their case unless it says so expressly. Characters are known
+            if they are as frequent in `texts` as data.min_frequency asks of words.
     """
     tokenizer, trainer, special = KINDS[kind](data)
-    tokenizer.train_from_iterator(texts, trainer)
-    return PreTrainedTokenizerFast(
+    counts: Counter[str] = Counter()
+    tokenizer.train_from_iterator(_counted(texts, counts, bool(data.lowercase)) if characters else texts, trainer)
+    known = sorted(character for character, count in counts.items() if count >= (data.min_frequency or MIN_FREQUENCY))
+    spelling = {"characters": "".join(known), "lowercase_characters": bool(data.lowercase)} if characters else {}
+    inputs = ["input_ids", "attention_mask"]
+    return (RecurrentTokenizer if characters else PreTrainedTokenizerFast)(
         tokenizer_object=tokenizer,
         model_max_length=data.max_length,
-        model_input_names=["input_ids", "attention_mask"],
+        model_input_names=[*inputs, "char_ids"] if characters else inputs,
         clean_up_tokenization_spaces=False,
         padding_side="right",
+        **spelling,
         **special,
     )
+
+
+def _counted(texts: Iterable[str], counts: Counter[str], lowercase: bool) -> Iterator[str]:
+    """`texts`, whose characters but for blanks are counted as they pass."""
+    for text in texts:
+        normal = unicodedata.normalize("NFC", text)
+        counts.update("".join((normal.lower() if lowercase else normal).split()))
+        yield text
 
 
 def _options(data: Data, size: int) -> dict[str, Any]:

@@ -498,6 +498,13 @@ class RecurrentForTokenClassification(RecurrentPreTrainedModel):
         self.crf = LinearChainCRF(config) if config.crf else None
         self.post_init()
 
+    def add_crf(self) -> None:
+        """Put a CRF, not trained yet, on top of a model that has none."""
+        if self.crf is None:
+            self.config.crf = True
+            self.crf = LinearChainCRF(self.config).to(self.classifier.weight)
+            self._init_weights(self.crf)
+
     @can_return_tuple
     def forward(
         self,
