@@ -63,7 +63,7 @@ class Data(Settings):
     min_frequency: Count | None = None
     """How often a word must occur in the training split to get a token of its own; None: 2."""
     lowercase: bool | None = None
-    """Whether a trained tokenizer lower-cases; None: yes."""
+    """Whether a trained tokenizer lower-cases; None: yes, but not what model.char_encoder reads."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -87,6 +87,11 @@ class ModelSettings(Settings):
 
     default_tokenizer: ClassVar[str | None] = None
     """What data.tokenizer is by default; None: the checkpoint brings its own."""
+
+    @property
+    def reads_characters(self) -> bool:
+        """Whether the tokenizer has to give the characters of words as well."""
+        return False
 
 
 @settings("model")
@@ -115,6 +120,14 @@ class Recurrent(ModelSettings):
     """Word vectors to start from: sample:glove-6b-50d, or a GloVe, word2vec or fastText text file."""
     freeze_vectors: bool = False
     """Keep the embeddings as they started."""
+    char_encoder: Literal["cnn", "lstm"] | None = None
+    """Read the characters of words, too: a CNN (Ma & Hovy 2016) or a bidirectional LSTM (Lample et al. 2016)."""
+    crf: bool = False
+    """Score tags as sequences, by a conditional random field."""
+
+    @property
+    def reads_characters(self) -> bool:
+        return self.char_encoder is not None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -134,6 +147,8 @@ class Pretrained(ModelSettings):
     """Commit, tag or branch of a Hub checkpoint; pin a commit so that the weights cannot move."""
     dropout: Rate | None = None
     """Dropout before the classifier; None: the checkpoint's own."""
+    crf: bool = False
+    """Score tags as sequences, by a conditional random field."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -157,6 +172,8 @@ class Scratch(ModelSettings):
     """Attention heads; they share hidden_size evenly."""
     dropout: Rate = 0.1
     """Dropout on embeddings, attention, residuals and before the classifier."""
+    crf: bool = False
+    """Score tags as sequences, by a conditional random field."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -229,6 +246,14 @@ class Recipe(Settings):
             self.refuse("name", f"{self.name!r} cannot name a folder; use letters, digits, - and _")
         if self.task not in TASKS and ":" not in self.task:
             self.refuse("task", f"no task {self.task!r}{suggest(self.task, TASKS)} (or module:Class for your own)")
+        if self.task in TASKS and self.task not in TAGS_WORDS:
+            for name in ("char_encoder", "crf"):
+                if getattr(self.model, name, None):
+                    self.model.refuse(name, f"the task {self.task} does not tag words; remove this setting")
+        if self.model.reads_characters and self.data.tokenizer not in (None, "word"):
+            self.data.refuse(
+                "tokenizer", f"{self.data.tokenizer} cuts words up, which model.char_encoder reads; use word"
+            )
         if self.model.default_tokenizer is None:
             for name in ("tokenizer", "vocab_size", "min_frequency", "lowercase"):
                 if getattr(self.data, name) is not None:
@@ -253,6 +278,9 @@ class Recipe(Settings):
 
 # name -> where it lives; imported when a run needs it
 TASKS = {"sentiment": "pipeline.tasks.sentiment:Sentiment"}
+
+# Tasks whose model gives each word a tag.
+TAGS_WORDS = {"ner"}
 
 MODELS: dict[str, type[ModelSettings]] = {"recurrent": Recurrent, "pretrained": Pretrained, "scratch": Scratch}
 

@@ -94,7 +94,13 @@ def train(recipe: Recipe) -> dict[str, Any]:
 def prepare_for(recipe: Recipe, task: Task) -> Prepared:
     """The recipe's data, encoded for `task` with the recipe's tokenizer."""
     revision = getattr(recipe.model, "revision", None) if recipe.data.tokenizer is None else None
-    return prepare(recipe.data, task, recipe.tokenizer, tokenizer_revision=revision)
+    return prepare(
+        recipe.data,
+        task,
+        recipe.tokenizer,
+        tokenizer_revision=revision,
+        characters=recipe.model.reads_characters,
+    )
 
 
 def build_for(recipe: Recipe, task: Task, prepared: Prepared) -> tuple[PreTrainedModel, dict[str, Any]]:
