@@ -88,21 +88,25 @@ class CharacterEncoder(nn.Module):
         """`char_ids` (B, T, W), each word's characters and then zeros, to features (B, T, H) or (B, T, 2*H)."""
         words, places = distinct(char_ids.flatten(0, 1))
         lengths = (words != 0).sum(dim=-1)
-        # Reading the longest length back would make a GPU wait.
-        longest = int(lengths.max()) if words.device.type == "cpu" and words.numel() else words.shape[1]
+        longest = int(lengths.max()) if _can_read(words) and words.numel() else words.shape[1]
         embedded = self.dropout(self.embedding(words[:, : max(longest, 1)]))
         features = self.encoder(embedded, lengths).masked_fill(lengths[:, None] == 0, 0.0)
         features = features if places is None else features.index_select(0, places)
         return features.view(*char_ids.shape[:2], self.width)
 
 
+def _can_read(values: torch.Tensor) -> bool:
+    # Reading a value back would make a GPU wait, and an exported graph holds for any value.
+    return values.device.type == "cpu" and not torch.compiler.is_exporting()
+
+
 def distinct(words: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
     """The distinct rows (N, W) of `words` and the place of each row among them; None: they are the rows themselves.
 
     Rows are told apart by a 64-bit hash, which sorts several times faster than rows do; should two of them ever share
-    one, all rows are taken. On a GPU, where counting would make it wait, all are as well.
+    one, all rows are taken. So they are where counting them is no use: on a GPU, which would wait, and in an export.
     """
-    if words.device.type != "cpu" or not words.numel():
+    if not _can_read(words) or not words.numel():
         return words, None
     # Any odd multiplier keeps all bits; this one is Knuth's golden ratio at 64 bits.
     factors = torch.full((words.shape[1],), -7046029254386353131).cumprod(0)

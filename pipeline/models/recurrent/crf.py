@@ -17,7 +17,6 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 from transformers.utils import ModelOutput
 
 IGNORED = -100
@@ -92,11 +91,13 @@ class Rows(NamedTuple):
     """Rows whose tagged positions are in front, as indices; see `compact_rows`.
 
     Attributes:
+        mask: (B, T) bool, True at tagged positions.
         lengths: (B,) number of tagged positions.
         order: (B, T') positions in the order in which they are worked on: the tagged ones first.
         reverse: (T', B) reverses each row within its length; it is its own inverse.
     """
 
+    mask: torch.Tensor
     lengths: torch.Tensor
     order: torch.Tensor
     reverse: torch.Tensor
@@ -111,19 +112,24 @@ class Rows(NamedTuple):
         return values[self.reverse, torch.arange(values.shape[1], device=values.device)]
 
     def scatter(self, values: torch.Tensor, template: torch.Tensor) -> torch.Tensor:
-        """The inverse of `gather`: `template` (B, T, ...) with the tagged positions' compacted `values` in it."""
-        at, row = (torch.arange(values.shape[0], device=values.device)[:, None] < self.lengths).nonzero(as_tuple=True)
-        return template.index_put((row, self.order[row, at]), values[at, row].to(template.dtype))
+        """The inverse of `gather`: `template` (B, T, C) with compacted `values` (T', B, C) at the tagged positions."""
+        places = (self.mask.cumsum(dim=1) - 1).clamp(min=0)
+        rows = torch.arange(self.mask.shape[0], device=self.mask.device)[:, None]
+        return torch.where(self.mask[..., None], values[places, rows], template)
 
 
 def compact_rows(mask: torch.Tensor) -> Rows:
     """The tagged positions of rows, where `mask` (B, T) is True; any pattern will do, and rows may have none."""
     lengths = mask.sum(dim=1)
-    # Reading the longest length back would make a GPU wait.
-    longest = int(lengths.max()) if mask.device.type == "cpu" and mask.numel() else mask.shape[1]
+    longest = int(lengths.max()) if _can_read(mask) and mask.numel() else mask.shape[1]
     order = torch.argsort(~mask, dim=1, stable=True)[:, :longest]
     steps = torch.arange(longest, device=mask.device)[:, None]
-    return Rows(lengths, order, torch.where(steps < lengths, lengths - 1 - steps, steps))
+    return Rows(mask, lengths, order, torch.where(steps < lengths, lengths - 1 - steps, steps))
+
+
+def _can_read(values: torch.Tensor) -> bool:
+    # Reading a value back would make a GPU wait, and an exported graph holds for any value.
+    return values.device.type == "cpu" and not torch.compiler.is_exporting()
 
 
 class Weights(NamedTuple):
@@ -192,7 +198,7 @@ def log_partition(emissions: torch.Tensor, weights: Weights, rows: Rows) -> torc
     Args:
         emissions: (T, B, C) compacted.
     """
-    if emissions.device.type == "cpu" and _spread(emissions, weights) < SPREAD:
+    if _can_read(emissions) and _spread(emissions, weights) < SPREAD:
         return _LogPartition.apply(emissions, *weights, rows)
     state, states = weights.start + emissions[0], []
     for emitted in emissions[1:].unbind():
@@ -239,7 +245,7 @@ def max_marginals(emissions: torch.Tensor, weights: Weights, rows: Rows) -> torc
     inside, outside = torch.stack(states), torch.stack(before[:-1])
     scores = inside[:, 0] + rows.flip(outside[:, 1])
     scores = scores - scores.amax(dim=-1, keepdim=True)
-    best = F.one_hot(_trace_back(inside[:, 0], weights, rows), scores.shape[-1]).bool()
+    best = _trace_back(inside[:, 0], weights, rows)[..., None] == torch.arange(scores.shape[-1], device=scores.device)
     return scores.clamp(IMPOSSIBLE, -MARGIN).masked_fill(best, 0.0)
 
 
@@ -336,7 +342,7 @@ class LinearChainCRF(nn.Module):
         emissions = rows.gather(scores)
         tags = rows.gather(labels).clamp(min=0)
         score = path_score(emissions, tags, weights, rows)
-        if score.device.type == "cpu" and bool((score == float("-inf")).any()):
+        if _can_read(score) and bool((score == float("-inf")).any()):
             self._refuse(tags, weights, rows, int((score == float("-inf")).nonzero()[0]))
         return log_partition(emissions, weights, rows) - score
 
