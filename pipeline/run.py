@@ -210,6 +210,7 @@ def evaluate(model: str, data: Data, split: str = "test", batch_size: int = 32) 
             lambda chosen: loaded.task.collate(rows.take(chosen), loaded.tokenizer),
             loaded.labels,
             Accelerator(cpu=not torch.cuda.is_available()),
+            rows,
         )
 
 

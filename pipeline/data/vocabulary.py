@@ -28,12 +28,19 @@ EMOJI = r"\p{Extended_Pictographic}[\p{M}\p{Cf}\p{Sk}\p{Extended_Pictographic}]*
 TOKENS = Regex(rf"{CLITIC}|{WORD}|{EMOJI}|([^\s\p{{L}}\p{{N}}])\1*")
 
 
-def train(kind: str, texts: Iterable[str], data: Data) -> PreTrainedTokenizerFast:
+def train(kind: str, texts: Iterable[str], data: Data, pretokenized: bool = False) -> PreTrainedTokenizerFast:
     """A tokenizer of `kind` (word, bpe, wordpiece) for `texts`, which must be of the training split alone.
 
     It loads with `AutoTokenizer` anywhere, cuts at data.max_length, and gives input_ids and attention_mask.
+
+    Args:
+        pretokenized: the texts are the words of sentences, and what it will be given are lists of words: a word
+            tokenizer then keeps each of them whole. Running text it cuts at blanks only.
     """
     tokenizer, trainer, special = KINDS[kind](data)
+    if pretokenized:
+        tokenizer.pre_tokenizer = PRETOKENIZED.get(kind, tokenizer.pre_tokenizer)
+        tokenizer.normalizer = _normalizer(data, lowercase=kind != "bpe", breaks=False)
     tokenizer.train_from_iterator(texts, trainer)
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
@@ -53,8 +60,8 @@ def _options(data: Data, size: int) -> dict[str, Any]:
     }
 
 
-def _normalizer(data: Data, lowercase: bool = True) -> normalizers.Normalizer:
-    steps = [normalizers.NFC(), normalizers.Replace(BREAKS, " ")]
+def _normalizer(data: Data, lowercase: bool = True, breaks: bool = True) -> normalizers.Normalizer:
+    steps = [normalizers.NFC(), *([normalizers.Replace(BREAKS, " ")] if breaks else [])]
     if lowercase if data.lowercase is None else data.lowercase:
         steps.append(normalizers.Lowercase())
     return normalizers.Sequence(steps)
@@ -96,10 +103,15 @@ def _wordpiece(data: Data) -> tuple[Tokenizer, Any, dict[str, str]]:
 
 KINDS = {"word": _word, "bpe": _bpe, "wordpiece": _wordpiece}
 assert tuple(KINDS) == TRAINED_TOKENIZERS
+# How tokenizers that are given words cut them; a byte-level one marks where each word begins.
+PRETOKENIZED = {"word": pre_tokenizers.WhitespaceSplit(), "bpe": pre_tokenizers.ByteLevel(add_prefix_space=True)}
 
 
-def load_tokenizer(name: str, revision: str | None = None) -> PreTrainedTokenizerBase:
+def load_tokenizer(name: str, revision: str | None = None, pretokenized: bool = False) -> PreTrainedTokenizerBase:
     """The pretrained tokenizer `name`: a folder, a Hub id or sample:minilm.
+
+    Args:
+        pretokenized: it will be given lists of words; one that is byte-level then marks where each word begins.
 
     Raises:
         UserError: it cannot be found or loaded.
@@ -108,7 +120,10 @@ def load_tokenizer(name: str, revision: str | None = None) -> PreTrainedTokenize
     if Path(path).is_dir() and not any(Path(path).glob("*token*")) and not any(Path(path).glob("vocab*")):
         raise UserError(f"{name}: there is no tokenizer in this folder; it has no tokenizer.json")
     try:
-        tokenizer = AutoTokenizer.from_pretrained(path, revision=revision or "main", trust_remote_code=False)
+        options = {"revision": revision or "main", "trust_remote_code": False}
+        tokenizer = AutoTokenizer.from_pretrained(path, **options)
+        if pretokenized and not getattr(tokenizer, "add_prefix_space", True):
+            tokenizer = AutoTokenizer.from_pretrained(path, add_prefix_space=True, **options)
     except Exception as error:  # the Rust side raises bare Exception for a file that it cannot parse
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{name}: its tokenizer cannot be loaded: {reason}") from error
