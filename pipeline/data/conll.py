@@ -83,8 +83,8 @@ class Columns:
         return not fits or not (tabs or any(TAG.fullmatch(field) for field in fields[1:]))
 
     def _is_word_with_blanks(self, fields: list[str]) -> bool:
-        *between, tag = fields[1:]
-        return bool(between and TAG.fullmatch(tag)) and not any(map(OTHER_COLUMN.fullmatch, between))
+        between = fields[1:-1]
+        return bool(between and TAG.fullmatch(fields[-1])) and not any(map(OTHER_COLUMN.fullmatch, between))
 
     def _check_width(self, number: int, width: int) -> None:
         if width == 1 and not self._width:
