@@ -61,7 +61,7 @@ class Data(Settings):
     split_seed: Seed = 0
     """Seed of the carving: independent of train.seed, so that all seeds are scored on the same rows."""
     max_length: Annotated[int, Ge(4)] = 256
-    """Longest row in tokens; what is beyond is cut off, and the report says how many rows were."""
+    """Longest row in tokens; what is beyond is cut off, or read in overlapping windows (ner), and the report tells."""
     tokenizer: str | None = None
     """word, bpe or wordpiece (trained on the training split), or a pretrained tokenizer's folder or Hub id."""
     vocab_size: Annotated[int, Ge(8)] | None = None

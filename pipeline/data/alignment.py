@@ -80,7 +80,7 @@ def tokenize(sentences: Sequence[Sequence[str]], tokenizer: PreTrainedTokenizerB
 def _align(
     words: int, word_of: np.ndarray, ids: np.ndarray, chars: np.ndarray | None, unknown: int, longest: int
 ) -> Words:
-    missing = np.setdiff1d(np.arange(words), word_of)
+    missing = np.flatnonzero(np.bincount(word_of, minlength=words) == 0)
     word_of = np.concatenate([word_of, missing])
     ids = np.concatenate([ids, np.full(len(missing), unknown)])
     order = np.argsort(word_of, kind="stable")

@@ -128,7 +128,10 @@ def as_tags(value: Any, where: str, names: Sequence[str] | None, lines: Sequence
         if isinstance(tag, int) and not isinstance(tag, bool):
             tag = _named_tag(tag, at, names)
         if not isinstance(tag, str) or not TAG.fullmatch(tag):
-            raise UserError(f"{at}: {tag!r} is no tag; expected O, or B-, I-, E- or S- and a type, such as B-PER")
+            raise UserError(
+                f"{at}: {tag!r} is no tag; expected O, or B-, I-, E- or S- and a type, such as B-PER;"
+                f" if the tags are elsewhere, set data.tag_column"
+            )
         tags.append(as_text(tag, at))
     return tags
 

@@ -212,7 +212,8 @@ def _encode(
             stream.write_batch(batch)
         if stream:
             stream.close()
-    return {"tokens": tokens, "truncated": truncated, "unknown_share": unknown / max(tokens, 1)}
+    share = unknown / max(tokens, 1)
+    return {"tokens": tokens, "truncated": truncated, "more_windows": written - len(rows), "unknown_share": share}
 
 
 def _record_batch(columns: dict[str, list[Any]], start: int, tokenizer: PreTrainedTokenizerBase) -> pa.RecordBatch:
@@ -229,11 +230,15 @@ def _record_batch(columns: dict[str, list[Any]], start: int, tokenizer: PreTrain
 
 
 def _encoding_notes(encoded: Mapping[str, Mapping[str, Any]], max_length: int) -> list[str]:
-    cut = {split: facts["truncated"] for split, facts in encoded.items() if facts["truncated"]}
+    told = {
+        "truncated": f"rows cut to data.max_length {max_length} tokens",
+        "more_windows": f"windows more than rows, as long ones are read in several of {max_length} tokens",
+    }
     notes = []
-    if cut:
-        counts = ", ".join(f"{count} of {split}" for split, count in cut.items())
-        notes.append(f"rows cut to data.max_length {max_length} tokens: {counts}")
+    for fact, words in told.items():
+        counts = ", ".join(f"{facts[fact]} of {split}" for split, facts in encoded.items() if facts[fact])
+        if counts:
+            notes.append(f"{words}: {counts}")
     return notes
 
 

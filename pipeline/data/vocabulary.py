@@ -122,7 +122,7 @@ def load_tokenizer(name: str, revision: str | None = None, pretokenized: bool = 
     try:
         options = {"revision": revision or "main", "trust_remote_code": False}
         tokenizer = AutoTokenizer.from_pretrained(path, **options)
-        if pretokenized and not getattr(tokenizer, "add_prefix_space", True):
+        if pretokenized and _joins_first_word(tokenizer):
             tokenizer = AutoTokenizer.from_pretrained(path, add_prefix_space=True, **options)
     except Exception as error:  # the Rust side raises bare Exception for a file that it cannot parse
         reason = " ".join(str(error).split())[:200]
@@ -130,6 +130,12 @@ def load_tokenizer(name: str, revision: str | None = None, pretokenized: bool = 
     if tokenizer.pad_token is None:  # GPT-2 has none; what is padded is masked anyway
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
     return tokenizer
+
+
+def _joins_first_word(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether it is byte-level and takes a word that it is given alone for the middle of another."""
+    cutter = tokenizer.backend_tokenizer.pre_tokenizer if tokenizer.is_fast else None
+    return cutter is not None and b'"add_prefix_space":false' in cutter.__getstate__()
 
 
 def check_length(tokenizer: PreTrainedTokenizerBase, max_length: int, name: str) -> None:

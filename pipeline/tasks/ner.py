@@ -59,10 +59,11 @@ class Ner:
         before, behind = surroundings(tokenizer)
         size = max_length - len(before) - len(behind)
         ids = {label: index for index, label in enumerate(labels)}
+        scheme = schemes.scheme_of(labels)
         found: list[dict[str, Any]] = []
         for words, tags in zip(tokenize(rows["tokens"], tokenizer, size), rows["tags"], strict=True):
             entities = schemes.spans(tags)
-            targets = _targets(entities, words.first, ids, schemes.scheme_of(labels))
+            targets = _targets(entities, words.first, ids, scheme)
             gold = schemes.write(entities, len(tags), "iob2")
             parts = windows(words.first, size)
             for part, (begin, end) in zip(parts, labelled(parts, entities), strict=True):
@@ -86,12 +87,14 @@ class Ner:
 
     def outcome(self, outputs: Any, batch: Batch) -> dict[str, Any]:
         logits, labels = outputs.logits.float(), batch["labels"]  # (B, T, C), (B, T)
-        nll = F.cross_entropy(logits.transpose(1, 2), labels, ignore_index=IGNORED, reduction="none")
+        nll = getattr(outputs, "nll", None)  # (B,) of a CRF, whose logits tell the best path alone
+        if nll is None:
+            nll = F.cross_entropy(logits.transpose(1, 2), labels, ignore_index=IGNORED, reduction="none").sum(dim=1)
         real = (
             batch["attention_mask"].bool() if "attention_mask" in batch else torch.ones_like(labels, dtype=torch.bool)
         )
         return {
-            "nll": nll.double().sum(dim=1),
+            "nll": nll.double(),
             "labels": (labels != IGNORED).sum(dim=1),
             "prediction": (logits.argmax(dim=-1)[real], real.sum(dim=1)),
         }

@@ -6,6 +6,7 @@ import random
 
 import numpy as np
 import pytest
+from transformers import GPT2TokenizerFast
 
 from pipeline.data.alignment import labelled, surroundings, tokenize, windows
 from pipeline.data.vocabulary import load_tokenizer, train
@@ -46,6 +47,21 @@ def test_a_byte_level_tokenizer_marks_where_given_words_begin():
     tokens = tokenizer.convert_ids_to_tokens(tokenize([["EU", "EU"]], tokenizer, 9)[0].input_ids)
     assert tokens[0][0] == "Ġ"
     assert tokens[: len(tokens) // 2] == tokens[len(tokens) // 2 :]
+
+
+def test_a_pretrained_byte_level_tokenizer_marks_them_as_well_and_is_saved_so(tmp_path):
+    trained("bpe").backend_tokenizer.model.save(str(tmp_path))
+    files = {"vocab": str(tmp_path / "vocab.json"), "merges": str(tmp_path / "merges.txt")}
+    GPT2TokenizerFast(**files, unk_token="[EOS]", eos_token="[EOS]").save_pretrained(tmp_path / "gpt2")
+
+    def first_token(tokenizer):
+        return tokenizer.convert_ids_to_tokens(tokenize([["EU", "EU"]], tokenizer, 9)[0].input_ids)[0]
+
+    assert first_token(load_tokenizer(str(tmp_path / "gpt2")))[0] == "E"
+    marked = load_tokenizer(str(tmp_path / "gpt2"), pretokenized=True)
+    assert first_token(marked)[0] == "Ġ"
+    marked.save_pretrained(tmp_path / "saved")
+    assert first_token(load_tokenizer(str(tmp_path / "saved")))[0] == "Ġ"
 
 
 def test_a_word_of_which_a_tokenizer_makes_nothing_gets_the_unknown_token(minilm):

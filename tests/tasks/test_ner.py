@@ -200,6 +200,10 @@ def test_every_word_is_labelled_once_at_most_and_scored_once(data):
     labels = sum(label != IGNORED for row in rows["labels"] for label in row)
     assert labels == words
     assert sum(rows["length"]) > words * 1.05  # windows overlap
+    more = len(rows) - len(words_and_tags(data / "train.conll"))
+    assert prepared.report["notes"][-1].startswith(
+        f"windows more than rows, as long ones are read in several of 12 tokens: {more} of train"
+    )
 
 
 def score(predictions, first, tags, begins, labels):
