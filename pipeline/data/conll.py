@@ -15,15 +15,17 @@ DOCUMENT = "-DOCSTART-"
 OTHER_COLUMN = re.compile(rf"[A-Z]+\$?|{TAG.pattern}")
 HEADER = re.compile(r"#\s*global\.columns\s*=\s*(.+)")
 # A file without a blank line is one sentence up to so many words, and a mistake beyond.
-LONGEST_ALONE, ENDLESS = 256, 10_000
+LONGEST_ALONE, ENDLESS = 64, 10_000
+# Key, no name of a column, under which a row keeps the line of each of its words.
+LINES = "\0lines"
 
 
 class Columns:
     """Sentences of a file, each with the number of the line that it begins on.
 
     A row has each column by its number from 1, by its name if a line `# global.columns = ...` names it, the first one
-    as `tokens`, the last one as `tags`, and the line of each word as `lines`. Columns are separated by tabs where the
-    first word's are, else by blanks.
+    as `tokens`, the last one as `tags`, and the line of each word under `LINES`. Columns are separated by tabs where
+    the first word's are, else by blanks.
 
     Attributes:
         notes: what was left out, known when all is read.
@@ -108,7 +110,7 @@ class Columns:
         columns = [list(column) for column in zip(*sentence, strict=True)]
         numbered = {str(place): column for place, column in enumerate(columns, start=1)}
         named = dict(zip(self._names, columns, strict=False))
-        return {"tokens": columns[0], "tags": columns[-1], **named, **numbered, "lines": numbers}
+        return {"tokens": columns[0], "tags": columns[-1], **named, **numbered, LINES: numbers}
 
     def _tell(self, alone: bool) -> None:
         counts = {f"{DOCUMENT} lines": self._documents, "comments": self._comments}

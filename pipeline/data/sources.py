@@ -16,7 +16,7 @@ from datasets import Dataset
 from pipeline import samples
 from pipeline.data import hub_source, readers, treebank
 from pipeline.data.columns import Cell, Kind, Roles, assign, kind_of
-from pipeline.data.conll import Columns
+from pipeline.data.conll import LINES, Columns
 from pipeline.errors import UserError, suggest
 from pipeline.recipe import Data
 
@@ -255,7 +255,7 @@ class _Writer:
 
     def _pick(self, line: int, row: dict[str, Any]) -> dict[str, Any] | None:
         where = f"{self.name}:{line}"
-        picked: dict[str, Any] = {"line": line, "lines": row.get("lines")}
+        picked: dict[str, Any] = {"line": line, "lines": row.get(LINES)}
         places = [f"{self.name}:{number}" for number in picked["lines"] or ()]
         for role, column in self.columns.items():
             if column not in row:
@@ -273,4 +273,4 @@ class _Writer:
 
 def _names_in(batch: list[tuple[int, dict[str, Any]]]) -> list[str]:
     """Columns of the first rows; rows of a jsonl file may leave some out."""
-    return list(dict.fromkeys(str(name) for _, row in batch[:100] for name in row))
+    return list(dict.fromkeys(str(name) for _, row in batch[:100] for name in row if name != LINES))

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from pipeline.data.conll import LINES
 from pipeline.errors import UserError
 
 
@@ -29,7 +30,7 @@ def read(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                         "tokens": [row["misc_token_str"] for row in rows],
                         "tags": [row["biose"] for row in rows],
                         "set": rows[0]["set"],
-                        "lines": list(numbers),
+                        LINES: list(numbers),
                     },
                 )
     except (OSError, EOFError, KeyError, UnicodeDecodeError) as error:

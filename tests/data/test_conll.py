@@ -143,9 +143,14 @@ def test_what_is_malformed_is_one_line_with_its_place(tmp_path, name, content, m
     assert "\n" not in told
 
 
+def test_a_column_may_have_any_name(tmp_path):
+    rows = '{"tokens": ["a"], "tags": ["O"], "lines": 3, "line": "x", "text": 1}'
+    assert load(tmp_path, write(tmp_path, "a.jsonl", rows))[0] == [(1, ["a"], ["O"])]
+
+
 def test_a_column_that_is_not_there_is_refused(tmp_path):
     file = write(tmp_path, "a.conll", "EU B-ORG\n\n")
-    with pytest.raises(UserError, match=r"data.tag_column: .*a.conll has no column '7'"):
+    with pytest.raises(UserError, match=r"data.tag_column: .*a.conll has no column '7'; there are: 1, 2, tags, tokens"):
         load(tmp_path, file, tag_column="7")
 
 
