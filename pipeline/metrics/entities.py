@@ -7,8 +7,6 @@ from typing import Any
 
 import datasets
 import evaluate
-from seqeval.metrics import accuracy_score, classification_report, f1_score
-from seqeval.scheme import IOB2
 
 DESCRIPTION = "Scores of named entities, whole and of the right type; fractions between 0 and 1."
 
@@ -37,6 +35,10 @@ class Entities(evaluate.Metric):
         )
 
     def _compute(self, predictions: Sequence[Sequence[str]], references: Sequence[Sequence[str]]) -> dict[str, Any]:
+        # Only now: it takes a second to import, which who only asks for entities need not wait for.
+        from seqeval.metrics import accuracy_score, classification_report, f1_score
+        from seqeval.scheme import IOB2
+
         truth, guess = [list(tags) for tags in references], [list(tags) for tags in predictions]
         if any(tag != "O" for tags in (*truth, *guess) for tag in tags):
             report = classification_report(truth, guess, output_dict=True, zero_division=0)
