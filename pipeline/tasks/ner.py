@@ -21,7 +21,7 @@ from pipeline.metrics.entities import Entities
 from pipeline.tasks.base import Batch
 
 IGNORED = -100
-# Where neither tokenizer nor model knows a limit.
+# Windows of running text have no more tokens than that, whatever the model could read.
 LONGEST = 512
 WINDOWS_PER_BATCH = 32
 
@@ -120,7 +120,7 @@ class Ner:
         self, texts: Sequence[str], model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, labels: list[str]
     ) -> Iterable[dict[str, Any]]:
         cuts = [cut(text) for text in texts]
-        size = min(tokenizer.model_max_length, getattr(model.config, "max_position_embeddings", LONGEST), LONGEST)
+        size = min(tokenizer.model_max_length, LONGEST)
         sentences = [[text[start:end] for start, end in places] for text, places in zip(texts, cuts, strict=True)]
         rows = {"tokens": sentences, "tags": [["O"] * len(words) for words in sentences]}
         answers = self._tag(self.encode(rows, tokenizer, size, labels), model, tokenizer)
