@@ -165,6 +165,8 @@ def _evaluate(arguments: Arguments) -> None:
         batch_size: int = 32,
         text_column: str | None = None,
         label_column: str | None = None,
+        token_column: str | None = None,
+        tag_column: str | None = None,
         limit: int | None = None,
         revision: str | None = None,
         subset: str | None = None,
@@ -178,6 +180,8 @@ def _evaluate(arguments: Arguments) -> None:
             batch_size: rows at once; the scores do not depend on it.
             text_column: column of the texts, where there is more than one sane guess.
             label_column: column of the labels, where there is more than one sane guess.
+            token_column: column of the words of sentences, likewise.
+            tag_column: column of the tags of words, likewise.
             limit: use at most so many rows.
             revision: of a Hub data set.
             subset: of a Hub data set that has several.
@@ -188,6 +192,8 @@ def _evaluate(arguments: Arguments) -> None:
             subset=subset,
             text_column=text_column,
             label_column=label_column,
+            token_column=token_column,
+            tag_column=tag_column,
             limit=limit,
         )
         if batch_size < 1:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from huggingface_hub import EvalResult, ModelCardData
 
@@ -13,16 +13,35 @@ from pipeline.samples import PREFIX
 HOW_TO_LOAD = """```python
 from transformers import pipeline
 
-classify = pipeline("{tag}", model="path/to/this/folder"{trust})
-classify("a gripping , funny and moving film")
+{name} = pipeline("{tag}", model="path/to/this/folder"{options})
+{name}("{text}")
 ```"""
 
-PIPELINES = {"sentiment": "text-classification"}
+
+class Pipeline(NamedTuple):
+    """A task's pipeline in transformers: its tag, a name for what it makes, its options, and an input."""
+
+    tag: str
+    name: str
+    text: str
+    options: str = ""
+
+
+PIPELINES = {
+    "sentiment": Pipeline("text-classification", "classify", "a gripping , funny and moving film"),
+    "ner": Pipeline(
+        "token-classification",
+        "find_entities",
+        "George Washington lived in Virginia .",
+        ', aggregation_strategy="simple"',
+    ),
+}
 
 
 def card(recipe: Recipe, metrics: dict[str, Any], custom_code: bool) -> str:
     """README.md of the saved model, from what was measured; `custom_code`: the modeling files lie beside it."""
-    tag = PIPELINES.get(recipe.task)
+    pipeline = PIPELINES.get(recipe.task)
+    tag = pipeline.tag if pipeline else None
     checkpoint = recipe.model.checkpoint if isinstance(recipe.model, Pretrained) else None
     data = ModelCardData(
         library_name="transformers",
@@ -31,8 +50,14 @@ def card(recipe: Recipe, metrics: dict[str, Any], custom_code: bool) -> str:
         model_name=recipe.name,
         eval_results=_results(recipe, tag, metrics) if tag else None,
     )
-    trust = ", trust_remote_code=True" if custom_code else ""
-    return f"---\n{data.to_yaml()}\n---\n\n{_body(recipe, metrics)}\n{HOW_TO_LOAD.format(tag=tag, trust=trust)}\n"
+    return f"---\n{data.to_yaml()}\n---\n\n{_body(recipe, metrics)}\n{_how_to_load(pipeline, custom_code)}"
+
+
+def _how_to_load(pipeline: Pipeline | None, custom_code: bool) -> str:
+    if pipeline is None:
+        return ""
+    options = pipeline.options + (", trust_remote_code=True" if custom_code else "")
+    return HOW_TO_LOAD.format(tag=pipeline.tag, name=pipeline.name, text=pipeline.text, options=options) + "\n"
 
 
 def _is_hub_id(name: str) -> bool:

@@ -22,7 +22,7 @@ ALIASES = {
     "test": "test",
     "testing": "test",
 }
-DATA_SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".txt", ".parquet")
+DATA_SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".txt", ".parquet", ".conll", ".bmes")
 HUB_ID = re.compile(r"\w[\w.-]*/[\w.-]+")
 
 

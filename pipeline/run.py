@@ -96,7 +96,13 @@ def train(recipe: Recipe) -> dict[str, Any]:
 def prepare_for(recipe: Recipe, task: Task) -> Prepared:
     """The recipe's data, encoded for `task` with the recipe's tokenizer."""
     revision = getattr(recipe.model, "revision", None) if recipe.data.tokenizer is None else None
-    return prepare(recipe.data, task, recipe.tokenizer, tokenizer_revision=revision)
+    return prepare(
+        recipe.data,
+        task,
+        recipe.tokenizer,
+        tokenizer_revision=revision,
+        characters=recipe.model.reads_characters,
+    )
 
 
 def build_for(recipe: Recipe, task: Task, prepared: Prepared) -> tuple[PreTrainedModel, dict[str, Any]]:
@@ -169,7 +175,7 @@ def load(name: str) -> Loaded:
     name = str(_inner_model(name))
     task = _task_of(name)
     model = checkpoints.load(name, task.head, "model", with_head=True).eval()
-    tokenizer = load_tokenizer(name)
+    tokenizer = load_tokenizer(name, pretokenized="tokens" in task.columns)
     checkpoints.check_vocabulary(model, tokenizer, "model")
     positions = getattr(model.config, "max_position_embeddings", None) or MANY_TOKENS
     tokenizer.model_max_length = min(tokenizer.model_max_length, positions)
@@ -213,6 +219,7 @@ def evaluate(model: str, data: Data, split: str = "test", batch_size: int = 32) 
             lambda chosen: loaded.task.collate(rows.take(chosen), loaded.tokenizer),
             loaded.labels,
             Accelerator(cpu=not torch.cuda.is_available()),
+            rows,
         )
 
 

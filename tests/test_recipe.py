@@ -49,6 +49,21 @@ def test_a_sibling_is_derived_with_replace_and_checked_again():
         (lambda: Recurrent(vectors="v.txt", embedding_size=3), "model.embedding_size: model.vectors fixes it"),
         (lambda: Scratch(hidden_size=10, heads=3), "model.heads: 3 heads cannot share model.hidden_size 10"),
         (lambda: a_recipe(task="sentimant"), "task: no task 'sentimant'; did you mean sentiment?"),
+        (lambda: a_recipe(model=Recurrent(crf=True)), "model.crf: the task sentiment does not tag words; remove this"),
+        (lambda: a_recipe(model=Scratch(crf=True)), "model.crf: the task sentiment does not tag words; remove this"),
+        (lambda: a_recipe(model=Pretrained("x", crf=True)), "model.crf: the task sentiment does not tag words; remove"),
+        (lambda: a_recipe(model=Recurrent(char_encoder="cnn")), "model.char_encoder: the task sentiment does not tag"),
+        (
+            lambda: a_recipe(
+                task="my.own:Task", model=Recurrent(char_encoder="lstm"), data=Data("a.csv", tokenizer="bpe")
+            ),
+            "data.tokenizer: bpe cuts words up, which model.char_encoder reads; use word",
+        ),
+        (lambda: a_recipe(data=Data("x", scheme="bioes")), "data.scheme: the task sentiment does not use it; remove"),
+        (lambda: a_recipe(data=Data("x", tag_column="t")), "data.tag_column: the task sentiment does not use it"),
+        (lambda: a_recipe(task="ner", data=Data("x", text_column="t")), "data.text_column: the task ner does not use"),
+        (lambda: a_recipe(task="ner", data=Data("x", label_column="t")), "data.label_column: the task ner does not"),
+        (lambda: Data("x", scheme="iob"), "data.scheme: 'iob' is not a choice; did you mean iob2?"),
         (lambda: a_recipe(name="a/b"), "name: 'a/b' cannot name a folder"),
         (lambda: a_recipe(model=None), "model: None is not a ModelSettings"),
     ],

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 import pyarrow as pa
 from datasets import Dataset
@@ -63,12 +66,25 @@ class Rows:
         """The rows with these numbers, in this order."""
         return self._table[rows]
 
+    def columns(self, names: Sequence[str]) -> dict[str, Any]:
+        """Whole columns: (N,) arrays, or of lists what `jagged` makes of them."""
+        table = self._table.select_columns(list(names))[:] if names else None
+        return {
+            name: jagged(column) if pa.types.is_list(column.type) else column.to_numpy()
+            for name, column in zip(names, table.columns if table else (), strict=True)
+        }
+
+
+def jagged(column: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
+    """Lists of N rows as their elements one behind another (M,) and the lengths of the lists (N,)."""
+    lists = column.combine_chunks()
+    lists = lists.chunk(0) if isinstance(lists, pa.ChunkedArray) else lists
+    return lists.flatten().to_numpy(zero_copy_only=False), np.diff(lists.offsets.to_numpy())
+
 
 def pad(column: pa.ChunkedArray, value: int) -> np.ndarray:
     """Lists of numbers of N rows as an (N, T) int64 array, filled with `value` on the right."""
-    lists = column.combine_chunks()
-    lists = lists.chunk(0) if isinstance(lists, pa.ChunkedArray) else lists
-    lengths = np.diff(lists.offsets.to_numpy())
+    elements, lengths = jagged(column)
     padded = np.full((len(lengths), int(lengths.max(initial=0))), value, dtype=np.int64)
-    padded[np.arange(padded.shape[1]) < lengths[:, None]] = lists.flatten().to_numpy()
+    padded[np.arange(padded.shape[1]) < lengths[:, None]] = elements
     return padded

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from datasets import Dataset
 
+from pipeline.data import tags
 from pipeline.data.digests import digests
 from pipeline.errors import UserError
 
@@ -29,6 +30,19 @@ def label_set(names: Sequence[str] | None, splits: Mapping[str, Dataset]) -> lis
     if names and found <= set(names):
         return list(names)
     return sorted(found, key=_by_size_or_alphabet(found))
+
+
+def entity_types(names: Sequence[str] | None, splits: Mapping[str, Dataset]) -> list[str]:
+    """Types of the entities in the order in which the source names their tags, else by alphabet.
+
+    Raises:
+        UserError: there is no entity in train.
+    """
+    found = {kind for rows in splits.values() for sequence in rows["tags"] for kind in tags.types(sequence)}
+    if not any(tags.types(sequence) for sequence in splits["train"]["tags"]):
+        raise UserError("data: no word of train is tagged as part of an entity; is data.tag_column the right column?")
+    named = [tags.split(tag)[1] for tag in names or () if tags.TAG.fullmatch(tag) and tag != "O"]
+    return list(dict.fromkeys(named)) if found <= set(named) else sorted(found)
 
 
 def _check_labels(found: set[str], train: Counter[str]) -> None:
@@ -56,13 +70,13 @@ def report(splits: Mapping[str, Dataset], names: Mapping[str, str], empty: Mappi
     """Counts, and a note in words for everything odd; JSON-able.
 
     Args:
-        splits: with the columns text and line, and label where the task has one.
+        splits: with the columns text and line, and label or tags where the task has them.
         names: split -> file.
         empty: split -> lines that were left out as they have no text.
     """
     exact = {split: digests(rows["text"], exact=True) for split, rows in splits.items()}
     loose = {split: digests(rows["text"]) for split, rows in splits.items()}
-    counts = {split: Counter(rows["label"]) for split, rows in splits.items() if "label" in rows.column_names}
+    counts = {split: _count_classes(rows) for split, rows in splits.items() if {"label", "tags"} & {*rows.column_names}}
     facts: dict[str, Any] = {
         "rows": {split: len(rows) for split, rows in splits.items()},
         "empty": {split: len(lines) for split, lines in empty.items()},
@@ -76,6 +90,13 @@ def report(splits: Mapping[str, Dataset], names: Mapping[str, str], empty: Mappi
     }
     facts["notes"] = [*_empty_notes(names, empty), *_row_notes(facts), *_label_notes(counts)]
     return facts
+
+
+def _count_classes(rows: Dataset) -> Counter[str]:
+    """How often each label occurs, or entities of each type."""
+    if "label" in rows.column_names:
+        return Counter(rows["label"])
+    return Counter(kind for sequence in rows["tags"] for kind, _, _ in tags.spans(sequence))
 
 
 def _repeated(numbers: np.ndarray) -> int:

@@ -17,8 +17,8 @@ from pipeline.recipe import Data
 COMMIT = re.compile(r"[0-9a-f]{40}")
 UNLABELLED = -1
 
-# Rows with their numbers, and the names of their classes.
-Loaded = tuple[Iterator[tuple[int, dict[str, Any]]], list[str] | None]
+# Rows with their numbers, and the names of the classes of each column that has some.
+Loaded = tuple[Iterator[tuple[int, dict[str, Any]]], dict[str, list[str]]]
 
 
 def resolve(data: Data) -> str:
@@ -46,7 +46,7 @@ def resolve(data: Data) -> str:
 
 
 def load(data: Data, commit: str | None) -> dict[str, Loaded]:
-    """Split -> its rows, numbered from 1, and the names of its classes where a column is a ClassLabel.
+    """Split -> its rows, numbered from 1, and the names of the classes of columns of ClassLabels or lists of them.
 
     With data.streaming only the first data.limit rows of each split are downloaded.
 
@@ -61,18 +61,22 @@ def load(data: Data, commit: str | None) -> dict[str, Loaded]:
     for name, split in found.items():
         if name not in ("train", "validation", "test"):
             continue
-        labels = _class_names(split.features)
+        names = _class_names(split.features)
         rows = itertools.islice(split, data.limit) if data.streaming else iter(split)
         first = next(iter(split), None)
-        if first is None or (labels and first[labels[0]] == UNLABELLED):
+        if first is None or (names and all(_is_unlabelled(first[column]) for column in names)):
             continue  # benchmarks publish their test rows without labels
-        loaded[name] = (enumerate(rows, start=1), labels[1] if labels else None)
+        loaded[name] = (enumerate(rows, start=1), names)
     if not loaded:
         raise UserError(f"data.source: {data.source} has no split train, validation or test with labels")
     return loaded
 
 
-def _class_names(features: Any) -> tuple[str, list[str]] | None:
-    """Column and names of the one ClassLabel, if there is one."""
-    classes = [(name, kind.names) for name, kind in (features or {}).items() if isinstance(kind, datasets.ClassLabel)]
-    return classes[0] if len(classes) == 1 else None
+def _class_names(features: Any) -> dict[str, list[str]]:
+    """Column -> names, of the columns that are a ClassLabel or lists of them."""
+    kinds = {column: getattr(kind, "feature", kind) for column, kind in (features or {}).items()}
+    return {column: kind.names for column, kind in kinds.items() if isinstance(kind, datasets.ClassLabel)}
+
+
+def _is_unlabelled(value: Any) -> bool:
+    return set(value if isinstance(value, list) else [value]) == {UNLABELLED}

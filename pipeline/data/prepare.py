@@ -6,12 +6,13 @@ import dataclasses
 import hashlib
 import importlib.metadata
 import inspect
+import itertools
 import json
 import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
@@ -22,8 +23,9 @@ from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
 from pipeline import samples
-from pipeline.data import checks, sources, splits, vocabulary
+from pipeline.data import checks, sources, splits, tags, vocabulary
 from pipeline.errors import UserError
+from pipeline.models.recurrent import RecurrentTokenizer
 from pipeline.recipe import TRAINED_TOKENIZERS, Data
 
 DONE = "prepared.json"
@@ -49,7 +51,7 @@ class Prepared:
     """Data that training can start on.
 
     Attributes:
-        splits: train, validation and test, on disk: `id`, `length`, `input_ids` and the task's targets.
+        splits: train, validation and test, on disk: `id`, `length`, `input_ids` and what else the task encodes.
         labels: names of the classes in the order of their ids.
         report: what was counted and noted on the way; see checks.report.
         revision: commit of a Hub data set.
@@ -62,22 +64,25 @@ class Prepared:
     revision: str | None
 
 
-def prepare(data: Data, task: Encoder, tokenizer: str, *, tokenizer_revision: str | None = None) -> Prepared:
+def prepare(
+    data: Data, task: Encoder, tokenizer: str, *, tokenizer_revision: str | None = None, characters: bool = False
+) -> Prepared:
     """Read, check, carve and encode `data` for `task`, or open what an earlier run has left.
 
     Args:
         tokenizer: word, bpe or wordpiece, or where a pretrained one is.
+        characters: whether one that is trained has to give the characters of words, too.
 
     Raises:
         UserError: something about the data or a setting is refused; nothing is left behind then.
     """
     origin = sources.locate(data)
     root = cache_root()
-    target = root / _key(data, task, tokenizer, tokenizer_revision, origin)
+    target = root / _key(data, task, tokenizer, tokenizer_revision, characters, origin)
     if not _is_complete(target):
         aside = _new_folder(root)
         try:
-            _build(data, task, tokenizer, tokenizer_revision, origin, aside)
+            _build(data, task, tokenizer, tokenizer_revision, characters, origin, aside)
             _publish(aside, target)
         finally:
             shutil.rmtree(aside, ignore_errors=True)
@@ -100,16 +105,19 @@ def _new_folder(root: Path) -> Path:
         ) from error
 
 
-def _key(data: Data, task: Encoder, tokenizer: str, revision: str | None, origin: sources.Origin) -> str:
+def _key(
+    data: Data, task: Encoder, tokenizer: str, revision: str | None, characters: bool, origin: sources.Origin
+) -> str:
     """Hash of the rows, the settings, the tokenizer and the code that turns one into the other."""
-    code = [Path(inspect.getfile(module)) for module in (type(task), sources.readers, *_modules())]
+    kinds = (type(task), RecurrentTokenizer, sources.readers, *_modules())
+    code = [Path(inspect.getfile(kind)) for kind in kinds]
     parts = {
         "rows": origin.fingerprint,
         "data": {**dataclasses.asdict(data), "source": None},
         # The report names files; a copy elsewhere under another name gets an entry of its own.
         "names": [str(file) for file in origin.files.values()],
         "task": task.name,
-        "tokenizer": [tokenizer, revision, _folder_digest(tokenizer)],
+        "tokenizer": [tokenizer, revision, characters, _folder_digest(tokenizer)],
         "code": sorted(hashlib.sha256(file.read_bytes()).hexdigest() for file in code),
         "versions": [importlib.metadata.version(name) for name in ("tokenizers", "transformers", "pyarrow")],
     }
@@ -150,22 +158,33 @@ def _publish(aside: Path, target: Path) -> None:
 
 
 def _build(
-    data: Data, task: Encoder, tokenizer: str, revision: str | None, origin: sources.Origin, folder: Path
+    data: Data,
+    task: Encoder,
+    tokenizer: str,
+    revision: str | None,
+    characters: bool,
+    origin: sources.Origin,
+    folder: Path,
 ) -> None:
     work = folder / "work"
     work.mkdir()
     source = sources.load(data, origin, task.columns, work)
+    facts = _tidy(source, data.scheme, work)
     where = source.names.get("train", data.source)
     raw = {split: splits.limit(rows, data.limit) for split, rows in source.splits.items()}
     splits.require_train(raw, where)
     task.labels(source.label_names, raw)  # first: texts or ids taken for labels would leave nothing to carve
     raw = splits.complete(raw, data, task.stratify_by, where)
     labels = task.labels(source.label_names, raw)
-    report = checks.report(raw, source.names, source.empty)
+    report = {**facts, **checks.report(raw, source.names, source.empty)}
+    report["notes"] = [*source.notes, *report["notes"]]
+    pretokenized = "tokens" in task.columns
     if tokenizer in TRAINED_TOKENIZERS:
-        loaded: PreTrainedTokenizerBase = vocabulary.train(tokenizer, _texts(raw["train"]), data)
+        loaded: PreTrainedTokenizerBase = vocabulary.train(
+            tokenizer, _texts(raw["train"]), data, pretokenized=pretokenized, characters=characters
+        )
     else:
-        loaded = vocabulary.load_tokenizer(tokenizer, revision)
+        loaded = vocabulary.load_tokenizer(tokenizer, revision, pretokenized=pretokenized)
         vocabulary.check_length(loaded, data.max_length, tokenizer)
     for split, rows in raw.items():
         report.setdefault("encoded", {})[split] = _encode(rows, task, loaded, data.max_length, labels, folder / split)
@@ -179,29 +198,43 @@ def _build(
     (folder / DONE).write_text(json.dumps(done, ensure_ascii=False), encoding="utf-8")
 
 
+def _tidy(source: sources.Source, scheme: str | None, folder: Path) -> dict[str, Any]:
+    """Bring the tags of all splits, where there are any, into one scheme; what was found goes to the report."""
+    if "tags" not in source.splits[next(iter(source.splits))].column_names:
+        return {}
+    tidied = tags.tidy(source.splits, source.names, scheme or "iob2", folder)
+    source.splits.update(tidied.splits)
+    source.notes.extend(tidied.notes)
+    return {"scheme": tidied.found}
+
+
 def _texts(rows: Dataset) -> Iterator[str]:
+    """Texts, or the words of each."""
     for start in range(0, len(rows), ROWS_PER_BATCH):
-        yield from rows[start : start + ROWS_PER_BATCH]["text"]
+        batch = rows[start : start + ROWS_PER_BATCH]
+        yield from itertools.chain.from_iterable(batch["tokens"]) if "tokens" in batch else batch["text"]
 
 
 def _encode(
     rows: Dataset, task: Encoder, tokenizer: PreTrainedTokenizerBase, max_length: int, labels: list[str], file: Path
 ) -> dict[str, Any]:
     """Write `rows` encoded to an Arrow file; what was cut, and the share of unknown tokens."""
-    truncated = tokens = unknown = 0
+    truncated = tokens = unknown = written = 0
     stream = None
     with pa.OSFile(str(file.with_suffix(".arrow")), "wb") as sink:
         for start in range(0, len(rows), ROWS_PER_BATCH):
             columns = task.encode(rows[start : start + ROWS_PER_BATCH], tokenizer, max_length, labels)
             truncated += sum(columns.pop("truncated"))
-            batch = _record_batch(columns, start, tokenizer)
+            batch = _record_batch(columns, written, tokenizer)
+            written += len(batch)
             flat = batch.column("input_ids").flatten().to_numpy()
             tokens, unknown = tokens + len(flat), unknown + int((flat == tokenizer.unk_token_id).sum())
             stream = stream or pa.ipc.new_stream(sink, batch.schema)
             stream.write_batch(batch)
         if stream:
             stream.close()
-    return {"tokens": tokens, "truncated": truncated, "unknown_share": unknown / max(tokens, 1)}
+    share = unknown / max(tokens, 1)
+    return {"tokens": tokens, "truncated": truncated, "more_windows": written - len(rows), "unknown_share": share}
 
 
 def _record_batch(columns: dict[str, list[Any]], start: int, tokenizer: PreTrainedTokenizerBase) -> pa.RecordBatch:
@@ -212,17 +245,21 @@ def _record_batch(columns: dict[str, list[Any]], start: int, tokenizer: PreTrain
         "id": pa.array(np.arange(start, start + len(ids))),
         "length": pa.array([len(tokens) for tokens in ids], pa.int32()),
         "input_ids": pa.array(ids, pa.list_(pa.int32())),
-        **{name: pa.array(values) for name, values in columns.items()},
+        **{name: values if isinstance(values, pa.Array) else pa.array(values) for name, values in columns.items()},
     }
     return pa.RecordBatch.from_pydict(arrays)
 
 
 def _encoding_notes(encoded: Mapping[str, Mapping[str, Any]], max_length: int) -> list[str]:
-    cut = {split: facts["truncated"] for split, facts in encoded.items() if facts["truncated"]}
+    told = {
+        "truncated": f"rows cut to data.max_length {max_length} tokens",
+        "more_windows": f"windows more than rows, as long ones are read in several of {max_length} tokens",
+    }
     notes = []
-    if cut:
-        counts = ", ".join(f"{count} of {split}" for split, count in cut.items())
-        notes.append(f"rows cut to data.max_length {max_length} tokens: {counts}")
+    for fact, words in told.items():
+        counts = ", ".join(f"{facts[fact]} of {split}" for split, facts in encoded.items() if facts[fact])
+        if counts:
+            notes.append(f"{words}: {counts}")
     return notes
 
 
@@ -249,18 +286,28 @@ def encode_split(
         UserError: the split is not there, or it has labels that the model does not know.
     """
     source = sources.load(data, sources.locate(data), task.columns, folder)
+    _tidy(source, data.scheme, folder)
     if split not in source.splits and len(source.splits) == 1:
         split = next(iter(source.splits))
     if split not in source.splits:
         raise UserError(f"split: {data.source} has no {split} split, only {', '.join(source.splits)}")
     rows = splits.limit(source.splits[split], data.limit)
-    if "label" in rows.column_names:
-        _check_known(rows, labels, source.names[split])
+    for role in CLASSES_OF.keys() & set(rows.column_names):
+        _check_known(rows, role, labels, source.names[split])
     _encode(rows, task, tokenizer, tokenizer.model_max_length, labels, folder / "encoded")
     return Dataset.from_file(str(folder / "encoded.arrow"))
 
 
-def _check_known(rows: Dataset, labels: list[str], name: str) -> None:
-    for label, line in zip(rows["label"], rows["line"], strict=True):
-        if label not in labels:
-            raise UserError(f"{name}:{line}: the model does not know the label {label!r}; it has {', '.join(labels)}")
+# Role -> the classes in a value of it, and the classes that a model with some labels knows.
+CLASSES_OF: dict[str, tuple[Callable[[Any], set[str]], Callable[[list[str]], list[str]]]] = {
+    "label": (lambda label: {label}, lambda labels: labels),
+    "tags": (tags.types, lambda labels: sorted(tags.types(labels))),
+}
+
+
+def _check_known(rows: Dataset, role: str, labels: list[str], name: str) -> None:
+    classes, known_by = CLASSES_OF[role]
+    known = known_by(labels)
+    for value, line in zip(rows[role], rows["line"], strict=True):
+        for label in sorted(classes(value) - set(known)):
+            raise UserError(f"{name}:{line}: the model does not know the label {label!r}; it has {', '.join(known)}")

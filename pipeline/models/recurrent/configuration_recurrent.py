@@ -1,7 +1,7 @@
 """Configuration of the recurrent models: RNN, LSTM and GRU."""
 
 import difflib
-from typing import Literal
+from typing import ClassVar, Literal, NamedTuple
 
 from huggingface_hub.dataclasses import strict
 from transformers import GenerationConfig, PreTrainedConfig
@@ -53,6 +53,18 @@ OTHER_NAMES = {
 }
 
 
+class CharacterDefaults(NamedTuple):
+    """Sizes and dropout of a character encoder in its paper, and how often the hidden size is in a word's features."""
+
+    embedding_size: int
+    hidden_size: int
+    dropout: float
+    directions: int
+
+
+CHARACTER_DEFAULTS = {"cnn": CharacterDefaults(30, 30, 0.5, 1), "lstm": CharacterDefaults(25, 25, 0.0, 2)}
+
+
 @strict
 class RecurrentConfig(PreTrainedConfig):
     r"""
@@ -76,6 +88,18 @@ class RecurrentConfig(PreTrainedConfig):
         initializer_range (`float`): standard deviation of embeddings and classifier. The recurrence itself starts
             from orthogonal (Saxe et al. 2014) and Glorot-uniform matrices, an LSTM's forget gate from bias 1
             (Jozefowicz et al. 2015, section 2.2).
+        char_encoder (`str`, *optional*): what reads the characters of each word, given as `char_ids`, beside the word's
+            own embedding: `"cnn"`, windows of three characters and the maximum over them (Ma & Hovy 2016, section
+            2.1), or `"lstm"`, the final states of both directions (Lample et al. 2016, section 4.1).
+        char_vocab_size (`int`): number of characters, with padding, 0, and the unknown one, 1.
+        char_embedding_size, char_hidden_size (`int`, *optional*): width of the characters' embeddings, and filters or
+            units per direction; None: the papers', 30 and 30, or 25 and 25.
+        char_dropout (`float`, in [0, 1), *optional*): dropout on the characters' embeddings; None: the papers', 0.5
+            before the CNN, none before the LSTM.
+        crf (`bool`): whether the token classification head scores whole sequences of tags, by a linear-chain
+            conditional random field (Lample et al. 2016, section 2.2).
+        special_token_ids (`list[int]`, *optional*): tokens between words that the CRF's sequences pass over where no
+            labels say so, such as `[CLS]`.
         pad_token_id (`int`, *optional*): its embedding is zero and is not trained.
         tie_word_embeddings (`bool`): for heads that predict words; the classification head has no output embeddings.
 
@@ -97,6 +121,8 @@ class RecurrentConfig(PreTrainedConfig):
 
     model_type = "recurrent"
     _auto_class = "AutoConfig"
+    # What transformers' Trainer leaves out of the predictions that it gathers.
+    keys_to_ignore_at_inference: ClassVar = ["past_key_values", "nll"]
 
     vocab_size: int = 30000
     embedding_size: int = 128
@@ -109,6 +135,13 @@ class RecurrentConfig(PreTrainedConfig):
     hidden_dropout: float | int = 0.0
     classifier_dropout: float | int = 0.0
     initializer_range: float = 0.1
+    char_encoder: Literal["cnn", "lstm"] | None = None
+    char_vocab_size: int = 128
+    char_embedding_size: int | None = None
+    char_hidden_size: int | None = None
+    char_dropout: float | int | None = None
+    crf: bool = False
+    special_token_ids: list[int] | None = None
     pad_token_id: int | None = 0
     bos_token_id: int | None = None
     eos_token_id: int | list[int] | None = None
@@ -117,6 +150,7 @@ class RecurrentConfig(PreTrainedConfig):
     def __post_init__(self, **kwargs):
         # Only what was once saved names its model type.
         self._check_names(kwargs, saved="model_type" in kwargs)
+        self._fill_character_sizes()
         self._check_ranges()
         super().__post_init__(**kwargs)
 
@@ -126,7 +160,9 @@ class RecurrentConfig(PreTrainedConfig):
         # here that are not ours to refuse: those of tokenizers and of the Hub.
         cls._check_names(kwargs, saved=True)
         result = super().from_dict(config_dict, **kwargs)
-        (result[0] if isinstance(result, tuple) else result)._check_ranges()
+        config = result[0] if isinstance(result, tuple) else result
+        config._fill_character_sizes()
+        config._check_ranges()
         return result
 
     @classmethod
@@ -143,12 +179,26 @@ class RecurrentConfig(PreTrainedConfig):
                 hint = f"did you mean `{near}`?" if near else f"there are: {', '.join(fields)}."
                 raise ValueError(f"{cls.__name__} has no field `{name}`; {hint}")
 
+    def _fill_character_sizes(self) -> None:
+        names = ("embedding_size", "hidden_size", "dropout")
+        if self.char_encoder is None:
+            for name in names:
+                if getattr(self, f"char_{name}") is not None:
+                    raise ValueError(
+                        f"`char_{name}` is {getattr(self, f'char_{name}')}; it must go with `char_encoder`."
+                    )
+            return
+        for name in names:
+            if getattr(self, f"char_{name}") is None:
+                setattr(self, f"char_{name}", getattr(CHARACTER_DEFAULTS[self.char_encoder], name))
+
     def _check_ranges(self) -> None:
-        for name in ("vocab_size", "embedding_size", "hidden_size", "num_hidden_layers"):
-            if getattr(self, name) < 1:
+        sizes = ("vocab_size", "embedding_size", "hidden_size", "num_hidden_layers", "char_vocab_size")
+        for name in (*sizes, "char_embedding_size", "char_hidden_size"):
+            if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise ValueError(f"`{name}` is {getattr(self, name)}; it must be at least 1.")
-        for name in ("embedding_dropout", "hidden_dropout", "classifier_dropout"):
-            if not 0.0 <= getattr(self, name) < 1.0:
+        for name in ("embedding_dropout", "hidden_dropout", "classifier_dropout", "char_dropout"):
+            if getattr(self, name) is not None and not 0.0 <= getattr(self, name) < 1.0:
                 raise ValueError(f"`{name}` is {getattr(self, name)}; it must be at least 0 and below 1.")
         if not 0.0 <= self.initializer_range < float("inf"):
             raise ValueError(f"`initializer_range` is {self.initializer_range}; it must be a number of at least 0.")
@@ -161,6 +211,18 @@ class RecurrentConfig(PreTrainedConfig):
     def output_size(self) -> int:
         """Width of `last_hidden_state`: `hidden_size` per direction."""
         return self.hidden_size * (2 if self.bidirectional else 1)
+
+    @property
+    def char_output_size(self) -> int:
+        """Width of the features that the characters of a word add to its embedding; 0 without `char_encoder`."""
+        if self.char_encoder is None or self.char_hidden_size is None:
+            return 0
+        return self.char_hidden_size * CHARACTER_DEFAULTS[self.char_encoder].directions
+
+    @property
+    def input_size(self) -> int:
+        """Width of what the first layer reads: a word's embedding and the features of its characters."""
+        return self.embedding_size + self.char_output_size
 
     @property
     def layer_types(self) -> list[str]:

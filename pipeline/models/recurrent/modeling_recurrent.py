@@ -1,4 +1,4 @@
-"""Recurrent models: RNN, LSTM and GRU, one-way or bidirectional, stacked, with a classification head."""
+"""Recurrent models: RNN, LSTM and GRU, one-way or bidirectional, stacked, with classification heads."""
 
 # Shapes: B batch, T time, E width of a layer's input, D directions, H hidden_size, C labels.
 # A state is a tuple: h and, in an LSTM, c, each (B, D*H), forward half first.
@@ -12,13 +12,15 @@ from torch import nn
 from transformers import PreTrainedModel
 from transformers import initialization as init
 from transformers.modeling_layers import GradientCheckpointingLayer
-from transformers.modeling_outputs import BaseModelOutputWithPooling, SequenceClassifierOutput
+from transformers.modeling_outputs import BaseModelOutputWithPooling, SequenceClassifierOutput, TokenClassifierOutput
 from transformers.processing_utils import Unpack
 from transformers.utils import TransformersKwargs
 from transformers.utils.generic import can_return_tuple
 from transformers.utils.output_capturing import capture_outputs
 
+from .characters import CharacterCNN, CharacterEncoder, CharacterLSTM
 from .configuration_recurrent import RecurrentConfig
+from .crf import LinearChainCRF, TaggerOutput, tag
 
 State = tuple[torch.Tensor, ...]
 
@@ -139,7 +141,7 @@ class RecurrentLayer(GradientCheckpointingLayer):
         self.cell = CELLS[config.cell_type]
         self.hidden_size = config.hidden_size
         self.suffixes = ("_l0", "_l0_reverse") if config.bidirectional else ("_l0",)
-        input_size = config.embedding_size if layer_idx == 0 else config.output_size
+        input_size = config.input_size if layer_idx == 0 else config.output_size
         width = self.cell.gates * config.hidden_size
         for suffix in self.suffixes:
             self.register_parameter(f"weight_ih{suffix}", nn.Parameter(torch.empty(width, input_size)))
@@ -273,6 +275,17 @@ class RecurrentPreTrainedModel(PreTrainedModel):
                 init.copy_(parameter, _initial(name, parameter, module.cell))
         elif isinstance(module, AttentionPooling):
             init.normal_(module.query, mean=0.0, std=self.config.initializer_range)
+        elif isinstance(module, CharacterEncoder):
+            module.init_embedding()
+        elif isinstance(module, CharacterCNN):
+            init.xavier_uniform_(module.weight)
+            init.zeros_(module.bias)
+        elif isinstance(module, CharacterLSTM):
+            for name, parameter in module.named_parameters(recurse=False):
+                init.copy_(parameter, _initial(name, parameter, CELLS["lstm"]))
+        elif isinstance(module, LinearChainCRF):
+            for parameter in module.parameters():
+                init.zeros_(parameter)
 
 
 def _initial(name: str, parameter: torch.Tensor, cell: Cell) -> torch.Tensor:
@@ -310,6 +323,7 @@ class RecurrentModel(RecurrentPreTrainedModel):
     def __init__(self, config: RecurrentConfig):
         super().__init__(config)
         self.embed_tokens = nn.Embedding(config.vocab_size, config.embedding_size, config.pad_token_id)
+        self.characters = CharacterEncoder(config) if config.char_encoder else None
         self.embedding_dropout = nn.Dropout(config.embedding_dropout)
         self.layers = nn.ModuleList(RecurrentLayer(config, index) for index in range(config.num_hidden_layers))
         self.hidden_dropout = nn.Dropout(config.hidden_dropout)
@@ -322,12 +336,14 @@ class RecurrentModel(RecurrentPreTrainedModel):
         input_ids: torch.LongTensor | None = None,
         attention_mask: torch.Tensor | None = None,
         inputs_embeds: torch.FloatTensor | None = None,
+        char_ids: torch.LongTensor | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> BaseModelOutputWithPooling:
         """
         Args:
             input_ids (B, T): token ids; or inputs_embeds (B, T, embedding_size) in their place.
             attention_mask (B, T): 1 at words, 0 at padding, in any pattern; None where there is no padding.
+            char_ids (B, T, W): characters of each word in front, then zeros; for a config with `char_encoder`.
 
         Returns:
             last_hidden_state (B, T, D*H), zero at padding; pooler_output (B, D*H), each direction's final state;
@@ -339,12 +355,26 @@ class RecurrentModel(RecurrentPreTrainedModel):
             inputs_embeds = self.embed_tokens(input_ids)
         mask = read_mask(attention_mask, inputs_embeds)
         layout = None if mask is None else make_layout(mask)
-        hidden_states, final_state = self.embedding_dropout(inputs_embeds), None
+        embedded = self._with_characters(inputs_embeds, char_ids)
+        hidden_states, final_state = self.embedding_dropout(embedded), None
         for index, layer in enumerate(self.layers):
             if index:
                 hidden_states = self.hidden_dropout(hidden_states)
             hidden_states, final_state = layer(hidden_states, layout=layout)
         return BaseModelOutputWithPooling(last_hidden_state=hidden_states, pooler_output=final_state)
+
+    def _with_characters(self, embedded: torch.Tensor, char_ids: torch.Tensor | None) -> torch.Tensor:
+        """`embedded` (B, T, E) with what the characters of each word add to it."""
+        if self.characters is None:
+            if char_ids is not None:
+                raise ValueError("char_ids: this model reads no characters; its config has no `char_encoder`")
+            return embedded
+        if char_ids is None or char_ids.shape[:2] != embedded.shape[:2]:
+            raise ValueError(
+                f"char_ids: this model reads the characters of each word, (batch, time, width) for inputs of"
+                f" {tuple(embedded.shape[:2])}, as its own tokenizer gives them"
+            )
+        return torch.cat([embedded, self.characters(char_ids).to(embedded.dtype)], dim=-1)
 
     def encode(
         self,
@@ -450,4 +480,66 @@ class RecurrentForSequenceClassification(RecurrentPreTrainedModel):
         return SequenceClassifierOutput(loss=loss, logits=logits, hidden_states=outputs.hidden_states)
 
 
-__all__ = ["RecurrentForSequenceClassification", "RecurrentModel", "RecurrentPreTrainedModel"]
+class RecurrentForTokenClassification(RecurrentPreTrainedModel):
+    """A recurrent model that gives each word a tag: the states of the last layer, dropout, a linear classifier.
+
+    With `config.crf` a linear-chain CRF scores the sequence of tags as a whole; see [`LinearChainCRF`] for what loss
+    and logits are then.
+    """
+
+    _auto_class = "AutoModelForTokenClassification"
+
+    def __init__(self, config: RecurrentConfig):
+        super().__init__(config)
+        self.num_labels = config.num_labels
+        self.model = RecurrentModel(config)
+        self.dropout = nn.Dropout(config.classifier_dropout)
+        self.classifier = nn.Linear(config.output_size, config.num_labels)
+        self.crf = LinearChainCRF(config) if config.crf else None
+        self.post_init()
+
+    def add_crf(self) -> None:
+        """Put a CRF, not trained yet, on top of a model that has none."""
+        if self.crf is None:
+            self.config.crf = True
+            self.crf = LinearChainCRF(self.config).to(self.classifier.weight)
+            self._init_weights(self.crf)
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: torch.LongTensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        inputs_embeds: torch.FloatTensor | None = None,
+        labels: torch.LongTensor | None = None,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> TokenClassifierOutput | TaggerOutput:
+        """
+        Args:
+            input_ids, attention_mask, inputs_embeds, char_ids: see [`RecurrentModel`].
+            labels (B, T): tags; -100 at positions that have none.
+
+        Returns:
+            loss, where labels are given: the mean NLL per label; logits (B, T, C); hidden_states, where asked for;
+            with a CRF and labels also nll (B,), that of each row.
+        """
+        outputs = self.model(
+            input_ids, attention_mask=attention_mask, inputs_embeds=inputs_embeds, return_dict=True, **kwargs
+        )
+        logits = self.classifier(self.dropout(outputs.last_hidden_state))
+        items = kwargs.get("num_items_in_batch")
+        if self.crf is not None:
+            tagged = tag(self.crf, logits, input_ids, attention_mask, labels, items)
+            return TaggerOutput(*tagged, hidden_states=outputs.hidden_states)
+        loss = None
+        if labels is not None:
+            loss = self.loss_function(logits, labels, self.config, num_items_in_batch=items)
+        return TokenClassifierOutput(loss=loss, logits=logits, hidden_states=outputs.hidden_states)
+
+
+__all__ = [
+    "RecurrentForSequenceClassification",
+    "RecurrentForTokenClassification",
+    "RecurrentModel",
+    "RecurrentPreTrainedModel",
+]

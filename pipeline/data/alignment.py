@@ -1,0 +1,156 @@
+"""Words to tokens: what each word becomes, and windows over long sentences in which each word has one owner."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from transformers import PreTrainedTokenizerBase
+
+from pipeline.data.tags import Span
+from pipeline.errors import UserError
+
+# Words that two windows share, in parts of a window: a word near one's edge is well inside the other.
+OVERLAP = 3
+
+
+class Words(NamedTuple):
+    """Tokens of a sentence. Shapes: P tokens, W characters.
+
+    Attributes:
+        input_ids: (P,) without special tokens.
+        first: (words + 1,) the first token of each word, and P; no word is without a token.
+        char_ids: (P, W) where the tokenizer gives them.
+    """
+
+    input_ids: np.ndarray
+    first: np.ndarray
+    char_ids: np.ndarray | None = None
+
+
+class Window(NamedTuple):
+    """Part of a sentence: the words `start` to `stop` are read, and `begin` to `end` of them are owned."""
+
+    start: int
+    stop: int
+    begin: int
+    end: int
+
+
+def surroundings(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:
+    """Special tokens that the tokenizer puts before and behind a sentence."""
+    encoded = tokenizer([["a"]], is_split_into_words=True)
+    ids, words = encoded["input_ids"][0], encoded.word_ids(0)
+    inside = [place for place, word in enumerate(words) if word is not None] or [len(ids)]
+    return ids[: inside[0]], ids[inside[-1] + 1 :]
+
+
+def tokenize(sentences: Sequence[Sequence[str]], tokenizer: PreTrainedTokenizerBase, longest: int) -> list[Words]:
+    """Tokens of each word; a word that the tokenizer makes nothing of gets the unknown one.
+
+    Args:
+        longest: tokens of a word; what is beyond is cut off, as the first one stands for the word.
+
+    Raises:
+        UserError: the tokenizer cannot tell the words of its tokens.
+    """
+    if not tokenizer.is_fast:
+        raise UserError(
+            "data.tokenizer: only a fast tokenizer can tell which word a token belongs to; name another one"
+        )
+    encoded = tokenizer(
+        [list(words) for words in sentences], is_split_into_words=True, add_special_tokens=False, verbose=False
+    )
+    unknown = tokenizer.unk_token_id if tokenizer.unk_token_id is not None else tokenizer.eos_token_id
+    chars = encoded.get("char_ids")
+    return [
+        _align(
+            len(words),
+            np.asarray(encoded.word_ids(row), dtype=np.int64),
+            np.asarray(encoded["input_ids"][row], dtype=np.int64),
+            np.asarray(chars[row], dtype=np.int64) if chars is not None else None,
+            unknown,
+            longest,
+        )
+        for row, words in enumerate(sentences)
+    ]
+
+
+def _align(
+    words: int, word_of: np.ndarray, ids: np.ndarray, chars: np.ndarray | None, unknown: int, longest: int
+) -> Words:
+    missing = np.flatnonzero(np.bincount(word_of, minlength=words) == 0)
+    word_of = np.concatenate([word_of, missing])
+    ids = np.concatenate([ids, np.full(len(missing), unknown)])
+    order = np.argsort(word_of, kind="stable")
+    word_of = word_of[order]
+    rank = np.arange(len(order)) - np.searchsorted(word_of, word_of)
+    order, word_of = order[rank < longest], word_of[rank < longest]
+    first = np.searchsorted(word_of, np.arange(words + 1))
+    if chars is not None:
+        width = chars.shape[1] if chars.ndim == 2 else 1
+        chars = np.concatenate([chars.reshape(-1, width), np.zeros((len(missing), width), dtype=np.int64)])[order]
+    return Words(ids[order], first, chars)
+
+
+def windows(first: np.ndarray, size: int) -> list[Window]:
+    """Windows of at most `size` tokens over a sentence; each word belongs to the one in which it has most context.
+
+    The context of a word is the smaller of the numbers of tokens before and behind it in the window; a side on which
+    the sentence itself ends wants no more.
+
+    Args:
+        first: (words + 1,) as in `Words`; no word has more than `size` tokens.
+    """
+    words = len(first) - 1
+    if words == 0:
+        return []
+    if first[-1] <= size:
+        return [Window(0, words, 0, words)]
+    read = _cut(first, size)
+    owner, most = np.zeros(words, dtype=np.int64), np.full(words, -1.0)
+    for number, (start, stop) in enumerate(read):
+        before = first[start:stop] - first[start] if start else np.inf
+        behind = first[stop] - first[start + 1 : stop + 1] if stop < words else np.inf
+        context = np.minimum(before, behind)
+        better = context > most[start:stop]
+        most[start:stop] = np.where(better, context, most[start:stop])
+        owner[start:stop] = np.where(better, number, owner[start:stop])
+    borders = np.searchsorted(owner, np.arange(len(read) + 1))
+    owned = zip(read, borders[:-1].tolist(), borders[1:].tolist(), strict=True)
+    return [Window(start, stop, begin, end) for (start, stop), begin, end in owned if begin < end]
+
+
+def _cut(first: np.ndarray, size: int) -> list[tuple[int, int]]:
+    """First word of each window and the word behind its last."""
+    words, start, cuts = len(first) - 1, 0, []
+    while True:
+        stop = int(np.searchsorted(first, first[start] + size, side="right")) - 1
+        cuts.append((start, stop))
+        if stop >= words:
+            return cuts
+        shared = int(np.searchsorted(first, first[stop] - size // OVERLAP, side="right")) - 1
+        needed = int(np.searchsorted(first, first[stop + 1] - size))  # from there on the next word fits as well
+        start = max(shared, needed, start + 1)
+
+
+def labelled(parts: Sequence[Window], entities: Sequence[Span]) -> list[tuple[int, int]]:
+    """Words of each window that have a label there: those that it owns, but no entity is cut in two.
+
+    An entity across a border goes to the window that reads all of it, the left one first; one that neither does has no
+    label, as half an entity would teach that entities begin in their middle.
+    """
+    begins, ends = [part.begin for part in parts], [part.end for part in parts]
+    inner = {place: (start, end) for _, start, end in entities for place in range(start + 1, end)}
+    for left, right in zip(range(len(parts)), range(1, len(parts)), strict=False):
+        if (cut := inner.get(parts[left].end)) is None:
+            continue
+        start, end = cut
+        if end <= parts[left].stop and start >= parts[left].start:
+            ends[left] = begins[right] = end
+        elif start >= parts[right].start and end <= parts[right].stop:
+            ends[left] = begins[right] = start
+        else:
+            ends[left], begins[right] = start, end
+    return [(begin, max(begin, end)) for begin, end in zip(begins, ends, strict=True)]

@@ -1,0 +1,214 @@
+"""Tag schemes: IOB1, IOB2 and BIOES in its spellings, detected over all the data and converted by way of spans.
+
+Spans are read as conlleval reads them: a tag goes on with an entity only where one of its type is open, and begins one
+anywhere else. So every sequence has a reading, and those that their scheme forbids are mended and told.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pyarrow as pa
+from datasets import Dataset
+
+TAG = re.compile(r"O|[BIESLUMW]-.+", re.DOTALL)
+# BILOU, BMES and BMEWO are BIOES in other letters.
+SPELLINGS = {"L": "E", "U": "S", "M": "I", "W": "S"}
+OPEN, GOES_ON = "BI", "IE"
+ROWS_PER_BATCH = 1000
+SHOWN = 3
+
+Span = tuple[str, int, int]
+"""Type, first word, and the word behind the last."""
+
+
+@functools.lru_cache(maxsize=4096)
+def split(tag: str) -> tuple[str, str]:
+    """Prefix, in the letters of BIOES, and type of a tag; O has the type ''."""
+    prefix, _, kind = tag.partition("-")
+    return SPELLINGS.get(prefix, prefix), kind
+
+
+def spans(tags: Iterable[str]) -> list[Span]:
+    """Entities of a sequence of tags of any scheme, in their order."""
+    found: list[Span] = []
+    before, start, end = ("O", ""), 0, 0
+    for end, tag in enumerate((*tags, "O")):
+        prefix, kind = split(tag)
+        goes_on = prefix in GOES_ON and before[0] in OPEN and kind == before[1]
+        if before[0] != "O" and not goes_on:
+            found.append((before[1], start, end))
+        if not goes_on:
+            start = end
+        before = (prefix, kind)
+    return found
+
+
+def types(tags: Iterable[str]) -> set[str]:
+    """Types of the entities that a set or sequence of tags knows."""
+    return {split(tag)[1] for tag in tags if tag != "O"}
+
+
+def write(entities: Iterable[Span], length: int, scheme: str) -> list[str]:
+    """Tags of `length` words with these entities in `scheme`, iob2 or bioes."""
+    tags = ["O"] * length
+    for kind, start, end in entities:
+        for place in range(start, end):
+            tags[place] = f"{PREFIXES[scheme](place - start, end - start)}-{kind}"
+    return tags
+
+
+def convert(tags: Sequence[str], scheme: str) -> list[str]:
+    """The same entities in `scheme`."""
+    return write(spans(tags), len(tags), scheme)
+
+
+# scheme -> prefix of a word by its place within an entity of some length
+PREFIXES: dict[str, Callable[[int, int], str]] = {
+    "iob2": lambda place, length: "I" if place else "B",
+    "bioes": lambda place, length: "S" if length == 1 else "B" if place == 0 else "E" if place == length - 1 else "I",
+}
+NAMES = {"iob2": "IOB2", "bioes": "BIOES"}
+
+
+def scheme_of(tags: Iterable[str]) -> str:
+    """iob2 or bioes: which of them a set of tags, such as the labels of a model, belongs to."""
+    return "bioes" if any(split(tag)[0] in "ES" for tag in tags) else "iob2"
+
+
+def _joined(before: str, tag: str) -> bool:
+    """Whether an entity of the tag's type is open before it."""
+    return split(before)[0] in OPEN and split(before)[1] == split(tag)[1]
+
+
+def _breaks_iob1(before: str, tag: str) -> bool:
+    return split(tag)[0] == "B" and not _joined(before, tag)
+
+
+def _breaks_iob2(before: str, tag: str) -> bool:
+    return split(tag)[0] == "I" and not _joined(before, tag)
+
+
+def _breaks_bioes(before: str, tag: str) -> bool:
+    goes_on = split(tag)[0] in GOES_ON
+    return not (goes_on and _joined(before, tag)) if split(before)[0] in OPEN else goes_on
+
+
+BREAKS = {"IOB1": _breaks_iob1, "IOB2": _breaks_iob2}
+
+
+def breaks(tags: Sequence[str], scheme: str) -> Iterator[tuple[int, str, str]]:
+    """Place, tag and tag before it where `scheme` forbids the pair; the end counts as an O behind the last word."""
+    broken = BREAKS.get(scheme, _breaks_bioes)
+    before = "O"
+    for place, tag in enumerate((*tags, "O")):
+        if broken(before, tag):
+            yield min(place, len(tags) - 1), tag if place < len(tags) else "the end", before
+        before = tag
+
+
+@dataclass
+class Detector:
+    """Finds the scheme of data: from its prefixes, or, where those are B and I alone, from what they break less."""
+
+    prefixes: set[str] = field(default_factory=set)
+    broken: Counter[str] = field(default_factory=Counter)
+
+    def add(self, tags: Sequence[str]) -> None:
+        """Count a sequence."""
+        self.prefixes |= {tag.partition("-")[0] for tag in set(tags)}
+        for name in BREAKS:
+            self.broken[name] += sum(1 for _ in breaks(tags, name))
+
+    @property
+    def scheme(self) -> str:
+        """IOB1, IOB2, BIOES, BILOU, BMES or BMEWO."""
+        for letters, name in (("LU", "BILOU"), ("W", "BMEWO"), ("M", "BMES"), ("ES", "BIOES")):
+            if self.prefixes & set(letters):
+                return name
+        return min(("IOB2", "IOB1"), key=self.broken.__getitem__)
+
+
+@dataclass
+class Tidied:
+    """Splits whose tags are all of one scheme, and what was told of them."""
+
+    splits: dict[str, Dataset]
+    found: str
+    notes: list[str]
+
+
+def tidy(splits: Mapping[str, Dataset], names: Mapping[str, str], scheme: str, folder: Path) -> Tidied:
+    """Detect the scheme of the column `tags` over all splits and write it anew in `scheme`.
+
+    Args:
+        splits: with the columns tags, line and lines: where the row and, if known, each of its words stand.
+        names: split -> file, for the notes.
+        folder: for the Arrow files.
+    """
+    detector = Detector()
+    for rows in splits.values():
+        for table in _batches(rows.select_columns("tags")):
+            for tags in table["tags"].to_pylist():
+                detector.add(tags)
+    found = detector.scheme
+    mended = _Mended(found)
+    tidied = {
+        split: _rewrite(rows, names[split], mended, scheme, folder / f"{split}.tidy.arrow")
+        for split, rows in splits.items()
+    }
+    notes = [] if found == NAMES[scheme] else [f"tags are {found}; converted to {NAMES[scheme]}"]
+    return Tidied(tidied, found, [*notes, *mended.notes()])
+
+
+class _Mended:
+    """Counts what the scheme forbids, and remembers the first places."""
+
+    def __init__(self, scheme: str):
+        self.scheme, self.count = scheme, 0
+        self.places: list[str] = []
+
+    def add(self, tags: Sequence[str], name: str, line: int, lines: Sequence[int] | None) -> None:
+        for place, tag, before in breaks(tags, self.scheme):
+            self.count += 1
+            if len(self.places) < SHOWN:
+                self.places.append(f"{name}:{lines[place] if lines else line} {tag} after {before}")
+
+    def notes(self) -> list[str]:
+        if not self.count:
+            return []
+        more = ", ..." * (self.count > len(self.places))
+        return [
+            f"{self.count} tags that {self.scheme} forbids were read as conlleval does, where a tag that continues"
+            f" nothing begins an entity: {', '.join(self.places)}{more}"
+        ]
+
+
+def _batches(rows: Dataset) -> Iterator[pa.Table]:
+    tables = rows.with_format("arrow")
+    for start in range(0, len(rows), ROWS_PER_BATCH):
+        yield tables[start : start + ROWS_PER_BATCH]
+
+
+def _rewrite(rows: Dataset, name: str, mended: _Mended, scheme: str, file: Path) -> Dataset:
+    stream = None
+    with pa.OSFile(str(file), "wb") as sink:
+        for table in _batches(rows):
+            columns = (table[column].to_pylist() for column in ("tags", "line", "lines"))
+            converted = []
+            for tags, line, lines in zip(*columns, strict=True):
+                mended.add(tags, name, line, lines)
+                converted.append(convert(tags, scheme))
+            place = table.schema.get_field_index("tags")
+            table = table.set_column(place, table.schema.field(place), pa.array(converted, table.schema.types[place]))
+            table = table.drop_columns("lines")
+            stream = stream or pa.ipc.new_stream(sink, table.schema)
+            stream.write_table(table)
+        if stream:
+            stream.close()
+    return Dataset.from_file(str(file))

@@ -1,0 +1,104 @@
+"""A CRF on top of any token classification model of transformers, such as BERT's.
+
+It lives beside the recurrent models because both travel with `crf.py`, and only files of the same folder do.
+"""
+
+# Shapes: B batch, T time, C labels.
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AutoModelForTokenClassification, PreTrainedModel
+from transformers import initialization as init
+from transformers.utils.generic import can_return_tuple
+
+from .configuration_crf import CrfTaggerConfig
+from .crf import LinearChainCRF, TaggerOutput, tag
+
+
+class CrfTaggerForTokenClassification(PreTrainedModel):
+    """A token classification model whose logits a linear-chain CRF reads as emissions; see [`LinearChainCRF`].
+
+    Of a word's pieces all are labelled, as the span that they are: the first B-x and the others I-x, in BIOES with E-x
+    last. The sequences run over all pieces and pass over padding and special tokens, in training because these have
+    no labels, in evaluation by the config's `special_token_ids`.
+    """
+
+    config_class = CrfTaggerConfig
+    config: CrfTaggerConfig
+    base_model_prefix = "model"
+    supports_gradient_checkpointing = True
+    _auto_class = "AutoModelForTokenClassification"
+    _supports_sdpa = True
+    _supports_flash_attn = True
+    _supports_flex_attn = True
+    _supports_attention_backend = True
+
+    def __init__(self, config: CrfTaggerConfig):
+        super().__init__(config)
+        self.num_labels = config.num_labels
+        text_config: Any = config.text_config
+        text_config.id2label, text_config.label2id = dict(config.id2label), dict(config.label2id)
+        self.model = AutoModelForTokenClassification.from_config(text_config)
+        self.crf = LinearChainCRF(config)
+        self.post_init()
+
+    @classmethod
+    def around(
+        cls, model: PreTrainedModel, special_token_ids: list[int] | None = None
+    ) -> CrfTaggerForTokenClassification:
+        """A CRF, not trained yet, around the token classification model `model`, whose weights it shares."""
+        config = CrfTaggerConfig(
+            text_config=model.config,
+            special_token_ids=special_token_ids,
+            pad_token_id=model.config.pad_token_id,
+        )
+        with torch.device("meta"):
+            tagger = cls(config)
+        tagger.model = model
+        tagger.crf = LinearChainCRF(config).to(device=model.device, dtype=model.dtype)
+        tagger._init_weights(tagger.crf)
+        return tagger
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        if isinstance(module, LinearChainCRF):
+            for parameter in module.parameters():
+                init.zeros_(parameter)
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: torch.LongTensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        token_type_ids: torch.LongTensor | None = None,
+        position_ids: torch.LongTensor | None = None,
+        inputs_embeds: torch.FloatTensor | None = None,
+        labels: torch.LongTensor | None = None,
+        num_items_in_batch: torch.Tensor | int | None = None,
+        **kwargs: Any,
+    ) -> TaggerOutput:
+        """
+        Args:
+            input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds: see the model of `text_config`.
+            labels (B, T): tags; -100 at positions that have none.
+            num_items_in_batch: what to divide the loss by; None: the number of labels.
+
+        Returns:
+            loss and nll (B,), where labels are given: the mean NLL per label, and that of each row; logits (B, T, C);
+            hidden_states and attentions, where asked for.
+        """
+        # Not every model knows all of these.
+        optional = {"token_type_ids": token_type_ids, "position_ids": position_ids, "inputs_embeds": inputs_embeds}
+        kwargs |= {name: value for name, value in optional.items() if value is not None}
+        kwargs["return_dict"] = True
+        outputs = self.model(input_ids=input_ids, attention_mask=attention_mask, **kwargs)
+        tagged = tag(self.crf, outputs.logits, input_ids, attention_mask, labels, num_items_in_batch)
+        return TaggerOutput(*tagged, hidden_states=outputs.hidden_states, attentions=outputs.get("attentions"))
+
+
+__all__ = ["CrfTaggerForTokenClassification"]

@@ -1,0 +1,131 @@
+"""Tag schemes: the same entities in each of them, whichever the data has; what a scheme forbids is told and mended."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from datasets import Dataset
+from seqeval.metrics.sequence_labeling import get_entities
+
+from pipeline.data.tags import TAG, Detector, breaks, convert, scheme_of, spans, tidy, types, write
+
+TYPES = ["PER", "geo-loc", "X"]
+
+
+def random_entities(generator: random.Random) -> tuple[list[tuple[str, int, int]], int]:
+    """Entities, often neighbours, often of one word, in a sentence of up to 12 words."""
+    found, place, length = [], 0, generator.randint(1, 12)
+    while place < length:
+        size = min(generator.choice([1, 1, 2, 3]), length - place)
+        if generator.random() < 0.6:
+            found.append((generator.choice(TYPES), place, place + size))
+        place += size
+    return found, length
+
+
+def letters(entities, length, scheme):
+    """The tags of a scheme by its definition, written anew here."""
+    tags = ["O"] * length
+    for number, (kind, start, end) in enumerate(entities):
+        neighbour = number and entities[number - 1][0] == kind and entities[number - 1][2] == start
+        for place in range(start, end):
+            first, last, single = place == start, place == end - 1, end - start == 1
+            prefix = {
+                "IOB1": "B" if first and neighbour else "I",
+                "IOB2": "B" if first else "I",
+                "BIOES": "S" if single else "B" if first else "E" if last else "I",
+                "BILOU": "U" if single else "B" if first else "L" if last else "I",
+                "BMES": "S" if single else "B" if first else "E" if last else "M",
+                "BMEWO": "W" if single else "B" if first else "E" if last else "M",
+            }[scheme]
+            tags[place] = f"{prefix}-{kind}"
+    return tags
+
+
+SCHEMES = ["IOB1", "IOB2", "BIOES", "BILOU", "BMES", "BMEWO"]
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_entities_are_the_same_in_every_scheme(scheme):
+    generator = random.Random(0)
+    for _ in range(500):
+        entities, length = random_entities(generator)
+        tags = letters(entities, length, scheme)
+        assert spans(tags) == entities
+        assert convert(tags, "iob2") == write(entities, length, "iob2") == letters(entities, length, "IOB2")
+        assert convert(tags, "bioes") == letters(entities, length, "BIOES")
+        assert spans(convert(convert(tags, "bioes"), "iob2")) == entities
+        assert list(breaks(tags, scheme)) == []
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_the_scheme_is_detected_over_all_the_data(scheme):
+    generator, detector = random.Random(1), Detector()
+    for _ in range(50):
+        detector.add(letters(*random_entities(generator), scheme))
+    assert detector.scheme == scheme
+
+
+def test_the_scheme_with_fewer_broken_rules_is_taken():
+    detector = Detector()
+    for tags in [["I-PER", "I-PER"], ["I-PER", "B-PER"], ["I-X", "O", "I-X"], ["B-PER", "I-PER"]]:
+        detector.add(tags)
+    assert detector.scheme == "IOB1"
+    for tags in [["B-PER", "I-PER"], ["B-X", "O"]] * 5:
+        detector.add(tags)
+    assert detector.scheme == "IOB2"
+
+
+@pytest.mark.parametrize("prefixes", ["BIO", "BIESO"])
+def test_any_sequence_is_read_as_seqeval_reads_it(prefixes):
+    """Valid or not; seqeval is held to conlleval's readings by its own tests."""
+    generator = random.Random(2)
+    for _ in range(1000):
+        tags = [
+            "O" if (prefix := generator.choice(prefixes)) == "O" else f"{prefix}-{generator.choice('XY')}"
+            for _ in range(generator.randint(1, 8))
+        ]
+        assert spans(tags) == [(kind, start, last + 1) for kind, start, last in get_entities(tags)]
+
+
+@pytest.mark.parametrize(
+    ("tags", "scheme", "places"),
+    [
+        (["O", "I-X"], "IOB2", [(1, "I-X", "O")]),
+        (["B-X", "I-Y", "I-Y"], "IOB2", [(1, "I-Y", "B-X")]),
+        (["I-X", "B-X", "B-Y"], "IOB1", [(2, "B-Y", "B-X")]),
+        (["B-X", "O", "E-X"], "BIOES", [(1, "O", "B-X"), (2, "E-X", "O")]),
+        (["B-X", "I-X"], "BIOES", [(1, "the end", "I-X")]),
+        (["S-X", "S-X", "B-X", "E-X"], "BIOES", []),
+    ],
+)
+def test_what_a_scheme_forbids_is_found(tags, scheme, places):
+    assert list(breaks(tags, scheme)) == places
+
+
+def test_splits_are_brought_into_one_scheme_and_what_is_invalid_is_told_with_its_line(tmp_path):
+    def split(rows):
+        lines = [list(range(10 * n + 1, 10 * n + 1 + len(tags))) for n, tags in enumerate(rows)]
+        return Dataset.from_dict({"tags": rows, "line": [own[0] for own in lines], "lines": lines})
+
+    splits = {
+        "train": split([["B-X", "E-X"], ["O", "E-X", "O"], ["S-Y"]]),
+        "test": split([["I-X", "I-X"], ["O", "O"]]),
+    }
+    tidied = tidy(splits, {"train": "train.conll", "test": "test.conll"}, "iob2", tmp_path)
+    assert tidied.found == "BIOES"
+    assert tidied.splits["train"]["tags"][:] == [["B-X", "I-X"], ["O", "B-X", "O"], ["B-Y"]]
+    assert tidied.splits["test"]["tags"][:] == [["B-X", "I-X"], ["O", "O"]]
+    assert tidied.notes[0] == "tags are BIOES; converted to IOB2"
+    assert tidied.notes[1].startswith("3 tags that BIOES forbids were read as conlleval does")
+    assert "train.conll:12 E-X after O, test.conll:1 I-X after O, test.conll:2 the end after I-X" in tidied.notes[1]
+
+
+def test_tags_are_told_from_other_words():
+    for tag in ("O", "B-PER", "I-geo-loc", "S-1"):
+        assert TAG.fullmatch(tag)
+    for word in ("o", "PER", "B", "B-", "B_PER", "X-PER", "0", ""):
+        assert not TAG.fullmatch(word)
+    assert types(["O", "B-geo-loc", "I-X"]) == {"geo-loc", "X"}
+    assert (scheme_of(["O", "B-X"]), scheme_of(["O", "B-X", "U-X"])) == ("iob2", "bioes")
