@@ -252,6 +252,8 @@ class Recipe(Settings):
             for name in ("char_encoder", "crf"):
                 if getattr(self.model, name, None):
                     self.model.refuse(name, f"the task {self.task} does not tag words; remove this setting")
+        if self.task in TAGS_WORDS and getattr(self.model, "pooling", "last") != "last":
+            self.model.refuse("pooling", f"the task {self.task} tags each word and pools nothing; remove this setting")
         if self.model.reads_characters and self.data.tokenizer not in (None, "word"):
             self.data.refuse(
                 "tokenizer", f"{self.data.tokenizer} cuts words up, which model.char_encoder reads; use word"

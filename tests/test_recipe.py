@@ -50,6 +50,10 @@ def test_a_sibling_is_derived_with_replace_and_checked_again():
         (lambda: Scratch(hidden_size=10, heads=3), "model.heads: 3 heads cannot share model.hidden_size 10"),
         (lambda: a_recipe(task="sentimant"), "task: no task 'sentimant'; did you mean sentiment?"),
         (lambda: a_recipe(model=Recurrent(crf=True)), "model.crf: the task sentiment does not tag words; remove this"),
+        (
+            lambda: a_recipe(task="ner", model=Recurrent(pooling="max")),
+            "model.pooling: the task ner tags each word and pools",
+        ),
         (lambda: a_recipe(model=Scratch(crf=True)), "model.crf: the task sentiment does not tag words; remove this"),
         (lambda: a_recipe(model=Pretrained("x", crf=True)), "model.crf: the task sentiment does not tag words; remove"),
         (lambda: a_recipe(model=Recurrent(char_encoder="cnn")), "model.char_encoder: the task sentiment does not tag"),

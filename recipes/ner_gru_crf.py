@@ -1,0 +1,17 @@
+"""Entities in tweets with a bidirectional GRU-CRF with characters: three quarters of the LSTM's recurrent weights.
+
+Run it:
+
+    python recipes/ner_gru_crf.py
+"""
+
+from dataclasses import replace
+
+from ner_bilstm_crf import recipe as bilstm_crf
+
+from pipeline import main
+
+recipe = replace(bilstm_crf, name="ner-gru-crf", model=replace(bilstm_crf.model, cell="gru"))
+
+if __name__ == "__main__":
+    main(recipe)
