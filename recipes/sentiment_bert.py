@@ -3,7 +3,7 @@
 Run it, or with a network:
 
     python recipes/sentiment_bert.py
-    python recipes/sentiment_bert.py --model.checkpoint google-bert/bert-base-uncased --optim.learning-rate 2e-5
+    python recipes/sentiment_bert.py --model.checkpoint google-bert/bert-base-uncased
 """
 
 from pipeline import Data, Optim, Pretrained, Recipe, Train, main
@@ -13,8 +13,8 @@ recipe = Recipe(
     task="sentiment",
     data=Data(source="sample:rotten_tomatoes", max_length=128),
     model=Pretrained(checkpoint="sample:minilm"),
-    optim=Optim(learning_rate=1e-4),
-    train=Train(epochs=3, batch_size=32, precision="auto"),
+    optim=Optim(learning_rate=5e-5),
+    train=Train(epochs=4, batch_size=32, precision="auto"),
 )
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ recipe = Recipe(
     task="sentiment",
     data=Data(source="sample:rotten_tomatoes", max_length=128),
     model=Recurrent(
-        cell="lstm", bidirectional=True, hidden_size=128, pooling="max", dropout=0.5, embedding_dropout=0.5
+        cell="lstm", bidirectional=True, hidden_size=128, layers=2, pooling="max", dropout=0.5, embedding_dropout=0.3
     ),
     optim=Optim(learning_rate=2e-3),
     train=Train(epochs=5, batch_size=32),
