@@ -31,6 +31,8 @@ MOST = "{0,200}"
 LETTERS = rf"(?!{CLITIC}){LETTER}{MARK}{MOST}(?:(?!{CLITIC}){LETTER}{MARK}{MOST}){MOST}"
 WORD = rf"{LETTERS}(?:(?!{CLITIC})['’״׳]{LETTERS}){MOST}"
 EMOJI = rf"\p{{Extended_Pictographic}}[\p{{M}}\p{{Cf}}\p{{Sk}}\p{{Extended_Pictographic}}]{MOST}"
+# Training BPE takes time that grows with the square of the longest piece.
+UNBROKEN = Regex(r"\S{500}")
 TOKENS = Regex(rf"{CLITIC}|{WORD}|{EMOJI}|([^\s\p{{L}}\p{{N}}])\1{MOST}")
 
 
@@ -106,7 +108,8 @@ def _bpe(data: Data) -> tuple[Tokenizer, Any, dict[str, str]]:
     """Byte-level, as GPT-2's: every text has tokens, and case is kept unless data.lowercase says otherwise."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.normalizer = _normalizer(data, lowercase=False)
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    pieces = pre_tokenizers.Split(UNBROKEN, "isolated")
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pieces, pre_tokenizers.ByteLevel(add_prefix_space=False)])
     tokenizer.decoder = decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     trainer = trainers.BpeTrainer(special_tokens=[PAD, EOS], initial_alphabet=alphabet, **_options(data, PIECES))

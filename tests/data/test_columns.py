@@ -35,6 +35,8 @@ def test_the_one_sane_guess_is_taken(found, chosen, expected):
         (["text", "label", "stars"], {}, "f.csv: which column holds the label, label or stars? Set data.label_column"),
         (["text", "a", "b"], {}, "f.csv: no column looks like the label; set data.label_column"),
         (["text"], {}, "f.csv: it has texts only, no labels"),
+        (["text", "label"], {"label": "text"}, "data.label_column: 'text' is taken for text and for label"),
+        ([f"c{n}" for n in range(999)], {}, "f.csv: no column looks like the text; set data.text_column to one of: c0"),
         (["text", "label"], {"text": "txet"}, "data.text_column: f.csv has no column 'txet'; did you mean text?"),
     ],
 )
@@ -42,9 +44,12 @@ def test_what_cannot_be_guessed_is_asked_for(found, chosen, message):
     with pytest.raises(UserError) as refusal:
         assign(Sentiment.columns, found, {**NONE, **chosen}, "f.csv")
     assert str(refusal.value).startswith(message)
+    assert len(str(refusal.value)) < 300
 
 
-@pytest.mark.parametrize(("value", "text"), [(None, ""), (3, "3"), (2.5, "2.5"), ("\u200fא", "\u200fא")])
+@pytest.mark.parametrize(
+    ("value", "text"), [(None, ""), (float("nan"), ""), (3, "3"), (2.5, "2.5"), ("\u200fא", "\u200fא")]
+)
 def test_texts_stay_as_they_are(value, text):
     assert as_text(value, "f:1") == text
 

@@ -130,3 +130,15 @@ def test_a_split_that_is_not_there_is_refused(reviews, tmp_path):
     tokenizer = prepare(Data(str(reviews)), Sentiment(), "word").tokenizer
     with pytest.raises(UserError, match=r"split: .* has no test split, only train, validation"):
         encode_split(Data(str(tmp_path)), "test", Sentiment(), tokenizer, ["negative", "positive"], tmp_path)
+
+
+def test_texts_taken_for_labels_are_told_before_there_is_too_little_to_carve(tmp_path):
+    (tmp_path / "a.csv").write_text("text,label\n" + "".join(f"good {n},id {n}\n" for n in range(40)))
+    with pytest.raises(UserError, match=r"data\.label_column: 40 different labels in 40 rows"):
+        prepare(Data(str(tmp_path / "a.csv")), Sentiment(), "word")
+
+
+def test_a_cache_that_cannot_be_written_to_is_refused(reviews, tmp_path, monkeypatch):
+    monkeypatch.setenv("FINETUNE_CACHE", str(reviews))
+    with pytest.raises(UserError, match=r"FINETUNE_CACHE: .*reviews\.csv cannot be written to: .*; set it to another"):
+        prepare(Data(str(reviews)), Sentiment(), "word")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 
 import pyarrow as pa
@@ -62,6 +63,7 @@ def test_lines_are_whole_wherever_a_chunk_ends(tmp_path, monkeypatch):
         ("a.csv", "", "a.csv: the file is empty"),
         ("a.csv", b"text,label\ncaf\xe9,1\n", "a.csv: not UTF-8 at byte 14 (0xe9); convert the file to UTF-8"),
         ("a.csv", b"\xff\xfet\x00e\x00", "a.csv: this is UTF-16 text, at byte 0"),
+        ("a.csv", b"\xff\xfe\x00\x00t\x00\x00\x00", "a.csv: this is UTF-32 text, at byte 0"),
         ("a.csv", b"PK\x03\x04....", "a.csv: this is a zip archive"),
         ("a.csv", b"\x1f\x8b\x08\x00", "a.csv: this is compressed with gzip"),
         ("a.csv", b"text,label\na\x00b,1\n", "a.csv: a NUL at byte 12"),
@@ -83,6 +85,7 @@ def test_lines_are_whole_wherever_a_chunk_ends(tmp_path, monkeypatch):
         ("a.json", '{"text": "a"}\n{"text": "b"}', "a.json:2: not JSON at column 1: Extra data; if each line is an"),
         ("a.json", '{"text": "a"}', "a.json: expected a list of objects"),
         ("a.json", '["a"]', "a.json:1: expected an object with named fields"),
+        ("a.jsonl", '{"text": "a", "label": ' + "9" * 5000 + "}", "a.jsonl:1: not JSON: Exceeds the limit"),
         ("a.json", "[" * 100_000, "a.json:1: JSON nested too deeply"),
         ("a.parquet", b"PAR1 and nothing else", "a.parquet: not a readable parquet file after row 0"),
         ("a.xlsx", "x", "a.xlsx: .xlsx cannot be read; there are: .bmes, .conll, .csv"),
@@ -120,3 +123,27 @@ def test_a_truncated_parquet_file_is_refused(tmp_path):
 def test_json_escapes_are_read_as_characters(tmp_path):
     ((_, row),) = rows_of(tmp_path, "a.json", json.dumps([{"text": "שלום 👍"}]))
     assert row["text"] == "שלום 👍"
+
+
+def test_parquet_columns_of_one_name_are_refused(tmp_path):
+    table = pa.Table.from_arrays([pa.array(["a"]), pa.array(["b"])], names=["text", "text"])
+    pq.write_table(table, tmp_path / "a.parquet")
+    with pytest.raises(UserError, match="two columns are called 'text'; rename one"):
+        list(read(tmp_path / "a.parquet"))
+
+
+def test_no_damaged_byte_of_a_parquet_footer_is_a_fault_of_ours(tmp_path):
+    pq.write_table(pa.table({"text": ["a", "b"]}), tmp_path / "a.parquet")
+    content = bytearray((tmp_path / "a.parquet").read_bytes())
+    footer = int.from_bytes(content[-8:-4], "little")
+    for place in range(len(content) - 8 - footer, len(content) - 8):
+        damaged = content[:place] + bytes([content[place] ^ 0x5A]) + content[place + 1 :]
+        with contextlib.suppress(UserError):  # a byte that matters to nobody is no damage
+            rows_of(tmp_path, "b.parquet", bytes(damaged))
+
+
+@pytest.mark.parametrize("kind", [pa.timestamp("s"), pa.timestamp("ns"), pa.duration("s")])
+def test_moments_that_python_cannot_hold_do_not_stop_the_rows(tmp_path, kind):
+    pq.write_table(pa.table({"text": ["a"], "when": pa.array([2**50 + 1], kind)}), tmp_path / "a.parquet")
+    ((_, row),) = read(tmp_path / "a.parquet")
+    assert row["text"] == "a"

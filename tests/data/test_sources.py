@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -81,6 +82,12 @@ def test_a_sample_that_is_not_installed_is_refused_with_its_extra(monkeypatch, n
         (Data("empty"), "empty: no train.*, validation.* or test.* in it"),
         (Data("twice"), "twice: both train.csv and train.tsv are the train split; remove one"),
         (Data("broken.csv"), "data.source: broken.csv is a link to a file that is not there"),
+        (Data("~nobody-of-that-name/x.csv"), "data.source: ~nobody-of-that-name/x.csv cannot be a path: "),
+        (Data("x" * 5000), "data.source: xxx"),
+        (Data("x.xlsx"), "x.xlsx: .xlsx cannot be read; there are: .csv"),
+        (Data("pipe.csv"), "pipe.csv: this is a pipe or a device, not a file"),
+        (Data("zero.csv"), "zero.csv: this is a pipe or a device, not a file"),
+        (Data("twisted"), "twisted/train.csv: this is a folder, not a file"),
         (Data("sample:tomatoes"), "data.source: no data sample sample:tomatoes; did you mean rotten_tomatoes?"),
         (Data("reviews.csv", revision="main"), "data.revision: reviews.csv is a local file or folder, which has none"),
         (Data("sample:imdb", subset="x"), "data.subset: sample:imdb is a packaged sample, which has none"),
@@ -95,6 +102,10 @@ def test_what_is_not_there_is_refused_with_a_hint(tmp_path, monkeypatch, data, m
     (tmp_path / "twice").mkdir()
     for suffix in ("csv", "tsv"):
         (tmp_path / f"twice/train.{suffix}").write_text("text\n")
+    (tmp_path / "x.xlsx").write_text("PK")
+    os.mkfifo(tmp_path / "pipe.csv")
+    (tmp_path / "zero.csv").symlink_to("/dev/zero")
+    (tmp_path / "twisted/train.csv").mkdir(parents=True)
     (tmp_path / "broken.csv").symlink_to(tmp_path / "gone.csv")
     with pytest.raises(UserError) as refusal:
         sources.locate(data)

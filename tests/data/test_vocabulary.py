@@ -74,3 +74,10 @@ def test_a_folder_without_a_tokenizer_is_refused(tmp_path):
     (tmp_path / "tokenizer.json").write_text("{broken")
     with pytest.raises(UserError, match="its tokenizer cannot be loaded"):
         load_tokenizer(str(tmp_path))
+
+
+@pytest.mark.parametrize("unit", ["x", "!", "a'", "a\u0301", "👍🏽", "<br", "字", "\u200f"])
+@pytest.mark.parametrize("kind", ["word", "bpe", "wordpiece"])
+def test_megabytes_without_a_blank_are_only_a_long_text(kind, unit):
+    tokenizer = train(kind, [*TEXTS, unit * 300_000], Data("x", max_length=50))
+    assert len(tokenizer(unit * 300_000 + " " * 300_000, truncation=True)["input_ids"]) <= 50
