@@ -3,7 +3,7 @@
 Run it; settings after `--` go to every run, and a run that has finished already is not repeated:
 
     python scripts/measure.py recipes/sentiment_rnn.py recipes/sentiment_lstm.py
-    python scripts/measure.py recipes/sentiment_bilstm.py --name glove -- --model.vectors sample:glove-6b-50d
+    python scripts/measure.py recipes/sentiment_bilstm.py --name gru -- --model.cell gru
 
 The score is the one that picks the best model: accuracy, or the F1 of entities.
 """
@@ -24,7 +24,7 @@ from pipeline.errors import UserError, report
 from pipeline.report import read_metrics
 from pipeline.tasks.base import load_task
 
-HEADINGS = ("recipe", "score on test", "spread", "parameters", "seconds", "tokens/s")
+HEADINGS = ("recipe", "score on test", "spread", "parameters")
 
 
 @dataclass(frozen=True)
@@ -56,13 +56,10 @@ def measure(options: Options, settings: list[str]) -> None:
 
 
 def figures(runs: list[dict[str, Any]], metric: str) -> list[str]:
-    """Mean and standard deviation of the score on the test split; medians of what training took."""
+    """Mean and standard deviation of the score on the test split; parameters."""
     scores = [run["test"][metric] for run in runs]
     spread = statistics.stdev(scores) if len(scores) > 1 else 0.0
-    medians = [
-        statistics.median(run["train"][key] for run in runs) for key in ("parameters", "seconds", "tokens_per_second")
-    ]
-    return [f"{statistics.mean(scores):.4f}", f"{spread:.4f}", *(f"{median:,.0f}" for median in medians)]
+    return [f"{statistics.mean(scores):.4f}", f"{spread:.4f}", f"{runs[0]['train']['parameters']:,}"]
 
 
 def table_row(cells: tuple[str, ...] | list[str]) -> str:

@@ -1,0 +1,22 @@
+"""Rotten Tomatoes with two layers of bidirectional LSTM that start from word vectors: GloVe, 50 dimensions.
+
+Run it, or give vectors of your own:
+
+    python recipes/sentiment_glove.py
+    python recipes/sentiment_glove.py --model.vectors glove.6B.300d.txt
+"""
+
+from dataclasses import replace
+
+from sentiment_bilstm import recipe as bilstm
+
+from pipeline import main
+
+recipe = replace(
+    bilstm,
+    name="sentiment-glove",
+    model=replace(bilstm.model, layers=2, embedding_dropout=0.3, vectors="sample:glove-6b-50d"),
+)
+
+if __name__ == "__main__":
+    main(recipe)

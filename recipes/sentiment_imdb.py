@@ -1,0 +1,23 @@
+"""IMDB with a bidirectional LSTM from scratch: whole reviews of some 230 words, on which gates have something to keep.
+
+Run it:
+
+    python recipes/sentiment_imdb.py
+"""
+
+from dataclasses import replace
+
+from sentiment_bilstm import recipe as bilstm
+
+from pipeline import Data, main
+
+recipe = replace(
+    bilstm,
+    name="sentiment-imdb",
+    data=Data(source="sample:imdb", max_length=400),
+    model=replace(bilstm.model, embedding_dropout=0.3),
+    train=replace(bilstm.train, epochs=3, precision="auto"),
+)
+
+if __name__ == "__main__":
+    main(recipe)
