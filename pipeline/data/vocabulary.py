@@ -115,11 +115,25 @@ def load_tokenizer(name: str, revision: str | None = None) -> PreTrainedTokenize
         raise UserError(f"{name}: there is no tokenizer in this folder; it has no tokenizer.json")
     try:
         tokenizer = AutoTokenizer.from_pretrained(path, revision=revision or "main", trust_remote_code=False)
+        tokenizer("a \N{SNOWMAN}", verbose=False)  # some load and cannot cut a text
     except Exception as error:  # the Rust side raises bare Exception for a file that it cannot parse
-        raise UserError(f"{name}: its tokenizer cannot be loaded: {reason(error)}") from error
+        raise UserError(f"{name}: its tokenizer cannot be loaded: {_reason(error)}") from error
     if tokenizer.pad_token is None:  # GPT-2 has none; what is padded is masked anyway
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
+    _check_tokenizer(tokenizer, name)
     return tokenizer
+
+
+def _check_tokenizer(tokenizer: PreTrainedTokenizerBase, name: str) -> None:
+    if tokenizer.pad_token_id is None or (tokenizer.unk_token_id is None and tokenizer.eos_token_id is None):
+        raise UserError(f"{name}: its tokenizer has no token for padding or for unknown words; add [PAD] and [UNK]")
+    length = tokenizer.model_max_length
+    if not isinstance(length, (int, float)) or length < 1:
+        raise UserError(f"{name}: model_max_length in tokenizer_config.json is {length!r}; expected a number of tokens")
+
+
+def _reason(error: BaseException) -> str:
+    return "it needs code of its own, which is never run" if "trust_remote_code" in str(error) else reason(error)
 
 
 def check_length(tokenizer: PreTrainedTokenizerBase, max_length: int, name: str) -> None:
