@@ -5,10 +5,13 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import signal
 import sys
 import traceback
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from types import FrameType
 from typing import Annotated, Literal
 
 import tyro
@@ -23,30 +26,41 @@ Arguments = Sequence[str]
 
 def main(recipe: Recipe) -> None:
     """Run `recipe`, changed by the flags on the command line; then exit."""
+    signal.signal(signal.SIGTERM, _terminate)
     sys.exit(_guarded(lambda: _train(recipe, sys.argv[1:], Path(sys.argv[0]).name)))
 
 
 def entry() -> None:
     """The `finetune` command."""
+    signal.signal(signal.SIGTERM, _terminate)
     sys.exit(_guarded(lambda: _dispatch(sys.argv[1:])))
 
 
 def _guarded(action: Callable[[], None]) -> int:
     """The exit code of `action`: 0 done, 2 the user's mistake, 75 stopped by a signal with a checkpoint."""
     try:
-        action()
+        try:
+            action()
+        finally:
+            if sys.stdout:
+                sys.stdout.flush()  # here, where a reader that has left is understood
     except UserError as error:
         return report(error)
     except Interrupted:
         print("stopped; the checkpoint is complete and the same command continues", file=sys.stderr)
         return EXIT_INTERRUPTED
     except KeyboardInterrupt:
-        print("stopped before the first checkpoint was due; nothing can be continued", file=sys.stderr)
+        print("stopped; a run goes on from its last checkpoint, if it has left one", file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader of our output has left; the interpreter must not flush into it again
         sys.stdout = None
         return 141
     return 0
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    """Leave as after an error, so that nothing half-written stays; training has a better answer of its own."""
+    sys.exit(128 + number)
 
 
 def _dispatch(arguments: Arguments) -> None:
@@ -99,7 +113,9 @@ def _check_paths(recipe: Recipe) -> None:
     if recipe.data.tokenizer not in (None, *TRAINED_TOKENIZERS):
         paths.saved(str(recipe.data.tokenizer), "data.tokenizer")
     if isinstance(recipe.model, Pretrained):
-        paths.saved_model(recipe.model.checkpoint, "model.checkpoint")
+        folder = paths.saved_model(recipe.model.checkpoint, "model.checkpoint")
+        if folder and recipe.model.revision:
+            recipe.model.refuse("revision", f"{folder} is a folder, which has none; remove this setting")
     if isinstance(recipe.model, Recurrent) and recipe.model.vectors:
         paths.vectors(recipe.model.vectors, "model.vectors")
 
@@ -110,7 +126,7 @@ def load_recipe(name: str) -> Recipe:
     Raises:
         UserError: there is no such file, it fails, or it holds no recipe.
     """
-    file = Path(name)
+    file = paths.local(name, "recipe")
     if file.suffix not in (".py", ".json"):
         raise UserError(f"{name}: a recipe is a .py or .json file")
     if not file.is_file():
@@ -130,7 +146,9 @@ def _from_python(file: Path) -> Recipe:
     module = importlib.util.module_from_spec(spec)
     sys.path.insert(0, str(file.parent.resolve()))  # siblings derive from one another
     try:
-        spec.loader.exec_module(module)
+        with warnings.catch_warnings():  # a line on stderr is a mistake's
+            warnings.simplefilter("ignore")
+            spec.loader.exec_module(module)
     except UserError as error:
         raise UserError(f"{file}: {error}") from error
     except SystemExit as error:
@@ -198,6 +216,8 @@ def _evaluate(arguments: Arguments) -> None:
         )
         if batch_size < 1:
             raise UserError(f"batch-size: {batch_size} is out of range; it must be >= 1")
+        paths.data_files(chosen)
+        paths.saved_model(folders.model_in(model), "model")
         from pipeline import run
 
         print(json.dumps(run.evaluate(model, chosen, split, batch_size), indent=2, ensure_ascii=False))
@@ -215,14 +235,26 @@ def _predict(arguments: Arguments) -> None:
             model: folder of a run or a model, or Hub id.
             input: file of texts, or - for standard input.
         """
-        if input != "-" and not Path(input).is_file():
-            raise UserError(f"input: there is no file {input}{_nearby(Path(input))}")
+        _check_input(input)
+        paths.saved_model(folders.model_in(model), "model")
         from pipeline import run
 
         for answer in run.predict(model, _lines(input)):
             print(json.dumps(answer, ensure_ascii=False), flush=input == "-")
 
     tyro.cli(command, args=list(arguments), prog="finetune predict")
+
+
+def _check_input(name: str) -> None:
+    if name == "-":
+        if sys.stdin is None:
+            raise UserError("input: standard input is closed; give --input FILE")
+        return
+    file = paths.local(name, "input")
+    if file.is_dir():
+        raise UserError(f"input: {name} is a folder; give a file of texts, one a line")
+    if not file.exists():
+        raise UserError(f"input: there is no file {name}{_nearby(file)}")
 
 
 def _lines(name: str) -> Iterator[str]:
@@ -263,6 +295,8 @@ def _doctor(arguments: Arguments) -> None:
     if arguments and not arguments[0].startswith("-"):
         recipe = override(load_recipe(arguments[0]), arguments[1:], f"finetune doctor {arguments[0]}")
         _check_paths(recipe)
+    elif arguments and arguments[0] not in ("-h", "--help"):
+        raise UserError(f"finetune doctor {arguments[0]}: name the recipe before its settings")
     elif arguments:
         print("usage: finetune doctor [RECIPE.(py|json)] [--section.setting VALUE ...]")
         return

@@ -5,14 +5,24 @@ Everything else that is raised is a fault of ours and keeps its traceback.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
+import errno
+import os
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from types import TracebackType
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 75  # EX_TEMPFAIL: stopped by a signal with a complete checkpoint; a scheduler may requeue
+
+DISK_TROUBLE = {
+    getattr(errno, name)
+    for name in ("ENOSPC", "EDQUOT", "EFBIG", "EROFS", "EACCES", "EPERM", "EIO", "ENOTDIR", "EISDIR", "EEXIST")
+}
+_OS_ERROR = re.compile(r"\(os error (\d+)\)")  # as Rust writes it
 
 SHOWN_NAMES = 20
 # `json.decoder.JSONDecodeError: `, also in the middle of a message
@@ -50,6 +60,29 @@ def listing(names: Sequence[str]) -> str:
 def shorten(text: str, length: int) -> str:
     """`text`, or its beginning with three dots."""
     return text if len(text) <= length else f"{text[: length - 3]}..."
+
+
+@contextlib.contextmanager
+def writing(setting: str, folder: Path) -> Iterator[None]:
+    """Tell in one line that `folder`, which `setting` names, cannot be written to: a full disk is no fault of ours.
+
+    Raises:
+        UserError: what was done inside failed for the disk's sake; whatever else it raises passes.
+    """
+    try:
+        yield
+    except Exception as error:
+        told = _disk_trouble(error)
+        if told is None:
+            raise
+        raise UserError(f"{setting}: cannot write to {folder}: {told}; make room or name another folder") from error
+
+
+def _disk_trouble(error: Exception) -> str | None:
+    """What the disk told, also where a library has made an exception of its own of it."""
+    found = _OS_ERROR.search(str(error))
+    number = int(found[1]) if found else getattr(error, "errno", None)
+    return os.strerror(number) if isinstance(number, int) and number in DISK_TROUBLE else None
 
 
 def reason(error: BaseException) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -48,20 +50,44 @@ def check(recipe: Recipe) -> None:
         )
 
 
+def model_in(name: str) -> str:
+    """The folder or Hub id of a model; a run's folder stands for the model in it."""
+    folder = paths.local(name, "model")
+    inner = folder / MODEL
+    return str(inner) if inner.is_dir() and not (folder / "config.json").is_file() else name
+
+
 def open_(recipe: Recipe) -> Path:
     """Make the folder of `recipe`, or empty it if train.overwrite says so, and put recipe.json there."""
     folder = recipe.folder
     if recipe.train.overwrite and (folder / RECIPE).is_file():
-        for name in (RECIPE, METRICS, HISTORY):
-            (folder / name).unlink(missing_ok=True)
-        for name in (MODEL, CHECKPOINTS):
-            shutil.rmtree(folder / name, ignore_errors=True)
+        _clear(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         write(folder / RECIPE, recipe.to_json())
     except OSError as error:
         raise UserError(f"train.output_dir: cannot write to {folder}: {error.strerror}; name another folder") from error
     return folder
+
+
+@contextlib.contextmanager
+def unless_refused(folder: Path) -> Iterator[None]:
+    """Leave nothing in `folder` of a run that is refused before its first checkpoint."""
+    try:
+        yield
+    except UserError:
+        if not any((folder / CHECKPOINTS).glob("step-*")):
+            _clear(folder)
+            with contextlib.suppress(OSError):  # something else is in it
+                folder.rmdir()
+        raise
+
+
+def _clear(folder: Path) -> None:
+    for name in (RECIPE, METRICS, HISTORY):
+        (folder / name).unlink(missing_ok=True)
+    for name in (MODEL, CHECKPOINTS):
+        shutil.rmtree(folder / name, ignore_errors=True)
 
 
 def write(file: Path, text: str) -> None:

@@ -67,6 +67,7 @@ def print_table(runs: list[Path]) -> None:
         cells = [f"{row[name]:.4f}" if name in row else "" for name in names]
         cells += [form.format(train.get(key, 0)) for key, form in TRAIN_COLUMNS.values()]
         table.add_row(run.resolve().name, *cells)
-    console = Console()
-    # Where nobody watches, a narrow default width would fold the columns.
-    (console if console.is_terminal else Console(width=160)).print(table)
+    console = Console(markup=False, emoji=False)  # the name of a run is nothing but a name
+    if not console.is_terminal:
+        console.width = 160  # where nobody watches, a narrow default width would fold the columns
+    console.print(table)

@@ -26,7 +26,7 @@ from pipeline import hub
 from pipeline.data.batching import Rows
 from pipeline.data.prepare import Prepared, encode_split, prepare
 from pipeline.data.vocabulary import load_tokenizer
-from pipeline.errors import UserError
+from pipeline.errors import UserError, writing
 from pipeline.models import build, checkpoints
 from pipeline.recipe import TASKS, Data, Recipe, read_json
 from pipeline.tasks.base import Task, load_task
@@ -85,10 +85,11 @@ def train(recipe: Recipe) -> dict[str, Any]:
         accelerator=accelerator,
         autocast=precision(recipe, accelerator) == "bf16",
     )
-    trainer.fit(this)
-    metrics = _measure(this, notes, prepared)
-    if accelerator.is_main_process:
-        _save(this, metrics)
+    with folders.unless_refused(recipe.folder), writing("train.output_dir", recipe.folder):
+        trainer.fit(this)
+        metrics = _measure(this, notes, prepared)
+        if accelerator.is_main_process:
+            _save(this, metrics)
     accelerator.wait_for_everyone()
     return metrics
 
@@ -172,21 +173,15 @@ def load(name: str) -> Loaded:
         UserError: it cannot be found or loaded, or has another head.
     """
     quiet()
-    name = str(_inner_model(name))
+    name = folders.model_in(name)
     task = _task_of(name)
     model = checkpoints.load(name, task.head, "model", with_head=True).eval()
     tokenizer = load_tokenizer(name, pretokenized="tokens" in task.columns)
     checkpoints.check_vocabulary(model, tokenizer, "model")
     positions = getattr(model.config, "max_position_embeddings", None) or MANY_TOKENS
     tokenizer.model_max_length = min(tokenizer.model_max_length, positions)
-    labels = [str(model.config.id2label[index]) for index in range(model.config.num_labels)]
+    labels = checkpoints.label_names(model, name, "model")
     return Loaded(model.to("cuda" if torch.cuda.is_available() else "cpu"), tokenizer, task, labels)
-
-
-def _inner_model(name: str) -> Path | str:
-    """A run's folder stands for the model in it."""
-    inner = Path(name) / folders.MODEL
-    return inner if inner.is_dir() and not (Path(name) / "config.json").is_file() else name
 
 
 def _task_of(name: str) -> Task:
@@ -194,7 +189,8 @@ def _task_of(name: str) -> Task:
     recipe = Path(name) / folders.RECIPE
     if recipe.is_file():
         return load_task(read_json(recipe).task)
-    architectures = checkpoints.load_config(name, "model").architectures or []
+    told = checkpoints.load_config(name, "model").architectures
+    architectures = [str(architecture) for architecture in told] if isinstance(told, list) else []
     tasks = [load_task(task) for task in TASKS]
     for task in tasks:
         if any(architecture.endswith(f"For{task.head}") for architecture in architectures):
@@ -210,7 +206,7 @@ def evaluate(model: str, data: Data, split: str = "test", batch_size: int = 32) 
         UserError: the model or the data cannot be read, or the data has labels that the model does not know.
     """
     loaded = load(model)
-    with tempfile.TemporaryDirectory() as folder:
+    with writing("TMPDIR", Path(tempfile.gettempdir())), tempfile.TemporaryDirectory() as folder:
         rows = Rows(encode_split(data, split, loaded.task, loaded.tokenizer, loaded.labels, Path(folder)))
         return evaluate_rows(
             loaded.model,

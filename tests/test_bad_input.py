@@ -24,12 +24,14 @@ from safetensors.torch import load_file, save_file
 from transformers import BertConfig, BertModel
 
 from pipeline import cli
+from pipeline.training import checkpoint
 
 TINY = """from pipeline import Data, Recipe, Recurrent, Scratch, Train
 recipe = Recipe(name="tiny", task="sentiment", data=Data(source="ok.csv"), model={model},
                 train=Train(max_steps=2, batch_size=8, output_dir="out"))
 """
 PAIRS = [(f"good film {n}", "pos") if n % 2 else (f"bad mess {n}", "neg") for n in range(40)]
+VECTORS = "good 0.1 0.2\nbad 0.3 0.4\nfilm 0.5 0.6\n"
 ROWS = [{"text": text, "label": label} for text, label in PAIRS]
 
 
@@ -284,6 +286,11 @@ def change_config(folder: Path, **values) -> None:
     (folder / "config.json").write_text(json.dumps(config | values))
 
 
+def change_tokenizer(folder: Path, **values) -> None:
+    file = folder / "tokenizer_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | values))
+
+
 def change_weights(folder: Path, **values) -> None:
     weights = load_file(folder / "model.safetensors") | {name.replace("__", "."): v for name, v in values.items()}
     kept = {name: value for name, value in weights.items() if value is not None}
@@ -297,13 +304,36 @@ DAMAGES = {
     "no tokenizer": (lambda m: [file.unlink() for file in m.glob("*token*")], "there is no tokenizer in this folder"),
     "cut weights": (lambda m: os.truncate(m / "model.safetensors", 500), "damaged or not a safetensors file"),
     "a weight less": (lambda m: change_weights(m, classifier__weight=None), "lacks 1 weights"),
-    "another shape": (lambda m: change_weights(m, classifier__weight=torch.zeros(2, 3)), "cannot be loaded"),
+    "another shape": (lambda m: change_weights(m, classifier__weight=torch.zeros(2, 3)), "they do not belong together"),
     "NaN": (lambda m: change_weights(m, classifier__weight=torch.full((2, 8), torch.nan)), "that are not numbers"),
     "another cell": (lambda m: change_config(m, cell_type="martian"), "cannot be loaded"),
     "size in words": (lambda m: change_config(m, hidden_size="eight"), "cannot be loaded"),
     "misspelt field": (lambda m: change_config(m, hiden_size=8), "did you mean `hidden_size`?"),
-    "three labels": (lambda m: change_config(m, id2label={"0": "a", "1": "b", "2": "c"}), "cannot be loaded"),
-    "unknown type": (lambda m: change_config(m, model_type="martian"), "cannot be loaded"),
+    "three labels": (
+        lambda m: change_config(m, id2label={"0": "a", "1": "b", "2": "c"}),
+        "they do not belong together",
+    ),
+    "two labels of one name": (lambda m: change_config(m, id2label={"0": "a", "1": "a"}), "a name of its own"),
+    "a label without an id": (lambda m: change_config(m, id2label={"0": "a", "5": "b"}), "the ids 0 to 1 a name"),
+    "unknown type": (lambda m: change_config(m, model_type="martian"), "of no kind that transformers knows"),
+    "code of its own": (
+        lambda m: change_config(m, model_type="evil", auto_map={"AutoConfig": "evil.Evil"}),
+        "code that comes with a model is never run",
+    ),
+    "architectures in numbers": (
+        lambda m: ((m / "recipe.json").unlink(), change_config(m, architectures=[1])),
+        "is a 1; expected ForSequenceClassification",
+    ),
+    "a recipe of no task": (
+        lambda m: write(str(m / "recipe.json"), (m / "recipe.json").read_text().replace("sentiment", "os:getcwd")),
+        "os:getcwd is not a task; it lacks collate, columns, head",
+    ),
+    "no length": (lambda m: change_tokenizer(m, model_max_length=0), "model_max_length in tokenizer_config.json is 0"),
+    "length in words": (lambda m: change_tokenizer(m, model_max_length="x"), "its tokenizer cannot be loaded"),
+    "no special tokens": (
+        lambda m: (m / "tokenizer_config.json").unlink(),
+        "tokenizer_config.json is missing",
+    ),
     "tokenizer cut": (lambda m: write(str(m / "tokenizer.json"), "{"), "its tokenizer cannot be loaded"),
     "small embeddings": (
         lambda m: (change_config(m, vocab_size=5), change_weights(m, model__embed_tokens__weight=torch.zeros(5, 8))),
@@ -335,9 +365,50 @@ def test_code_that_lies_beside_a_model_is_not_run(place, trained, capfd):
     assert not Path("ran").exists()
 
 
+# what is done to the folder of a good model, the settings of its training, and what the refusal says
+UNFIT = {
+    "revision": (lambda m: None, {"revision": "main"}, "model.revision: m is a folder, which has none"),
+    "other sizes": (lambda m: change_config(m, hidden_size=7), {}, "its config.json asks for"),
+    "dropout": (lambda m: change_config(m, model_type="gpt2", n_head=1), {"dropout": 0.5}, "model.checkpoint: m"),
+}
+
+
+@pytest.mark.parametrize("case", UNFIT)
+def test_a_checkpoint_that_does_not_fit_the_recipe_is_refused(place, trained, capfd, case):
+    damage, settings, says = UNFIT[case]
+    damage(Path(shutil.copytree(trained / "model", "m")))
+    write("tuned.py", TINY.format(model=f"Pretrained(checkpoint='m', **{settings})").replace("Scratch", "Pretrained"))
+    refused(capfd, "run", "tuned.py", says=says)
+
+
+@pytest.mark.parametrize("architecture", ["bert", "gpt2"])
+def test_what_a_pretrained_model_lacks_is_refused(place, capfd, architecture):
+    model = f"Scratch(architecture={architecture!r}, hidden_size=8, heads=2, layers=1)"
+    write("made.py", TINY.format(model=model).replace('"out"', '"made"').replace('"ok.csv"', '"ok.csv", max_length=16'))
+    assert finetune(capfd, "run", "made.py")[0] == 0
+    change_tokenizer(Path("made/model"), model_max_length=10**9)
+    tuned = TINY.replace("Scratch", "Pretrained")
+    write("long.py", tuned.format(model="Pretrained(checkpoint='made/model')"))
+    refused(capfd, "run", "long.py", says="data.max_length: 256 is more than the 16 positions of the model; lower it")
+    if architecture == "gpt2":
+        write("drop.py", tuned.format(model="Pretrained(checkpoint='made/model', dropout=0.5)"))
+        refused(capfd, "run", "drop.py", says="model.dropout: a gpt2 model has none before its classifier")
+
+
 class Evil:
     def __reduce__(self):
         return open, ("ran", "w")
+
+
+def change_state(folder: Path, **values) -> None:
+    file = folder / "state.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | values))
+
+
+def change_optimizer(folder: Path, change) -> None:
+    state = torch.load(folder / "optimizer.pt", weights_only=True)
+    change(state)
+    torch.save(state, folder / "optimizer.pt")
 
 
 # what is done to the newest checkpoint of an unfinished run
@@ -345,6 +416,23 @@ LOSSES = {
     "no state": lambda c: (c / "state.json").unlink(),
     "broken state": lambda c: write(str(c / "state.json"), "{"),
     "another state": lambda c: write(str(c / "state.json"), '{"steps": 1}'),
+    "no object for a state": lambda c: write(str(c / "state.json"), "[]"),
+    "a step in words": lambda c: change_state(c, step="one"),
+    "a step below zero": lambda c: change_state(c, step=-1),
+    "half a step": lambda c: change_state(c, epoch=0.5),
+    "a score in words": lambda c: change_state(c, best_score="good"),
+    "best weights that are gone": lambda c: change_state(c, best_step=999),
+    "an empty optimiser": lambda c: write(str(c / "optimizer.pt"), ""),
+    "a rate in words": lambda c: change_optimizer(c, lambda o: o["optimizer"]["param_groups"][0].update(lr="x")),
+    "a schedule in words": lambda c: change_optimizer(c, lambda o: o["scheduler"].update(last_epoch="x")),
+    "a schedule cut": lambda c: change_optimizer(c, lambda o: o["scheduler"].update(base_lrs=[])),
+    "moments of another model": lambda c: change_optimizer(
+        c, lambda o: [kept.update(exp_avg=torch.zeros(1)) for kept in o["optimizer"]["state"].values()]
+    ),
+    "no moments": lambda c: change_optimizer(
+        c, lambda o: [kept.pop("exp_avg") for kept in o["optimizer"]["state"].values()]
+    ),
+    "another optimiser": lambda c: change_optimizer(c, lambda o: o.update(optimizer=3)),
     "cut weights": lambda c: os.truncate(c / "model.safetensors", 500),
     "a pickle that runs code": lambda c: write(str(c / "optimizer.pt"), pickle.dumps(Evil())),
     "no random state": lambda c: (c / "random-0.pt").unlink(),
@@ -381,3 +469,117 @@ def test_a_cache_that_cannot_be_used_is_refused_and_a_damaged_one_is_made_again(
     shutil.rmtree("out")
     monkeypatch.setenv("FINETUNE_CACHE", "ok.csv")
     refused(capfd, "run", "tiny.py", says="FINETUNE_CACHE: ok.csv cannot be written to")
+
+
+def test_an_epoch_that_is_over_is_no_place_to_go_on_from(place, trained, capfd):
+    run = Path(shutil.copytree(trained, "run"))
+    (run / "metrics.json").unlink()
+    change_state(max((run / "checkpoints").iterdir()), position=10**9, step=1)
+    values = json.loads((run / "recipe.json").read_text())
+    values["train"]["output_dir"] = "run"
+    write("run/recipe.json", json.dumps(values))
+    refused(capfd, "run", "run/recipe.json", says="this checkpoint is at update 1000000000 of an epoch that has 4")
+
+
+@pytest.mark.parametrize("content", ["{}", "[]", '{"sizes": {}}', '{"sizes": []}', None], ids=str)
+def test_a_damaged_entry_of_the_cache_is_made_again(place, capfd, content):
+    assert finetune(capfd, "run", "tiny.py")[0] == 0
+    (entry,) = Path("cache").iterdir()
+    if content is None:
+        shutil.rmtree(entry)
+        entry.write_text("a file where a folder was")
+    else:
+        (entry / "prepared.json").write_text(content)
+    code, _, err = finetune(capfd, "run", "tiny.py", "--train.overwrite")
+    assert (code, err) == (0, "")
+
+
+def test_damage_that_keeps_every_size_is_made_again(place, capfd):
+    assert finetune(capfd, "run", "tiny.py")[0] == 0
+    for file in (*Path("cache").rglob("*.arrow"), *Path("cache").rglob("tokenizer*.json")):
+        file.write_bytes(bytes(file.stat().st_size))
+    code, _, err = finetune(capfd, "run", "tiny.py", "--train.overwrite")
+    assert (code, err) == (0, "")
+
+
+@pytest.mark.parametrize("when", ["pipeline.training.checkpoint.save_model", "pipeline.training.checkpoint.torch.save"])
+def test_a_full_disk_is_one_line_and_nothing_is_left(place, capfd, monkeypatch, when):
+    def fail(*arguments, **options):
+        raise RuntimeError("unexpected pos 704 vs 662" if "torch" in when else "No space left on device (os error 28)")
+
+    monkeypatch.setattr(when, fail)
+    code, _, err = finetune(capfd, "run", "tiny.py")
+    assert code == 2
+    assert re.fullmatch("error: train.output_dir: cannot write to out: .*; make room or name another folder\n", err)
+    assert not Path("out").exists()
+
+
+def test_a_run_that_diverges_at_once_leaves_nothing(place, capfd):
+    settings = ("--optim.learning-rate", "1e38", "--optim.warmup-ratio", "0", "--optim.weight-decay", "1e38")
+    code, _, err = finetune(capfd, "run", "tiny.py", *settings)
+    assert code == 2
+    assert err.startswith("error: training: the loss is ")
+    assert not Path("out").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["doctor", "--model.cell", "gru"], "finetune doctor --model.cell: name the recipe before its settings"),
+        (["run", "x" * 5000 + ".py"], "cannot be a path: File name too long"),
+        (["predict", "x" * 5000], "cannot be a path: File name too long"),
+        (["predict", "./nothing"], "model: there is no folder ./nothing"),
+        (["predict", "ok.csv"], "model: ok.csv is a file; give the folder of a model"),
+        (["predict", ".", "--input", "."], "input: . is a folder; give a file of texts, one a line"),
+        (["predict", "."], "model: . is not the folder of a model; there is no config.json in it"),
+        (["evaluate", ".", "--data", "ok.csv"], "model: . is not the folder of a model; there is no config.json in it"),
+        (
+            ["evaluate", ".", "--data", "okk.csv"],
+            "data.source: there is no file or folder okk.csv; did you mean ok.csv",
+        ),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_what_the_command_line_names_and_is_not_there_is_refused(place, capfd, arguments, says):
+    refused(capfd, *arguments, says=says)
+
+
+def test_a_closed_standard_input_is_refused(place, trained, capfd, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", None)
+    assert cli._guarded(lambda: cli._dispatch(["predict", str(trained / "model")])) == 2
+    assert capfd.readouterr().err == "error: input: standard input is closed; give --input FILE\n"
+
+
+def test_a_reader_that_has_left_is_no_fault_of_ours(place, capfd, monkeypatch):
+    reading, writing = os.pipe()
+    os.close(reading)
+    monkeypatch.setattr(sys, "stdout", os.fdopen(writing, "w"))
+    assert cli._guarded(lambda: cli._dispatch(["--help"])) == 141
+    assert capfd.readouterr().err == ""
+
+
+def test_names_of_runs_and_scores_are_no_markup(place, trained, capfd):
+    metrics = json.loads((trained / "metrics.json").read_text())
+    metrics["test"]["[/red]"] = 1.0
+    write("[bold]run/metrics.json", json.dumps(metrics))
+    code, out, err = finetune(capfd, "compare", "[bold]run")
+    assert (code, err) == (0, "")
+    assert "[bold]run" in out
+
+
+def test_what_python_warns_of_in_a_recipe_is_not_told_with_a_refusal(place, capfd):
+    write("warned.py", "path = '\\d'\nraise ValueError('x')\n")
+    refused(capfd, "run", "warned.py", says="warned.py:2: x")
+
+
+@pytest.mark.parametrize("text", [VECTORS, VECTORS.replace("\n", "\n\n", 1), VECTORS + "\n"], ids=["", "in it", "last"])
+def test_blank_lines_among_word_vectors_are_skipped(place, capfd, text):
+    write("v.txt", text)
+    code, _, err = finetune(capfd, "run", "bare.py", "--model.vectors", "v.txt")
+    assert (code, err) == (0, "")
+
+
+def test_a_folder_among_the_checkpoints_that_is_none_is_not_gone_on_from(tmp_path):
+    for name in ("step-abc", "step-00000003", "step-00000012", ".writing-step-00000099"):
+        (tmp_path / "checkpoints" / name).mkdir(parents=True)
+    assert checkpoint.newest(tmp_path).name == "step-00000012"

@@ -22,9 +22,9 @@ import pyarrow as pa
 from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
-from pipeline import samples
+from pipeline import paths, samples
 from pipeline.data import checks, sources, splits, tags, vocabulary
-from pipeline.errors import UserError
+from pipeline.errors import UserError, writing
 from pipeline.models.recurrent import RecurrentTokenizer
 from pipeline.recipe import TRAINED_TOKENIZERS, Data
 
@@ -79,13 +79,18 @@ def prepare(
     origin = sources.locate(data)
     root = cache_root()
     target = root / _key(data, task, tokenizer, tokenizer_revision, characters, origin)
-    if not _is_complete(target):
-        aside = _new_folder(root)
+    if _is_complete(target):
         try:
+            return _open(target, origin)
+        except (OSError, ValueError, TypeError, LookupError):  # damaged, though every size is right
+            _remove(target)
+    aside = _new_folder(root)
+    try:
+        with writing("FINETUNE_CACHE", root):
             _build(data, task, tokenizer, tokenizer_revision, characters, origin, aside)
             _publish(aside, target)
-        finally:
-            shutil.rmtree(aside, ignore_errors=True)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
     return _open(target, origin)
 
 
@@ -142,14 +147,20 @@ def _is_complete(target: Path) -> bool:
     try:
         sizes = json.loads((target / DONE).read_text(encoding="utf-8"))["sizes"]
         return all((target / name).stat().st_size == size for name, size in sizes.items())
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False
+
+
+def _remove(target: Path) -> None:
+    shutil.rmtree(target, ignore_errors=True)
+    if target.is_file():
+        target.unlink()
 
 
 def _publish(aside: Path, target: Path) -> None:
     """Rename into place; where another process was faster, its entry is as good."""
     if target.exists() and not _is_complete(target):
-        shutil.rmtree(target, ignore_errors=True)
+        _remove(target)
     try:
         aside.rename(target)
     except OSError:
@@ -265,10 +276,11 @@ def _encoding_notes(encoded: Mapping[str, Mapping[str, Any]], max_length: int) -
 
 def _open(folder: Path, origin: sources.Origin) -> Prepared:
     done = json.loads((folder / DONE).read_text(encoding="utf-8"))
+    opened = {split: Dataset.from_file(str(folder / f"{split}.arrow")) for split in done["splits"]}
     return Prepared(
-        splits={split: Dataset.from_file(str(folder / f"{split}.arrow")) for split in done["splits"]},
+        splits={split: opened[split] for split in paths.SPLITS},
         tokenizer=vocabulary.load_tokenizer(str(folder / TOKENIZER)),
-        labels=done["labels"],
+        labels=list(done["labels"]),
         report=done["report"],
         revision=origin.revision,
     )

@@ -155,10 +155,12 @@ def load_tokenizer(name: str, revision: str | None = None, pretokenized: bool = 
         tokenizer = AutoTokenizer.from_pretrained(path, **options)
         if pretokenized and _joins_first_word(tokenizer):
             tokenizer = AutoTokenizer.from_pretrained(path, add_prefix_space=True, **options)
+        tokenizer("a \N{SNOWMAN}", verbose=False)  # some load and cannot cut a text
     except Exception as error:  # the Rust side raises bare Exception for a file that it cannot parse
-        raise UserError(f"{name}: its tokenizer cannot be loaded: {reason(error)}") from error
+        raise UserError(f"{name}: its tokenizer cannot be loaded: {_reason(error)}") from error
     if tokenizer.pad_token is None:  # GPT-2 has none; what is padded is masked anyway
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
+    _check_tokenizer(tokenizer, name)
     return tokenizer
 
 
@@ -166,6 +168,18 @@ def _joins_first_word(tokenizer: PreTrainedTokenizerBase) -> bool:
     """Whether it is byte-level and takes a word that it is given alone for the middle of another."""
     cutter = tokenizer.backend_tokenizer.pre_tokenizer if tokenizer.is_fast else None
     return cutter is not None and b'"add_prefix_space":false' in cutter.__getstate__()
+
+
+def _check_tokenizer(tokenizer: PreTrainedTokenizerBase, name: str) -> None:
+    if tokenizer.pad_token_id is None or (tokenizer.unk_token_id is None and tokenizer.eos_token_id is None):
+        raise UserError(f"{name}: its tokenizer has no token for padding or for unknown words; add [PAD] and [UNK]")
+    length = tokenizer.model_max_length
+    if not isinstance(length, (int, float)) or length < 1:
+        raise UserError(f"{name}: model_max_length in tokenizer_config.json is {length!r}; expected a number of tokens")
+
+
+def _reason(error: BaseException) -> str:
+    return "it needs code of its own, which is never run" if "trust_remote_code" in str(error) else reason(error)
 
 
 def check_length(tokenizer: PreTrainedTokenizerBase, max_length: int, name: str) -> None:

@@ -18,6 +18,9 @@ from pipeline.recipe import ModelSettings, Pretrained, Recurrent, Scratch
 Notes = dict[str, Any]
 TAGGING_HEAD = "TokenClassification"
 
+# What configurations call the dropout before the classifier.
+CLASSIFIER_DROPOUT = ("classifier_dropout", "seq_classif_dropout", "classifier_dropout_prob", "summary_last_dropout")
+
 # Weights, their gradients and AdamW's two moments, in float32.
 BYTES_PER_PARAMETER = 16
 
@@ -132,12 +135,22 @@ def _pretrained(
         with_head=False,
         revision=settings.revision or "main",
         dtype=torch.float32,
-        # The checkpoint's own head may count other labels; a head that does not fit is drawn anew.
-        ignore_mismatched_sizes=True,
         **_label_maps(labels),
-        **({"classifier_dropout": settings.dropout} if settings.dropout is not None else {}),
+        **_dropout(settings),
     )
+    checkpoints.check_length(model, max_length, "data.max_length")
     return _with_crf(model, tokenizer) if settings.crf else model, {}
+
+
+def _dropout(settings: Pretrained) -> dict[str, float]:
+    """The option that sets the dropout before the classifier, where it was chosen."""
+    if settings.dropout is None:
+        return {}
+    config = checkpoints.load_config(settings.checkpoint, "model.checkpoint", settings.revision)
+    name = next((name for name in CLASSIFIER_DROPOUT if hasattr(config, name)), None)
+    if name is None:
+        settings.refuse("dropout", f"a {config.model_type} model has none before its classifier; remove this setting")
+    return {str(name): settings.dropout}
 
 
 def _scratch(

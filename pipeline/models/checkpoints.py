@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,9 @@ from pipeline.errors import UserError, reason
 LOADING_ERRORS = (
     OSError,
     ValueError,
-    KeyError,
+    LookupError,
+    ArithmeticError,
+    AssertionError,
     RuntimeError,
     ImportError,
     TypeError,
@@ -47,16 +50,20 @@ def load(name: str, head: str, setting: str, *, with_head: bool, **options: Any)
     path = _locate(name, setting)
     try:
         model, told = auto_class(head).from_pretrained(
-            path, use_safetensors=True, trust_remote_code=False, output_loading_info=True, **options
+            path,
+            use_safetensors=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # told below, with the sizes
+            **options,
         )
     except LOADING_ERRORS as error:
-        raise UserError(f"{setting}: {name} cannot be loaded as a {head} model: {reason(error)}") from error
-    missing = sorted(told["missing_keys"])
-    base = f"{model.base_model_prefix}."
-    lacking = missing if with_head else [key for key in missing if key.startswith(base) and "pooler" not in key]
-    if lacking:
+        raise UserError(f"{setting}: {name} cannot be loaded as a {head} model: {_reason(error)}") from error
+    _check_sizes(model, told["mismatched_keys"], name, setting, with_head)
+    missing = [key for key in sorted(told["missing_keys"]) if with_head or _is_of_base(key, model)]
+    if missing:
         raise UserError(
-            f"{setting}: {name} lacks {len(lacking)} weights of a {type(model).__name__}: {lacking[0]}, ..."
+            f"{setting}: {name} lacks {len(missing)} weights of a {type(model).__name__}: {missing[0]}, ..."
         )
     broken = next((key for key, weight in model.named_parameters() if not torch.isfinite(weight).all()), None)
     if broken:
@@ -64,6 +71,49 @@ def load(name: str, head: str, setting: str, *, with_head: bool, **options: Any)
             f"{setting}: {name} has weights that are not numbers, in {broken}; the run that made it diverged"
         )
     return model
+
+
+def _is_of_base(key: str, model: PreTrainedModel) -> bool:
+    """Whether a weight belongs below the head; the pooler, which few checkpoints bring, counts to the head."""
+    return key.startswith(f"{model.base_model_prefix}.") and "pooler" not in key
+
+
+def _check_sizes(model: PreTrainedModel, mismatched: Iterable[Any], name: str, setting: str, with_head: bool) -> None:
+    """Refuse weights of other sizes than the configuration says; a head for other labels is drawn anew in training."""
+    for key, found, expected in sorted(mismatched):
+        if with_head or _is_of_base(key, model):
+            raise UserError(
+                f"{setting}: {name} has {key} of the sizes {list(found)}, but its config.json asks for"
+                f" {list(expected)}; they do not belong together"
+            )
+
+
+def _reason(error: BaseException) -> str:
+    if "trust_remote_code" in str(error):
+        return "it is of no kind that transformers knows, and code that comes with a model is never run"
+    return reason(error)
+
+
+def check_length(model: PreTrainedModel, max_length: int, setting: str) -> None:
+    """Refuse rows longer than the model has positions for."""
+    positions = getattr(model.config, "max_position_embeddings", None)
+    if positions and max_length > positions:
+        raise UserError(f"{setting}: {max_length} is more than the {positions} positions of the model; lower it")
+
+
+def label_names(model: PreTrainedModel, name: str, setting: str) -> list[str]:
+    """Names of the classes in the order of their ids.
+
+    Raises:
+        UserError: the configuration does not name each of them, or two of them alike.
+    """
+    names = dict(model.config.id2label)
+    count = model.config.num_labels
+    if sorted(names) != list(range(count)) or len({str(label) for label in names.values()}) != count:
+        raise UserError(
+            f"{setting}: id2label in {name}/config.json must give each of the ids 0 to {count - 1} a name of its own"
+        )
+    return [str(names[index]) for index in range(count)]
 
 
 def check_vocabulary(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, setting: str) -> None:
@@ -75,7 +125,7 @@ def check_vocabulary(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase,
         )
 
 
-def load_config(name: str, setting: str) -> PreTrainedConfig:
+def load_config(name: str, setting: str, revision: str | None = None) -> PreTrainedConfig:
     """The configuration of the checkpoint `name`.
 
     Raises:
@@ -83,9 +133,9 @@ def load_config(name: str, setting: str) -> PreTrainedConfig:
     """
     path = _locate(name, setting)
     try:
-        return AutoConfig.from_pretrained(path, trust_remote_code=False)
+        return AutoConfig.from_pretrained(path, revision=revision or "main", trust_remote_code=False)
     except LOADING_ERRORS as error:
-        raise UserError(f"{setting}: {name} cannot be loaded: {reason(error)}") from error
+        raise UserError(f"{setting}: {name} cannot be loaded: {_reason(error)}") from error
 
 
 def _locate(name: str, setting: str) -> str:

@@ -77,6 +77,8 @@ def _text_file(file: Path) -> Iterator[tuple[str, np.ndarray]]:
     with file.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
             fields = _decode(line, file, number).rstrip().split(" ")
+            if fields == [""]:
+                continue
             if number == 1 and len(fields) == 2 and fields[1].isdecimal():
                 width = int(fields[1])
                 continue

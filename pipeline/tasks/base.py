@@ -73,6 +73,10 @@ class Task(Protocol):
         ...
 
 
+# Python knows them as Task.__protocol_attrs__ from 3.12 on.
+_MEMBERS = {*Task.__annotations__, *(name for name in vars(Task) if not name.startswith("_"))}
+
+
 def load_task(name: str) -> Task:
     """The task called `name`: one of ours, or `module:Class`.
 
@@ -85,6 +89,6 @@ def load_task(name: str) -> Task:
     except (ImportError, AttributeError, TypeError, ValueError) as error:
         raise UserError(f"task: cannot load {name!r}: {reason(error)}") from error
     if not isinstance(task, Task):
-        missing = sorted(member for member in Task.__protocol_attrs__ if not hasattr(task, member))  # type: ignore[attr-defined]
+        missing = sorted(member for member in _MEMBERS if not hasattr(task, member))
         raise UserError(f"task: {name} is not a task; it lacks {', '.join(missing)} (see pipeline/tasks/base.py)")
     return task

@@ -13,7 +13,7 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
-from pipeline.errors import Interrupted
+from pipeline.errors import Interrupted, UserError
 from pipeline.recipe import Recipe
 from pipeline.training import checkpoint
 from pipeline.training.evaluation import Scorer, evaluate
@@ -141,7 +141,15 @@ def _resume(run: Run, parts: Parts) -> checkpoint.State:
     """The state to start from; dropout draws differently on each process."""
     torch.manual_seed(run.recipe.train.seed + run.accelerator.process_index)
     folder = checkpoint.newest(run.folder)
-    return checkpoint.load(folder, parts, run.accelerator) if folder else checkpoint.State()
+    if folder is None:
+        return checkpoint.State()
+    state = checkpoint.load(folder, parts, run.accelerator)
+    if state.position >= run.updates_per_epoch:
+        raise UserError(
+            f"{folder}: this checkpoint is at update {state.position} of an epoch that has {run.updates_per_epoch}; go"
+            " on with the same data and number of processes, or start anew with --train.overwrite"
+        )
+    return state
 
 
 def _log(run: Run) -> Log:

@@ -84,7 +84,7 @@ def test_a_sample_that_is_not_installed_is_refused_with_its_extra(monkeypatch, n
         (Data("broken.csv"), "data.source: broken.csv is a link to a file that is not there"),
         (Data("~nobody-of-that-name/x.csv"), "data.source: ~nobody-of-that-name/x.csv cannot be a path: "),
         (Data("x" * 5000), "data.source: xxx"),
-        (Data("x.xlsx"), "x.xlsx: .xlsx cannot be read; there are: .csv"),
+        (Data("x.xlsx"), "x.xlsx: .xlsx cannot be read; there are: .bmes, .conll, .csv"),
         (Data("pipe.csv"), "pipe.csv: this is a pipe or a device, not a file"),
         (Data("zero.csv"), "zero.csv: this is a pipe or a device, not a file"),
         (Data("twisted"), "twisted/train.csv: this is a folder, not a file"),

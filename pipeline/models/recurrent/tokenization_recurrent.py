@@ -41,7 +41,10 @@ class RecurrentTokenizer(PreTrainedTokenizerFast):
 
     @functools.cached_property
     def _character_ids(self) -> dict[str, int]:
-        return {character: index for index, character in enumerate(self.init_kwargs["characters"], start=2)}
+        known = self.init_kwargs.get("characters")
+        if known is None:
+            raise ValueError("tokenizer_config.json is missing, or names no `characters` as this tokenizer's has to")
+        return {character: index for index, character in enumerate(known, start=2)}
 
     @property
     def char_vocab_size(self) -> int:
