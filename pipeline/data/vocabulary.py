@@ -109,10 +109,7 @@ def load_tokenizer(name: str, revision: str | None = None) -> PreTrainedTokenize
     Raises:
         UserError: it cannot be found or loaded.
     """
-    folder = paths.saved(name, "data.tokenizer")
-    path = str(folder or name)
-    if folder and not any(folder.glob("*token*")) and not any(folder.glob("vocab*")):
-        raise UserError(f"{name}: there is no tokenizer in this folder; it has no tokenizer.json")
+    path = str(paths.saved_tokenizer(name, "data.tokenizer") or name)
     try:
         tokenizer = AutoTokenizer.from_pretrained(path, revision=revision or "main", trust_remote_code=False)
         tokenizer("a \N{SNOWMAN}", verbose=False)  # some load and cannot cut a text
