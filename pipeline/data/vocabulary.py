@@ -8,7 +8,7 @@ from typing import Any
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from pipeline import paths
+from pipeline import online, paths
 from pipeline.errors import UserError, reason
 from pipeline.recipe import TRAINED_TOKENIZERS, Data
 
@@ -109,7 +109,10 @@ def load_tokenizer(name: str, revision: str | None = None) -> PreTrainedTokenize
     Raises:
         UserError: it cannot be found or loaded.
     """
-    path = str(paths.saved_tokenizer(name, "data.tokenizer") or name)
+    folder = paths.saved_tokenizer(name, "data.tokenizer")
+    if folder is None:
+        online.go_offline_if_unreachable()
+    path = str(folder or name)
     try:
         tokenizer = AutoTokenizer.from_pretrained(path, revision=revision or "main", trust_remote_code=False)
         tokenizer("a \N{SNOWMAN}", verbose=False)  # some load and cannot cut a text
