@@ -23,9 +23,14 @@ from pipeline.recipe import TRAINED_TOKENIZERS, Data, Pretrained, Recipe, Recurr
 
 Arguments = Sequence[str]
 
+# The recipe file that is being imported: its `main` must not run then.
+_loading: list[Path] = []
+
 
 def main(recipe: Recipe) -> None:
     """Run `recipe`, changed by the flags on the command line; then exit."""
+    if _loading:
+        raise UserError(f"main(recipe) runs while {_loading[-1]} is loaded; put it under: if __name__ == '__main__':")
     signal.signal(signal.SIGTERM, _terminate)
     sys.exit(_guarded(lambda: _train(recipe, sys.argv[1:], Path(sys.argv[0]).name)))
 
@@ -111,7 +116,7 @@ def _check_paths(recipe: Recipe) -> None:
     """What can be refused before torch is imported."""
     paths.data_files(recipe.data)
     if recipe.data.tokenizer not in (None, *TRAINED_TOKENIZERS):
-        paths.saved(str(recipe.data.tokenizer), "data.tokenizer")
+        paths.saved_tokenizer(str(recipe.data.tokenizer), "data.tokenizer")
     if isinstance(recipe.model, Pretrained):
         folder = paths.saved_model(recipe.model.checkpoint, "model.checkpoint")
         if folder and recipe.model.revision:
@@ -145,6 +150,7 @@ def _from_python(file: Path) -> Recipe:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.path.insert(0, str(file.parent.resolve()))  # siblings derive from one another
+    _loading.append(file)
     try:
         with warnings.catch_warnings():  # a line on stderr is a mistake's
             warnings.simplefilter("ignore")
@@ -155,6 +161,8 @@ def _from_python(file: Path) -> Recipe:
         raise UserError(f"{_place(file, error)}: the recipe ends the program; call main(recipe) last") from error
     except Exception as error:  # a recipe is the user's own code: whatever it raises is for the user to mend
         raise UserError(f"{_place(file, error)}: {reason(error)}") from error
+    finally:
+        _loading.remove(file)
     recipe = getattr(module, "recipe", None)
     if not isinstance(recipe, Recipe):
         raise UserError(f"{file}: it holds no recipe; assign recipe = Recipe(...) in it")
@@ -278,7 +286,7 @@ def _compare(arguments: Arguments) -> None:
         """
         if not runs:
             raise UserError("finetune compare: name the folders of at least one run")
-        _compare_table(list(runs))
+        _compare_table([paths.local(str(run), "runs") for run in runs])
 
     tyro.cli(command, args=list(arguments), prog="finetune compare")
 

@@ -122,6 +122,18 @@ def saved(name: str, setting: str) -> Path | None:
     return None
 
 
+def saved_tokenizer(name: str, setting: str) -> Path | None:
+    """`saved`, for a tokenizer: there must be one.
+
+    Raises:
+        UserError: as of `saved`, or no file in it is a tokenizer's.
+    """
+    folder = saved(name, setting)
+    if folder and not any(folder.glob("*token*")) and not any(folder.glob("vocab*")):
+        raise UserError(f"{name}: there is no tokenizer in this folder; it has no tokenizer.json")
+    return folder
+
+
 def saved_model(name: str, setting: str) -> Path | None:
     """`saved`, for a model: it must have a configuration.
 

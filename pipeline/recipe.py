@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import json
+import re
 from dataclasses import field
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -20,6 +21,10 @@ from pipeline.settings import Settings, settings
 
 install_hook()
 
+# What cannot stand in the name of a folder, and the longest that every file system takes.
+_NO_NAME = {"/", "\\", *map(chr, range(32))}
+_LONGEST_NAME = 200
+_OWN_TASK = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 # The libraries below count in 32 bits.
 LARGEST = 2**31 - 1
 Count = Annotated[int, Ge(1), Le(LARGEST)]
@@ -244,9 +249,9 @@ class Recipe(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.name.strip() or set(self.name) & set("/\\\0") or self.name.startswith("."):
-            self.refuse("name", f"{self.name!r} cannot name a folder; use letters, digits, - and _")
-        if self.task not in TASKS and ":" not in self.task:
+        if set(self.name) & _NO_NAME or self.name.startswith(".") or len(self.name.encode()) > _LONGEST_NAME:
+            self.refuse("name", f"{shorten(repr(self.name), 80)} cannot name a folder; use letters, digits, - and _")
+        if self.task not in TASKS and not _OWN_TASK.fullmatch(self.task):
             self.refuse("task", f"no task {self.task!r}{suggest(self.task, TASKS)} (or module:Class for your own)")
         if self.task in TASKS and self.task not in TAGS_WORDS:
             for name in ("char_encoder", "crf"):

@@ -527,6 +527,8 @@ def test_a_run_that_diverges_at_once_leaves_nothing(place, capfd):
     [
         (["doctor", "--model.cell", "gru"], "finetune doctor --model.cell: name the recipe before its settings"),
         (["run", "x" * 5000 + ".py"], "cannot be a path: File name too long"),
+        (["compare", "x" * 5000], "cannot be a path: File name too long"),
+        (["run", "tiny.py", "--data.tokenizer", "."], ".: there is no tokenizer in this folder"),
         (["predict", "x" * 5000], "cannot be a path: File name too long"),
         (["predict", "./nothing"], "model: there is no folder ./nothing"),
         (["predict", "ok.csv"], "model: ok.csv is a file; give the folder of a model"),
@@ -565,6 +567,11 @@ def test_names_of_runs_and_scores_are_no_markup(place, trained, capfd):
     code, out, err = finetune(capfd, "compare", "[bold]run")
     assert (code, err) == (0, "")
     assert "[bold]run" in out
+
+
+def test_a_recipe_that_runs_while_it_is_loaded_is_refused(place, capfd):
+    write("eager.py", Path("tiny.py").read_text() + "from pipeline import main\nmain(recipe)\n")
+    refused(capfd, "run", "eager.py", says="main(recipe) runs while eager.py is loaded; put it under: if __name__")
 
 
 def test_what_python_warns_of_in_a_recipe_is_not_told_with_a_refusal(place, capfd):

@@ -18,6 +18,7 @@ LEVELS = {
     "samples": 1,
     "recipe": 1,
     "paths": 1,
+    "online": 1,
     "folder": 1,
     "data": 2,
     "models": 2,

@@ -11,6 +11,7 @@ import datasets
 from huggingface_hub import HfApi, constants
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, HTTPError
 
+from pipeline import online
 from pipeline.errors import UserError, reason
 from pipeline.recipe import Data
 
@@ -53,6 +54,7 @@ def load(data: Data, commit: str | None) -> dict[str, Loaded]:
     Raises:
         UserError: the data set cannot be loaded.
     """
+    online.go_offline_if_unreachable()
     try:
         found = datasets.load_dataset(data.source, data.subset, revision=commit, streaming=data.streaming)
     except (ValueError, OSError, datasets.exceptions.DatasetsError, HTTPError) as error:

@@ -10,7 +10,7 @@ from typing import Any
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from pipeline import paths
+from pipeline import online, paths
 from pipeline.data import words
 from pipeline.errors import UserError, reason
 from pipeline.models.recurrent import RecurrentTokenizer
@@ -146,10 +146,10 @@ def load_tokenizer(name: str, revision: str | None = None, pretokenized: bool = 
     Raises:
         UserError: it cannot be found or loaded.
     """
-    folder = paths.saved(name, "data.tokenizer")
+    folder = paths.saved_tokenizer(name, "data.tokenizer")
+    if folder is None:
+        online.go_offline_if_unreachable()
     path = str(folder or name)
-    if folder and not any(folder.glob("*token*")) and not any(folder.glob("vocab*")):
-        raise UserError(f"{name}: there is no tokenizer in this folder; it has no tokenizer.json")
     try:
         options = {"revision": revision or "main", "trust_remote_code": False}
         tokenizer = AutoTokenizer.from_pretrained(path, **options)

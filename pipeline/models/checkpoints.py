@@ -12,7 +12,7 @@ from huggingface_hub.errors import HTTPError, StrictDataclassError
 from safetensors import SafetensorError, safe_open
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from pipeline import paths
+from pipeline import online, paths
 from pipeline.errors import UserError, reason
 
 # What transformers, safetensors and the Hub client raise for a checkpoint that is missing, damaged or of another kind.
@@ -142,6 +142,7 @@ def _locate(name: str, setting: str) -> str:
     """What `from_pretrained` takes for `name`; what is wrong with a local folder is said before a library does."""
     folder = paths.saved_model(name, setting)
     if folder is None:
+        online.go_offline_if_unreachable()
         return name
     _check_weights(folder, setting)
     return str(folder)
