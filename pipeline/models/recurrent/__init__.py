@@ -3,6 +3,7 @@
 from transformers import (
     AutoConfig,
     AutoModel,
+    AutoModelForCausalLM,
     AutoModelForSequenceClassification,
     AutoModelForTokenClassification,
     AutoTokenizer,
@@ -12,6 +13,8 @@ from .configuration_crf import CrfTaggerConfig
 from .configuration_recurrent import RecurrentConfig
 from .modeling_crf import CrfTaggerForTokenClassification
 from .modeling_recurrent import (
+    RecurrentCache,
+    RecurrentForCausalLM,
     RecurrentForSequenceClassification,
     RecurrentForTokenClassification,
     RecurrentModel,
@@ -21,6 +24,7 @@ from .tokenization_recurrent import RecurrentTokenizer
 
 AutoConfig.register(RecurrentConfig.model_type, RecurrentConfig, exist_ok=True)
 AutoModel.register(RecurrentConfig, RecurrentModel, exist_ok=True)
+AutoModelForCausalLM.register(RecurrentConfig, RecurrentForCausalLM, exist_ok=True)
 AutoModelForSequenceClassification.register(RecurrentConfig, RecurrentForSequenceClassification, exist_ok=True)
 AutoModelForTokenClassification.register(RecurrentConfig, RecurrentForTokenClassification, exist_ok=True)
 AutoConfig.register(CrfTaggerConfig.model_type, CrfTaggerConfig, exist_ok=True)
@@ -30,7 +34,9 @@ AutoTokenizer.register(RecurrentConfig, fast_tokenizer_class=RecurrentTokenizer,
 __all__ = [
     "CrfTaggerConfig",
     "CrfTaggerForTokenClassification",
+    "RecurrentCache",
     "RecurrentConfig",
+    "RecurrentForCausalLM",
     "RecurrentForSequenceClassification",
     "RecurrentForTokenClassification",
     "RecurrentModel",
