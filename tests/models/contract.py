@@ -51,13 +51,19 @@ def padded(rows: list[torch.Tensor], side: str, extra: int = 0) -> tuple[torch.T
 
 
 class ModelContract:
-    """Subclasses set `model_class` and `auto_class`, and may override `outputs_of` for what must not change."""
+    """Subclasses set `model_class` and `auto_class`, and may override `outputs_of` for what must not change.
+
+    `one_way_only`: the class refuses to read in both directions; its tests then run in one.
+    """
 
     model_class: ClassVar[Any]
     auto_class: ClassVar[Any]
+    one_way_only: ClassVar[bool] = False
 
     def config(self, **changes: Any) -> RecurrentConfig:
         sizes = {"vocab_size": 50, "embedding_size": 6, "hidden_size": 5, "num_hidden_layers": 2, "num_labels": 3}
+        if self.one_way_only:
+            changes["bidirectional"] = False
         return RecurrentConfig(**{**sizes, **changes})
 
     def model(self, **changes: Any) -> Any:
@@ -128,7 +134,7 @@ class ModelContract:
     def test_hidden_states_are_the_embeddings_and_each_layer(self):
         model = self.model(bidirectional=True, num_hidden_layers=3)
         states = model(*padded(words([5, 2]), "left"), output_hidden_states=True).hidden_states
-        assert [state.shape[-1] for state in states] == [6, 10, 10, 10]
+        assert [state.shape[-1] for state in states] == [6, *[model.config.output_size] * 3]
 
     @pytest.mark.parametrize("reentrant", [False, True])
     def test_gradient_checkpointing_gives_the_same_gradients(self, reentrant):
@@ -221,3 +227,31 @@ class ModelContract:
             gradients.append(torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None]))
         torch.testing.assert_close(*results, atol=0.1, rtol=0.1)
         assert torch.nn.functional.cosine_similarity(*gradients, dim=0) > 0.99
+
+
+class CacheContract:
+    """For classes that return a state to go on from; mixed into a ModelContract whose first output is (B, T, ...)."""
+
+    @pytest.mark.parametrize("cell", CELLS)
+    @pytest.mark.parametrize("side", ["right", "left", "holes"])
+    def test_going_on_from_a_returned_state_equals_one_call(self, cell, side):
+        model = self.model(cell_type=cell)
+        ids, mask = padded(words([9, 6, 8]), side, extra=1)
+        whole = model(ids, mask)
+        parts, cache = [], None
+        for end in (5, 6, 10):  # the mask is of everything read so far, as generation passes it
+            start = 0 if cache is None else cache.get_seq_length()
+            outputs = model(ids[:, start:end], mask[:, :end], past_key_values=cache, use_cache=True)
+            parts, cache = [*parts, outputs[0]], outputs.past_key_values
+        real = mask.bool()
+        torch.testing.assert_close(torch.cat(parts, dim=1)[real], whole[0][real], atol=1e-6, rtol=1e-6)
+        for layer, other in zip(cache.layers, whole.past_key_values.layers, strict=True):
+            torch.testing.assert_close(layer.get_state(), other.get_state(), atol=1e-6, rtol=1e-6)
+
+    def test_a_state_is_returned_where_the_config_says_so_but_in_training_only_when_asked_for(self):
+        ids = words([4])[0][None]
+        assert self.model()(ids).past_key_values.get_seq_length() == 4
+        assert self.model(use_cache=False)(ids).past_key_values is None
+        model = self.model().train()
+        assert model(ids).past_key_values is None
+        assert model(ids, use_cache=True).past_key_values.get_seq_length() == 4

@@ -12,7 +12,7 @@ import textwrap
 import numpy as np
 import pytest
 import torch
-from contract import CELLS, ModelContract, padded, randomised, words
+from contract import CELLS, CacheContract, ModelContract, padded, randomised, words
 from huggingface_hub.errors import StrictDataclassFieldValidationError
 from torch import nn
 from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, Trainer, TrainingArguments
@@ -24,7 +24,7 @@ from pipeline.models.recurrent.modeling_recurrent import POOLINGS, make_layout
 TORCH = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
 
 
-class TestRecurrentModel(ModelContract):
+class TestRecurrentModel(CacheContract, ModelContract):
     model_class = RecurrentModel
     auto_class = AutoModel
 

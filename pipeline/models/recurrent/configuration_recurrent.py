@@ -1,7 +1,7 @@
 """Configuration of the recurrent models: RNN, LSTM and GRU."""
 
 import difflib
-from typing import Literal
+from typing import ClassVar, Literal
 
 from huggingface_hub.dataclasses import strict
 from transformers import GenerationConfig, PreTrainedConfig
@@ -53,6 +53,18 @@ OTHER_NAMES = {
 }
 
 
+DROPOUT_RATES = (
+    "embedding_dropout",
+    "hidden_dropout",
+    "output_dropout",
+    "classifier_dropout",
+    "word_dropout",
+    "weight_dropout",
+)
+# Width of a cluster of the adaptive softmax as a share of the one before; torch's default, after Grave et al. 2017.
+ADAPTIVE_DIVISOR = 4
+
+
 @strict
 class RecurrentConfig(PreTrainedConfig):
     r"""
@@ -71,13 +83,28 @@ class RecurrentConfig(PreTrainedConfig):
         pooling (`str`): what the classification head sees of the last layer: `"last"`, the final state of each
             direction; `"mean"` or `"max"` over the words; `"attention"`, additive with a learned query (Bahdanau et
             al. 2015, section 3.1; Yang et al. 2016, section 2.2).
-        embedding_dropout, hidden_dropout, classifier_dropout (`float`, in [0, 1)): dropout on the embeddings, between
-            layers, and before the classifier.
+        embedding_dropout, hidden_dropout, output_dropout, classifier_dropout (`float`, in [0, 1)): dropout on the
+            embeddings, between layers, on the last layer's states where words are predicted from them, and before the
+            classifier.
+        variational_dropout (`bool`): whether a row's dropout mask on embeddings, between layers and on the last
+            layer is the same at every position (Gal & Ghahramani 2016, section 3) rather than drawn for each.
+        word_dropout (`float`, in [0, 1)): share of the vocabulary whose embeddings are zero for a whole forward pass
+            in training (Merity et al. 2017, section 4.3).
+        weight_dropout (`float`, in [0, 1)): DropConnect on the hidden-to-hidden matrices, one mask for all steps of a
+            forward pass in training (Merity et al. 2017, section 2).
         initializer_range (`float`): standard deviation of embeddings and classifier. The recurrence itself starts
             from orthogonal (Saxe et al. 2014) and Glorot-uniform matrices, an LSTM's forget gate from bias 1
             (Jozefowicz et al. 2015, section 2.2).
-        pad_token_id (`int`, *optional*): its embedding is zero and is not trained.
-        tie_word_embeddings (`bool`): for heads that predict words; the classification head has no output embeddings.
+        pad_token_id (`int`, *optional*): its embedding is zero and is not trained as an input, unless `eos_token_id` is
+            the same: an end of text is read like a word.
+        tie_word_embeddings (`bool`): whether the head that predicts words shares its matrix with the embeddings (Press
+            & Wolf 2017; Inan et al. 2017), through a projection where [`~RecurrentConfig.output_size`] is not
+            `embedding_size`. The classification head has no output embeddings.
+        adaptive_cutoffs (`list[int]`, *optional*): predict words with an adaptive softmax (Grave et al. 2017): ids
+            below the first cutoff in the head, those between two cutoffs in a cluster whose width is a quarter of the
+            one before. Ids must be in falling order of frequency.
+        use_cache (`bool`): whether the state after the last word is returned, to go on from; never in training unless
+            asked for, nor by bidirectional models.
 
     Raises:
         ValueError: an unknown name, or a value out of range.
@@ -97,6 +124,7 @@ class RecurrentConfig(PreTrainedConfig):
 
     model_type = "recurrent"
     _auto_class = "AutoConfig"
+    keys_to_ignore_at_inference: ClassVar = ["past_key_values"]
 
     vocab_size: int = 30000
     embedding_size: int = 128
@@ -107,12 +135,18 @@ class RecurrentConfig(PreTrainedConfig):
     pooling: Literal["last", "mean", "max", "attention"] = "last"
     embedding_dropout: float | int = 0.0
     hidden_dropout: float | int = 0.0
+    output_dropout: float | int = 0.0
+    variational_dropout: bool = False
+    word_dropout: float | int = 0.0
+    weight_dropout: float | int = 0.0
     classifier_dropout: float | int = 0.0
     initializer_range: float = 0.1
     pad_token_id: int | None = 0
     bos_token_id: int | None = None
     eos_token_id: int | list[int] | None = None
     tie_word_embeddings: bool = False
+    adaptive_cutoffs: list[int] | None = None
+    use_cache: bool = True
 
     def __post_init__(self, **kwargs):
         # Only what was once saved names its model type.
@@ -147,7 +181,7 @@ class RecurrentConfig(PreTrainedConfig):
         for name in ("vocab_size", "embedding_size", "hidden_size", "num_hidden_layers"):
             if getattr(self, name) < 1:
                 raise ValueError(f"`{name}` is {getattr(self, name)}; it must be at least 1.")
-        for name in ("embedding_dropout", "hidden_dropout", "classifier_dropout"):
+        for name in DROPOUT_RATES:
             if not 0.0 <= getattr(self, name) < 1.0:
                 raise ValueError(f"`{name}` is {getattr(self, name)}; it must be at least 0 and below 1.")
         if not 0.0 <= self.initializer_range < float("inf"):
@@ -155,6 +189,23 @@ class RecurrentConfig(PreTrainedConfig):
         if self.pad_token_id is not None and not 0 <= self.pad_token_id < self.vocab_size:
             raise ValueError(
                 f"`pad_token_id` is {self.pad_token_id}; it must be an id below {self.vocab_size}, or None."
+            )
+        if self.adaptive_cutoffs is not None:
+            self._check_cutoffs(self.adaptive_cutoffs)
+
+    def _check_cutoffs(self, cutoffs: list[int]) -> None:
+        if not cutoffs or cutoffs != sorted(set(cutoffs)) or cutoffs[0] < 1 or cutoffs[-1] >= self.vocab_size:
+            raise ValueError(
+                f"`adaptive_cutoffs` is {cutoffs}; it must be ids from 1 to {self.vocab_size - 1} in rising order."
+            )
+        if self.output_size < ADAPTIVE_DIVISOR ** len(cutoffs):
+            raise ValueError(
+                f"`adaptive_cutoffs` has {len(cutoffs)} cutoffs; {self.output_size} units are too few for so many"
+                f" clusters, each {ADAPTIVE_DIVISOR} times narrower than the one before."
+            )
+        if self.tie_word_embeddings:
+            raise ValueError(
+                "`tie_word_embeddings` is True; an adaptive softmax has no matrix to share. Set it to False."
             )
 
     @property

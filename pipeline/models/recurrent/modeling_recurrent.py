@@ -1,24 +1,32 @@
-"""Recurrent models: RNN, LSTM and GRU, one-way or bidirectional, stacked, with a classification head."""
+"""Recurrent models: RNN, LSTM and GRU, one-way or bidirectional, stacked, with heads for texts and next words."""
 
-# Shapes: B batch, T time, E width of a layer's input, D directions, H hidden_size, C labels.
+# Shapes: B batch, T time, E width of a layer's input, D directions, H hidden_size, C labels, V vocabulary; S segments
+# of a packed batch, L the longest of them.
 # A state is a tuple: h and, in an LSTM, c, each (B, D*H), forward half first.
 
 from __future__ import annotations
 
+import itertools
 from typing import ClassVar, NamedTuple
 
 import torch
 from torch import nn
-from transformers import PreTrainedModel
+from torch.nn import functional as F
+from transformers import GenerationMixin, PreTrainedModel
 from transformers import initialization as init
+from transformers.cache_utils import Cache, LinearAttentionLayer
 from transformers.modeling_layers import GradientCheckpointingLayer
-from transformers.modeling_outputs import BaseModelOutputWithPooling, SequenceClassifierOutput
+from transformers.modeling_outputs import (
+    BaseModelOutputWithPoolingAndCrossAttentions,
+    CausalLMOutputWithPast,
+    SequenceClassifierOutput,
+)
 from transformers.processing_utils import Unpack
 from transformers.utils import TransformersKwargs
 from transformers.utils.generic import can_return_tuple
 from transformers.utils.output_capturing import capture_outputs
 
-from .configuration_recurrent import RecurrentConfig
+from .configuration_recurrent import ADAPTIVE_DIVISOR, RecurrentConfig
 
 State = tuple[torch.Tensor, ...]
 
@@ -56,6 +64,55 @@ class Layout(NamedTuple):
     last: torch.Tensor
     compact: tuple[torch.Tensor, torch.Tensor] | None
     reverse: torch.Tensor
+
+
+class Packing(NamedTuple):
+    """How the rows of a packed batch are cut at the borders of documents, each piece a row of its own.
+
+    Attributes:
+        layout: of the pieces, (S, L).
+        cut: (S, L) flat index of each piece's positions in the rows.
+        paste: (B*T,) flat index of each position of the rows in the pieces.
+        first: (S,) the row that a piece begins, whose state it starts from; B where the state is zero.
+        last: (B,) the piece that ends each row.
+    """
+
+    layout: Layout
+    cut: torch.Tensor
+    paste: torch.Tensor
+    first: torch.Tensor
+    last: torch.Tensor
+
+
+def find_borders(position_ids: torch.Tensor, mask: torch.Tensor | None, goes_on: bool) -> torch.Tensor | None:
+    """(B, T) bool, True where a text begins after other words of its row, or after those that a state has read
+    (`goes_on`); None where there is no such place. A GPU has to wait for the answer here, and nowhere else."""
+    words = torch.ones_like(position_ids, dtype=torch.bool) if mask is None else mask
+    begins = (position_ids == 0) & words
+    if not goes_on:
+        begins &= words.cumsum(dim=1) > 1
+    return begins if bool(begins.any()) else None
+
+
+def make_packing(borders: torch.Tensor, mask: torch.Tensor | None) -> Packing:
+    """Cut the rows at `borders` (B, T); a row's first piece goes on from its state unless the row begins with one."""
+    batch, time = borders.shape
+    device = borders.device
+    begins = borders.clone()
+    begins[:, 0] = True
+    starts = begins.flatten().nonzero().flatten()  # (S,)
+    lengths = torch.diff(starts, append=starts.new_tensor([batch * time]))
+    steps = torch.arange(int(lengths.max()), device=device)  # (L,)
+    inside = steps < lengths[:, None]
+    cut = torch.where(inside, starts[:, None] + steps, starts[:, None])
+    piece = begins.flatten().cumsum(0) - 1  # (B*T,)
+    paste = piece * len(steps) + torch.arange(batch * time, device=device) - starts[piece]
+    pieces = begins.sum(dim=1)  # (B,)
+    last = pieces.cumsum(0) - 1
+    first = torch.full_like(starts, batch)
+    first[last - pieces + 1] = torch.where(borders[:, 0], batch, torch.arange(batch, device=device))
+    words = inside if mask is None else inside & mask.flatten()[cut]
+    return Packing(make_layout(words), cut, paste, first, last)
 
 
 class _Permute(torch.autograd.Function):
@@ -104,8 +161,13 @@ def _can_read(mask: torch.Tensor) -> bool:
 NO_WORDS = "attention_mask: row {} of the batch has no words; drop it or give it one token"
 
 
-def read_mask(attention_mask: torch.Tensor | None, inputs: torch.Tensor) -> torch.Tensor | None:
+def read_mask(
+    attention_mask: torch.Tensor | None, inputs: torch.Tensor, may_be_empty: bool = False
+) -> torch.Tensor | None:
     """`attention_mask` as (B, T) bool, or None where every position is a word.
+
+    Args:
+        may_be_empty: whether rows may have no word, as those of a text that has ended, which keep their state.
 
     Raises:
         ValueError: the shape does not fit, or a row has no word. What the mask says is seen on the CPU only, as a GPU
@@ -126,7 +188,7 @@ def read_mask(attention_mask: torch.Tensor | None, inputs: torch.Tensor) -> torc
     if bool(mask.all()):
         return None
     empty = (~mask.any(dim=1)).nonzero().flatten().tolist()
-    if empty:
+    if empty and not may_be_empty:
         raise ValueError(NO_WORDS.format(empty[0]))
     return mask
 
@@ -138,6 +200,7 @@ class RecurrentLayer(GradientCheckpointingLayer):
         super().__init__()
         self.cell = CELLS[config.cell_type]
         self.hidden_size = config.hidden_size
+        self.weight_dropout = config.weight_dropout
         self.suffixes = ("_l0", "_l0_reverse") if config.bidirectional else ("_l0",)
         input_size = config.embedding_size if layer_idx == 0 else config.output_size
         width = self.cell.gates * config.hidden_size
@@ -150,14 +213,14 @@ class RecurrentLayer(GradientCheckpointingLayer):
     def forward(
         self,
         hidden_states: torch.Tensor,
-        layout: Layout | None = None,
+        layout: Layout | Packing | None = None,
         state: State | None = None,
         return_state: bool = False,
     ) -> tuple[torch.Tensor, ...]:
         """
         Args:
             hidden_states: (B, T, E).
-            layout: None where every position is a word.
+            layout: None where every position is a word; a packing where rows hold several documents.
             state: where each direction starts; zeros if None.
             return_state: whether the final state is wanted whole, to go on from; h alone is cheaper.
 
@@ -165,6 +228,14 @@ class RecurrentLayer(GradientCheckpointingLayer):
             States at every position, (B, T, D*H), zero at padding; then each direction's state after its last word, h
             (B, D*H) and, with `return_state`, an LSTM's c. A row without words keeps the state that it started from.
         """
+        if isinstance(layout, Packing):
+            return self._packed(hidden_states, layout, state, return_state)
+        return self._run(hidden_states, layout, state, return_state)
+
+    def _run(
+        self, hidden_states: torch.Tensor, layout: Layout | None, state: State | None, return_state: bool
+    ) -> tuple[torch.Tensor, ...]:
+        """The layer over rows that hold a text each."""
         if layout is not None and layout.compact is not None:
             hidden_states = permute(hidden_states, *layout.compact)
         outputs, finals = [], []
@@ -181,13 +252,25 @@ class RecurrentLayer(GradientCheckpointingLayer):
         # Flat, as reentrant checkpointing finds only the tensors at the top.
         return output, *(_join(parts) for parts in zip(*finals, strict=True))
 
+    def _packed(
+        self, hidden_states: torch.Tensor, packing: Packing, state: State | None, return_state: bool
+    ) -> tuple[torch.Tensor, ...]:
+        """The layer over each document of a packed batch on its own; the final states are of each row's last one."""
+        pieces = hidden_states.flatten(0, 1)[packing.cut]  # (S, L, E)
+        if state is not None:  # row B of the padded state is zero
+            state = tuple(F.pad(part, (0, 0, 0, 1))[packing.first] for part in state)
+        outputs, *finals = self._run(pieces, packing.layout, state, return_state)
+        pasted = outputs.flatten(0, 1)[packing.paste].view(*hidden_states.shape[:2], -1)
+        return pasted, *(part[packing.last] for part in finals)
+
     @staticmethod
     def _reversed(states: torch.Tensor, layout: Layout | None) -> torch.Tensor:
         return states.flip(1) if layout is None else permute(states, layout.reverse, layout.reverse)
 
     def _weights(self, direction: int) -> list[torch.Tensor]:
         names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-        return [getattr(self, name + self.suffixes[direction]) for name in names]
+        weight_ih, weight_hh, *biases = (getattr(self, name + self.suffixes[direction]) for name in names)
+        return [weight_ih, F.dropout(weight_hh, self.weight_dropout, self.training), *biases]
 
     def _starts(self, inputs: torch.Tensor, state: State | None) -> list[State]:
         """The state that each direction starts from."""
@@ -251,6 +334,90 @@ def hold_cell_state(
     return inputs, [torch.cat([weights[0], column], dim=1), *weights[1:]]
 
 
+class RecurrentCacheLayer(LinearAttentionLayer):
+    """The state of one layer, batch first: h and, in an LSTM, c. A new state replaces the old one, which autograd may
+    still need."""
+
+    is_compileable = False
+    cumulative_length = 0
+
+    def get_state(self) -> State | None:
+        """What the layer goes on from; None at the start."""
+        if not all(self.has_previous_state.values()):
+            return None
+        return tuple(part for part in self.recurrent_states.values() if part is not None)
+
+    def set_state(self, state: State, length: int) -> None:
+        """Note the `state` (B, H) of each part after `length` more positions."""
+        for index, part in enumerate(state):
+            self.update_recurrent_state(part, index)
+        self.cumulative_length += length
+
+    def update_recurrent_state(self, recurrent_states: torch.Tensor, state_idx: int = 0, **kwargs) -> torch.Tensor:
+        self.device, self.dtype = recurrent_states.device, recurrent_states.dtype
+        self.recurrent_states[state_idx] = recurrent_states
+        self.is_recurrent_states_initialized[state_idx] = self.has_previous_state[state_idx] = True
+        return recurrent_states
+
+    def _map(self, change) -> None:
+        for index, part in self.recurrent_states.items():
+            if part is not None:
+                self.recurrent_states[index] = change(part)
+
+    def detach(self) -> None:
+        """Cut the graph: no gradient flows into earlier positions."""
+        self._map(torch.Tensor.detach)
+
+    def batch_repeat_interleave(self, repeats: int) -> None:
+        self._map(lambda part: part.repeat_interleave(repeats, dim=0))
+
+    def batch_select_indices(self, indices: torch.Tensor) -> None:
+        self._map(lambda part: part[indices])
+
+    def reset(self) -> None:
+        for index in self.recurrent_states:
+            self.recurrent_states[index] = None
+            self.is_recurrent_states_initialized[index] = self.has_previous_state[index] = False
+        self.cumulative_length = 0
+
+    def crop(self, tokens_to_remove: int) -> None:
+        raise RuntimeError("crop: a recurrent state cannot be taken back to an earlier position")
+
+
+class RecurrentCache(Cache):
+    """The state of a [`RecurrentModel`] after the words that it has read: its size does not grow with their number.
+
+    Pass it as `past_key_values` to go on from there; it is then updated to the new state.
+    """
+
+    layers: list[RecurrentCacheLayer]
+
+    def __init__(self, config: RecurrentConfig):
+        states = 2 if CELLS[config.cell_type].has_cell_state else 1
+        super().__init__(layers=[RecurrentCacheLayer(states) for _ in range(config.num_hidden_layers)])
+
+    def get_seq_length(self, layer_idx: int = 0) -> int:
+        """Positions read so far, padding included."""
+        return self.layers[layer_idx].cumulative_length
+
+    def detach(self) -> None:
+        """Cut the graph, as at the border of two windows in truncated back-propagation through time."""
+        for layer in self.layers:
+            layer.detach()
+
+
+class LockedDropout(nn.Dropout):
+    """Dropout on states (B, T, E) with one mask for all positions of a row (Gal & Ghahramani 2016, section 3)."""
+
+    def forward(self, states: torch.Tensor) -> torch.Tensor:
+        if not self.training or not self.p:
+            return states
+        return states * F.dropout(torch.ones_like(states[:, :1]), self.p)
+
+
+DROPOUTS = {False: nn.Dropout, True: LockedDropout}
+
+
 class RecurrentPreTrainedModel(PreTrainedModel):
     """Weights initialisation and loading, shared by the base model and its heads.
 
@@ -263,6 +430,8 @@ class RecurrentPreTrainedModel(PreTrainedModel):
     base_model_prefix = "model"
     supports_gradient_checkpointing = True
     _no_split_modules: ClassVar = ["RecurrentLayer"]
+    _skip_keys_device_placement: ClassVar = ["past_key_values"]
+    _is_stateful = True
     _can_record_outputs: ClassVar = {"hidden_states": RecurrentLayer}
 
     @torch.no_grad()
@@ -309,10 +478,13 @@ class RecurrentModel(RecurrentPreTrainedModel):
 
     def __init__(self, config: RecurrentConfig):
         super().__init__(config)
-        self.embed_tokens = nn.Embedding(config.vocab_size, config.embedding_size, config.pad_token_id)
-        self.embedding_dropout = nn.Dropout(config.embedding_dropout)
+        # Where the end of a text also pads, it is a word like others.
+        padding = config.pad_token_id if config.pad_token_id != config.eos_token_id else None
+        self.embed_tokens = nn.Embedding(config.vocab_size, config.embedding_size, padding)
+        dropout = DROPOUTS[config.variational_dropout]
+        self.embedding_dropout = dropout(config.embedding_dropout)
         self.layers = nn.ModuleList(RecurrentLayer(config, index) for index in range(config.num_hidden_layers))
-        self.hidden_dropout = nn.Dropout(config.hidden_dropout)
+        self.hidden_dropout = dropout(config.hidden_dropout)
         self.gradient_checkpointing = False
         self.post_init()
 
@@ -322,29 +494,80 @@ class RecurrentModel(RecurrentPreTrainedModel):
         input_ids: torch.LongTensor | None = None,
         attention_mask: torch.Tensor | None = None,
         inputs_embeds: torch.FloatTensor | None = None,
+        position_ids: torch.LongTensor | None = None,
+        past_key_values: RecurrentCache | None = None,
+        use_cache: bool | None = None,
         **kwargs: Unpack[TransformersKwargs],
-    ) -> BaseModelOutputWithPooling:
+    ) -> BaseModelOutputWithPoolingAndCrossAttentions:
         """
         Args:
             input_ids (B, T): token ids; or inputs_embeds (B, T, embedding_size) in their place.
-            attention_mask (B, T): 1 at words, 0 at padding, in any pattern; None where there is no padding.
+            attention_mask (B, T): 1 at words, 0 at padding, in any pattern; None where there is no padding. Columns
+                before the last T, words that a cache has read, are passed over.
+            position_ids (B, T): only where it is zero matters: a text begins there, with a state of zero, so that a row
+                may hold several texts.
+            past_key_values: where to go on from; updated to the state after the last word.
+            use_cache: whether to return the state; None: as the config says, but not in training.
 
         Returns:
             last_hidden_state (B, T, D*H), zero at padding; pooler_output (B, D*H), each direction's final state;
-            hidden_states, where asked for: the embeddings and every layer's states.
+            past_key_values, where asked for; hidden_states, where asked for: the embeddings and every layer's states.
+
+        Raises:
+            ValueError: a bidirectional model was given a cache or asked for one; a row has no words.
         """
         if (input_ids is None) == (inputs_embeds is None):
             raise ValueError("You must specify exactly one of input_ids or inputs_embeds")
-        if inputs_embeds is None:
-            inputs_embeds = self.embed_tokens(input_ids)
-        mask = read_mask(attention_mask, inputs_embeds)
-        layout = None if mask is None else make_layout(mask)
-        hidden_states, final_state = self.embedding_dropout(inputs_embeds), None
+        cache = self._cache(past_key_values, use_cache)
+        inputs: torch.Tensor = self._embed(input_ids) if inputs_embeds is None else inputs_embeds  # type: ignore[arg-type]
+        layout = self._layout(inputs, attention_mask, position_ids, past_key_values is not None)
+        hidden_states, final_state = self.embedding_dropout(inputs), None
         for index, layer in enumerate(self.layers):
             if index:
                 hidden_states = self.hidden_dropout(hidden_states)
-            hidden_states, final_state = layer(hidden_states, layout=layout)
-        return BaseModelOutputWithPooling(last_hidden_state=hidden_states, pooler_output=final_state)
+            state = None if cache is None else cache.layers[index].get_state()
+            hidden_states, *state = layer(hidden_states, layout=layout, state=state, return_state=cache is not None)
+            final_state = state[0]
+            if cache is not None:
+                cache.layers[index].set_state(tuple(state), inputs.shape[1])
+        return BaseModelOutputWithPoolingAndCrossAttentions(
+            last_hidden_state=hidden_states, pooler_output=final_state, past_key_values=cache
+        )
+
+    def _cache(self, given: RecurrentCache | None, wanted: bool | None) -> RecurrentCache | None:
+        """The cache to go on from and to update: the one given, a new one where it is wanted, else None."""
+        if self.config.bidirectional:
+            if given is not None or wanted:
+                raise ValueError(
+                    "past_key_values: a bidirectional model reads a text from both ends and cannot go on from a state"
+                )
+            return None
+        if given is not None:
+            return given
+        if wanted is None:
+            wanted = self.config.use_cache and not self.training
+        return RecurrentCache(self.config) if wanted else None
+
+    def _embed(self, input_ids: torch.LongTensor) -> torch.Tensor:
+        """Embeddings (B, T, E); in training without those of a random share of the vocabulary."""
+        embedded = self.embed_tokens(input_ids)
+        if not self.training or not self.config.word_dropout:
+            return embedded
+        kept = F.dropout(embedded.new_ones(self.embed_tokens.num_embeddings), self.config.word_dropout)
+        return embedded * kept[input_ids][..., None]
+
+    @staticmethod
+    def _layout(
+        inputs: torch.Tensor, attention_mask: torch.Tensor | None, position_ids: torch.Tensor | None, goes_on: bool
+    ) -> Layout | Packing | None:
+        if goes_on and attention_mask is not None:
+            attention_mask = attention_mask[:, -inputs.shape[1] :]
+        mask = read_mask(attention_mask, inputs, may_be_empty=goes_on)
+        if position_ids is not None:
+            borders = find_borders(position_ids.expand(inputs.shape[:2]), mask, goes_on)
+            if borders is not None:
+                return make_packing(borders, mask)
+        return None if mask is None else make_layout(mask)
 
     def encode(
         self,
@@ -434,7 +657,12 @@ class RecurrentForSequenceClassification(RecurrentPreTrainedModel):
             loss, where labels are given: the mean; logits (B, C); hidden_states, where asked for.
         """
         outputs = self.model(
-            input_ids, attention_mask=attention_mask, inputs_embeds=inputs_embeds, return_dict=True, **kwargs
+            input_ids,
+            attention_mask=attention_mask,
+            inputs_embeds=inputs_embeds,
+            use_cache=False,
+            return_dict=True,
+            **kwargs,
         )
         states = outputs.last_hidden_state
         mask = None if attention_mask is None else attention_mask.bool()
@@ -450,4 +678,137 @@ class RecurrentForSequenceClassification(RecurrentPreTrainedModel):
         return SequenceClassifierOutput(loss=loss, logits=logits, hidden_states=outputs.hidden_states)
 
 
-__all__ = ["RecurrentForSequenceClassification", "RecurrentModel", "RecurrentPreTrainedModel"]
+class AdaptiveSoftmax(nn.AdaptiveLogSoftmaxWithLoss):
+    """Log-probabilities of words from states of width W, those of rare words in clusters of fewer dimensions (Grave et
+    al. 2017). Parameters and values are those of torch's class; here also in half precision, and each cluster takes
+    part in each pass, as data-parallel training asks."""
+
+    def forward(self, states: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+        """Log-probabilities (..., V) of the whole vocabulary for states (..., W)."""
+        head = self.head(states).float().log_softmax(dim=-1)
+        shortlist, clusters = head.split([self.shortlist_size, self.n_clusters], dim=-1)
+        tails = [tail(states).float().log_softmax(dim=-1) for tail in self.tail]
+        rare = [tail + cluster[..., None] for tail, cluster in zip(tails, clusters.unbind(-1), strict=True)]
+        return torch.cat([shortlist, *rare], dim=-1).to(states.dtype)
+
+    def nll(self, states: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """Negative log-likelihoods (N,) in float32 of `targets` (N,) given states (N, W)."""
+        head = self.head(states).float().log_softmax(dim=-1)
+        slot, total = targets.clone(), head.new_zeros(len(targets))
+        for index, (low, high) in enumerate(itertools.pairwise(self.cutoffs)):
+            rows = ((targets >= low) & (targets < high)).nonzero().flatten()
+            slot[rows] = self.shortlist_size + index
+            inner = self.tail[index](states[rows]).float().log_softmax(dim=-1)
+            total = total.index_add(0, rows, inner.gather(1, (targets[rows] - low)[:, None]).squeeze(1))
+        return -(total + head.gather(1, slot[:, None]).squeeze(1))
+
+
+IGNORED = -100
+
+
+class RecurrentForCausalLM(RecurrentPreTrainedModel, GenerationMixin):
+    """A recurrent model that predicts the next word, and generates with the same work for each word.
+
+    With `tie_word_embeddings` the head is the embedding matrix, behind a projection where the states are of another
+    width. With `adaptive_cutoffs` logits are log-probabilities, which takes the whole vocabulary: in training with
+    labels they are left out.
+    """
+
+    _auto_class = "AutoModelForCausalLM"
+    _tied_weights_keys: ClassVar = {"lm_head.weight": "model.embed_tokens.weight"}
+
+    def __init__(self, config: RecurrentConfig):
+        if config.bidirectional:
+            raise ValueError(
+                "`bidirectional` is True; the next word is predicted from left to right only, as the backward pass"
+                " would read the answer. Set it to False."
+            )
+        super().__init__(config)
+        self.model = RecurrentModel(config)
+        self.output_dropout = DROPOUTS[config.variational_dropout](config.output_dropout)
+        width = config.embedding_size if config.tie_word_embeddings else config.output_size
+        self.projection = None if width == config.output_size else nn.Linear(config.output_size, width, bias=False)
+        self.lm_head = (
+            AdaptiveSoftmax(width, config.vocab_size, config.adaptive_cutoffs, ADAPTIVE_DIVISOR)
+            if config.adaptive_cutoffs
+            else nn.Linear(width, config.vocab_size)
+        )
+        self.post_init()
+
+    @classmethod
+    def _supports_default_dynamic_cache(cls) -> bool:
+        return False  # the model makes its own, see RecurrentCache
+
+    def get_output_embeddings(self) -> nn.Module | None:
+        return None if self.config.adaptive_cutoffs else self.lm_head
+
+    def resize_token_embeddings(self, new_num_tokens: int | None = None, *args, **kwargs) -> nn.Embedding:
+        if self.config.adaptive_cutoffs and new_num_tokens not in (None, self.config.vocab_size):
+            raise ValueError("`adaptive_cutoffs`: the vocabulary of an adaptive softmax cannot be resized.")
+        return super().resize_token_embeddings(new_num_tokens, *args, **kwargs)
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: torch.LongTensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        inputs_embeds: torch.FloatTensor | None = None,
+        position_ids: torch.LongTensor | None = None,
+        past_key_values: RecurrentCache | None = None,
+        use_cache: bool | None = None,
+        labels: torch.LongTensor | None = None,
+        logits_to_keep: int | torch.Tensor = 0,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> CausalLMOutputWithPast:
+        """
+        Args:
+            input_ids, attention_mask, inputs_embeds, position_ids, past_key_values, use_cache: see [`RecurrentModel`].
+            labels (B, T): the input ids; position t is scored on label t + 1. -100 is passed over.
+            logits_to_keep: the last so many positions, or the positions given; 0: all.
+            kwargs: shift_labels (B, T), label t for position t, in place of moving `labels`; num_items_in_batch, the
+                number that the summed loss is divided by in place of the labels counted here.
+
+        Returns:
+            loss, where labels are given: the mean; logits (B, T, V); past_key_values, where asked for; hidden_states,
+            where asked for.
+        """
+        outputs = self.model(
+            input_ids,
+            attention_mask=attention_mask,
+            inputs_embeds=inputs_embeds,
+            position_ids=position_ids,
+            past_key_values=past_key_values,
+            use_cache=use_cache,
+            return_dict=True,
+            **kwargs,
+        )
+        kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
+        states = self.output_dropout(outputs.last_hidden_state)[:, kept]
+        if self.projection is not None:
+            states = self.projection(states)
+        logits, loss = None, None
+        if not (self.config.adaptive_cutoffs and self.training and labels is not None):
+            logits = self.lm_head(states)
+        if labels is not None:
+            loss = self._loss(states, logits, labels, **kwargs)
+        return CausalLMOutputWithPast(
+            loss=loss, logits=logits, past_key_values=outputs.past_key_values, hidden_states=outputs.hidden_states
+        )
+
+    def _loss(self, states, logits, labels, shift_labels=None, num_items_in_batch=None, **kwargs) -> torch.Tensor:
+        if not self.config.adaptive_cutoffs:
+            given = {"shift_labels": shift_labels, "num_items_in_batch": num_items_in_batch}
+            return self.loss_function(logits=logits, labels=labels, vocab_size=self.config.vocab_size, **given)
+        targets = F.pad(labels[:, 1:], (0, 1), value=IGNORED) if shift_labels is None else shift_labels
+        scored = targets != IGNORED
+        nll = self.lm_head.nll(states[scored], targets[scored])  # type: ignore[operator]
+        return nll.sum() / (scored.sum() if num_items_in_batch is None else num_items_in_batch)
+
+
+__all__ = [
+    "RecurrentCache",
+    "RecurrentForCausalLM",
+    "RecurrentForSequenceClassification",
+    "RecurrentModel",
+    "RecurrentPreTrainedModel",
+]
