@@ -99,6 +99,10 @@ def _check_paths(recipe: Recipe) -> None:
         samples.find("data", recipe.data.source, "data.source")
     if isinstance(recipe.model, Pretrained) and samples.is_sample(recipe.model.checkpoint):
         samples.find("checkpoint", recipe.model.checkpoint, "model.checkpoint")
+    if samples.is_sample(recipe.tokenizer) and recipe.data.tokenizer is not None:
+        short = recipe.tokenizer.removeprefix(samples.PREFIX)
+        kind = "checkpoint" if short in samples.SAMPLES["checkpoint"] else "tokenizer"
+        samples.find(kind, recipe.tokenizer, "data.tokenizer")
     vectors = recipe.model.vectors if isinstance(recipe.model, Recurrent) else None
     if vectors and samples.is_sample(vectors):
         samples.find("vectors", vectors, "model.vectors")
@@ -172,6 +176,7 @@ def _evaluate(arguments: Arguments) -> None:
         limit: int | None = None,
         revision: str | None = None,
         subset: str | None = None,
+        separate: bool | None = None,
     ) -> None:
         """Score a model on new data.
 
@@ -185,6 +190,7 @@ def _evaluate(arguments: Arguments) -> None:
             limit: use at most so many rows.
             revision: of a Hub data set.
             subset: of a Hub data set that has several.
+            separate: for next_word, whether rows are documents of their own rather than lines of a running text.
         """
         chosen = Data(
             source=data,
@@ -193,6 +199,7 @@ def _evaluate(arguments: Arguments) -> None:
             text_column=text_column,
             label_column=label_column,
             limit=limit,
+            separate=separate,
         )
         if batch_size < 1:
             raise UserError(f"batch-size: {batch_size} is out of range; it must be >= 1")
@@ -206,18 +213,22 @@ def _evaluate(arguments: Arguments) -> None:
 def _predict(arguments: Arguments) -> None:
     """MODEL [--input FILE | -]: one JSON line out for each line in."""
 
-    def command(model: tyro.conf.Positional[str], input: str = "-") -> None:
+    def command(model: tyro.conf.Positional[str], input: str = "-", generate: int | None = None) -> None:
         """Ask a model about texts, one a line.
 
         Args:
             model: folder of a run or a model, or Hub id.
             input: file of texts, or - for standard input.
+            generate: for a model that predicts the next word: continue each text by so many tokens.
         """
+        if generate is not None and generate < 1:
+            raise UserError(f"generate: {generate} is out of range; it must be >= 1")
+        options = {} if generate is None else {"generate": generate}
         if input != "-" and not Path(input).is_file():
             raise UserError(f"input: there is no file {input}{_nearby(Path(input))}")
         from pipeline import run
 
-        for answer in run.predict(model, _lines(input)):
+        for answer in run.predict(model, _lines(input), **options):
             print(json.dumps(answer, ensure_ascii=False), flush=input == "-")
 
     tyro.cli(command, args=list(arguments), prog="finetune predict")

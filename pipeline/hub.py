@@ -13,11 +13,14 @@ from pipeline.samples import PREFIX
 HOW_TO_LOAD = """```python
 from transformers import pipeline
 
-classify = pipeline("{tag}", model="path/to/this/folder"{trust})
-classify("a gripping , funny and moving film")
+{verb} = pipeline("{tag}", model="path/to/this/folder"{trust})
+{verb}("{text}")
 ```"""
 
-PIPELINES = {"sentiment": "text-classification"}
+PIPELINES = {"sentiment": "text-classification", "next_word": "text-generation"}
+# pipeline -> what the example calls it, and what it is given
+EXAMPLES = {"text-generation": ("write", "the film is")}
+EXAMPLE = ("classify", "a gripping , funny and moving film")
 
 
 def card(recipe: Recipe, metrics: dict[str, Any], custom_code: bool) -> str:
@@ -32,7 +35,9 @@ def card(recipe: Recipe, metrics: dict[str, Any], custom_code: bool) -> str:
         eval_results=_results(recipe, tag, metrics) if tag else None,
     )
     trust = ", trust_remote_code=True" if custom_code else ""
-    return f"---\n{data.to_yaml()}\n---\n\n{_body(recipe, metrics)}\n{HOW_TO_LOAD.format(tag=tag, trust=trust)}\n"
+    verb, text = EXAMPLES.get(tag or "", EXAMPLE)
+    how = HOW_TO_LOAD.format(tag=tag, trust=trust, verb=verb, text=text)
+    return f"---\n{data.to_yaml()}\n---\n\n{_body(recipe, metrics)}\n{how}\n"
 
 
 def _is_hub_id(name: str) -> bool:

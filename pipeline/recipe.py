@@ -35,7 +35,7 @@ class Data(Settings):
     """Where the examples come from and how they are cut into tokens."""
 
     source: str
-    """Hub id (`stanfordnlp/imdb`), a file or folder, or `sample:NAME` (rotten_tomatoes, imdb)."""
+    """Hub id (`stanfordnlp/imdb`), a file or folder, or `sample:NAME` (rotten_tomatoes, imdb, imdb_text)."""
     revision: str | None = None
     """Commit, tag or branch of a Hub data set; pin a commit so that the data cannot move."""
     subset: str | None = None
@@ -55,15 +55,20 @@ class Data(Settings):
     split_seed: Seed = 0
     """Seed of the carving: independent of train.seed, so that all seeds are scored on the same rows."""
     max_length: Annotated[int, Ge(4)] = 256
-    """Longest row in tokens; what is beyond is cut off, and the report says how many rows were."""
+    """Longest row in tokens; what is beyond is cut off, and the report says how many rows were. For next_word nothing
+    is cut off: the tokens of a window of truncated back-propagation, or of a block of a transformer."""
+    separate: bool | None = None
+    """For next_word, whether rows are documents that do not see each other rather than lines of a running text; None:
+    rows of .txt files and of sample:imdb_text are running text, others are documents."""
     tokenizer: str | None = None
-    """word, bpe or wordpiece (trained on the training split), or a pretrained tokenizer's folder or Hub id."""
+    """word, bpe, wordpiece or whitespace (words as they stand between blanks), trained on the training split; or a
+    pretrained tokenizer: a folder, a Hub id or sample:gpt2. None: what suits model and task."""
     vocab_size: Annotated[int, Ge(8)] | None = None
-    """Largest vocabulary of a trained tokenizer; None: 30,000 words or 8,000 pieces."""
+    """Largest vocabulary of a trained tokenizer; None: 30,000 words, 8,000 pieces, or 100,000 between blanks."""
     min_frequency: Count | None = None
-    """How often a word must occur in the training split to get a token of its own; None: 2."""
+    """How often a word must occur in the training split to get a token of its own; None: 2, or 1 for whitespace."""
     lowercase: bool | None = None
-    """Whether a trained tokenizer lower-cases; None: yes."""
+    """Whether a trained tokenizer lower-cases; None: word and wordpiece do."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -79,7 +84,7 @@ class Data(Settings):
                     self.refuse(name, f"the pretrained tokenizer {self.tokenizer} fixes it; remove this setting")
 
 
-TRAINED_TOKENIZERS = ("word", "bpe", "wordpiece")
+TRAINED_TOKENIZERS = ("word", "bpe", "wordpiece", "whitespace")
 
 
 class ModelSettings(Settings):
@@ -111,6 +116,19 @@ class Recurrent(ModelSettings):
     """Dropout between layers and before the classifier."""
     embedding_dropout: Rate = 0.3
     """Dropout on the embeddings."""
+    output_dropout: Rate | None = None
+    """For next_word, dropout on the last layer's states; None: `dropout`."""
+    variational_dropout: bool = False
+    """Draw one dropout mask for all positions of a row (Gal & Ghahramani 2016) rather than one for each."""
+    word_dropout: Rate = 0.0
+    """Share of the vocabulary whose embeddings are zero in an update (Merity et al. 2017, section 4.3)."""
+    weight_dropout: Rate = 0.0
+    """Dropout on the hidden-to-hidden weights (Merity et al. 2017, section 2)."""
+    tie_embeddings: bool = False
+    """For next_word, whether the matrix that predicts words is that of the embeddings."""
+    adaptive_cutoffs: tuple[int, ...] | None = None
+    """For next_word, adaptive softmax (Grave et al. 2017): the ids at which a cluster of rarer words begins. It needs
+    a tokenizer whose ids fall in frequency: whitespace."""
     vectors: str | None = None
     """Word vectors to start from: sample:glove-6b-50d, or a GloVe, word2vec or fastText text file."""
     freeze_vectors: bool = False
@@ -122,6 +140,18 @@ class Recurrent(ModelSettings):
             self.refuse("freeze_vectors", "there are no vectors to freeze; set model.vectors or remove this setting")
         if self.vectors is not None and self.embedding_size is not None:
             self.refuse("embedding_size", "model.vectors fixes it; remove one of the two")
+        if self.adaptive_cutoffs is not None:
+            self._check_cutoffs(self.adaptive_cutoffs)
+
+    def _check_cutoffs(self, cutoffs: tuple[int, ...]) -> None:
+        if not cutoffs or list(cutoffs) != sorted(set(cutoffs)) or cutoffs[0] < 1:
+            self.refuse("adaptive_cutoffs", f"{cutoffs} is not a rising list of ids from 1 on")
+        if self.hidden_size < 4 ** len(cutoffs):  # each cluster has a quarter of the width of the one before
+            self.refuse(
+                "adaptive_cutoffs", f"{len(cutoffs)} cutoffs need model.hidden_size {4 ** len(cutoffs)} or more"
+            )
+        if self.tie_embeddings:
+            self.refuse("tie_embeddings", "an adaptive softmax has no matrix to share; remove model.adaptive_cutoffs")
 
 
 @settings("model")
@@ -217,7 +247,7 @@ class Recipe(Settings):
     name: str
     """Name of the run, and of its folder under runs/."""
     task: str
-    """sentiment, or module:Class for a task of your own."""
+    """sentiment, next_word, or module:Class for a task of your own."""
     data: Data
     model: ModelSettings
     optim: Optim = field(default_factory=Optim)
@@ -233,6 +263,22 @@ class Recipe(Settings):
             for name in ("tokenizer", "vocab_size", "min_frequency", "lowercase"):
                 if getattr(self.data, name) is not None:
                     self.data.refuse(name, "the pretrained model's own tokenizer fixes it; remove this setting")
+        self._refuse_ignored()
+        if self.task == "next_word" and self.data.tokenizer == "word":
+            self.data.refuse("tokenizer", "word has no token that ends a text; next_word needs whitespace or bpe")
+
+    def _refuse_ignored(self) -> None:
+        """Refuse what was set and the task would not use."""
+        for section in (self.data, self.model):
+            fields: Any = dataclasses.fields(section)  # type: ignore[arg-type]
+            for f in fields:
+                setting = f"{type(section).__name__}.{f.name}"
+                if getattr(section, f.name) == f.default or self.task not in TASKS:
+                    continue
+                if USED_BY.get(setting, self.task) != self.task:
+                    section.refuse(f.name, f"only {USED_BY[setting]} uses it, not {self.task}; remove this setting")
+                if reason := IGNORED_BY.get(self.task, {}).get(setting):
+                    section.refuse(f.name, reason)
 
     @property
     def folder(self) -> Path:
@@ -241,8 +287,9 @@ class Recipe(Settings):
 
     @property
     def tokenizer(self) -> str:
-        """word, bpe, wordpiece, or where a pretrained tokenizer is."""
-        return self.data.tokenizer or self.model.default_tokenizer or self.model.checkpoint  # type: ignore[attr-defined]
+        """word, bpe, wordpiece, whitespace, or where a pretrained tokenizer is."""
+        default = self.model.default_tokenizer and TASK_TOKENIZERS.get(self.task, self.model.default_tokenizer)
+        return self.data.tokenizer or default or self.model.checkpoint  # type: ignore[attr-defined]
 
     def to_json(self) -> str:
         """The recipe as JSON; the kind of model is named beside its settings."""
@@ -252,7 +299,31 @@ class Recipe(Settings):
 
 
 # name -> where it lives; imported when a run needs it
-TASKS = {"sentiment": "pipeline.tasks.sentiment:Sentiment"}
+TASKS = {
+    "sentiment": "pipeline.tasks.sentiment:Sentiment",
+    "next_word": "pipeline.tasks.next_word:NextWord",
+}
+
+# task -> the tokenizer of its models from scratch, where theirs does not suit it
+TASK_TOKENIZERS = {"next_word": "bpe"}
+
+# setting -> the one task that uses it
+USED_BY = {
+    "Data.separate": "next_word",
+    "Recurrent.output_dropout": "next_word",
+    "Recurrent.tie_embeddings": "next_word",
+    "Recurrent.adaptive_cutoffs": "next_word",
+}
+
+# task -> setting -> why it is refused
+IGNORED_BY = {
+    "next_word": {
+        "Data.label_column": "next_word has no labels; remove this setting",
+        "Recurrent.bidirectional": "next_word reads left to right only; set it to False",
+        "Recurrent.pooling": "next_word predicts at every position; remove this setting",
+        "Pretrained.dropout": "next_word has no classifier; remove this setting",
+    }
+}
 
 MODELS: dict[str, type[ModelSettings]] = {"recurrent": Recurrent, "pretrained": Pretrained, "scratch": Scratch}
 
@@ -284,7 +355,7 @@ def _section(name: str, value: Any) -> Any:
         raise UserError(f"{name}: {value!r} is not an object of settings")
     value = dict(value)
     kind = _model_kind(value.pop("kind", None)) if name == "model" else SECTIONS[name]
-    return kind(**value)
+    return kind(**{key: tuple(item) if isinstance(item, list) else item for key, item in value.items()})
 
 
 def _kind_name(kind: type) -> str:

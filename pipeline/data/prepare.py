@@ -116,10 +116,10 @@ def _modules() -> list[Any]:
 
 def _folder_digest(tokenizer: str) -> str | None:
     """Hash of a local tokenizer's files."""
-    path = samples.find("checkpoint", tokenizer, "data.tokenizer") if samples.is_sample(tokenizer) else Path(tokenizer)
+    path = vocabulary.find_sample(tokenizer) if samples.is_sample(tokenizer) else Path(tokenizer)
     if tokenizer in TRAINED_TOKENIZERS or not path.is_dir():
         return None
-    files = sorted(file for file in path.iterdir() if file.suffix in (".json", ".txt", ".model"))
+    files = sorted(file for file in path.iterdir() if file.suffix in (".json", ".txt", ".model", ".bpe"))
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
 
@@ -148,10 +148,11 @@ def _build(
 ) -> None:
     work = folder / "work"
     work.mkdir()
-    source = sources.load(data, origin, task.columns, work)
+    running = _is_running(data, task)
+    source = sources.load(data, origin, task.columns, work, keep_empty=running)
     where = source.names.get("train", data.source)
-    raw = {split: splits.limit(rows, data.limit) for split, rows in source.splits.items()}
-    raw = splits.complete(raw, data, task.stratify_by, where)
+    raw = {split: splits.limit(rows, data.limit, running) for split, rows in source.splits.items()}
+    raw = splits.complete(raw, data, task.stratify_by, where, running)
     labels = task.labels(source.label_names, raw)
     report = checks.report(raw, source.names, source.empty)
     if tokenizer in TRAINED_TOKENIZERS:
@@ -169,6 +170,11 @@ def _build(
     sizes = {str(file.relative_to(folder)): file.stat().st_size for file in files}
     done = {"labels": labels, "report": report, "splits": list(raw), "sizes": sizes}
     (folder / DONE).write_text(json.dumps(done, ensure_ascii=False), encoding="utf-8")
+
+
+def _is_running(data: Data, task: Encoder) -> bool:
+    """Whether the rows are lines of one text, for a task to which that matters."""
+    return getattr(task, "running_text", False) and sources.is_running(data)
 
 
 def _texts(rows: Dataset) -> Iterator[str]:
@@ -240,12 +246,13 @@ def encode_split(
     Raises:
         UserError: the split is not there, or it has labels that the model does not know.
     """
-    source = sources.load(data, sources.locate(data), task.columns, folder)
+    running = _is_running(data, task)
+    source = sources.load(data, sources.locate(data), task.columns, folder, keep_empty=running)
     if split not in source.splits and len(source.splits) == 1:
         split = next(iter(source.splits))
     if split not in source.splits:
         raise UserError(f"split: {data.source} has no {split} split, only {', '.join(source.splits)}")
-    rows = splits.limit(source.splits[split], data.limit)
+    rows = splits.limit(source.splits[split], data.limit, running)
     if "label" in rows.column_names:
         _check_known(rows, labels, source.names[split])
     _encode(rows, task, tokenizer, tokenizer.model_max_length, labels, folder / "encoded")

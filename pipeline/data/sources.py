@@ -34,6 +34,8 @@ ALIASES = {
     "testing": "test",
 }
 SAMPLE_LABELS = ["negative", "positive"]
+# Samples whose rows are taken as running text -> the sample that has them as rows of their own.
+RUNNING_SAMPLES = {"imdb_text": "imdb"}
 HUB_ID = re.compile(r"\w[\w.-]*/[\w.-]+")
 ROWS_PER_BATCH = 1000
 
@@ -83,7 +85,8 @@ def locate(data: Data) -> Origin:
         _refuse_hub_settings(data, "a packaged sample")
         file = samples.find("data", data.source, "data.source")
         name = data.source.removeprefix(samples.PREFIX)
-        return Origin({"train": file}, _digest([file]) + name, None, SAMPLE_LABELS, ("source", name))
+        only = ("source", RUNNING_SAMPLES.get(name, name))
+        return Origin({"train": file}, _digest([file]) + name, None, SAMPLE_LABELS, only)
     path = Path(data.source).expanduser()
     if path.exists() or path.is_symlink() or not _looks_like_hub_id(data.source):
         _refuse_hub_settings(data, "a local file or folder")
@@ -147,8 +150,23 @@ def _digest(files: Any) -> str:
     return digest.hexdigest()
 
 
-def load(data: Data, origin: Origin, roles: Roles, folder: Path) -> Source:
+def is_running(data: Data) -> bool:
+    """Whether the rows are lines of one text that runs through all of them, rather than documents of their own: as
+    data.separate says, else where they come from .txt files or from a sample of running text."""
+    if data.separate is not None:
+        return not data.separate
+    if samples.is_sample(data.source):
+        return data.source.removeprefix(samples.PREFIX) in RUNNING_SAMPLES
+    path = Path(data.source).expanduser()
+    files = list(_files_in(path).values()) if path.is_dir() else [path]
+    return all(file.suffix.lower() == ".txt" for file in files)
+
+
+def load(data: Data, origin: Origin, roles: Roles, folder: Path, keep_empty: bool = False) -> Source:
     """Read the rows of every split into Arrow files in `folder`; memory does not grow with their number.
+
+    Args:
+        keep_empty: whether rows without text stay, as the blank lines of a running text.
 
     Raises:
         UserError: a file or a row is malformed; the message has file and line.
@@ -163,7 +181,7 @@ def load(data: Data, origin: Origin, roles: Roles, folder: Path) -> Source:
             label_names = hub_names or label_names
     splits, empty = {}, {}
     for split, rows in tables.items():
-        writer = _Writer(data, roles, names[split], label_names)
+        writer = _Writer(data, roles, names[split], label_names, keep_empty)
         splits[split] = writer.write(rows, folder / f"{split}.arrow")
         empty[split] = writer.empty
     return Source(splits, names, label_names, empty)
@@ -176,8 +194,8 @@ def _only(rows: Rows, only: tuple[str, str] | None) -> Rows:
 class _Writer:
     """Picks the columns of a split's rows and writes them to an Arrow file."""
 
-    def __init__(self, data: Data, roles: Roles, name: str, label_names: list[str] | None):
-        self.roles, self.name, self.label_names = roles, name, label_names
+    def __init__(self, data: Data, roles: Roles, name: str, label_names: list[str] | None, keep_empty: bool):
+        self.roles, self.name, self.label_names, self.keep_empty = roles, name, label_names, keep_empty
         self.chosen: Mapping[str, str | None] = {"text": data.text_column, "label": data.label_column}
         self.empty: list[int] = []
         self.columns: dict[str, str] = {}
@@ -204,7 +222,7 @@ class _Writer:
                 raise UserError(f"{where}: the row has no field {column!r}")
             value = row[column]
             picked[role] = as_label(value, where, self.label_names) if role == "label" else as_text(value, where)
-        if not picked["text"].strip():
+        if not picked["text"].strip() and not self.keep_empty:
             self.empty.append(line)
             return None
         return picked

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from pipeline.errors import UserError
 from pipeline.recipe import TRAINED_TOKENIZERS, Data
 
 PAD, UNK, CLS, SEP, MASK, EOS = "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[EOS]"
-WORDS, PIECES = 30_000, 8_000
+WORDS, PIECES, CLOSED_WORDS = 30_000, 8_000, 100_000
 MIN_FREQUENCY = 2
 # HTML line breaks are blanks.
 BREAKS = Regex(r"<br\s*/?>")
@@ -29,12 +29,12 @@ TOKENS = Regex(rf"{CLITIC}|{WORD}|{EMOJI}|([^\s\p{{L}}\p{{N}}])\1*")
 
 
 def train(kind: str, texts: Iterable[str], data: Data) -> PreTrainedTokenizerFast:
-    """A tokenizer of `kind` (word, bpe, wordpiece) for `texts`, which must be of the training split alone.
+    """A tokenizer of `kind` (word, bpe, wordpiece, whitespace) for `texts`, which must be of the training split alone.
 
     It loads with `AutoTokenizer` anywhere, cuts at data.max_length, and gives input_ids and attention_mask.
     """
     tokenizer, trainer, special = KINDS[kind](data)
-    tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.train_from_iterator(_without(texts, special.values()), trainer)
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         model_max_length=data.max_length,
@@ -43,6 +43,15 @@ def train(kind: str, texts: Iterable[str], data: Data) -> PreTrainedTokenizerFas
         padding_side="right",
         **special,
     )
+
+
+def _without(texts: Iterable[str], special: Iterable[str]) -> Iterator[str]:
+    """`texts` without special tokens written out in them: as words they would take a second place in the vocabulary."""
+    for text in texts:
+        for token in special:
+            if token in text:
+                text = text.replace(token, " ")
+        yield text
 
 
 def _options(data: Data, size: int) -> dict[str, Any]:
@@ -94,17 +103,31 @@ def _wordpiece(data: Data) -> tuple[Tokenizer, Any, dict[str, str]]:
     return tokenizer, trainer, dict(zip(names, special, strict=True))
 
 
-KINDS = {"word": _word, "bpe": _bpe, "wordpiece": _wordpiece}
+def _whitespace(data: Data) -> tuple[Tokenizer, Any, dict[str, str]]:
+    """Words as they stand between blanks, as in corpora that are cut into words and have their rare ones replaced by
+    <unk> already (Mikolov's Penn Treebank, WikiText): that string is the unknown token."""
+    special = {"pad_token": "<pad>", "unk_token": "<unk>", "eos_token": "<eos>"}
+    tokenizer = Tokenizer(models.WordLevel(unk_token=special["unk_token"]))
+    if data.lowercase:
+        tokenizer.normalizer = normalizers.Lowercase()
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    options = {**_options(data, CLOSED_WORDS), "min_frequency": data.min_frequency or 1}
+    return tokenizer, trainers.WordLevelTrainer(special_tokens=[*special.values()], **options), special
+
+
+KINDS = {"word": _word, "bpe": _bpe, "wordpiece": _wordpiece, "whitespace": _whitespace}
 assert tuple(KINDS) == TRAINED_TOKENIZERS
 
 
 def load_tokenizer(name: str, revision: str | None = None) -> PreTrainedTokenizerBase:
-    """The pretrained tokenizer `name`: a folder, a Hub id or sample:minilm.
+    """The pretrained tokenizer `name`: a folder, a Hub id, sample:gpt2 or sample:minilm.
 
     Raises:
         UserError: it cannot be found or loaded.
     """
-    path = str(samples.find("checkpoint", name, "data.tokenizer")) if samples.is_sample(name) else name
+    path = str(find_sample(name)) if samples.is_sample(name) else name
+    if (Path(path) / "encoder.json").is_file():
+        return _from_encoder(Path(path))
     if Path(path).is_dir() and not any(Path(path).glob("*token*")) and not any(Path(path).glob("vocab*")):
         raise UserError(f"{name}: there is no tokenizer in this folder; it has no tokenizer.json")
     try:
@@ -115,6 +138,28 @@ def load_tokenizer(name: str, revision: str | None = None) -> PreTrainedTokenize
     if tokenizer.pad_token is None:  # GPT-2 has none; what is padded is masked anyway
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
     return tokenizer
+
+
+def find_sample(name: str) -> Path:
+    """The folder of a packaged tokenizer, or of a packaged checkpoint with one."""
+    kind = "checkpoint" if name.removeprefix(samples.PREFIX) in samples.SAMPLES["checkpoint"] else "tokenizer"
+    return samples.find(kind, name, "data.tokenizer")
+
+
+def _from_encoder(folder: Path) -> PreTrainedTokenizerFast:
+    """GPT-2's byte-level BPE in the form in which OpenAI published it (Radford et al. 2019)."""
+    tokenizer = Tokenizer(models.BPE.from_file(str(folder / "encoder.json"), str(folder / "vocab.bpe")))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    end = "<|endoftext|>"
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        bos_token=end,
+        eos_token=end,
+        pad_token=end,  # what is padded is masked anyway
+        model_input_names=["input_ids", "attention_mask"],
+        clean_up_tokenization_spaces=False,
+    )
 
 
 def check_length(tokenizer: PreTrainedTokenizerBase, max_length: int, name: str) -> None:

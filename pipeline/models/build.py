@@ -15,6 +15,9 @@ from pipeline.recipe import ModelSettings, Pretrained, Recurrent, Scratch
 
 Notes = dict[str, Any]
 
+# The head that must not see what it predicts: encoders such as BERT are told to read from left to right.
+CAUSAL = "CausalLM"
+
 
 def build(
     settings: ModelSettings,
@@ -42,10 +45,28 @@ def build(
     builder = BUILDERS.get(type(settings)) or type(settings).build  # type: ignore[attr-defined]
     model, notes = builder(settings, head, labels, tokenizer, max_length, seed)
     model.config.pad_token_id = tokenizer.pad_token_id
+    if model.can_generate():
+        _set_ends(model, tokenizer)
     return model, notes
 
 
+def _set_ends(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Generation begins after, and stops at, the token that ends the texts of training."""
+    end = tokenizer.eos_token_id if tokenizer.eos_token_id is not None else tokenizer.sep_token_id
+    for config in (model.config, model.generation_config):
+        config.pad_token_id, config.bos_token_id, config.eos_token_id = tokenizer.pad_token_id, end, end
+
+
+def _decoder(checkpoint: str, head: str) -> dict[str, Any]:
+    """What an encoder such as BERT has to be told to read from left to right."""
+    if head != CAUSAL or not hasattr(checkpoints.load_config(checkpoint, "model.checkpoint"), "is_decoder"):
+        return {}
+    return {"is_decoder": True}
+
+
 def _label_maps(labels: list[str]) -> dict[str, Any]:
+    if not labels:  # a task without classes
+        return {}
     return {
         "num_labels": len(labels),
         "id2label": dict(enumerate(labels)),
@@ -56,6 +77,8 @@ def _label_maps(labels: list[str]) -> dict[str, Any]:
 def _recurrent(
     settings: Recurrent, head: str, labels: list[str], tokenizer: PreTrainedTokenizerBase, max_length: int, seed: int
 ) -> tuple[PreTrainedModel, Notes]:
+    if settings.adaptive_cutoffs and settings.adaptive_cutoffs[-1] >= len(tokenizer):
+        settings.refuse("adaptive_cutoffs", f"there are only {len(tokenizer)} tokens; cut below that")
     vectors = load_vectors(settings.vectors, tokenizer.get_vocab(), seed) if settings.vectors else None
     config = recurrent.RecurrentConfig(
         vocab_size=len(tokenizer),
@@ -67,8 +90,15 @@ def _recurrent(
         pooling=settings.pooling,
         hidden_dropout=settings.dropout,
         embedding_dropout=settings.embedding_dropout,
+        output_dropout=settings.dropout if settings.output_dropout is None else settings.output_dropout,
+        variational_dropout=settings.variational_dropout,
+        word_dropout=settings.word_dropout,
+        weight_dropout=settings.weight_dropout,
         classifier_dropout=settings.dropout,
+        tie_word_embeddings=settings.tie_embeddings,
+        adaptive_cutoffs=list(settings.adaptive_cutoffs) if settings.adaptive_cutoffs else None,
         pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=tokenizer.eos_token_id,
         **_label_maps(labels),
     )
     model = checkpoints.auto_class(head).from_config(config)
@@ -95,6 +125,7 @@ def _pretrained(
         # The checkpoint's own head may count other labels; a head that does not fit is drawn anew.
         ignore_mismatched_sizes=True,
         **_label_maps(labels),
+        **_decoder(settings.checkpoint, head),
         **({"classifier_dropout": settings.dropout} if settings.dropout is not None else {}),
     )
     return model, {}
@@ -104,7 +135,8 @@ def _scratch(
     settings: Scratch, head: str, labels: list[str], tokenizer: PreTrainedTokenizerBase, max_length: int, seed: int
 ) -> tuple[PreTrainedModel, Notes]:
     config = SCRATCH[settings.architecture](settings, len(tokenizer), max_length)
-    for name, value in {"pad_token_id": tokenizer.pad_token_id, **_label_maps(labels)}.items():
+    decoder = {"is_decoder": True} if head == CAUSAL and hasattr(config, "is_decoder") else {}
+    for name, value in {"pad_token_id": tokenizer.pad_token_id, **_label_maps(labels), **decoder}.items():
         setattr(config, name, value)
     return checkpoints.auto_class(head).from_config(config), {}
 

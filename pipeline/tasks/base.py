@@ -9,8 +9,6 @@ import importlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
-import numpy as np
-import pyarrow as pa
 import torch
 from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -23,13 +21,23 @@ Batch = dict[str, torch.Tensor]
 
 @runtime_checkable
 class Task(Protocol):
-    """Everything that is particular to a task. Shapes: B rows of a batch, T time, N rows of a split."""
+    """Everything that is particular to a task. Shapes: B rows of a batch, T time, N rows of a split.
+
+    Members that a task may leave out:
+
+    - `lower_is_better`: whether the best model is the one with the lowest `monitor`.
+    - `running_text`: whether the rows of a text file may be lines of one text: their order is kept, blank lines count.
+    - `arrange(split, model, tokenizer, rows, running, training)`: the rows of an encoded split as the task wants them
+      in batches of `rows`, such as windows of a stream; without it, they are taken as they are (data/batching.py).
+      What its method `take` returns goes to `collate`.
+    - further arguments of `predict`, each with a default; `finetune predict` passes those that were asked for.
+    """
 
     name: ClassVar[str]
     head: ClassVar[str]
     """Suffix of the Auto class with the task's head: `SequenceClassification`, ..."""
     monitor: ClassVar[str]
-    """Metric that picks the best model; greater is better."""
+    """Metric that picks the best model; greater is better, unless the task says `lower_is_better`."""
     columns: ClassVar[Mapping[str, Sequence[str]]]
     """Role of a column -> the names it usually has, the likeliest first."""
     stratify_by: ClassVar[str | None]
@@ -45,7 +53,7 @@ class Task(Protocol):
         """Rows by role -> `input_ids`, `truncated` and the targets, one list element per row."""
         ...
 
-    def collate(self, rows: pa.Table, tokenizer: PreTrainedTokenizerBase) -> tuple[Batch, int]:
+    def collate(self, rows: Any, tokenizer: PreTrainedTokenizerBase) -> tuple[Batch, int]:
         """Encoded rows -> the model's keyword arguments, (B, T) and targets, and the number of labels in them."""
         ...
 
@@ -53,8 +61,9 @@ class Task(Protocol):
         """What scoring needs of a forward pass, reduced on the device: tensors of shape (B, ...), never (B, T, V)."""
         ...
 
-    def score(self, outcome: dict[str, np.ndarray], labels: list[str]) -> dict[str, Any]:
-        """Metrics of a split from the outcome of its N rows, in the order of their ids; `loss` is the mean NLL."""
+    def score(self, outcome: dict[str, Any], labels: list[str]) -> dict[str, Any]:
+        """Metrics of a split from the outcome of its N rows, in the order of their ids, and the facts of the split;
+        `loss` is the mean NLL."""
         ...
 
     def predict(

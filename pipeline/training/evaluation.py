@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import numpy as np
@@ -11,6 +11,7 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 from torch import Tensor, nn
 
+from pipeline.training.carry import Carry
 from pipeline.training.step import Collate
 
 Progress = Callable[[int, int], None]
@@ -20,7 +21,7 @@ class Scorer(Protocol):
     """What evaluation asks of a task (see tasks/base.py)."""
 
     def outcome(self, outputs: Any, batch: dict[str, Tensor]) -> dict[str, Tensor]: ...
-    def score(self, outcome: dict[str, np.ndarray], labels: list[str]) -> dict[str, Any]: ...
+    def score(self, outcome: dict[str, Any], labels: list[str]) -> dict[str, Any]: ...
 
 
 def evaluate(
@@ -30,22 +31,30 @@ def evaluate(
     collate: Collate,
     labels: list[str],
     accelerator: Accelerator,
+    *,
+    carries: bool = False,
+    facts: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Metrics of a split, computed in float32 without autocast, so that they do not move with the batch size.
 
     Args:
         batches: row indices of each batch; together every row of the split.
+        carries: whether the rows of a batch go on from those of the one before; each process then runs all of them.
+        facts: of the split as a whole, for scoring.
     """
     model = accelerator.unwrap_model(model)
     was_training = model.training
     model.eval()
-    parts = []
+    parts, carry = [], Carry(model if carries else None)
+    own = batches if carries else batches[accelerator.process_index :: accelerator.num_processes]
     with torch.inference_mode():
-        for rows in batches[accelerator.process_index :: accelerator.num_processes]:
+        for rows in own:
             batch = {name: value.to(accelerator.device) for name, value in collate(rows)[0].items()}
-            parts.append({"id": torch.from_numpy(rows), **scorer.outcome(model(**batch), batch)})
+            outputs = model(**batch, **carry.inputs(0))
+            carry.keep(0, outputs)
+            parts.append({"id": torch.from_numpy(rows), **scorer.outcome(outputs, batch)})
     model.train(was_training)
-    return scorer.score(_in_order(_gather(parts)), labels)
+    return scorer.score({**_in_order(_gather(parts)), **(facts or {})}, labels)
 
 
 def _gather(parts: list[dict[str, Tensor]]) -> dict[str, np.ndarray]:

@@ -16,6 +16,7 @@ from torch import nn
 from pipeline.errors import Interrupted
 from pipeline.recipe import Recipe
 from pipeline.training import checkpoint
+from pipeline.training.carry import Carry
 from pipeline.training.evaluation import Scorer, evaluate
 from pipeline.training.log import Figures, Log
 from pipeline.training.optim import build_optimizer, build_scheduler
@@ -33,9 +34,19 @@ class Trainable(Scorer, Protocol):
 
 
 class Split(Protocol):
-    """What training asks of the encoded rows of a split (see data/batching.py)."""
+    """What training asks of the encoded rows of a split (see data/batching.py).
+
+    Attributes:
+        lengths: tokens of each row.
+        carries: whether each row of a batch goes on from the same row of the batch before.
+        facts: of the split as a whole, which scoring needs beside the outcomes of its rows.
+    """
 
     lengths: np.ndarray
+    carries: ClassVar[bool]
+
+    @property
+    def facts(self) -> Mapping[str, Any]: ...
 
     def __len__(self) -> int: ...
     def take(self, rows: np.ndarray) -> Any: ...
@@ -92,9 +103,16 @@ class Run:
 
     def evaluate(self, split: str) -> dict[str, Any]:
         """Metrics of the model as it stands on `split`."""
-        batches = self.splits[split].batches(self.recipe.train.batch_size)
+        rows = self.splits[split]
         return evaluate(
-            self.model, self.task, batches, lambda rows: self.collate(split, rows), self.labels, self.accelerator
+            self.model,
+            self.task,
+            rows.batches(self.recipe.train.batch_size),
+            lambda chosen: self.collate(split, chosen),
+            self.labels,
+            self.accelerator,
+            carries=rows.carries,
+            facts=rows.facts,
         )
 
 
@@ -110,7 +128,7 @@ def fit(run: Run) -> checkpoint.State:
     optimizer = build_optimizer(run.model, run.recipe.optim)
     scheduler = build_scheduler(optimizer, run.recipe.optim, run.total_updates)
     run.model, optimizer = run.accelerator.prepare(run.model, optimizer)
-    parts = Parts(run.model, optimizer, scheduler)
+    parts = Parts(run.model, optimizer, scheduler, _carry(run))
     run.state = _resume(run, parts)
     run.model.train()
     with StopRequest() as stop, _log(run) as log:
@@ -135,6 +153,11 @@ def _resume(run: Run, parts: Parts) -> checkpoint.State:
     torch.manual_seed(run.recipe.train.seed + run.accelerator.process_index)
     folder = checkpoint.newest(run.folder)
     return checkpoint.load(folder, parts, run.accelerator) if folder else checkpoint.State()
+
+
+def _carry(run: Run) -> Carry:
+    """What the rows of training go on from, where they do."""
+    return Carry(run.accelerator.unwrap_model(run.model) if run.splits["train"].carries else None)
 
 
 def _log(run: Run) -> Log:
@@ -182,6 +205,7 @@ def _evaluate(run: Run, log: Log) -> None:
     with log.paused():
         metrics = run.evaluate("validation")
     score, state = metrics[run.task.monitor], run.state
+    score = -score if getattr(run.task, "lower_is_better", False) else score
     if state.best_score is None or score > state.best_score:
         state.best_score, state.best_step, state.stale = score, state.step, 0
     else:

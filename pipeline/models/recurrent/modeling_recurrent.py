@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import itertools
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import nn
@@ -405,6 +405,16 @@ class RecurrentCache(Cache):
         for layer in self.layers:
             layer.detach()
 
+    def state_dict(self) -> dict[str, Any]:
+        """Each layer's state and the positions read, as tensors and a number."""
+        return {"layers": [list(layer.get_state() or ()) for layer in self.layers], "length": self.get_seq_length()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Put back what `state_dict` gave."""
+        self.reset()
+        for layer, parts in zip(self.layers, state["layers"], strict=True):
+            layer.set_state(tuple(parts), state["length"])
+
 
 class LockedDropout(nn.Dropout):
     """Dropout on states (B, T, E) with one mask for all positions of a row (Gal & Ghahramani 2016, section 3)."""
@@ -738,6 +748,10 @@ class RecurrentForCausalLM(RecurrentPreTrainedModel, GenerationMixin):
     @classmethod
     def _supports_default_dynamic_cache(cls) -> bool:
         return False  # the model makes its own, see RecurrentCache
+
+    def new_cache(self) -> RecurrentCache:
+        """A state from which nothing has been read."""
+        return RecurrentCache(self.config)
 
     def get_output_embeddings(self) -> nn.Module | None:
         return None if self.config.adaptive_cutoffs else self.lm_head
