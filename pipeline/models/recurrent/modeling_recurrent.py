@@ -554,8 +554,8 @@ class RecurrentModel(RecurrentPreTrainedModel):
             return None
         if given is not None:
             return given
-        if wanted is None:
-            wanted = self.config.use_cache and not self.training
+        if wanted is None:  # a graph that is exported returns tensors
+            wanted = self.config.use_cache and not self.training and not torch.compiler.is_exporting()
         return RecurrentCache(self.config) if wanted else None
 
     def _embed(self, input_ids: torch.LongTensor) -> torch.Tensor:
