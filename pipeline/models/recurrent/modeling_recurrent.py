@@ -270,7 +270,9 @@ class RecurrentLayer(GradientCheckpointingLayer):
     def _weights(self, direction: int) -> list[torch.Tensor]:
         names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
         weight_ih, weight_hh, *biases = (getattr(self, name + self.suffixes[direction]) for name in names)
-        return [weight_ih, F.dropout(weight_hh, self.weight_dropout, self.training), *biases]
+        if self.weight_dropout and self.training:
+            weight_hh = F.dropout(weight_hh, self.weight_dropout)
+        return [weight_ih, weight_hh, *biases]
 
     def _starts(self, inputs: torch.Tensor, state: State | None) -> list[State]:
         """The state that each direction starts from."""
