@@ -196,6 +196,7 @@ def _evaluate(arguments: Arguments) -> None:
         limit: int | None = None,
         revision: str | None = None,
         subset: str | None = None,
+        separate: bool | None = None,
     ) -> None:
         """Score a model on new data.
 
@@ -211,6 +212,7 @@ def _evaluate(arguments: Arguments) -> None:
             limit: use at most so many rows.
             revision: of a Hub data set.
             subset: of a Hub data set that has several.
+            separate: for next_word, whether rows are documents of their own rather than lines of a running text.
         """
         chosen = Data(
             source=data,
@@ -221,6 +223,7 @@ def _evaluate(arguments: Arguments) -> None:
             token_column=token_column,
             tag_column=tag_column,
             limit=limit,
+            separate=separate,
         )
         if batch_size < 1:
             raise UserError(f"batch-size: {batch_size} is out of range; it must be >= 1")
@@ -236,18 +239,22 @@ def _evaluate(arguments: Arguments) -> None:
 def _predict(arguments: Arguments) -> None:
     """MODEL [--input FILE | -]: one JSON line out for each line in."""
 
-    def command(model: tyro.conf.Positional[str], input: str = "-") -> None:
+    def command(model: tyro.conf.Positional[str], input: str = "-", generate: int | None = None) -> None:
         """Ask a model about texts, one a line.
 
         Args:
             model: folder of a run or a model, or Hub id.
             input: file of texts, or - for standard input.
+            generate: for a model that predicts the next word: continue each text by so many tokens.
         """
+        if generate is not None and generate < 1:
+            raise UserError(f"generate: {generate} is out of range; it must be >= 1")
+        options = {} if generate is None else {"generate": generate}
         _check_input(input)
         paths.saved_model(folders.model_in(model), "model")
         from pipeline import run
 
-        for answer in run.predict(model, _lines(input)):
+        for answer in run.predict(model, _lines(input), **options):
             print(json.dumps(answer, ensure_ascii=False), flush=input == "-")
 
     tyro.cli(command, args=list(arguments), prog="finetune predict")

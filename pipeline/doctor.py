@@ -15,10 +15,10 @@ import torch
 from accelerate import Accelerator
 
 from pipeline import run, samples
-from pipeline.data.batching import Rows
 from pipeline.recipe import Recipe
 from pipeline.tasks.base import load_task
 from pipeline.training import trainer
+from pipeline.training.carry import Carry
 from pipeline.training.device import has_fast_bf16
 from pipeline.training.optim import build_optimizer, build_scheduler
 from pipeline.training.step import Parts, update, windows
@@ -77,7 +77,7 @@ def _plan(recipe: Recipe) -> dict[str, str]:
         model=model.to(accelerator.device),
         tokenizer=prepared.tokenizer,
         labels=prepared.labels,
-        splits={name: Rows(split) for name, split in prepared.splits.items()},
+        splits=run.arrange(recipe, task, model, prepared, accelerator),
         folder=recipe.folder,
         accelerator=accelerator,
         autocast=run.precision(recipe, accelerator) == "bf16",
@@ -86,7 +86,7 @@ def _plan(recipe: Recipe) -> dict[str, str]:
     trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     return {
         "rows": ", ".join(f"{name} {len(rows):,}" for name, rows in this.splits.items()),
-        "labels": ", ".join(prepared.labels),
+        **({"labels": ", ".join(prepared.labels)} if prepared.labels else {}),
         "tokens": f"{int(lengths.sum()):,} an epoch; {_padding(this):.1%} more are padding",
         "model": f"{type(model).__name__}, {model.num_parameters():,} parameters, {trained:,} of them trained",
         **{name: str(value) for name, value in notes.items()},
@@ -109,7 +109,8 @@ def _padding(this: trainer.Run) -> float:
 def _seconds(this: trainer.Run) -> float:
     """Estimated seconds of all updates, scaled by tokens from a few updates on the model, which is thrown away."""
     optimizer = build_optimizer(this.model, this.recipe.optim)
-    parts = Parts(this.model, optimizer, build_scheduler(optimizer, this.recipe.optim, this.total_updates))
+    scheduler = build_scheduler(optimizer, this.recipe.optim, this.total_updates)
+    parts = Parts(this.model, optimizer, scheduler, Carry(this.model if this.splits["train"].carries else None))
     lengths, train = this.splits["train"].lengths, this.recipe.train
     order = this.splits["train"].updates(this.rows_per_update, train.seed, 0)
     chosen = order[: WARM_UPDATES + TIMED_UPDATES]

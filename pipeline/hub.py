@@ -35,6 +35,7 @@ PIPELINES = {
         "George Washington lived in Virginia .",
         ', aggregation_strategy="simple"',
     ),
+    "next_word": Pipeline("text-generation", "write", "the film is"),
 }
 
 

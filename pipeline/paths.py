@@ -128,6 +128,8 @@ def saved_tokenizer(name: str, setting: str) -> Path | None:
     Raises:
         UserError: as of `saved`, or no file in it is a tokenizer's.
     """
+    if samples.is_sample(name) and name.removeprefix(samples.PREFIX) in samples.SAMPLES["tokenizer"]:
+        return samples.find("tokenizer", name, setting)
     folder = saved(name, setting)
     if folder and not any(folder.glob("*token*")) and not any(folder.glob("vocab*")):
         raise UserError(f"{name}: there is no tokenizer in this folder; it has no tokenizer.json")

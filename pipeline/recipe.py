@@ -69,15 +69,20 @@ class Data(Settings):
     split_seed: Seed = 0
     """Seed of the carving: independent of train.seed, so that all seeds are scored on the same rows."""
     max_length: Annotated[int, Ge(4), Le(LARGEST)] = 256
-    """Longest row in tokens; what is beyond is cut off, or read in overlapping windows (ner), and the report tells."""
+    """Longest row in tokens; what is beyond is cut off, or read in overlapping windows (ner), and the report tells. For
+    next_word nothing is cut off: tokens of a window of truncated back-propagation, or of a block of a transformer."""
+    separate: bool | None = None
+    """For next_word, whether rows are documents that do not see each other rather than lines of a running text; None:
+    rows of .txt files and of sample:imdb_text are running text, others are documents."""
     tokenizer: str | None = None
-    """word, bpe or wordpiece (trained on the training split), or a pretrained tokenizer's folder or Hub id."""
+    """word, bpe, wordpiece or whitespace (words as they stand between blanks), trained on the training split; or a
+    pretrained tokenizer: a folder, a Hub id or sample:gpt2. None: what suits model and task."""
     vocab_size: Annotated[int, Ge(8), Le(10_000_000)] | None = None
-    """Largest vocabulary of a trained tokenizer; None: 30,000 words or 8,000 pieces."""
+    """Largest vocabulary of a trained tokenizer; None: 30,000 words, 8,000 pieces, or 100,000 between blanks."""
     min_frequency: Count | None = None
-    """How often a word must occur in the training split to get a token of its own; None: 2."""
+    """How often a word must occur in the training split to get a token of its own; None: 2, or 1 for whitespace."""
     lowercase: bool | None = None
-    """Whether a trained tokenizer lower-cases; None: yes, but not what model.char_encoder reads."""
+    """Whether a trained tokenizer lower-cases; None: word and wordpiece do, but not what model.char_encoder reads."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -91,7 +96,9 @@ class Data(Settings):
                     self.refuse(name, f"the pretrained tokenizer {self.tokenizer} fixes it; remove this setting")
 
 
-TRAINED_TOKENIZERS = ("word", "bpe", "wordpiece")
+TRAINED_TOKENIZERS = ("word", "bpe", "wordpiece", "whitespace")
+# Those that cut no word up.
+WHOLE_WORDS = ("word", "whitespace")
 
 
 class ModelSettings(Settings):
@@ -128,6 +135,19 @@ class Recurrent(ModelSettings):
     """Dropout between layers and before the classifier."""
     embedding_dropout: Rate = 0.3
     """Dropout on the embeddings."""
+    output_dropout: Rate | None = None
+    """For next_word, dropout on the last layer's states; None: `dropout`."""
+    variational_dropout: bool = False
+    """Draw one dropout mask for all positions of a row (Gal & Ghahramani 2016) rather than one for each."""
+    word_dropout: Rate = 0.0
+    """Share of the vocabulary whose embeddings are zero in an update (Merity et al. 2017, section 4.3)."""
+    weight_dropout: Rate = 0.0
+    """Dropout on the hidden-to-hidden weights (Merity et al. 2017, section 2)."""
+    tie_embeddings: bool = False
+    """For next_word, whether the matrix that predicts words is that of the embeddings."""
+    adaptive_cutoffs: tuple[int, ...] | None = None
+    """For next_word, adaptive softmax (Grave et al. 2017): the ids at which a cluster of rarer words begins. It needs
+    a tokenizer whose ids fall in frequency: whitespace."""
     vectors: str | None = None
     """Word vectors to start from: sample:glove-6b-50d, or a GloVe, word2vec or fastText text file."""
     freeze_vectors: bool = False
@@ -147,6 +167,18 @@ class Recurrent(ModelSettings):
             self.refuse("freeze_vectors", "there are no vectors to freeze; set model.vectors or remove this setting")
         if self.vectors is not None and self.embedding_size is not None:
             self.refuse("embedding_size", "model.vectors fixes it; remove one of the two")
+        if self.adaptive_cutoffs is not None:
+            self._check_cutoffs(self.adaptive_cutoffs)
+
+    def _check_cutoffs(self, cutoffs: tuple[int, ...]) -> None:
+        if not cutoffs or list(cutoffs) != sorted(set(cutoffs)) or cutoffs[0] < 1:
+            self.refuse("adaptive_cutoffs", f"{cutoffs} is not a rising list of ids from 1 on")
+        if self.hidden_size < 4 ** len(cutoffs):  # each cluster has a quarter of the width of the one before
+            self.refuse(
+                "adaptive_cutoffs", f"{len(cutoffs)} cutoffs need model.hidden_size {4 ** len(cutoffs)} or more"
+            )
+        if self.tie_embeddings:
+            self.refuse("tie_embeddings", "an adaptive softmax has no matrix to share; remove model.adaptive_cutoffs")
 
 
 @settings("model")
@@ -241,7 +273,7 @@ class Recipe(Settings):
     name: str
     """Name of the run, and of its folder under runs/."""
     task: str
-    """sentiment, ner, or module:Class for a task of your own."""
+    """sentiment, ner, next_word, or module:Class for a task of your own."""
     data: Data
     model: ModelSettings
     optim: Optim = field(default_factory=Optim)
@@ -253,23 +285,18 @@ class Recipe(Settings):
             self.refuse("name", f"{shorten(repr(self.name), 80)} cannot name a folder; use letters, digits, - and _")
         if self.task not in TASKS and not _OWN_TASK.fullmatch(self.task):
             self.refuse("task", f"no task {self.task!r}{suggest(self.task, TASKS)} (or module:Class for your own)")
-        if self.task in TASKS and self.task not in TAGS_WORDS:
-            for name in ("char_encoder", "crf"):
-                if getattr(self.model, name, None):
-                    self.model.refuse(name, f"the task {self.task} does not tag words; remove this setting")
-        if self.task in TAGS_WORDS and getattr(self.model, "pooling", "last") != "last":
-            self.model.refuse("pooling", f"the task {self.task} tags each word and pools nothing; remove this setting")
-        if self.model.reads_characters and self.data.tokenizer not in (None, "word"):
+        refuse_unused(self.task, self.data)
+        refuse_unused(self.task, self.model)
+        if self.model.reads_characters and self.data.tokenizer not in (None, *WHOLE_WORDS):
             self.data.refuse(
                 "tokenizer", f"{self.data.tokenizer} cuts words up, which model.char_encoder reads; use word"
             )
-        for name in sorted(OWN_SETTINGS - TASK_SETTINGS.get(self.task, OWN_SETTINGS)):
-            if getattr(self.data, name) is not None:
-                self.data.refuse(name, f"the task {self.task} does not use it; remove this setting")
         if self.model.default_tokenizer is None:
             for name in ("tokenizer", "vocab_size", "min_frequency", "lowercase"):
                 if getattr(self.data, name) is not None:
                     self.data.refuse(name, "the pretrained model's own tokenizer fixes it; remove this setting")
+        if self.task == "next_word" and self.data.tokenizer == "word":
+            self.data.refuse("tokenizer", "word has no token that ends a text; next_word needs whitespace or bpe")
 
     @property
     def folder(self) -> Path:
@@ -278,8 +305,9 @@ class Recipe(Settings):
 
     @property
     def tokenizer(self) -> str:
-        """word, bpe, wordpiece, or where a pretrained tokenizer is."""
-        return self.data.tokenizer or self.model.default_tokenizer or self.model.checkpoint  # type: ignore[attr-defined]
+        """word, bpe, wordpiece, whitespace, or where a pretrained tokenizer is."""
+        default = self.model.default_tokenizer and TASK_TOKENIZERS.get(self.task, self.model.default_tokenizer)
+        return self.data.tokenizer or default or self.model.checkpoint  # type: ignore[attr-defined]
 
     def to_json(self) -> str:
         """The recipe as JSON; the kind of model is named beside its settings."""
@@ -289,14 +317,52 @@ class Recipe(Settings):
 
 
 # name -> where it lives; imported when a run needs it
-TASKS = {"sentiment": "pipeline.tasks.sentiment:Sentiment", "ner": "pipeline.tasks.ner:Ner"}
+TASKS = {
+    "sentiment": "pipeline.tasks.sentiment:Sentiment",
+    "ner": "pipeline.tasks.ner:Ner",
+    "next_word": "pipeline.tasks.next_word:NextWord",
+}
 
-# What of `data` is read for one task and not for another; a task of your own may read all of it.
-TASK_SETTINGS = {"sentiment": {"text_column", "label_column"}, "ner": {"token_column", "tag_column", "scheme"}}
-OWN_SETTINGS = set().union(*TASK_SETTINGS.values())
+# task -> the tokenizer of its models from scratch, where theirs does not suit it
+TASK_TOKENIZERS = {"next_word": "bpe"}
 
-# Tasks whose model gives each word a tag.
-TAGS_WORDS = {"ner"}
+# setting, of all kinds of models or of one -> the tasks that use it, where not all do
+USED_BY = {
+    "data.text_column": {"sentiment", "next_word"},
+    "data.label_column": {"sentiment"},
+    "data.token_column": {"ner"},
+    "data.tag_column": {"ner"},
+    "data.scheme": {"ner"},
+    "data.separate": {"next_word"},
+    "model.bidirectional": {"sentiment", "ner"},
+    "model.pooling": {"sentiment"},
+    "model.char_encoder": {"ner"},
+    "model.crf": {"ner"},
+    "model.output_dropout": {"next_word"},
+    "model.tie_embeddings": {"next_word"},
+    "model.adaptive_cutoffs": {"next_word"},
+    "Pretrained.dropout": {"sentiment", "ner"},
+}
+UNUSED = "the task {} does not use it; remove this setting"
+# setting -> why another task does not use it, where that is not plain
+WHY_UNUSED = {
+    "bidirectional": "the task {} reads left to right only; set it to False",
+    "pooling": "the task {} answers for each word and pools nothing; remove this setting",
+    "char_encoder": "the task {} does not tag words; remove this setting",
+    "crf": "the task {} does not tag words; remove this setting",
+    "dropout": "the task {} has no classifier; remove this setting",
+}
+
+
+def refuse_unused(task: str, section: Settings) -> None:
+    """Refuse what was set and `task` would not use; a task of your own may use everything."""
+    fields: Any = dataclasses.fields(section)  # type: ignore[arg-type]
+    for f in fields:
+        names = (f"{section.section}.{f.name}", f"{type(section).__name__}.{f.name}")
+        users = next((USED_BY[name] for name in names if name in USED_BY), None)
+        if users and task in TASKS and task not in users and getattr(section, f.name) != f.default:
+            section.refuse(f.name, WHY_UNUSED.get(f.name, UNUSED).format(task))
+
 
 MODELS: dict[str, type[ModelSettings]] = {"recurrent": Recurrent, "pretrained": Pretrained, "scratch": Scratch}
 
@@ -345,7 +411,7 @@ def _section(name: str, value: Any) -> Any:
         raise UserError(f"{name}: {shorten(repr(value), 80)} is not an object of settings")
     value = dict(value)
     kind = _model_kind(value.pop("kind", None)) if name == "model" else SECTIONS[name]
-    return kind(**value)
+    return kind(**{key: tuple(item) if isinstance(item, list) else item for key, item in value.items()})
 
 
 def _kind_name(kind: type) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import shutil
@@ -25,10 +26,11 @@ from pipeline import folder as folders
 from pipeline import hub
 from pipeline.data.batching import Rows
 from pipeline.data.prepare import Prepared, encode_split, prepare
+from pipeline.data.sources import is_running
 from pipeline.data.vocabulary import load_tokenizer
 from pipeline.errors import UserError, writing
 from pipeline.models import build, checkpoints
-from pipeline.recipe import TASKS, Data, Recipe, read_json
+from pipeline.recipe import TASKS, Data, Recipe, read_json, refuse_unused
 from pipeline.tasks.base import Task, load_task
 from pipeline.training import trainer
 from pipeline.training.device import has_fast_bf16, peak_memory_bytes
@@ -80,7 +82,7 @@ def train(recipe: Recipe) -> dict[str, Any]:
         model=model,
         tokenizer=prepared.tokenizer,
         labels=prepared.labels,
-        splits={name: Rows(split) for name, split in prepared.splits.items()},
+        splits=arrange(recipe, task, model, prepared, accelerator),
         folder=recipe.folder,
         accelerator=accelerator,
         autocast=precision(recipe, accelerator) == "bf16",
@@ -111,6 +113,31 @@ def build_for(recipe: Recipe, task: Task, prepared: Prepared) -> tuple[PreTraine
     return build.build(
         recipe.model, task.head, prepared.labels, prepared.tokenizer, recipe.data.max_length, recipe.train.seed
     )
+
+
+def arrange(
+    recipe: Recipe, task: Task, model: PreTrainedModel, prepared: Prepared, accelerator: Accelerator
+) -> dict[str, trainer.Split]:
+    """The rows of each split as the task wants them in batches of the recipe's size."""
+    size, running = recipe.train.batch_size, is_running(recipe.data)
+    update = size * recipe.train.accumulation * accelerator.num_processes
+    return {
+        name: _rows(task, split, model, prepared.tokenizer, update if name == "train" else size, running, name)
+        for name, split in prepared.splits.items()
+    }
+
+
+def _rows(
+    task: Task,
+    split: datasets.Dataset,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    rows: int,
+    running: bool,
+    name: str,
+) -> trainer.Split:
+    wanted = getattr(task, "arrange", None)
+    return wanted(split, model, tokenizer, rows, running, name == "train") if wanted else Rows(split)
 
 
 def precision(recipe: Recipe, accelerator: Accelerator) -> str:
@@ -206,8 +233,10 @@ def evaluate(model: str, data: Data, split: str = "test", batch_size: int = 32) 
         UserError: the model or the data cannot be read, or the data has labels that the model does not know.
     """
     loaded = load(model)
+    refuse_unused(loaded.task.name, data)
     with writing("TMPDIR", Path(tempfile.gettempdir())), tempfile.TemporaryDirectory() as folder:
-        rows = Rows(encode_split(data, split, loaded.task, loaded.tokenizer, loaded.labels, Path(folder)))
+        encoded = encode_split(data, split, loaded.task, loaded.tokenizer, loaded.labels, Path(folder))
+        rows = _rows(loaded.task, encoded, loaded.model, loaded.tokenizer, batch_size, is_running(data), "test")
         return evaluate_rows(
             loaded.model,
             loaded.task,
@@ -219,13 +248,19 @@ def evaluate(model: str, data: Data, split: str = "test", batch_size: int = 32) 
         )
 
 
-def predict(model: str, texts: Iterable[str]) -> Iterator[dict[str, Any]]:
+def predict(model: str, texts: Iterable[str], **options: Any) -> Iterator[dict[str, Any]]:
     """What the saved model says of each text, in their order, read and answered a few at a time.
 
+    Args:
+        options: further arguments of the task's `predict`.
+
     Raises:
-        UserError: the model cannot be loaded.
+        UserError: the model cannot be loaded, or its task does not know an option.
     """
     loaded = load(model)
+    for name in options:
+        if name not in inspect.signature(loaded.task.predict).parameters:
+            raise UserError(f"{name}: a {loaded.task.name} model has no such option; leave it out")
     pending = iter(texts)
     while chunk := list(islice(pending, PREDICT_ROWS)):
-        yield from loaded.task.predict(chunk, loaded.model, loaded.tokenizer, loaded.labels)
+        yield from loaded.task.predict(chunk, loaded.model, loaded.tokenizer, loaded.labels, **options)

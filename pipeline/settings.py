@@ -92,6 +92,11 @@ def _check(name: str, value: Any, hint: Any) -> None:
             raise UserError(
                 f"{name}: {shorten(repr(value), 80)} is not a choice{suggest(str(value), typing.get_args(hint))}"
             )
+    elif kind is tuple:
+        if not isinstance(value, tuple):
+            raise UserError(f"{name}: {shorten(repr(value), 80)} is not a list")
+        for item in value:
+            _check(name, item, typing.get_args(hint)[0])
     elif hint is not Any and not _is_a(value, hint):
         raise UserError(f"{name}: {shorten(repr(value), 80)} is not {_describe(hint)}")
     elif isinstance(value, str):

@@ -435,7 +435,7 @@ LOSSES = {
     "another optimiser": lambda c: change_optimizer(c, lambda o: o.update(optimizer=3)),
     "cut weights": lambda c: os.truncate(c / "model.safetensors", 500),
     "a pickle that runs code": lambda c: write(str(c / "optimizer.pt"), pickle.dumps(Evil())),
-    "no random state": lambda c: (c / "random-0.pt").unlink(),
+    "no random state": lambda c: (c / "process-0.pt").unlink(),
 }
 
 

@@ -65,7 +65,7 @@ def test_a_sibling_is_derived_with_replace_and_checked_again():
         (lambda: a_recipe(model=Recurrent(crf=True)), "model.crf: the task sentiment does not tag words; remove this"),
         (
             lambda: a_recipe(task="ner", model=Recurrent(pooling="max")),
-            "model.pooling: the task ner tags each word and pools",
+            "model.pooling: the task ner answers for each word and pools",
         ),
         (lambda: a_recipe(model=Scratch(crf=True)), "model.crf: the task sentiment does not tag words; remove this"),
         (lambda: a_recipe(model=Pretrained("x", crf=True)), "model.crf: the task sentiment does not tag words; remove"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -45,7 +45,10 @@ class Rows:
 
     Attributes:
         lengths: (N,) int32, tokens of each row.
+        carries: no row goes on from another one.
     """
+
+    carries: ClassVar[bool] = False
 
     def __init__(self, dataset: Dataset):
         self._table = dataset.with_format("arrow")
@@ -66,7 +69,7 @@ class Rows:
         """The rows with these numbers, in this order."""
         return self._table[rows]
 
-    def columns(self, names: Sequence[str]) -> dict[str, Any]:
+    def facts(self, names: Sequence[str]) -> dict[str, Any]:
         """Whole columns: (N,) arrays, or of lists what `jagged` makes of them."""
         table = self._table.select_columns(list(names))[:] if names else None
         return {

@@ -74,8 +74,9 @@ def report(splits: Mapping[str, Dataset], names: Mapping[str, str], empty: Mappi
         names: split -> file.
         empty: split -> lines that were left out as they have no text.
     """
-    exact = {split: digests(rows["text"], exact=True) for split, rows in splits.items()}
-    loose = {split: digests(rows["text"]) for split, rows in splits.items()}
+    # Blank lines, where they count at all, are no repetitions.
+    exact = {split: digests(filter(str.strip, rows["text"]), exact=True) for split, rows in splits.items()}
+    loose = {split: digests(filter(str.strip, rows["text"])) for split, rows in splits.items()}
     counts = {split: _count_classes(rows) for split, rows in splits.items() if {"label", "tags"} & {*rows.column_names}}
     facts: dict[str, Any] = {
         "rows": {split: len(rows) for split, rows in splits.items()},

@@ -22,7 +22,7 @@ import pyarrow as pa
 from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
-from pipeline import paths, samples
+from pipeline import paths
 from pipeline.data import checks, sources, splits, tags, vocabulary
 from pipeline.errors import UserError, writing
 from pipeline.models.recurrent import RecurrentTokenizer
@@ -135,10 +135,10 @@ def _modules() -> list[Any]:
 
 def _folder_digest(tokenizer: str) -> str | None:
     """Hash of a local tokenizer's files."""
-    path = samples.find("checkpoint", tokenizer, "data.tokenizer") if samples.is_sample(tokenizer) else Path(tokenizer)
-    if tokenizer in TRAINED_TOKENIZERS or not path.is_dir():
+    folder = None if tokenizer in TRAINED_TOKENIZERS else paths.saved_tokenizer(tokenizer, "data.tokenizer")
+    if folder is None:
         return None
-    files = sorted(file for file in path.iterdir() if file.suffix in (".json", ".txt", ".model"))
+    files = sorted(file for file in folder.iterdir() if file.suffix in (".json", ".txt", ".model", ".bpe"))
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
 
@@ -179,13 +179,14 @@ def _build(
 ) -> None:
     work = folder / "work"
     work.mkdir()
-    source = sources.load(data, origin, task.columns, work)
+    running = _is_running(data, task)
+    source = sources.load(data, origin, task.columns, work, keep_empty=running)
     facts = _tidy(source, data.scheme, work)
     where = source.names.get("train", data.source)
-    raw = {split: splits.limit(rows, data.limit) for split, rows in source.splits.items()}
+    raw = {split: splits.limit(rows, data.limit, running) for split, rows in source.splits.items()}
     splits.require_train(raw, where)
     task.labels(source.label_names, raw)  # first: texts or ids taken for labels would leave nothing to carve
-    raw = splits.complete(raw, data, task.stratify_by, where)
+    raw = splits.complete(raw, data, task.stratify_by, where, running)
     labels = task.labels(source.label_names, raw)
     report = {**facts, **checks.report(raw, source.names, source.empty)}
     report["notes"] = [*source.notes, *report["notes"]]
@@ -207,6 +208,11 @@ def _build(
     sizes = {str(file.relative_to(folder)): file.stat().st_size for file in files}
     done = {"labels": labels, "report": report, "splits": list(raw), "sizes": sizes}
     (folder / DONE).write_text(json.dumps(done, ensure_ascii=False), encoding="utf-8")
+
+
+def _is_running(data: Data, task: Encoder) -> bool:
+    """Whether the rows are lines of one text, for a task to which that matters."""
+    return getattr(task, "running_text", False) and sources.is_running(data)
 
 
 def _tidy(source: sources.Source, scheme: str | None, folder: Path) -> dict[str, Any]:
@@ -297,13 +303,14 @@ def encode_split(
     Raises:
         UserError: the split is not there, or it has labels that the model does not know.
     """
-    source = sources.load(data, sources.locate(data), task.columns, folder)
+    running = _is_running(data, task)
+    source = sources.load(data, sources.locate(data), task.columns, folder, keep_empty=running)
     _tidy(source, data.scheme, folder)
     if split not in source.splits and len(source.splits) == 1:
         split = next(iter(source.splits))
     if split not in source.splits:
         raise UserError(f"split: {data.source} has no {split} split, only {', '.join(source.splits)}")
-    rows = splits.limit(source.splits[split], data.limit)
+    rows = splits.limit(source.splits[split], data.limit, running)
     for role in CLASSES_OF.keys() & set(rows.column_names):
         _check_known(rows, role, labels, source.names[split])
     _encode(rows, task, tokenizer, tokenizer.model_max_length, labels, folder / "encoded")

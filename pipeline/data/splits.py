@@ -14,10 +14,12 @@ from pipeline.recipe import Data
 DEFAULT_SHARE = 0.1
 
 
-def limit(split: Dataset, rows: int | None) -> Dataset:
-    """At most `rows` rows, spread evenly over the split."""
+def limit(split: Dataset, rows: int | None, in_order: bool = False) -> Dataset:
+    """At most `rows` rows, spread evenly over the split; the first ones if they have to stay `in_order`."""
     if rows is None or rows >= len(split):
         return split
+    if in_order:
+        return split.select(range(rows))
     return split.select(np.arange(rows) * len(split) // rows)
 
 
@@ -27,8 +29,11 @@ def require_train(splits: Mapping[str, Dataset], where: str) -> None:
         raise UserError(f"{where}: it has no training split, only {', '.join(splits)}")
 
 
-def complete(splits: dict[str, Dataset], data: Data, stratify_by: str | None, where: str) -> dict[str, Dataset]:
-    """The three splits; those that are missing are carved out of `train`.
+def complete(
+    splits: dict[str, Dataset], data: Data, stratify_by: str | None, where: str, in_order: bool = False
+) -> dict[str, Dataset]:
+    """The three splits; those that are missing are carved out of `train`: if its rows have to stay `in_order`, its
+    end.
 
     Raises:
         UserError: there is nothing to carve from, too little, or a share is set for a split that is there.
@@ -42,15 +47,23 @@ def complete(splits: dict[str, Dataset], data: Data, stratify_by: str | None, wh
     if not missing:
         return splits
     train = splits["train"]
-    parts = carve(
-        digests(train["text"]), train[stratify_by] if stratify_by else None, list(missing.values()), data.split_seed
-    )
+    if in_order:
+        parts = cut(len(train), list(missing.values()))
+    else:
+        classes = train[stratify_by] if stratify_by else None
+        parts = carve(digests(train["text"]), classes, list(missing.values()), data.split_seed)
     if any(len(part) == 0 for part in parts):
         hint = ", with a blank line behind each sentence in a file of columns" if "tokens" in train.column_names else ""
         raise UserError(f"{where}: {len(train)} rows are too few to carve {' and '.join(missing)} from; add rows{hint}")
     carved = dict(zip(("train", *missing), (train.select(part) for part in parts), strict=True))
     ordered = {**splits, **carved}
     return {name: ordered[name] for name in ("train", "validation", "test")}
+
+
+def cut(rows: int, shares: list[float]) -> list[np.ndarray]:
+    """Row numbers of the beginning and, behind it, of a part for each share, as the rows stand."""
+    sizes = [round(share * rows) for share in shares]
+    return np.split(np.arange(rows), np.cumsum([rows - sum(sizes), *sizes[:-1]]))
 
 
 def carve(texts: np.ndarray, classes: list[str] | None, shares: list[float], seed: int) -> list[np.ndarray]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
@@ -17,7 +18,7 @@ from pipeline.models.recurrent import RecurrentTokenizer
 from pipeline.recipe import TRAINED_TOKENIZERS, Data
 
 PAD, UNK, CLS, SEP, MASK, EOS = "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[EOS]"
-WORDS, PIECES = 30_000, 8_000
+WORDS, PIECES, CLOSED_WORDS = 30_000, 8_000, 100_000
 MIN_FREQUENCY = 2
 # HTML line breaks are blanks.
 BREAKS = Regex(r"<br\s*+/?>")
@@ -39,7 +40,7 @@ TOKENS = Regex(rf"{CLITIC}|{WORD}|{EMOJI}|([^\s\p{{L}}\p{{N}}])\1{MOST}")
 def train(
     kind: str, texts: Iterable[str], data: Data, *, pretokenized: bool = False, characters: bool = False
 ) -> PreTrainedTokenizerFast:
-    """A tokenizer of `kind` (word, bpe, wordpiece) for `texts`, which must be of the training split alone.
+    """A tokenizer of `kind` (word, bpe, wordpiece, whitespace) for `texts`, which must be of the training split alone.
 
     It loads with `AutoTokenizer` anywhere, cuts at data.max_length, and gives input_ids and attention_mask.
 
@@ -54,8 +55,9 @@ def train(
     tokenizer, trainer, special = KINDS[kind](data)
     if pretokenized:
         tokenizer.pre_tokenizer = PRETOKENIZED.get(kind, tokenizer.pre_tokenizer)
-        tokenizer.normalizer = _normalizer(data, lowercase=kind != "bpe", breaks=False)
+        tokenizer.normalizer = _normalizer(data, lowercase=kind in LOWER_CASING, breaks=False)
     counts: Counter[str] = Counter()
+    texts = _without(texts, special.values())
     tokenizer.train_from_iterator(_counted(texts, counts, bool(data.lowercase)) if characters else texts, trainer)
     if pretokenized and characters:
         tokenizer.pre_tokenizer = pre_tokenizers.Split(words.WORDS, "removed", invert=True)
@@ -71,6 +73,15 @@ def train(
         **spelling,
         **special,
     )
+
+
+def _without(texts: Iterable[str], special: Iterable[str]) -> Iterator[str]:
+    """`texts` without special tokens written out in them: as words they would take a second place in the vocabulary."""
+    for text in texts:
+        for token in special:
+            if token in text:
+                text = text.replace(token, " ")
+        yield text
 
 
 def _counted(texts: Iterable[str], counts: Counter[str], lowercase: bool) -> Iterator[str]:
@@ -131,14 +142,28 @@ def _wordpiece(data: Data) -> tuple[Tokenizer, Any, dict[str, str]]:
     return tokenizer, trainer, dict(zip(names, special, strict=True))
 
 
-KINDS = {"word": _word, "bpe": _bpe, "wordpiece": _wordpiece}
+def _whitespace(data: Data) -> tuple[Tokenizer, Any, dict[str, str]]:
+    """Words as they stand between blanks, as in corpora that are cut into words and have their rare ones replaced by
+    <unk> already (Mikolov's Penn Treebank, WikiText): that string is the unknown token."""
+    special = {"pad_token": "<pad>", "unk_token": "<unk>", "eos_token": "<eos>"}
+    tokenizer = Tokenizer(models.WordLevel(unk_token=special["unk_token"]))
+    if data.lowercase:
+        tokenizer.normalizer = normalizers.Lowercase()
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    options = {**_options(data, CLOSED_WORDS), "min_frequency": data.min_frequency or 1}
+    return tokenizer, trainers.WordLevelTrainer(special_tokens=[*special.values()], **options), special
+
+
+KINDS = {"word": _word, "bpe": _bpe, "wordpiece": _wordpiece, "whitespace": _whitespace}
 assert tuple(KINDS) == TRAINED_TOKENIZERS
+# Those that put words into lower case unless told otherwise.
+LOWER_CASING = {"word", "wordpiece"}
 # How tokenizers that are given words cut them; a byte-level one marks where each word begins.
 PRETOKENIZED = {"word": pre_tokenizers.WhitespaceSplit(), "bpe": pre_tokenizers.ByteLevel(add_prefix_space=True)}
 
 
 def load_tokenizer(name: str, revision: str | None = None, pretokenized: bool = False) -> PreTrainedTokenizerBase:
-    """The pretrained tokenizer `name`: a folder, a Hub id or sample:minilm.
+    """The pretrained tokenizer `name`: a folder, a Hub id, sample:gpt2 or sample:minilm.
 
     Args:
         pretokenized: it will be given lists of words; one that is byte-level then marks where each word begins.
@@ -149,6 +174,8 @@ def load_tokenizer(name: str, revision: str | None = None, pretokenized: bool = 
     folder = paths.saved_tokenizer(name, "data.tokenizer")
     if folder is None:
         online.go_offline_if_unreachable()
+    elif (folder / "encoder.json").is_file():
+        return _from_encoder(folder, pretokenized)
     path = str(folder or name)
     try:
         options = {"revision": revision or "main", "trust_remote_code": False}
@@ -162,6 +189,22 @@ def load_tokenizer(name: str, revision: str | None = None, pretokenized: bool = 
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
     _check_tokenizer(tokenizer, name)
     return tokenizer
+
+
+def _from_encoder(folder: Path, pretokenized: bool) -> PreTrainedTokenizerFast:
+    """GPT-2's byte-level BPE in the form in which OpenAI published it (Radford et al. 2019)."""
+    tokenizer = Tokenizer(models.BPE.from_file(str(folder / "encoder.json"), str(folder / "vocab.bpe")))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=pretokenized)
+    tokenizer.decoder = decoders.ByteLevel()
+    end = "<|endoftext|>"
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        bos_token=end,
+        eos_token=end,
+        pad_token=end,  # what is padded is masked anyway
+        model_input_names=["input_ids", "attention_mask"],
+        clean_up_tokenization_spaces=False,
+    )
 
 
 def _joins_first_word(tokenizer: PreTrainedTokenizerBase) -> bool:

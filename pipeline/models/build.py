@@ -24,6 +24,9 @@ CLASSIFIER_DROPOUT = ("classifier_dropout", "seq_classif_dropout", "classifier_d
 # Weights, their gradients and AdamW's two moments, in float32.
 BYTES_PER_PARAMETER = 16
 
+# The head that must not see what it predicts: encoders such as BERT are told to read from left to right.
+CAUSAL = "CausalLM"
+
 
 def build(
     settings: ModelSettings,
@@ -52,10 +55,29 @@ def build(
     model, notes = builder(settings, head, labels, tokenizer, max_length, seed)
     checkpoints.check_vocabulary(model, tokenizer, "model")
     model.config.pad_token_id = tokenizer.pad_token_id
+    if model.can_generate():
+        _set_ends(model, tokenizer)
     return model, notes
 
 
+def _set_ends(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Generation begins after, and stops at, the token that ends the texts of training."""
+    end = tokenizer.eos_token_id if tokenizer.eos_token_id is not None else tokenizer.sep_token_id
+    for config in (model.config, model.generation_config):
+        config.pad_token_id, config.bos_token_id, config.eos_token_id = tokenizer.pad_token_id, end, end
+
+
+def _decoder(settings: Pretrained, head: str) -> dict[str, Any]:
+    """What an encoder such as BERT has to be told to read from left to right."""
+    if head != CAUSAL:
+        return {}
+    config = checkpoints.load_config(settings.checkpoint, "model.checkpoint", settings.revision)
+    return {"is_decoder": True} if hasattr(config, "is_decoder") else {}
+
+
 def _label_maps(labels: list[str]) -> dict[str, Any]:
+    if not labels:  # a task without classes
+        return {}
     return {
         "num_labels": len(labels),
         "id2label": dict(enumerate(labels)),
@@ -67,6 +89,8 @@ def _recurrent(
     settings: Recurrent, head: str, labels: list[str], tokenizer: PreTrainedTokenizerBase, max_length: int, seed: int
 ) -> tuple[PreTrainedModel, Notes]:
     _check_crf(settings.crf, head)
+    if settings.adaptive_cutoffs and settings.adaptive_cutoffs[-1] >= len(tokenizer):
+        settings.refuse("adaptive_cutoffs", f"there are only {len(tokenizer)} tokens; cut below that")
     vectors = load_vectors(settings.vectors, tokenizer.get_vocab(), seed) if settings.vectors else None
     config = recurrent.RecurrentConfig(
         vocab_size=len(tokenizer),
@@ -78,8 +102,15 @@ def _recurrent(
         pooling=settings.pooling,
         hidden_dropout=settings.dropout,
         embedding_dropout=settings.embedding_dropout,
+        output_dropout=settings.dropout if settings.output_dropout is None else settings.output_dropout,
+        variational_dropout=settings.variational_dropout,
+        word_dropout=settings.word_dropout,
+        weight_dropout=settings.weight_dropout,
         classifier_dropout=settings.dropout,
+        tie_word_embeddings=settings.tie_embeddings,
+        adaptive_cutoffs=list(settings.adaptive_cutoffs) if settings.adaptive_cutoffs else None,
         pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=tokenizer.eos_token_id,
         **({"crf": True, "special_token_ids": special_token_ids(tokenizer)} if settings.crf else {}),
         **_character_sizes(settings, tokenizer),
         **_label_maps(labels),
@@ -136,6 +167,7 @@ def _pretrained(
         revision=settings.revision or "main",
         dtype=torch.float32,
         **_label_maps(labels),
+        **_decoder(settings, head),
         **_dropout(settings),
     )
     checkpoints.check_length(model, max_length, "data.max_length")
@@ -158,7 +190,8 @@ def _scratch(
 ) -> tuple[PreTrainedModel, Notes]:
     _check_crf(settings.crf, head)
     config = SCRATCH[settings.architecture](settings, len(tokenizer), max_length)
-    for name, value in {"pad_token_id": tokenizer.pad_token_id, **_label_maps(labels)}.items():
+    decoder = {"is_decoder": True} if head == CAUSAL and hasattr(config, "is_decoder") else {}
+    for name, value in {"pad_token_id": tokenizer.pad_token_id, **_label_maps(labels), **decoder}.items():
         setattr(config, name, value)
     model = _from_config(config, head)
     return _with_crf(model, tokenizer) if settings.crf else model, {}

@@ -1,7 +1,6 @@
 """What a task is: the protocol that data preparation, trainer and command line hold on to.
 
 A task of your own is a class with these members; a recipe names it as `module:Class` and nothing has to be registered.
-It may also have `scored_with`, names of columns that `encode` has made: they join the outcome that it scores.
 """
 
 from __future__ import annotations
@@ -10,7 +9,6 @@ import importlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
-import pyarrow as pa
 import torch
 from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -23,13 +21,24 @@ Batch = dict[str, torch.Tensor]
 
 @runtime_checkable
 class Task(Protocol):
-    """Everything that is particular to a task. Shapes: B rows of a batch, T time, N rows of a split."""
+    """Everything that is particular to a task. Shapes: B rows of a batch, T time, N rows of a split.
+
+    Members that a task may leave out:
+
+    - `scored_with`: names of columns that `encode` has made, or of what `arrange` has counted: they join the outcome.
+    - `lower_is_better`: whether the best model is the one with the lowest `monitor`.
+    - `running_text`: whether the rows of a text file may be lines of one text: their order is kept, blank lines count.
+    - `arrange(split, model, tokenizer, rows, running, training)`: the rows of an encoded split as the task wants them
+      in batches of `rows`, such as windows of a stream; without it, they are taken as they are (data/batching.py).
+      What their method `take` returns goes to `collate`.
+    - further arguments of `predict`, each with a default; `finetune predict` passes those that were asked for.
+    """
 
     name: ClassVar[str]
     head: ClassVar[str]
     """Suffix of the Auto class with the task's head: `SequenceClassification`, ..."""
     monitor: ClassVar[str]
-    """Metric that picks the best model; greater is better."""
+    """Metric that picks the best model; greater is better, unless the task says `lower_is_better`."""
     columns: ClassVar[Mapping[str, Sequence[str]]]
     """Role of a column -> the names it usually has, the likeliest first. Its kind goes by the role's name, see
     data/columns.py: text, label, tokens (words of a sentence) or tags (one for each of them)."""
@@ -47,7 +56,7 @@ class Task(Protocol):
         there are more of them than `rows` where long ones become several windows."""
         ...
 
-    def collate(self, rows: pa.Table, tokenizer: PreTrainedTokenizerBase) -> tuple[Batch, int]:
+    def collate(self, rows: Any, tokenizer: PreTrainedTokenizerBase) -> tuple[Batch, int]:
         """Encoded rows -> the model's keyword arguments, (B, T) and targets, and the number of labels in them."""
         ...
 

@@ -84,7 +84,7 @@ def save(root: Path, parts: Parts, state: State, accelerator: Accelerator) -> No
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir(parents=True)
     accelerator.wait_for_everyone()
-    _write(_random_state(), aside / f"random-{accelerator.process_index}.pt")
+    _write(_own_state(parts), aside / f"process-{accelerator.process_index}.pt")
     if accelerator.is_main_process:
         save_model(accelerator.unwrap_model(parts.model), str(aside / WEIGHTS))
         _write(_optimizer_state(parts), aside / "optimizer.pt")
@@ -128,7 +128,7 @@ def _forget_old(root: Path, kept_steps: set[int | None]) -> None:
 
 
 def load(folder: Path, parts: Parts, accelerator: Accelerator) -> State:
-    """Restore `parts` and this process's random state from a checkpoint.
+    """Restore `parts`, with what this process's rows go on from, and its random state from a checkpoint.
 
     Raises:
         UserError: the checkpoint belongs to another model or cannot be read.
@@ -141,7 +141,9 @@ def load(folder: Path, parts: Parts, accelerator: Accelerator) -> State:
         parts.optimizer.load_state_dict(stored["optimizer"])
         _check_moments(parts.optimizer)
         parts.scheduler.load_state_dict(stored["scheduler"])
-        _restore_random_state(torch.load(folder / f"random-{accelerator.process_index}.pt", weights_only=True))
+        own = torch.load(folder / f"process-{accelerator.process_index}.pt", weights_only=True)
+        parts.carry.load_state_dict(own["carry"])
+        _restore_random_state(own["random"])
     except UNREADABLE as error:
         raise UserError(
             f"{folder}: this checkpoint cannot be resumed: {_told(error)}; remove this folder to go on from an"
@@ -204,6 +206,11 @@ def load_weights(folder: Path, model: nn.Module, accelerator: Accelerator) -> No
 
 def _optimizer_state(parts: Parts) -> dict[str, Any]:
     return {"optimizer": parts.optimizer.state_dict(), "scheduler": parts.scheduler.state_dict()}
+
+
+def _own_state(parts: Parts) -> dict[str, Any]:
+    """What each process has of its own."""
+    return {"random": _random_state(), "carry": parts.carry.state_dict()}
 
 
 def _random_state() -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import torch
@@ -11,6 +11,7 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 from torch import Tensor, nn
 
+from pipeline.training.carry import Carry
 from pipeline.training.step import Collate
 
 Progress = Callable[[int, int], None]
@@ -23,10 +24,16 @@ class Scorer(Protocol):
     def score(self, outcome: dict[str, Any], labels: list[str]) -> dict[str, Any]: ...
 
 
-class Stored(Protocol):
-    """What evaluation asks of the encoded rows of a split (see data/batching.py)."""
+class Scored(Protocol):
+    """What evaluation asks of the rows of a split (see data/batching.py).
 
-    def columns(self, names: Sequence[str]) -> dict[str, Any]: ...
+    Attributes:
+        carries: whether each row of a batch goes on from the same row of the batch before.
+    """
+
+    carries: ClassVar[bool]
+
+    def facts(self, names: Sequence[str]) -> dict[str, Any]: ...
 
 
 def evaluate(
@@ -36,7 +43,7 @@ def evaluate(
     collate: Collate,
     labels: list[str],
     accelerator: Accelerator,
-    stored: Stored | None = None,
+    split: Scored | None = None,
 ) -> dict[str, Any]:
     """Metrics of a split, computed in float32 without autocast, so that they do not move with the batch size.
 
@@ -45,20 +52,25 @@ def evaluate(
 
     Args:
         batches: row indices of each batch; together every row of the split.
-        stored: the rows of the split; the columns that the scorer names in `scored_with` join its outcome.
+        split: the rows; what it knows under the names in the scorer's `scored_with` joins the outcome. Where they carry
+            a state from batch to batch, each process runs all of them.
     """
     model = accelerator.unwrap_model(model)
     was_training = model.training
     model.eval()
-    parts = []
+    carries = split is not None and split.carries
+    parts, carry = [], Carry(model if carries else None)
+    own = batches if carries else batches[accelerator.process_index :: accelerator.num_processes]
     with torch.inference_mode():
-        for rows in batches[accelerator.process_index :: accelerator.num_processes]:
+        for rows in own:
             batch = {name: value.to(accelerator.device) for name, value in collate(rows)[0].items()}
-            parts.append({"id": torch.from_numpy(rows), **scorer.outcome(model(**batch), batch)})
+            outputs = model(**batch, **carry.inputs(0))
+            carry.keep(0, outputs)
+            parts.append({"id": torch.from_numpy(rows), **scorer.outcome(outputs, batch)})
     model.train(was_training)
     outcome = _in_order(_gather(parts))
-    if stored is not None:
-        outcome |= stored.columns(getattr(scorer, "scored_with", ()))
+    if split is not None:
+        outcome |= split.facts(getattr(scorer, "scored_with", ()))
     return scorer.score(outcome, labels)
 
 

@@ -6,12 +6,14 @@ import contextlib
 import importlib.util
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
+
+from pipeline.training.carry import Carry
 
 # Accelerate searches the path for this optimiser at each backward pass and each step, which takes as long as the
 # clipping; None is Python's own note that a module is not there.
@@ -33,6 +35,7 @@ class Parts:
     model: nn.Module
     optimizer: torch.optim.Optimizer
     scheduler: torch.optim.lr_scheduler.LRScheduler
+    carry: Carry = field(default_factory=Carry)
 
 
 @dataclass(frozen=True)
@@ -108,7 +111,8 @@ def update(
         last = index == len(window.batches) - 1
         with contextlib.nullcontext() if last else accelerator.no_sync(model):
             with torch.autocast(accelerator.device.type, torch.bfloat16, enabled=autocast):
-                outputs = model(**batch)
+                outputs = model(**batch, **parts.carry.inputs(index))
+            parts.carry.keep(index, outputs)
             loss = _weighted_loss(outputs, labels, total)
             # Data-parallel training averages gradients over processes; the weights already sum to one over all.
             accelerator.backward(loss * accelerator.num_processes)
@@ -128,6 +132,6 @@ def _total_labels(accelerator: Accelerator, window: Window) -> Tensor | int:
 
 
 def _weighted_loss(outputs, labels: int, total: Tensor | int) -> Tensor:
-    if labels == 0:  # the mean over no label is NaN; zero times the logits keeps the graph for the exchange
-        return outputs.logits.float().sum() * 0.0
+    if labels == 0:  # the mean over no label may be NaN; zero times the logits keeps the graph for the exchange
+        return (outputs.loss if outputs.logits is None else outputs.logits.float().sum()) * 0.0
     return outputs.loss.float() * (labels / total)

@@ -16,6 +16,7 @@ from torch import nn
 from pipeline.errors import Interrupted, UserError
 from pipeline.recipe import Recipe
 from pipeline.training import checkpoint
+from pipeline.training.carry import Carry
 from pipeline.training.evaluation import Scorer, evaluate
 from pipeline.training.log import Figures, Log
 from pipeline.training.optim import build_optimizer, build_scheduler
@@ -33,15 +34,21 @@ class Trainable(Scorer, Protocol):
 
 
 class Split(Protocol):
-    """What training asks of the encoded rows of a split (see data/batching.py)."""
+    """What training asks of the encoded rows of a split (see data/batching.py).
+
+    Attributes:
+        lengths: tokens of each row.
+        carries: whether each row of a batch goes on from the same row of the batch before.
+    """
 
     lengths: np.ndarray
+    carries: ClassVar[bool]
 
     def __len__(self) -> int: ...
     def take(self, rows: np.ndarray) -> Any: ...
     def updates(self, rows_per_update: int, seed: int, epoch: int) -> list[np.ndarray]: ...
     def batches(self, batch_size: int) -> list[np.ndarray]: ...
-    def columns(self, names: Sequence[str]) -> dict[str, Any]: ...
+    def facts(self, names: Sequence[str]) -> dict[str, Any]: ...
 
 
 @dataclass
@@ -117,7 +124,7 @@ def fit(run: Run) -> checkpoint.State:
     optimizer = build_optimizer(run.model, run.recipe.optim)
     scheduler = build_scheduler(optimizer, run.recipe.optim, run.total_updates)
     run.model, optimizer = run.accelerator.prepare(run.model, optimizer)
-    parts = Parts(run.model, optimizer, scheduler)
+    parts = Parts(run.model, optimizer, scheduler, _carry(run))
     run.state = _resume(run, parts)
     run.model.train()
     with StopRequest() as stop, _log(run) as log:
@@ -150,6 +157,11 @@ def _resume(run: Run, parts: Parts) -> checkpoint.State:
             " on with the same data and number of processes, or start anew with --train.overwrite"
         )
     return state
+
+
+def _carry(run: Run) -> Carry:
+    """What the rows of training go on from, where they do."""
+    return Carry(run.accelerator.unwrap_model(run.model) if run.splits["train"].carries else None)
 
 
 def _log(run: Run) -> Log:
@@ -197,6 +209,7 @@ def _evaluate(run: Run, log: Log) -> None:
     with log.paused():
         metrics = run.evaluate("validation")
     score, state = metrics[run.task.monitor], run.state
+    score = -score if getattr(run.task, "lower_is_better", False) else score
     if state.best_score is None or score > state.best_score:
         state.best_score, state.best_step, state.stale = score, state.step, 0
     else:

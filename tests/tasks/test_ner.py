@@ -371,7 +371,7 @@ def test_packaged_sentences_are_read(name, rows, entities, tmp_path):
 
 def test_rows_give_whole_columns(data):
     rows = Rows(prepare(Data(str(data)), Ner(), "word").splits["test"])
-    columns = rows.columns(("first", "tags", "begins"))
+    columns = rows.facts(("first", "tags", "begins"))
     words = [len(sentence) for sentence in words_and_tags(data / "test.conll")]
     assert columns["tags"][1].tolist() == words
     assert len(columns["first"][0]) == len(columns["tags"][0]) == sum(words)

@@ -59,7 +59,9 @@ class Ragged(Sums):
 
 
 class Stored:
-    def columns(self, names):
+    carries = False
+
+    def facts(self, names):
         return {name: np.array([f"{name} {row}" for row in range(11)]) for name in names}
 
 

@@ -1,0 +1,204 @@
+"""Texts as one long stream of tokens: read in windows that go on from one another, or in blocks of their own.
+
+Each document ends with the end token, which also stands before the first word of the next one: every token is
+predicted once, the first word of a text from the end token alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+from datasets import Dataset
+
+from pipeline.data.batching import evaluation_batches
+from pipeline.errors import UserError
+
+IGNORED = -100
+# So many logits rows at most come out of one forward pass of an evaluation.
+EVALUATION_TOKENS = 2048
+
+Arrays = dict[str, np.ndarray]
+
+
+class Tokens:
+    """The tokens of a split in their order, on disk, with the counts that perplexities need.
+
+    Attributes:
+        borders: (N+1,) where each document begins, and the end; a running text is one document.
+        counts: words and bytes of the split. A row counts its words and one more, its end, as published perplexities
+            per word do; a byte for its line break likewise.
+    """
+
+    def __init__(self, dataset: Dataset, end: int, running: bool):
+        self._parts = [chunk.flatten().to_numpy() for chunk in dataset.data.column("input_ids").chunks]
+        self._starts = np.cumsum([0, *map(len, self._parts)])
+        self._end = end
+        lengths = dataset.with_format("numpy")["length"][:]
+        self.borders = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
+        if running:
+            self.borders = self.borders[[0, -1]]
+        self.counts = {name: float(np.sum(dataset.with_format("numpy")[name][:])) for name in ("words", "bytes")}
+
+    def __len__(self) -> int:
+        return int(self._starts[-1])
+
+    def read(self, start: int, stop: int) -> np.ndarray:
+        """Tokens from `start` to `stop`, int64; the one before the first is the end token."""
+        first = int(np.searchsorted(self._starts, max(start, 0), side="right")) - 1
+        found = [np.full(-min(start, 0), self._end, np.int64)]
+        for part, begins in zip(self._parts[first:], self._starts[first:], strict=False):
+            if begins >= stop:
+                break
+            found.append(part[max(start - begins, 0) : stop - begins])
+        return np.concatenate(found).astype(np.int64)
+
+    def documents(self, start: int, stop: int) -> np.ndarray:
+        """(stop - start,) number of the document that each token belongs to."""
+        return np.searchsorted(self.borders, np.arange(start, stop), side="right") - 1
+
+
+def _stack(tokens: Tokens, spans: list[tuple[int, int]]) -> Arrays:
+    """Inputs and labels (B, T) of `spans`, shorter ones filled on the right, with labels that are ignored."""
+    width = max(1, *(stop - start for start, stop in spans))
+    arrays = {
+        "input_ids": np.full((len(spans), width), tokens._end),
+        "labels": np.full((len(spans), width), IGNORED),
+    }
+    for row, (start, stop) in enumerate(spans):
+        if stop > start:
+            read = tokens.read(start - 1, stop)
+            arrays["input_ids"][row, : stop - start], arrays["labels"][row, : stop - start] = read[:-1], read[1:]
+    return arrays
+
+
+class Streams:
+    """A split cut into parallel tracks; a row is a window of a track and goes on from the window before.
+
+    Row `w * tracks + t` is window w of track t: a batch holds a window of each track, in the same order every time.
+    Positions are given where a document or a track begins in one of the windows: the state starts anew there.
+
+    Attributes:
+        lengths: (N,) tokens of each row.
+        tracks: number of tracks.
+    """
+
+    carries: ClassVar[bool] = True
+
+    def __init__(self, tokens: Tokens, tracks: int, window: int, at_borders: bool):
+        """`at_borders`: cut between documents only, into at most so many tracks, so that every token is predicted from
+        all that stands before it in its document: the same scores however many tracks there are."""
+        self._tokens, self._window = tokens, window
+        cuts = np.linspace(0, len(tokens), tracks + 1).round().astype(np.int64)
+        if at_borders:
+            cuts = np.unique(tokens.borders[np.searchsorted(tokens.borders, cuts)])
+        elif len(tokens) < 2 * tracks:
+            raise UserError(
+                f"train.batch_size: {len(tokens)} tokens are too few for {tracks} rows in an update; lower it"
+            )
+        self._cuts, self.tracks = cuts, len(cuts) - 1
+        count = -(-int(np.diff(cuts).max(initial=0)) // window)
+        begins = cuts[:-1] + np.arange(count)[:, None] * window  # (windows, tracks)
+        self._stops = np.minimum(begins + window, cuts[1:]).flatten()
+        self._begins = np.minimum(begins.flatten(), self._stops)
+        self.lengths = (self._stops - self._begins).astype(np.int32)
+        self._facts = {**tokens.counts, "context": "all of the text before", "stride": 1}
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def updates(self, rows_per_update: int, seed: int, epoch: int) -> list[np.ndarray]:
+        """A window of each track for each update, in the order of the text, which no seed changes."""
+        assert rows_per_update == self.tracks
+        return self.batches(rows_per_update)
+
+    def batches(self, batch_size: int) -> list[np.ndarray]:
+        """A window of each track for each batch, whatever `batch_size`: the tracks are laid out already."""
+        return list(np.arange(len(self)).reshape(-1, self.tracks))
+
+    def take(self, rows: np.ndarray) -> Arrays:
+        """Inputs and labels (B, T), and positions where one of them is zero."""
+        spans = [(int(self._begins[row]), int(self._stops[row])) for row in rows]
+        arrays = _stack(self._tokens, spans)
+        positions = np.ones_like(arrays["labels"])
+        for row, (track, (start, stop)) in enumerate(zip(rows % self.tracks, spans, strict=True)):
+            begun = np.maximum(self._tokens.borders[self._tokens.documents(start, stop)], self._cuts[track])
+            positions[row, : stop - start] = np.arange(start, stop) - begun
+        return {**arrays, "position_ids": positions} if (positions == 0).any() else arrays
+
+    def facts(self, names: Sequence[str]) -> dict[str, Any]:
+        """Words and bytes of the split, and the context and stride that its tokens are predicted with."""
+        return {name: self._facts[name] for name in names}
+
+
+class Blocks:
+    """A split cut into rows of up to `length` tokens that nothing is carried over to.
+
+    For training, each token is predicted once, and several documents may share a block: positions start anew with each
+    and attention stays within it. For evaluation, a block is of one document and slides by `stride`: each token is
+    scored once, and from at least `length - stride` tokens before it unless its document has fewer.
+
+    Attributes:
+        lengths: (N,) tokens of each row, those that are context only included.
+    """
+
+    carries: ClassVar[bool] = False
+
+    def __init__(self, tokens: Tokens, length: int, stride: int | None):
+        """`stride`: None for training."""
+        self._tokens, self._packed = tokens, stride is None and len(tokens.borders) > 2
+        ends = tokens.borders if stride is not None else np.array([0, len(tokens)])
+        spans = [
+            span
+            for start, stop in zip(ends[:-1].tolist(), ends[1:].tolist(), strict=True)
+            for span in _slide(start, stop, length, length if stride is None else stride)
+        ]
+        self._spans = np.array(spans)  # (N, 3): where it begins, where scoring begins, where both end
+        self.lengths = (self._spans[:, 2] - self._spans[:, 0]).astype(np.int32)
+        self._facts = {**tokens.counts, "context": length, "stride": length if stride is None else stride}
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def updates(self, rows_per_update: int, seed: int, epoch: int) -> list[np.ndarray]:
+        """Row numbers of each update of an epoch, in an order that is a function of the seed and the epoch alone."""
+        order = np.random.Generator(np.random.PCG64([seed, epoch])).permutation(len(self))
+        return [order[start : start + rows_per_update] for start in range(0, len(order), rows_per_update)]
+
+    def batches(self, batch_size: int) -> list[np.ndarray]:
+        """See `evaluation_batches`."""
+        return evaluation_batches(self.lengths, batch_size)
+
+    def take(self, rows: np.ndarray) -> Arrays:
+        """Inputs and labels (B, T); where documents share a block, positions (B, T) and a mask (B, 1, T, T) as well."""
+        spans = self._spans[rows]
+        arrays = _stack(self._tokens, [(start, stop) for start, _, stop in spans.tolist()])
+        for row, (start, scored, _) in enumerate(spans):
+            arrays["labels"][row, : scored - start] = IGNORED
+        return {**arrays, **self._apart(spans, arrays["labels"].shape)} if self._packed else arrays
+
+    def facts(self, names: Sequence[str]) -> dict[str, Any]:
+        """See `Streams.facts`."""
+        return {name: self._facts[name] for name in names}
+
+    def _apart(self, spans: np.ndarray, shape: tuple[int, ...]) -> Arrays:
+        """Positions within the document, and who may attend to whom. Filling is a document of its own."""
+        documents, positions = np.full(shape, -1), np.tile(np.arange(shape[1]), (shape[0], 1))
+        for row, (start, _, stop) in enumerate(spans.tolist()):
+            found = self._tokens.documents(start, stop)
+            documents[row, : stop - start] = found
+            begun = np.maximum(self._tokens.borders[found], start)
+            positions[row, : stop - start] = np.arange(start, stop) - begun
+        same = documents[:, :, None] == documents[:, None, :]
+        return {"position_ids": positions, "attention_mask": (same & np.tri(shape[1], dtype=bool))[:, None]}
+
+
+def _slide(start: int, stop: int, length: int, stride: int) -> list[tuple[int, int, int]]:
+    """Windows over a document: where each begins, where its scoring begins, where it ends."""
+    spans, scored = [], start
+    while scored < stop:
+        end = min(scored + (length if scored == start else stride), stop)
+        spans.append((max(start, end - length), scored, end))
+        scored = end
+    return spans

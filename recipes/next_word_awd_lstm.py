@@ -1,0 +1,33 @@
+"""The next word of film reviews with the regularised LSTM of Merity et al. 2017: dropped weights, words and states.
+
+Run it, or on a larger corpus as a folder of .txt files:
+
+    python recipes/next_word_awd_lstm.py
+    python recipes/next_word_awd_lstm.py --data.source my/wikitext --model.hidden-size 650
+"""
+
+from dataclasses import replace
+
+from next_word_rnn import recipe as rnn
+
+from pipeline import main
+
+recipe = replace(
+    rnn,
+    name="next-word-awd-lstm",
+    data=replace(rnn.data, max_length=70),
+    model=replace(
+        rnn.model,
+        cell="lstm",
+        layers=2,
+        variational_dropout=True,
+        dropout=0.3,
+        output_dropout=0.4,
+        word_dropout=0.1,
+        weight_dropout=0.5,
+    ),
+    train=replace(rnn.train, epochs=20),
+)
+
+if __name__ == "__main__":
+    main(recipe)
