@@ -220,10 +220,15 @@ def _task_of(name: str) -> Task:
     architectures = [str(architecture) for architecture in told] if isinstance(told, list) else []
     tasks = [load_task(task) for task in TASKS]
     for task in tasks:
-        if any(architecture.endswith(f"For{task.head}") for architecture in architectures):
+        if any(architecture.endswith(_endings(task)) for architecture in architectures):
             return task
     heads = ", ".join(f"For{task.head}" for task in tasks)
     raise UserError(f"model: {name} is a {', '.join(architectures) or 'model without a head'}; expected {heads}")
+
+
+def _endings(task: Task) -> tuple[str, ...]:
+    """How the names of architectures with the task's head end; the older causal ones have a name of their own."""
+    return (f"For{task.head}", *(["LMHeadModel"] if task.head == "CausalLM" else []))
 
 
 def evaluate(model: str, data: Data, split: str = "test", batch_size: int = 32) -> dict[str, Any]:

@@ -251,6 +251,13 @@ def test_every_kind_of_model_trains_is_scored_again_and_answers(lines, model, fi
     assert ours == pytest.approx(theirs, abs=1e-5)
 
 
+def test_a_gpt2_that_says_nothing_of_its_task_predicts_words(lines):
+    run(lines, MODELS["gpt2"])
+    before = list(predict(str(lines / "run"), ["the cat"]))
+    (lines / "run/model/recipe.json").unlink()
+    assert list(predict(str(lines / "run/model"), ["the cat"])) == before
+
+
 def test_a_checkpoint_is_continued_with_its_own_tokenizer(lines):
     run(lines, MODELS["gpt2"])
     (lines / "run").rename(lines / "first")

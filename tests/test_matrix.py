@@ -1,0 +1,203 @@
+"""Every task with every kind of model: trained for a few updates, it answers the same once it is saved and loaded.
+
+It is loaded twice: as `finetune predict` does, and by the Auto classes of transformers in a clean process that has
+never heard of this package, the same process for all of them, as its imports take longer than the rest.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import NEGATIVE, POSITIVE
+from transformers import BertConfig, BertForMaskedLM, GPT2Config, GPT2LMHeadModel
+
+from pipeline import run
+from pipeline.data import vocabulary
+from pipeline.models.recurrent import RecurrentForCausalLM
+from pipeline.recipe import Data, ModelSettings, Optim, Pretrained, Recipe, Recurrent, Scratch, Train
+
+UPDATES = 3
+SENTENCES = [("Ada", "B-PER"), ("Bell", "I-PER"), ("went", "O"), ("to", "O"), ("Paris", "B-LOC"), (".", "O")]
+TEXTS = ["Ada went to Paris , funny", "a dull mess"]
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory) -> Path:
+    """Data of each task, and small checkpoints of a BERT and a GPT-2 with their tokenizers."""
+    folder = tmp_path_factory.mktemp("matrix")
+    texts = [f"{text} {number}" for number in range(10) for text in POSITIVE + NEGATIVE]
+    labels = ["good" if text.rsplit(maxsplit=1)[0] in POSITIVE else "bad" for text in texts]
+    (folder / "sentiment.jsonl").write_text(
+        "".join(json.dumps({"text": text, "label": label}) + "\n" for text, label in zip(texts, labels, strict=True))
+    )
+    (folder / "next_word.txt").write_text("\n".join(texts) + "\n")
+    sentences = [[*SENTENCES[start:], (f"n{number}", "O")] for number in range(20) for start in (0, 2, 4)]
+    (folder / "ner.conll").write_text("\n".join("".join(f"{w}\t{t}\n" for w, t in words) for words in sentences))
+    _save_checkpoint(folder / "bert", "wordpiece", texts)
+    _save_checkpoint(folder / "gpt2", "bpe", texts)
+    return folder
+
+
+def _save_checkpoint(folder: Path, kind: str, texts: list[str]) -> None:
+    tokenizer = vocabulary.train(kind, texts, Data("x", max_length=64, vocab_size=400))
+    size, ends = len(tokenizer), {"bos_token_id": tokenizer.eos_token_id, "eos_token_id": tokenizer.eos_token_id}
+    made: Any = {
+        "bert": lambda: BertForMaskedLM(
+            BertConfig(
+                vocab_size=size,
+                hidden_size=16,
+                num_hidden_layers=2,
+                num_attention_heads=2,
+                intermediate_size=32,
+                max_position_embeddings=64,
+            )
+        ),
+        "gpt2": lambda: GPT2LMHeadModel(
+            GPT2Config(vocab_size=size, n_embd=16, n_layer=2, n_head=2, n_positions=64, **ends)
+        ),
+    }[folder.name]()
+    made.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def a_recurrent(cell: Any, bidirectional: bool) -> Recurrent:
+    return Recurrent(cell=cell, bidirectional=bidirectional, hidden_size=8, embedding_size=8)
+
+
+MODELS: dict[str, Callable[[Path], ModelSettings]] = {
+    "rnn": lambda _: a_recurrent("rnn", False),
+    "lstm": lambda _: a_recurrent("lstm", False),
+    "gru": lambda _: a_recurrent("gru", False),
+    "birnn": lambda _: a_recurrent("rnn", True),
+    "bilstm": lambda _: a_recurrent("lstm", True),
+    "bigru": lambda _: a_recurrent("gru", True),
+    "bert": lambda folder: Pretrained(str(folder / "bert")),
+    "gpt2": lambda folder: Pretrained(str(folder / "gpt2")),
+    "scratch-bert": lambda _: Scratch("bert", hidden_size=16, layers=1),
+    "scratch-gpt2": lambda _: Scratch("gpt2", hidden_size=16, layers=1),
+}
+CHARACTERS: dict[str, Any] = {"rnn": None, "lstm": "cnn", "gru": "lstm"}
+TASKS = {"sentiment": "sentiment.jsonl", "ner": "ner.conll", "ner-crf": "ner.conll", "next_word": "next_word.txt"}
+CASES = [
+    (task, model)
+    for task in TASKS
+    for model in MODELS
+    if not (task == "next_word" and model.startswith("bi"))  # the backward pass would read the answer
+]
+
+
+def a_recipe(task: str, kind: str, workplace: Path, folder: Path) -> Recipe:
+    """With a CRF: of BIOES, and recurrent models read characters, too."""
+    model: Any = MODELS[kind](workplace)
+    crf = task == "ner-crf"
+    if crf:
+        more = {"char_encoder": CHARACTERS[model.cell]} if isinstance(model, Recurrent) else {}
+        model = replace(model, crf=True, **more)
+    return Recipe(
+        name=f"{task}-{kind}",
+        task=task.removesuffix("-crf"),
+        data=Data(str(workplace / TASKS[task]), max_length=32, scheme="bioes" if crf else None),
+        model=model,
+        optim=Optim(learning_rate=0.02),
+        train=Train(max_steps=UPDATES, batch_size=8, output_dir=str(folder)),
+    )
+
+
+def answer(model, tokenizer, texts: list[str]) -> dict[str, list]:
+    """What plain transformers makes of a model: logits (B, T, C) or (B, C), and where it can, four more tokens."""
+    import torch
+
+    model.eval()
+    with torch.no_grad():
+        told = {"logits": model(**tokenizer(texts, return_tensors="pt", padding=True)).logits.tolist()}
+        if model.can_generate():
+            one = tokenizer(texts[:1], return_tensors="pt")
+            told["written"] = model.generate(**one, max_new_tokens=4, do_sample=False).tolist()
+    return told
+
+
+STRANGER = f"""
+import importlib.abc, json, sys
+
+class Missing(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] == "pipeline":
+            raise ModuleNotFoundError(name)
+
+sys.meta_path.insert(0, Missing())
+import transformers
+
+{inspect.getsource(answer)}
+
+for line in sys.stdin:
+    folder, head, texts = json.loads(line)
+    model = getattr(transformers, "AutoModelFor" + head).from_pretrained(folder, trust_remote_code=True)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=True)
+    print(json.dumps([type(model).__module__, answer(model, tokenizer, texts)]), flush=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def stranger(tmp_path_factory) -> Iterator[Callable[[Path, str], Any]]:
+    """Asks a clean process about the model in a folder."""
+    process = subprocess.Popen(
+        [sys.executable, "-I", "-c", STRANGER],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=(log := tmp_path_factory.mktemp("stranger") / "stderr").open("w"),
+        text=True,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+
+    def ask(folder: Path, head: str) -> Any:
+        process.stdin.write(json.dumps([str(folder), head, TEXTS]) + "\n")
+        process.stdin.flush()
+        told = process.stdout.readline()
+        assert told, log.read_text()
+        return json.loads(told)
+
+    yield ask
+    process.stdin.close()
+    assert process.wait(timeout=30) == 0
+
+
+def about(value: Any) -> Any:
+    """`value` with its numbers to six digits: where weights lie in memory moves the last bits."""
+    if isinstance(value, dict):
+        return {name: about(part) for name, part in value.items()}
+    if isinstance(value, list):
+        return [about(part) for part in value]
+    return pytest.approx(value, abs=1e-6) if isinstance(value, float) else value
+
+
+@pytest.mark.parametrize(("task", "kind"), CASES, ids=lambda name: name)
+def test_a_trained_model_answers_the_same_here_and_where_it_is_loaded(
+    task, kind, workplace, stranger, tmp_path, monkeypatch
+):
+    kept: list[Any] = []
+    save = run._save
+    monkeypatch.setattr(run, "_save", lambda this, metrics: (kept.append(this), save(this, metrics)))
+    recipe = a_recipe(task, kind, workplace, tmp_path / "run")
+    metrics = run.train(recipe)
+    (this,) = kept
+    assert metrics["train"]["updates"] == UPDATES
+    assert {"validation", "test"} < metrics.keys()
+    model, tokenizer = this.model.eval(), this.tokenizer
+    before = list(this.task.predict(TEXTS, model, tokenizer, this.labels))
+    assert list(run.predict(str(tmp_path / "run"), TEXTS)) == about(before)
+    module, told = stranger(tmp_path / "run/model", this.task.head)
+    travels = isinstance(recipe.model, Recurrent) or task == "ner-crf"
+    assert module.split(".")[0] == ("transformers_modules" if travels else "transformers")
+    own = answer(model, tokenizer, TEXTS)
+    assert told == about(own)
+    assert ("written" in own) == (task == "next_word")
+    assert isinstance(model, RecurrentForCausalLM) == (task == "next_word" and isinstance(recipe.model, Recurrent))
