@@ -61,7 +61,7 @@ def print_table(runs: list[Path]) -> None:
     names = [*dict.fromkeys(name for row in scores for name in row if name != "loss"), "loss"]
     table = Table("run", *(f"{split} {name}" for name in names), *TRAIN_COLUMNS)
     for column in table.columns[1:]:
-        column.justify = "right"
+        column.justify, column.overflow = "right", "fold"  # a name cut short could be another's
     for run, row, metrics in zip(runs, scores, all_metrics, strict=True):
         train = metrics["train"] | {"peak_memory_bytes": metrics["train"].get("peak_memory_bytes", 0) / MEBIBYTE}
         cells = [f"{row[name]:.4f}" if name in row else "" for name in names]

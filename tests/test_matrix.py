@@ -112,15 +112,19 @@ def a_recipe(task: str, kind: str, workplace: Path, folder: Path) -> Recipe:
 
 
 def answer(model, tokenizer, texts: list[str]) -> dict[str, list]:
-    """What plain transformers makes of a model: logits (B, T, C) or (B, C), and where it can, four more tokens."""
+    """What plain transformers makes of a model: logits (B, T, C) or (B, C), and labels or four more tokens."""
     import torch
+    from transformers import pipeline
 
     model.eval()
     with torch.no_grad():
         told = {"logits": model(**tokenizer(texts, return_tensors="pt", padding=True)).logits.tolist()}
         if model.can_generate():
             one = tokenizer(texts[:1], return_tensors="pt")
-            told["written"] = model.generate(**one, max_new_tokens=4, do_sample=False).tolist()
+            told["written"] = model.generate(**one, max_new_tokens=4, num_beams=2, do_sample=False).tolist()
+        else:
+            kind = "token" if type(model).__name__.endswith("ForTokenClassification") else "text"
+            told["labels"] = pipeline(f"{kind}-classification", model=model, tokenizer=tokenizer)(texts)
     return told
 
 
@@ -141,7 +145,7 @@ for line in sys.stdin:
     folder, head, texts = json.loads(line)
     model = getattr(transformers, "AutoModelFor" + head).from_pretrained(folder, trust_remote_code=True)
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=True)
-    print(json.dumps([type(model).__module__, answer(model, tokenizer, texts)]), flush=True)
+    print(json.dumps([type(model).__module__, answer(model, tokenizer, texts)], default=float), flush=True)
 """
 
 
@@ -197,7 +201,7 @@ def test_a_trained_model_answers_the_same_here_and_where_it_is_loaded(
     module, told = stranger(tmp_path / "run/model", this.task.head)
     travels = isinstance(recipe.model, Recurrent) or task == "ner-crf"
     assert module.split(".")[0] == ("transformers_modules" if travels else "transformers")
-    own = answer(model, tokenizer, TEXTS)
+    own = json.loads(json.dumps(answer(model, tokenizer, TEXTS), default=float))
     assert told == about(own)
     assert ("written" in own) == (task == "next_word")
     assert isinstance(model, RecurrentForCausalLM) == (task == "next_word" and isinstance(recipe.model, Recurrent))

@@ -29,6 +29,11 @@ GOLDEN = {
     "ner_gru_crf": 1.9560,
     "ner_rnn": 3.1068,
     "ner_transformer": 2.7238,
+    "next_word_awd_lstm": 6.3639,
+    "next_word_gpt2": 6.0089,
+    "next_word_gru": 6.3423,
+    "next_word_lstm": 6.2883,
+    "next_word_rnn": 6.3358,
     "sentiment_bert": 0.6922,
     "sentiment_bilstm": 0.6977,
     "sentiment_glove": 0.9322,
@@ -79,7 +84,9 @@ def test_a_recipe_trains_from_its_golden_loss_and_leaves_a_model(file, tmp_path)
         ),
     )
     metrics = train(shorter)
-    assert 0.0 <= metrics["test"][load_task(recipe.task).monitor] <= 1.0
+    task = load_task(recipe.task)
+    most = 10.0 if getattr(task, "lower_is_better", False) else 1.0  # no worse than a guess among 20,000 words
+    assert 0.0 <= metrics["test"][task.monitor] <= most
     assert (tmp_path / "run/model/model.safetensors").is_file()
     first = json.loads((tmp_path / "run/history.jsonl").read_text().splitlines()[0])
     assert first["step"] == UPDATES

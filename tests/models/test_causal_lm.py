@@ -406,6 +406,7 @@ STRANGER = """
 """
 
 
+@pytest.mark.slow  # seconds of imports, and test_matrix.py asks one such process about every kind of model
 def test_a_process_that_has_never_heard_of_this_package_generates_the_same(tmp_path):
     model = a_model(tie_word_embeddings=True)
     model.save_pretrained(tmp_path)

