@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pipeline import samples
 from pipeline.errors import UserError, reason, shorten, suggest
-from pipeline.recipe import Data
+from pipeline.recipe import MOST_LAYERS, Data
 
 SPLITS = ("train", "validation", "test")
 # The names that files of a folder, and splits of the Hub, go by.
@@ -23,6 +23,8 @@ ALIASES = {
     "testing": "test",
 }
 DATA_SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".txt", ".parquet", ".conll", ".bmes")
+# What configurations call the number of layers; building them takes time before any weight is read.
+LAYERS = ("num_hidden_layers", "num_layers", "n_layer", "n_layers")
 HUB_ID = re.compile(r"\w[\w.-]*/[\w.-]+")
 
 
@@ -154,6 +156,9 @@ def saved_model(name: str, setting: str) -> Path | None:
         raise UserError(f"{setting}: {file} is not JSON: {reason(error)}") from error
     if not isinstance(config, dict) or "model_type" not in config:
         raise UserError(f"{setting}: {file} names no model_type")
+    for name in LAYERS:
+        if isinstance(config.get(name), int) and config[name] > MOST_LAYERS:
+            raise UserError(f"{setting}: {file} has {name} {config[name]}; no model has more than {MOST_LAYERS}")
     return folder
 
 

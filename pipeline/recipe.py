@@ -29,7 +29,8 @@ _OWN_TASK = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 LARGEST = 2**31 - 1
 Count = Annotated[int, Ge(1), Le(LARGEST)]
 # A layer costs memory and time before its first weight is drawn: more of them than this is a slip of the finger.
-Layers = Annotated[int, Ge(1), Le(1000)]
+MOST_LAYERS = 1000
+Layers = Annotated[int, Ge(1), Le(MOST_LAYERS)]
 Seed = Annotated[int, Ge(0), Lt(2**32)]
 Positive = Annotated[float, Gt(0.0)]
 NotNegative = Annotated[float, Ge(0.0)]

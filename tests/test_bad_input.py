@@ -308,6 +308,7 @@ DAMAGES = {
     "NaN": (lambda m: change_weights(m, classifier__weight=torch.full((2, 8), torch.nan)), "that are not numbers"),
     "another cell": (lambda m: change_config(m, cell_type="martian"), "cannot be loaded"),
     "size in words": (lambda m: change_config(m, hidden_size="eight"), "cannot be loaded"),
+    "a million layers": (lambda m: change_config(m, num_hidden_layers=10**6), "no model has more than 1000"),
     "misspelt field": (lambda m: change_config(m, hiden_size=8), "did you mean `hidden_size`?"),
     "three labels": (
         lambda m: change_config(m, id2label={"0": "a", "1": "b", "2": "c"}),
