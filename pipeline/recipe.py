@@ -261,6 +261,11 @@ class Train(Settings):
     """Updates between checkpoints; None: at each evaluation."""
     patience: Count | None = 3
     """Stop after so many evaluations without a better validation score; None: never."""
+    class_weights: dict[str, NotNegative] | Literal["balanced"] | None = None
+    """What labels count in the loss: balanced (the rarer, the more), or weights by name, such as `negative 2.0`, 1 for
+    others; an entity's type stands for all of its tags."""
+    label_smoothing: Rate = 0.0
+    """Share of each label that is spread over all classes (Szegedy et al. 2016)."""
     log_every: Count = 10
     """Updates between lines of history.jsonl."""
     overwrite: bool = False
@@ -288,6 +293,11 @@ class Recipe(Settings):
             self.refuse("task", f"no task {self.task!r}{suggest(self.task, TASKS)} (or module:Class for your own)")
         refuse_unused(self.task, self.data)
         refuse_unused(self.task, self.model)
+        refuse_unused(self.task, self.train)
+        if getattr(self.model, "crf", False):
+            for name in ("class_weights", "label_smoothing"):
+                if getattr(self.train, name):
+                    self.train.refuse(name, "a CRF scores whole sequences, not labels; remove this setting or model.crf")
         if self.model.reads_characters and self.data.tokenizer not in (None, *WHOLE_WORDS):
             self.data.refuse(
                 "tokenizer", f"{self.data.tokenizer} cuts words up, which model.char_encoder reads; use word"
@@ -343,6 +353,8 @@ USED_BY = {
     "model.tie_embeddings": {"next_word"},
     "model.adaptive_cutoffs": {"next_word"},
     "Pretrained.dropout": {"sentiment", "ner"},
+    "train.class_weights": {"sentiment", "ner"},
+    "train.label_smoothing": {"sentiment", "ner"},
 }
 UNUSED = "the task {} does not use it; remove this setting"
 # setting -> why another task does not use it, where that is not plain

@@ -163,6 +163,7 @@ def _measure(this: trainer.Run, notes: dict[str, Any], prepared: Prepared) -> di
         "processes": this.accelerator.num_processes,
         "device": str(this.accelerator.device.type),
         **notes,
+        **this.objective.facts(),
     }
     return {**scores, "train": cost, "data": prepared.report}
 

@@ -92,6 +92,12 @@ def _check(name: str, value: Any, hint: Any) -> None:
             raise UserError(
                 f"{name}: {shorten(repr(value), 80)} is not a choice{suggest(str(value), typing.get_args(hint))}"
             )
+    elif kind is dict:
+        if not isinstance(value, dict):
+            raise UserError(f"{name}: {shorten(repr(value), 80)} is not a table of names and numbers")
+        for key, item in value.items():
+            _check(name, key, typing.get_args(hint)[0])
+            _check(f"{name}.{key}", item, typing.get_args(hint)[1])
     elif kind is tuple:
         if not isinstance(value, tuple):
             raise UserError(f"{name}: {shorten(repr(value), 80)} is not a list")
@@ -123,10 +129,16 @@ def _check_union(name: str, value: Any, options: tuple[Any, ...]) -> None:
     if value is None and type(None) in options:
         return
     kinds = [option for option in options if option is not type(None)]
-    if len(kinds) == 1:
-        _check(name, value, kinds[0])
-    elif not any(_is_a(value, kind) for kind in kinds):
-        raise UserError(f"{name}: {shorten(repr(value), 80)} is not {' or '.join(_describe(kind) for kind in kinds)}")
+    fitting = kinds if len(kinds) == 1 else [kind for kind in kinds if _is_a(value, _outer(kind))]
+    if not fitting:
+        raise UserError(f"{name}: {shorten(repr(value), 80)} is not {' or '.join(map(_describe, kinds))}")
+    _check(name, value, fitting[0])
+
+
+def _outer(hint: Any) -> Any:
+    """What a value of `hint` is at first sight: choices are texts here."""
+    origin = typing.get_origin(hint)
+    return str if origin is Literal else origin or hint
 
 
 def _is_a(value: Any, hint: Any) -> bool:
@@ -138,5 +150,7 @@ def _is_a(value: Any, hint: Any) -> bool:
 
 
 def _describe(hint: Any) -> str:
-    words = {int: "a whole number", float: "a number", str: "a text", bool: "True or False"}
-    return words.get(hint, f"a {hint.__name__}")
+    words = {int: "a whole number", float: "a number", str: "a text", bool: "True or False", dict: "a table"}
+    if typing.get_origin(hint) is Literal:
+        return " or ".join(map(repr, typing.get_args(hint)))
+    return words.get(_outer(hint), f"a {_outer(hint).__name__}")

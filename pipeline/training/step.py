@@ -14,6 +14,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from pipeline.training.carry import Carry
+from pipeline.training.objective import Objective
 
 # Accelerate searches the path for this optimiser at each backward pass and each step, which takes as long as the
 # clipping; None is Python's own note that a module is not there.
@@ -25,7 +26,7 @@ if importlib.util.find_spec("lomo_optim") is None:
 COLLATED_AHEAD = 16
 
 Batch = dict[str, Tensor]
-Collate = Callable[[np.ndarray], tuple[Batch, int]]
+Collate = Callable[[np.ndarray], tuple[Batch, float]]
 
 
 @dataclass
@@ -36,6 +37,7 @@ class Parts:
     optimizer: torch.optim.Optimizer
     scheduler: torch.optim.lr_scheduler.LRScheduler
     carry: Carry = field(default_factory=Carry)
+    objective: Objective = field(default_factory=Objective)
 
 
 @dataclass(frozen=True)
@@ -43,11 +45,11 @@ class Window:
     """One update's share of this process: its micro-batches, and what the whole update holds.
 
     Attributes:
-        batches: the model's keyword arguments and the number of labels of each micro-batch.
+        batches: the model's keyword arguments and the number of labels, or their weight, of each micro-batch.
         rows: row indices of the whole update on all processes.
     """
 
-    batches: list[tuple[Batch, int]]
+    batches: list[tuple[Batch, float]]
     rows: np.ndarray
 
 
@@ -76,7 +78,7 @@ def windows(updates: list[np.ndarray], batch_size: int, collate: Collate, accele
         yield from [load(rows) for rows in updates[start : start + COLLATED_AHEAD]]
 
 
-def _load(rows: np.ndarray, wanted: int, collate: Collate, accelerator: Accelerator) -> tuple[Batch, int]:
+def _load(rows: np.ndarray, wanted: int, collate: Collate, accelerator: Accelerator) -> tuple[Batch, float]:
     """Collate `rows`; an empty share runs a row of another process's at weight 0 to stay in step."""
     batch, labels = collate(rows)
     moved = {name: value.to(accelerator.device, non_blocking=True) for name, value in batch.items()}
@@ -113,7 +115,7 @@ def update(
             with torch.autocast(accelerator.device.type, torch.bfloat16, enabled=autocast):
                 outputs = model(**batch, **parts.carry.inputs(index))
             parts.carry.keep(index, outputs)
-            loss = _weighted_loss(outputs, labels, total)
+            loss = _weighted_loss(parts.objective.loss(outputs, batch), outputs, labels, total)
             # Data-parallel training averages gradients over processes; the weights already sum to one over all.
             accelerator.backward(loss * accelerator.num_processes)
         share += loss.detach()
@@ -124,14 +126,14 @@ def update(
     return share, norm, learning_rate
 
 
-def _total_labels(accelerator: Accelerator, window: Window) -> Tensor | int:
+def _total_labels(accelerator: Accelerator, window: Window) -> Tensor | float:
     own = sum(labels for _, labels in window.batches)
     if accelerator.num_processes == 1:
         return own
     return accelerator.reduce(torch.tensor(float(own), device=accelerator.device), "sum")
 
 
-def _weighted_loss(outputs, labels: int, total: Tensor | int) -> Tensor:
+def _weighted_loss(loss: Tensor, outputs, labels: float, total: Tensor | float) -> Tensor:
     if labels == 0:  # the mean over no label may be NaN; zero times the logits keeps the graph for the exchange
-        return (outputs.loss if outputs.logits is None else outputs.logits.float().sum()) * 0.0
-    return outputs.loss.float() * (labels / total)
+        return (loss if outputs.logits is None else outputs.logits.float().sum()) * 0.0
+    return loss.float() * (labels / total)

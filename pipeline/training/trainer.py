@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
@@ -19,6 +20,7 @@ from pipeline.training import checkpoint
 from pipeline.training.carry import Carry
 from pipeline.training.evaluation import Scorer, evaluate
 from pipeline.training.log import Figures, Log
+from pipeline.training.objective import Objective, build_objective
 from pipeline.training.optim import build_optimizer, build_scheduler
 from pipeline.training.signals import StopRequest
 from pipeline.training.step import Batch, Parts, Window, update, windows
@@ -94,9 +96,23 @@ class Run:
         patience = self.recipe.train.patience
         return self.state.step >= self.total_updates or (patience is not None and self.state.stale >= patience)
 
+    @cached_property
+    def objective(self) -> Objective:
+        """What is minimised."""
+        return build_objective(self.recipe.train, self.labels, self._training_labels)
+
+    def _training_labels(self) -> Iterator[torch.Tensor]:
+        rows = self.splits["train"]
+        return (self.collate("train", chosen)[0]["labels"] for chosen in rows.batches(self.recipe.train.batch_size))
+
     def collate(self, split: str, rows: np.ndarray) -> tuple[Batch, int]:
         """The batch of `rows` of `split`, and the number of labels in it."""
         return self.task.collate(self.splits[split].take(rows), self.tokenizer)
+
+    def weighed(self, rows: np.ndarray) -> tuple[Batch, float]:
+        """The batch of `rows` of the training split, and what its mean loss counts."""
+        batch, labels = self.collate("train", rows)
+        return batch, self.objective.weight(batch, labels)
 
     def evaluate(self, split: str) -> dict[str, Any]:
         """Metrics of the model as it stands on `split`."""
@@ -124,7 +140,7 @@ def fit(run: Run) -> checkpoint.State:
     optimizer = build_optimizer(run.model, run.recipe.optim)
     scheduler = build_scheduler(optimizer, run.recipe.optim, run.total_updates)
     run.model, optimizer = run.accelerator.prepare(run.model, optimizer)
-    parts = Parts(run.model, optimizer, scheduler, _carry(run))
+    parts = Parts(run.model, optimizer, scheduler, _carry(run), run.objective)
     run.state = _resume(run, parts)
     run.model.train()
     with StopRequest() as stop, _log(run) as log:
@@ -174,9 +190,7 @@ def _remaining_windows(run: Run) -> Iterator[Window]:
     rows, train = run.splits["train"], run.recipe.train
     while not run.is_over:
         order = rows.updates(run.rows_per_update, train.seed, run.state.epoch)
-        for window in windows(
-            order[run.state.position :], train.batch_size, lambda chosen: run.collate("train", chosen), run.accelerator
-        ):
+        for window in windows(order[run.state.position :], train.batch_size, run.weighed, run.accelerator):
             yield window
             if run.is_over:
                 return
