@@ -228,7 +228,7 @@ def _evaluate(arguments: Arguments) -> None:
         if batch_size < 1:
             raise UserError(f"batch-size: {batch_size} is out of range; it must be >= 1")
         paths.data_files(chosen)
-        paths.saved_model(folders.model_in(model), "model")
+        paths.saved_model(folders.model_in(model), "model", adapters=True)
         from pipeline import run
 
         print(json.dumps(run.evaluate(model, chosen, split, batch_size), indent=2, ensure_ascii=False))
@@ -251,7 +251,7 @@ def _predict(arguments: Arguments) -> None:
             raise UserError(f"generate: {generate} is out of range; it must be >= 1")
         options = {} if generate is None else {"generate": generate}
         _check_input(input)
-        paths.saved_model(folders.model_in(model), "model")
+        paths.saved_model(folders.model_in(model), "model", adapters=True)
         from pipeline import run
 
         for answer in run.predict(model, _lines(input), **options):

@@ -17,25 +17,43 @@ from transformers import pipeline
 {name}("{text}")
 ```"""
 
+# The folder of an adapter has no configuration of its own: peft finds that of its base, which names no classes.
+HOW_TO_LOAD_ADAPTER = """This is a LoRA adapter of `{base}`; with transformers and peft:
+
+```python
+import json
+from transformers import AutoModelFor{head}, AutoTokenizer, pipeline
+
+{names}model = AutoModelFor{head}.from_pretrained("path/to/this/folder"{id2label})
+tokenizer = AutoTokenizer.from_pretrained("path/to/this/folder")
+{name} = pipeline("{tag}", model=model, tokenizer=tokenizer{options})
+{name}("{text}")
+```"""
+NAMES = 'names = {int(index): name for index, name in json.load(open("path/to/this/folder/labels.json")).items()}\n'
+
 
 class Pipeline(NamedTuple):
-    """A task's pipeline in transformers: its tag, a name for what it makes, its options, and an input."""
+    """A task's pipeline in transformers: its tag, a name for what it makes, its options, an input, and its head."""
 
     tag: str
     name: str
     text: str
+    head: str
     options: str = ""
 
 
 PIPELINES = {
-    "sentiment": Pipeline("text-classification", "classify", "a gripping , funny and moving film"),
+    "sentiment": Pipeline(
+        "text-classification", "classify", "a gripping , funny and moving film", "SequenceClassification"
+    ),
     "ner": Pipeline(
         "token-classification",
         "find_entities",
         "George Washington lived in Virginia .",
+        "TokenClassification",
         ', aggregation_strategy="simple"',
     ),
-    "next_word": Pipeline("text-generation", "write", "the film is"),
+    "next_word": Pipeline("text-generation", "write", "the film is", "CausalLM"),
 }
 
 
@@ -45,13 +63,18 @@ def card(recipe: Recipe, metrics: dict[str, Any], custom_code: bool) -> str:
     tag = pipeline.tag if pipeline else None
     checkpoint = recipe.model.checkpoint if isinstance(recipe.model, Pretrained) else None
     data = ModelCardData(
-        library_name="transformers",
+        library_name="peft" if _is_adapter(recipe) else "transformers",
         pipeline_tag=tag,
         base_model=checkpoint if checkpoint and _is_hub_id(checkpoint) else None,
         model_name=recipe.name,
         eval_results=_results(recipe, tag, metrics) if tag else None,
     )
-    return f"---\n{data.to_yaml()}\n---\n\n{_body(recipe, metrics)}\n{_how_to_load(pipeline, custom_code)}"
+    how_to_load = _how_to_load_adapter(recipe, pipeline) if _is_adapter(recipe) else _how_to_load(pipeline, custom_code)
+    return f"---\n{data.to_yaml()}\n---\n\n{_body(recipe, metrics)}\n{how_to_load}"
+
+
+def _is_adapter(recipe: Recipe) -> bool:
+    return isinstance(recipe.model, Pretrained) and recipe.model.lora is not None and not recipe.model.lora.merge
 
 
 def _how_to_load(pipeline: Pipeline | None, custom_code: bool) -> str:
@@ -59,6 +82,14 @@ def _how_to_load(pipeline: Pipeline | None, custom_code: bool) -> str:
         return ""
     options = pipeline.options + (", trust_remote_code=True" if custom_code else "")
     return HOW_TO_LOAD.format(tag=pipeline.tag, name=pipeline.name, text=pipeline.text, options=options) + "\n"
+
+
+def _how_to_load_adapter(recipe: Any, pipeline: Pipeline | None) -> str:
+    if pipeline is None:
+        return ""
+    has_names = pipeline.head != "CausalLM"
+    told = {"names": NAMES, "id2label": ", id2label=names"} if has_names else {"names": "", "id2label": ""}
+    return HOW_TO_LOAD_ADAPTER.format(base=recipe.model.checkpoint, **pipeline._asdict(), **told) + "\n"
 
 
 def _is_hub_id(name: str) -> bool:

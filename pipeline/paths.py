@@ -138,8 +138,8 @@ def saved_tokenizer(name: str, setting: str) -> Path | None:
     return folder
 
 
-def saved_model(name: str, setting: str) -> Path | None:
-    """`saved`, for a model: it must have a configuration.
+def saved_model(name: str, setting: str, adapters: bool = False) -> Path | None:
+    """`saved`, for a model: it must have a configuration, or, where `adapters` will do, that of an adapter.
 
     Raises:
         UserError: as of `saved`, or config.json is missing or says nothing.
@@ -148,6 +148,10 @@ def saved_model(name: str, setting: str) -> Path | None:
     if folder is None:
         return None
     file = folder / "config.json"
+    if not file.is_file() and (folder / "adapter_config.json").is_file():
+        if adapters:
+            return folder
+        raise UserError(f"{setting}: {folder} is an adapter; name the model that it adapts, or merge them first")
     if not file.is_file():
         raise UserError(f"{setting}: {folder} is not the folder of a model; there is no config.json in it")
     try:

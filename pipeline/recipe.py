@@ -79,7 +79,8 @@ class Data(Settings):
     """word, bpe, wordpiece or whitespace (words as they stand between blanks), trained on the training split; or a
     pretrained tokenizer: a folder, a Hub id or sample:gpt2. None: what suits model and task."""
     vocab_size: Annotated[int, Ge(8), Le(10_000_000)] | None = None
-    """Largest vocabulary of a trained tokenizer; None: 30,000 words, 8,000 pieces, or 100,000 between blanks."""
+    """Largest vocabulary of a trained tokenizer; None: 30,000 words, 8,000 pieces, or 100,000 between blanks or with
+    model.vectors, whose words get tokens, too."""
     min_frequency: Count | None = None
     """How often a word must occur in the training split to get a token of its own; None: 2, or 1 for whitespace."""
     lowercase: bool | None = None
@@ -182,6 +183,22 @@ class Recurrent(ModelSettings):
             self.refuse("tie_embeddings", "an adaptive softmax has no matrix to share; remove model.adaptive_cutoffs")
 
 
+@settings("model.lora")
+class Lora(Settings):
+    """Low-rank adaptation (Hu et al. 2022): the weights stay, and small matrices beside them are trained."""
+
+    rank: Count = 8
+    """Rank of the matrices."""
+    alpha: Positive | None = None
+    """Their product is scaled by alpha / rank; None: twice the rank."""
+    dropout: Rate = 0.0
+    """Dropout before them."""
+    targets: tuple[str, ...] | None = None
+    """Names of the modules that get them, such as query and value; None: what suits the model."""
+    merge: bool = True
+    """Save a plain model, with the matrices added to its weights; False: the adapter alone, as peft reads it."""
+
+
 @settings("model")
 class Pretrained(ModelSettings):
     """A pretrained transformer: any checkpoint that the Auto classes load."""
@@ -192,8 +209,25 @@ class Pretrained(ModelSettings):
     """Commit, tag or branch of a Hub checkpoint; pin a commit so that the weights cannot move."""
     dropout: Rate | None = None
     """Dropout before the classifier; None: the checkpoint's own."""
+    freeze_layers: Annotated[int, Ge(0), Le(MOST_LAYERS)] | None = None
+    """Keep the embeddings and so many of the lowest layers as they are; None: train everything."""
+    lora: Lora | None = None
+    """Train low-rank adapters and the head only: Lora(rank=8)."""
     crf: bool = False
     """Score tags as sequences, by a conditional random field."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.lora is not None and self.freeze_layers is not None:
+            self.refuse("freeze_layers", "model.lora freezes all layers; remove one of the two")
+        if self.lora is not None and not self.lora.merge:
+            if self.crf:
+                self.lora.refuse("merge", "an adapter cannot hold a CRF; set it to True or remove model.crf")
+            if self.checkpoint.startswith("sample:"):
+                self.lora.refuse(
+                    "merge", f"{self.checkpoint} is found on this machine only, and an adapter is nothing without its"
+                    " base; set it to True or name a folder or Hub id"
+                )  # fmt: skip
 
 
 @settings("model")
@@ -233,6 +267,8 @@ class Optim(Settings):
     """What the learning rate does after warm-up: fall to zero linearly or along a cosine, or stay."""
     warmup_ratio: WarmupRatio = 0.1
     """Share of the updates over which the learning rate rises from zero."""
+    layer_decay: Annotated[float, Gt(0.0), Le(1.0)] | None = None
+    """For pretrained models: each layer learns at so much of the rate of the one above (Clark et al. 2020)."""
     max_grad_norm: Positive | None = 1.0
     """Gradients are scaled down to this norm; None: never."""
 
@@ -294,10 +330,14 @@ class Recipe(Settings):
         refuse_unused(self.task, self.data)
         refuse_unused(self.task, self.model)
         refuse_unused(self.task, self.train)
+        if self.optim.layer_decay is not None and isinstance(self.model, (Recurrent, Scratch)):
+            self.optim.refuse("layer_decay", "it is for pretrained models; all layers of this one are new: remove it")
         if getattr(self.model, "crf", False):
             for name in ("class_weights", "label_smoothing"):
                 if getattr(self.train, name):
-                    self.train.refuse(name, "a CRF scores whole sequences, not labels; remove this setting or model.crf")
+                    self.train.refuse(
+                        name, "a CRF scores whole sequences, not labels; remove this setting or model.crf"
+                    )
         if self.model.reads_characters and self.data.tokenizer not in (None, *WHOLE_WORDS):
             self.data.refuse(
                 "tokenizer", f"{self.data.tokenizer} cuts words up, which model.char_encoder reads; use word"
@@ -424,7 +464,14 @@ def _section(name: str, value: Any) -> Any:
         raise UserError(f"{name}: {shorten(repr(value), 80)} is not an object of settings")
     value = dict(value)
     kind = _model_kind(value.pop("kind", None)) if name == "model" else SECTIONS[name]
-    return kind(**{key: tuple(item) if isinstance(item, list) else item for key, item in value.items()})
+    if kind is Pretrained and isinstance(value.get("lora"), dict):
+        value["lora"] = Lora(**_values(value["lora"]))
+    return kind(**_values(value))
+
+
+def _values(values: dict[str, Any]) -> dict[str, Any]:
+    """JSON has lists where settings have tuples."""
+    return {key: tuple(item) if isinstance(item, list) else item for key, item in values.items()}
 
 
 def _kind_name(kind: type) -> str:

@@ -25,12 +25,12 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from pipeline import folder as folders
 from pipeline import hub
 from pipeline.data.batching import Rows
-from pipeline.data.prepare import Prepared, encode_split, prepare
+from pipeline.data.prepare import KnownWords, Prepared, encode_split, prepare
 from pipeline.data.sources import is_running
 from pipeline.data.vocabulary import load_tokenizer
 from pipeline.errors import UserError, writing
-from pipeline.models import build, checkpoints
-from pipeline.recipe import TASKS, Data, Recipe, read_json, refuse_unused
+from pipeline.models import adapters, build, checkpoints, embeddings
+from pipeline.recipe import TASKS, WHOLE_WORDS, Data, Recipe, read_json, refuse_unused
 from pipeline.tasks.base import Task, load_task
 from pipeline.training import trainer
 from pipeline.training.device import has_fast_bf16, peak_memory_bytes
@@ -87,8 +87,11 @@ def train(recipe: Recipe) -> dict[str, Any]:
         accelerator=accelerator,
         autocast=precision(recipe, accelerator) == "bf16",
     )
+    lora = getattr(recipe.model, "lora", None)
     with folders.unless_refused(recipe.folder), writing("train.output_dir", recipe.folder):
         trainer.fit(this)
+        if lora and lora.merge:
+            this.model = adapters.merged(accelerator.unwrap_model(this.model))
         metrics = _measure(this, notes, prepared)
         if accelerator.is_main_process:
             _save(this, metrics)
@@ -105,7 +108,17 @@ def prepare_for(recipe: Recipe, task: Task) -> Prepared:
         recipe.tokenizer,
         tokenizer_revision=revision,
         characters=recipe.model.reads_characters,
+        known_words=_words_with_vectors(recipe, task),
     )
+
+
+def _words_with_vectors(recipe: Recipe, task: Task) -> KnownWords | None:
+    """Words of the word vectors: texts to come hold some that no training text does. A model that predicts words needs
+    none that it has never seen."""
+    vectors = getattr(recipe.model, "vectors", None)
+    if vectors is None or recipe.tokenizer not in WHOLE_WORDS or task.head == build.CAUSAL:
+        return None
+    return KnownWords(embeddings.fingerprint(vectors), lambda: embeddings.words(vectors))
 
 
 def build_for(recipe: Recipe, task: Task, prepared: Prepared) -> tuple[PreTrainedModel, dict[str, Any]]:
@@ -175,6 +188,8 @@ def _save(this: trainer.Run, metrics: dict[str, Any]) -> None:
     shutil.rmtree(aside, ignore_errors=True)
     model = this.accelerator.unwrap_model(this.model)
     model.save_pretrained(aside)
+    if this.labels and (aside / adapters.CONFIG).is_file():
+        adapters.write_labels(aside, model)
     this.tokenizer.save_pretrained(aside)
     (aside / folders.RECIPE).write_text(this.recipe.to_json(), encoding="utf-8")
     card = hub.card(this.recipe, metrics, custom_code=bool(getattr(model.config, "auto_map", None)))
@@ -203,13 +218,19 @@ def load(name: str) -> Loaded:
     quiet()
     name = folders.model_in(name)
     task = _task_of(name)
-    model = checkpoints.load(name, task.head, "model", with_head=True).eval()
+    model = _load_model(name, task.head).eval()
     tokenizer = load_tokenizer(name, pretokenized="tokens" in task.columns)
     checkpoints.check_vocabulary(model, tokenizer, "model")
     positions = getattr(model.config, "max_position_embeddings", None) or MANY_TOKENS
     tokenizer.model_max_length = min(tokenizer.model_max_length, positions)
     labels = checkpoints.label_names(model, name, "model")
     return Loaded(model.to("cuda" if torch.cuda.is_available() else "cpu"), tokenizer, task, labels)
+
+
+def _load_model(name: str, head: str) -> PreTrainedModel:
+    if (Path(name) / adapters.CONFIG).is_file():
+        return adapters.load(Path(name), head)
+    return checkpoints.load(name, head, "model", with_head=True)
 
 
 def _task_of(name: str) -> Task:

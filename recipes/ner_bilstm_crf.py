@@ -1,9 +1,9 @@
 """Entities in tweets with a BiLSTM-CRF that reads the characters of each word, too (Ma & Hovy 2016).
 
-Run it, or as published, on CoNLL-2003 from word vectors:
+Run it, or on CoNLL-2003 as a folder of column files:
 
     python recipes/ner_bilstm_crf.py
-    python recipes/ner_bilstm_crf.py --data.source conll2003 --model.vectors sample:glove-6b-50d
+    python recipes/ner_bilstm_crf.py --data.source my/conll2003
 """
 
 from dataclasses import replace

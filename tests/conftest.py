@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 # Before any library reads them.
 os.environ |= {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "OMP_NUM_THREADS": "1"}
@@ -87,3 +88,31 @@ def finetune(*arguments: str | Path, cwd: Path | None = None, stdin: str = "") -
         check=False,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
+
+
+def save_checkpoint(folder: Path, kind: str, texts: list[str]) -> None:
+    """A small BERT or GPT-2, by the name of `folder`, with a tokenizer of `kind` trained on `texts`."""
+    from transformers import BertConfig, BertForMaskedLM, GPT2Config, GPT2LMHeadModel
+
+    from pipeline.data import vocabulary
+    from pipeline.recipe import Data
+
+    tokenizer = vocabulary.train(kind, texts, Data("x", max_length=64, vocab_size=400))
+    size, ends = len(tokenizer), {"bos_token_id": tokenizer.eos_token_id, "eos_token_id": tokenizer.eos_token_id}
+    made: Any = {
+        "bert": lambda: BertForMaskedLM(
+            BertConfig(
+                vocab_size=size,
+                hidden_size=16,
+                num_hidden_layers=2,
+                num_attention_heads=2,
+                intermediate_size=32,
+                max_position_embeddings=64,
+            )
+        ),
+        "gpt2": lambda: GPT2LMHeadModel(
+            GPT2Config(vocab_size=size, n_embd=16, n_layer=2, n_head=2, n_positions=64, **ends)
+        ),
+    }[folder.name]()
+    made.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)

@@ -19,6 +19,7 @@ LEVELS = {
     "recipe": 1,
     "paths": 1,
     "online": 1,
+    "depths": 1,
     "folder": 1,
     "data": 2,
     "models": 2,

@@ -16,13 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import NEGATIVE, POSITIVE
-from transformers import BertConfig, BertForMaskedLM, GPT2Config, GPT2LMHeadModel
+from conftest import NEGATIVE, POSITIVE, save_checkpoint
 
 from pipeline import run
-from pipeline.data import vocabulary
 from pipeline.models.recurrent import RecurrentForCausalLM
-from pipeline.recipe import Data, ModelSettings, Optim, Pretrained, Recipe, Recurrent, Scratch, Train
+from pipeline.recipe import Data, Lora, ModelSettings, Optim, Pretrained, Recipe, Recurrent, Scratch, Train
 
 UPDATES = 3
 SENTENCES = [("Ada", "B-PER"), ("Bell", "I-PER"), ("went", "O"), ("to", "O"), ("Paris", "B-LOC"), (".", "O")]
@@ -41,31 +39,9 @@ def workplace(tmp_path_factory) -> Path:
     (folder / "next_word.txt").write_text("\n".join(texts) + "\n")
     sentences = [[*SENTENCES[start:], (f"n{number}", "O")] for number in range(20) for start in (0, 2, 4)]
     (folder / "ner.conll").write_text("\n".join("".join(f"{w}\t{t}\n" for w, t in words) for words in sentences))
-    _save_checkpoint(folder / "bert", "wordpiece", texts)
-    _save_checkpoint(folder / "gpt2", "bpe", texts)
+    save_checkpoint(folder / "bert", "wordpiece", texts)
+    save_checkpoint(folder / "gpt2", "bpe", texts)
     return folder
-
-
-def _save_checkpoint(folder: Path, kind: str, texts: list[str]) -> None:
-    tokenizer = vocabulary.train(kind, texts, Data("x", max_length=64, vocab_size=400))
-    size, ends = len(tokenizer), {"bos_token_id": tokenizer.eos_token_id, "eos_token_id": tokenizer.eos_token_id}
-    made: Any = {
-        "bert": lambda: BertForMaskedLM(
-            BertConfig(
-                vocab_size=size,
-                hidden_size=16,
-                num_hidden_layers=2,
-                num_attention_heads=2,
-                intermediate_size=32,
-                max_position_embeddings=64,
-            )
-        ),
-        "gpt2": lambda: GPT2LMHeadModel(
-            GPT2Config(vocab_size=size, n_embd=16, n_layer=2, n_head=2, n_positions=64, **ends)
-        ),
-    }[folder.name]()
-    made.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
 
 
 def a_recurrent(cell: Any, bidirectional: bool) -> Recurrent:
@@ -81,6 +57,8 @@ MODELS: dict[str, Callable[[Path], ModelSettings]] = {
     "bigru": lambda _: a_recurrent("gru", True),
     "bert": lambda folder: Pretrained(str(folder / "bert")),
     "gpt2": lambda folder: Pretrained(str(folder / "gpt2")),
+    "bert-lora": lambda folder: Pretrained(str(folder / "bert"), lora=Lora(rank=2)),
+    "gpt2-lora": lambda folder: Pretrained(str(folder / "gpt2"), lora=Lora(rank=2)),
     "scratch-bert": lambda _: Scratch("bert", hidden_size=16, layers=1),
     "scratch-gpt2": lambda _: Scratch("gpt2", hidden_size=16, layers=1),
 }

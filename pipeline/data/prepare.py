@@ -12,10 +12,10 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -46,6 +46,22 @@ class Encoder(Protocol):
     ) -> dict[str, list[Any]]: ...
 
 
+class KnownWords(NamedTuple):
+    """Words from elsewhere, such as a file of word vectors: what tells them from others, and what reads them."""
+
+    fingerprint: str
+    read: Callable[[], Iterable[str]]
+
+
+class Tokens(NamedTuple):
+    """Which tokenizer cuts the texts; see `prepare`."""
+
+    tokenizer: str
+    revision: str | None
+    characters: bool
+    known_words: KnownWords | None
+
+
 @dataclass(frozen=True)
 class Prepared:
     """Data that training can start on.
@@ -65,20 +81,28 @@ class Prepared:
 
 
 def prepare(
-    data: Data, task: Encoder, tokenizer: str, *, tokenizer_revision: str | None = None, characters: bool = False
+    data: Data,
+    task: Encoder,
+    tokenizer: str,
+    *,
+    tokenizer_revision: str | None = None,
+    characters: bool = False,
+    known_words: KnownWords | None = None,
 ) -> Prepared:
     """Read, check, carve and encode `data` for `task`, or open what an earlier run has left.
 
     Args:
         tokenizer: word, bpe or wordpiece, or where a pretrained one is.
         characters: whether one that is trained has to give the characters of words, too.
+        known_words: words that one that is trained has to know besides those of the training split.
 
     Raises:
         UserError: something about the data or a setting is refused; nothing is left behind then.
     """
     origin = sources.locate(data)
     root = cache_root()
-    target = root / _key(data, task, tokenizer, tokenizer_revision, characters, origin)
+    recipe = Tokens(tokenizer, tokenizer_revision, characters, known_words)
+    target = root / _key(data, task, recipe, origin)
     if _is_complete(target):
         try:
             return _open(target, origin)
@@ -87,7 +111,7 @@ def prepare(
     aside = _new_folder(root)
     try:
         with writing("FINETUNE_CACHE", root):
-            _build(data, task, tokenizer, tokenizer_revision, characters, origin, aside)
+            _build(data, task, recipe, origin, aside)
             _publish(aside, target)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
@@ -110,9 +134,7 @@ def _new_folder(root: Path) -> Path:
         ) from error
 
 
-def _key(
-    data: Data, task: Encoder, tokenizer: str, revision: str | None, characters: bool, origin: sources.Origin
-) -> str:
+def _key(data: Data, task: Encoder, tokens: Tokens, origin: sources.Origin) -> str:
     """Hash of the rows, the settings, the tokenizer and the code that turns one into the other."""
     kinds = (type(task), RecurrentTokenizer, sources.readers, *_modules())
     code = [Path(inspect.getfile(kind)) for kind in kinds]
@@ -122,7 +144,13 @@ def _key(
         # The report names files; a copy elsewhere under another name gets an entry of its own.
         "names": [str(file) for file in origin.files.values()],
         "task": task.name,
-        "tokenizer": [tokenizer, revision, characters, _folder_digest(tokenizer)],
+        "tokenizer": [
+            tokens.tokenizer,
+            tokens.revision,
+            tokens.characters,
+            tokens.known_words and tokens.known_words.fingerprint,
+            _folder_digest(tokens.tokenizer),
+        ],
         "code": sorted(hashlib.sha256(file.read_bytes()).hexdigest() for file in code),
         "versions": [importlib.metadata.version(name) for name in ("tokenizers", "transformers", "pyarrow")],
     }
@@ -168,15 +196,7 @@ def _publish(aside: Path, target: Path) -> None:
             raise
 
 
-def _build(
-    data: Data,
-    task: Encoder,
-    tokenizer: str,
-    revision: str | None,
-    characters: bool,
-    origin: sources.Origin,
-    folder: Path,
-) -> None:
+def _build(data: Data, task: Encoder, tokens: Tokens, origin: sources.Origin, folder: Path) -> None:
     work = folder / "work"
     work.mkdir()
     running = _is_running(data, task)
@@ -191,13 +211,18 @@ def _build(
     report = {**facts, **checks.report(raw, source.names, source.empty)}
     report["notes"] = [*source.notes, *report["notes"]]
     pretokenized = "tokens" in task.columns
-    if tokenizer in TRAINED_TOKENIZERS:
+    if tokens.tokenizer in TRAINED_TOKENIZERS:
         loaded: PreTrainedTokenizerBase = vocabulary.train(
-            tokenizer, _texts(raw["train"]), data, pretokenized=pretokenized, characters=characters
+            tokens.tokenizer,
+            _texts(raw["train"]),
+            data,
+            pretokenized=pretokenized,
+            characters=tokens.characters,
+            known_words=tokens.known_words.read() if tokens.known_words else (),
         )
     else:
-        loaded = vocabulary.load_tokenizer(tokenizer, revision, pretokenized=pretokenized)
-        vocabulary.check_length(loaded, data.max_length, tokenizer)
+        loaded = vocabulary.load_tokenizer(tokens.tokenizer, tokens.revision, pretokenized=pretokenized)
+        vocabulary.check_length(loaded, data.max_length, tokens.tokenizer)
     for split, rows in raw.items():
         report.setdefault("encoded", {})[split] = _encode(rows, task, loaded, data.max_length, labels, folder / split)
     report["notes"] += _encoding_notes(report["encoded"], data.max_length)

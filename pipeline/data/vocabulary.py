@@ -18,7 +18,7 @@ from pipeline.models.recurrent import RecurrentTokenizer
 from pipeline.recipe import TRAINED_TOKENIZERS, Data
 
 PAD, UNK, CLS, SEP, MASK, EOS = "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[EOS]"
-WORDS, PIECES, CLOSED_WORDS = 30_000, 8_000, 100_000
+WORDS, PIECES, CLOSED_WORDS, WORDS_WITH_VECTORS = 30_000, 8_000, 100_000, 100_000
 MIN_FREQUENCY = 2
 # HTML line breaks are blanks.
 BREAKS = Regex(r"<br\s*+/?>")
@@ -38,7 +38,13 @@ TOKENS = Regex(rf"{CLITIC}|{WORD}|{EMOJI}|([^\s\p{{L}}\p{{N}}])\1{MOST}")
 
 
 def train(
-    kind: str, texts: Iterable[str], data: Data, *, pretokenized: bool = False, characters: bool = False
+    kind: str,
+    texts: Iterable[str],
+    data: Data,
+    *,
+    pretokenized: bool = False,
+    characters: bool = False,
+    known_words: Iterable[str] = (),
 ) -> PreTrainedTokenizerFast:
     """A tokenizer of `kind` (word, bpe, wordpiece, whitespace) for `texts`, which must be of the training split alone.
 
@@ -51,6 +57,8 @@ def train(
         characters: it also gives char_ids, the characters of each token. Words are looked up in lower case, as
             data.lowercase says, but their characters keep their case unless it says so expressly. Characters are known
             if they are as frequent in `texts` as data.min_frequency asks of words.
+        known_words: words that get a token whether or not they are in `texts`, the more useful first, as far as
+            data.vocab_size lets them.
     """
     tokenizer, trainer, special = KINDS[kind](data)
     if pretokenized:
@@ -59,6 +67,7 @@ def train(
     counts: Counter[str] = Counter()
     texts = _without(texts, special.values())
     tokenizer.train_from_iterator(_counted(texts, counts, bool(data.lowercase)) if characters else texts, trainer)
+    _add_words(tokenizer, known_words, data.vocab_size or WORDS_WITH_VECTORS)
     if pretokenized and characters:
         tokenizer.pre_tokenizer = pre_tokenizers.Split(words.WORDS, "removed", invert=True)
     known = sorted(character for character, count in counts.items() if count >= (data.min_frequency or MIN_FREQUENCY))
@@ -73,6 +82,26 @@ def train(
         **spelling,
         **special,
     )
+
+
+def _add_words(tokenizer: Tokenizer, known: Iterable[str], size: int) -> None:
+    """Give `known` words, as the tokenizer would write them, the ids behind those of training.
+
+    Raises:
+        UserError: not one word of training is among them: they are of another language, or another kind of file.
+    """
+    trained = tokenizer.get_vocab()
+    vocabulary = dict(trained)
+    shared, known = 0, list(known)
+    for word in known:
+        normal = tokenizer.normalizer.normalize_str(word) if tokenizer.normalizer else word
+        shared += normal in trained
+        if len(vocabulary) < size:
+            vocabulary.setdefault(normal, len(vocabulary))
+    if known and not shared:
+        raise UserError(f"model.vectors: it has a vector for none of the {len(trained)} words of the vocabulary")
+    if len(vocabulary) > len(trained):
+        tokenizer.model = models.WordLevel(vocabulary, unk_token=tokenizer.model.unk_token)
 
 
 def _without(texts: Iterable[str], special: Iterable[str]) -> Iterator[str]:

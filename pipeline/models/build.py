@@ -10,8 +10,9 @@ import torch
 import transformers
 from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+from pipeline.depths import freeze
 from pipeline.errors import UserError
-from pipeline.models import checkpoints, recurrent
+from pipeline.models import adapters, checkpoints, recurrent
 from pipeline.models.embeddings import load_vectors
 from pipeline.recipe import ModelSettings, Pretrained, Recurrent, Scratch
 
@@ -53,6 +54,9 @@ def build(
     torch.manual_seed(seed)
     builder = BUILDERS.get(type(settings)) or type(settings).build  # type: ignore[attr-defined]
     model, notes = builder(settings, head, labels, tokenizer, max_length, seed)
+    trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    if trained < sum(parameter.numel() for parameter in model.parameters()):
+        notes = {**notes, "trained_parameters": trained}
     checkpoints.check_vocabulary(model, tokenizer, "model")
     model.config.pad_token_id = tokenizer.pad_token_id
     if model.can_generate():
@@ -171,7 +175,12 @@ def _pretrained(
         **_dropout(settings),
     )
     checkpoints.check_length(model, max_length, "data.max_length")
-    return _with_crf(model, tokenizer) if settings.crf else model, {}
+    model = _with_crf(model, tokenizer) if settings.crf else model
+    if settings.freeze_layers is not None:
+        freeze(model, settings.freeze_layers, "model.freeze_layers")
+    if settings.lora is not None:
+        model = adapters.add_lora(model, settings.lora, head, settings.checkpoint)
+    return model, {}
 
 
 def _dropout(settings: Pretrained) -> dict[str, float]:

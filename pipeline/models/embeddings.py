@@ -54,6 +54,23 @@ def load_vectors(name: str, vocabulary: Mapping[str, int], seed: int) -> Vectors
     return Vectors(_matrix(rows, max(vocabulary.values()) + 1, seed), len(rows) / len(vocabulary))
 
 
+def words(name: str) -> Iterator[str]:
+    """The words of `name`, in the order of the file, which is that of their frequency in the published ones.
+
+    Raises:
+        UserError: the file is missing or malformed, with its line.
+    """
+    path = paths.vectors(name, SETTING)
+    return _sample_words(path) if path.is_dir() else _first_fields(path)
+
+
+def fingerprint(name: str) -> str:
+    """What changes when the vectors `name` do: their place, size and time."""
+    path = paths.vectors(name, SETTING)
+    told = path.stat()
+    return f"{path}:{told.st_size}:{told.st_mtime_ns}"
+
+
 def _selected(entries: Iterator[tuple[str, np.ndarray]], wanted: Mapping[str, int]) -> Iterator[tuple[str, np.ndarray]]:
     return ((word, vector) for word, vector in entries if word in wanted)
 
@@ -67,8 +84,20 @@ def _matrix(rows: dict[int, np.ndarray], size: int, seed: int) -> torch.Tensor:
 
 
 def _sample(folder: Path) -> Iterator[tuple[str, np.ndarray]]:
-    words = pq.read_table(folder / "glove_6B_index.parquet")["index"].to_pylist()
-    return zip(words, np.load(folder / "glove_6B_50d_emb.npy", mmap_mode="r"), strict=True)
+    return zip(_sample_words(folder), np.load(folder / "glove_6B_50d_emb.npy", mmap_mode="r"), strict=True)
+
+
+def _sample_words(folder: Path) -> Iterator[str]:
+    return iter(pq.read_table(folder / "glove_6B_index.parquet")["index"].to_pylist())
+
+
+def _first_fields(file: Path) -> Iterator[str]:
+    """Words of a text file; a line that is none is refused when its vector is read."""
+    with file.open("rb") as lines:
+        for number, line in enumerate(lines, start=1):
+            fields = _decode(line, file, number).rstrip().split(" ")
+            if fields[0] and not (number == 1 and len(fields) == 2):
+                yield fields[0]
 
 
 def _text_file(file: Path) -> Iterator[tuple[str, np.ndarray]]:

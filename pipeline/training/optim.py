@@ -8,21 +8,35 @@ import torch
 from torch import nn
 from transformers import get_scheduler
 
+from pipeline.depths import depths_of
 from pipeline.recipe import Optim
 
 SCHEDULES = {"linear": "linear", "cosine": "cosine", "constant": "constant_with_warmup"}
 
 
-def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict]:
-    """Trainable parameters, those that decay apart from those that do not: biases, norms and embeddings."""
+def parameter_groups(model: nn.Module, settings: Optim) -> list[dict]:
+    """Trainable parameters in groups: apart stand those whose weights do not decay (biases, norms and embeddings) and,
+    with `layer_decay`, those of each layer.
+
+    A parameter of depth d of L layers learns at learning_rate * layer_decay ** (L + 1 - d): the head at the whole rate,
+    the embeddings at the lowest (Clark et al. 2020, appendix B).
+    """
     spared_ids = {id(p) for module in model.modules() if _is_spared(module) for p in module.parameters(recurse=False)}
-    decayed: list[nn.Parameter] = []
-    spared: list[nn.Parameter] = []
-    for parameter in model.parameters():
+    depths = {} if settings.layer_decay is None else depths_of(model, "optim.layer_decay")
+    top = max(depths.values(), default=0)
+    groups: dict[tuple[int, bool], list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            (spared if parameter.ndim < 2 or id(parameter) in spared_ids else decayed).append(parameter)
-    groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": spared, "weight_decay": 0.0}]
-    return [group for group in groups if group["params"]]
+            decays = parameter.ndim >= 2 and id(parameter) not in spared_ids
+            groups.setdefault((top - depths.get(name, 0), decays), []).append(parameter)
+    return [
+        {
+            "params": parameters,
+            "weight_decay": settings.weight_decay if decays else 0.0,
+            "lr": settings.learning_rate * (settings.layer_decay or 1.0) ** below,
+        }
+        for (below, decays), parameters in sorted(groups.items(), key=lambda group: (group[0][0], not group[0][1]))
+    ]
 
 
 def _is_spared(module: nn.Module) -> bool:
@@ -31,7 +45,7 @@ def _is_spared(module: nn.Module) -> bool:
 
 def build_optimizer(model: nn.Module, settings: Optim) -> torch.optim.AdamW:
     """AdamW over the trainable parameters of `model`, in one fused kernel."""
-    return torch.optim.AdamW(parameter_groups(model, settings.weight_decay), lr=settings.learning_rate, fused=True)
+    return torch.optim.AdamW(parameter_groups(model, settings), lr=settings.learning_rate, fused=True)
 
 
 def build_scheduler(

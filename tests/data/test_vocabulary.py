@@ -108,3 +108,20 @@ def test_the_packaged_gpt2_tokenizer_knows_where_words_that_it_is_given_begin(tm
     tokenizer = load_tokenizer(str(tmp_path), pretokenized=True)
     encoded = tokenizer(["Hello", "world"], is_split_into_words=True)
     assert tokenizer.convert_ids_to_tokens(encoded["input_ids"]) == ["ĠHello", "Ġworld"]
+
+
+def test_known_words_get_ids_behind_those_of_training_as_far_as_the_size_lets_them():
+    plain = train("word", ["a film", "a film"], Data("x"))
+    known = ["Paris", "film", "rome", "oslo", "kyiv", "lima"]
+    wider = train("word", ["a film", "a film"], Data("x", vocab_size=8), known_words=known)
+    assert {**plain.get_vocab(), "paris": 4, "rome": 5, "oslo": 6, "kyiv": 7} == wider.get_vocab()
+    assert wider.convert_ids_to_tokens(wider("A film in PARIS")["input_ids"]) == ["a", "film", "[UNK]", "paris"]
+
+
+def test_known_words_survive_saving_with_characters(tmp_path):
+    made = train(
+        "word", ["a", "film"] * 2, Data("x"), pretokenized=True, characters=True, known_words=["film", "Paris"]
+    )
+    made.save_pretrained(tmp_path)
+    loaded = AutoTokenizer.from_pretrained(tmp_path, trust_remote_code=True)
+    assert loaded([["Paris"]], is_split_into_words=True)["input_ids"] == [[made.get_vocab()["paris"]]]

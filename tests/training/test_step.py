@@ -126,7 +126,7 @@ def test_every_process_runs_as_often_and_every_row_once(processes, rows):
 def test_biases_norms_and_embeddings_do_not_decay():
     model = nn.ModuleDict({"e": nn.Embedding(3, 2), "n": nn.LayerNorm(2), "l": nn.Linear(2, 2), "f": nn.Linear(2, 2)})
     model["f"].requires_grad_(False)
-    decayed, spared = parameter_groups(model, 0.1)
+    decayed, spared = parameter_groups(model, Optim(weight_decay=0.1))
     assert decayed["params"] == [model["l"].weight]
     assert decayed["weight_decay"] == 0.1
     assert {id(p) for p in spared["params"]} == {

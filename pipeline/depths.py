@@ -1,0 +1,46 @@
+"""How deep a parameter of a model lies: below its layers, in one of them, or above."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+from pipeline.errors import UserError
+
+
+def depths_of(model: nn.Module, setting: str) -> dict[str, int]:
+    """Depth of each parameter: 0 below the L layers, as the embeddings are, 1 to L in a layer, L + 1 above them.
+
+    Raises:
+        UserError: the layers cannot be told apart, in a line that names `setting`.
+    """
+    config: Any = model.config
+    count = config.get_text_config().num_hidden_layers
+    stacks = (name for name, part in model.named_modules() if isinstance(part, nn.ModuleList) and len(part) == count)
+    stack = next(stacks, None)
+    if stack is None:
+        raise UserError(
+            f"{setting}: the layers of a {config.model_type} model cannot be told apart; remove this setting"
+        )
+    depths, seen = {}, False
+    for name, _ in model.named_parameters():
+        inside = name.startswith(f"{stack}.")
+        seen = seen or inside
+        number = name.removeprefix(f"{stack}.").partition(".")[0]
+        depths[name] = int(number) + 1 if inside else (count + 1 if seen else 0)
+    return depths
+
+
+def freeze(model: nn.Module, layers: int, setting: str) -> None:
+    """Freeze what is below the layers of `model`, and the first `layers` of them.
+
+    Raises:
+        UserError: it has fewer layers, or they cannot be told apart, in a line that names `setting`.
+    """
+    depths = depths_of(model, setting)
+    most = max(depths.values()) - 1
+    if layers > most:
+        raise UserError(f"{setting}: {layers} is out of range; the model has {most} layers")
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(depths[name] > layers)

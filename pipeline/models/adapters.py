@@ -1,0 +1,121 @@
+"""LoRA adapters by peft: trained in place of the model's own weights, saved merged into them or on their own."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+from transformers import PreTrainedModel
+
+from pipeline.errors import UserError, reason
+from pipeline.models import checkpoints
+from pipeline.recipe import Lora
+
+CONFIG = "adapter_config.json"
+LABELS = "labels.json"
+POOLER = "pooler"
+
+# Suffix of the head -> peft's name of the task, which goes into the adapter's configuration.
+TASK_TYPES = {
+    "SequenceClassification": "SEQ_CLS",
+    "TokenClassification": "TOKEN_CLS",
+    "CausalLM": "CAUSAL_LM",
+}
+
+
+def require_peft(setting: str) -> None:
+    """Refuse `setting` where peft is not installed."""
+    if not importlib.util.find_spec("peft"):
+        raise UserError(f"{setting}: it needs the package peft; run: pip install 'finetune-pipeline[lora]'")
+
+
+def add_lora(model: PreTrainedModel, settings: Lora, head: str, checkpoint: str) -> Any:
+    """`model` as a `peft.PeftModel`: frozen but for low-rank adapters (Hu et al. 2022, section 4.1) and its head.
+
+    Raises:
+        UserError: peft is not installed, or the model has no modules of the names in `settings.targets`.
+    """
+    require_peft("model.lora")
+    import peft
+
+    heads = [] if head == "CausalLM" else _heads(model)  # that head is as large as the embeddings, if not theirs
+    config = peft.LoraConfig(
+        r=settings.rank,
+        lora_alpha=settings.alpha or 2 * settings.rank,
+        lora_dropout=settings.dropout,
+        target_modules=list(settings.targets) if settings.targets else _usual_targets(model),
+        modules_to_save=None if settings.merge else heads,
+        task_type=None if settings.merge else TASK_TYPES.get(head),
+        base_model_name_or_path=checkpoint,
+    )
+    try:
+        adapted = peft.get_peft_model(model, config)
+    except ValueError as error:
+        raise UserError(f"model.lora: {reason(error)}") from error
+    for name, parameter in adapted.named_parameters():
+        if settings.merge and set(heads) & set(name.split(".")):
+            parameter.requires_grad_(True)
+    return adapted
+
+
+def _heads(model: Any) -> list[str]:
+    """Names of the modules above the encoder, with its pooler: few checkpoints bring one, and a random one that is in
+    no file would be another one after loading."""
+    names = []
+    while model.base_model is not model:
+        names += [name for name, part in model.named_children() if part is not model.base_model and _has_weights(part)]
+        model = model.base_model
+    return names + [name for name, part in model.named_children() if name == POOLER and part is not None]
+
+
+def _has_weights(module: nn.Module) -> bool:
+    return any(True for _ in module.parameters())
+
+
+def _usual_targets(model: PreTrainedModel) -> Any:
+    """What peft adapts in models of this kind, queries and values mostly; else all linear layers."""
+    from peft.utils.constants import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING as USUAL
+
+    return USUAL.get(model.config.get_text_config().model_type, "all-linear")
+
+
+def merged(model: nn.Module) -> nn.Module:
+    """The plain model with the adapters added to its weights."""
+    return model.merge_and_unload()  # type: ignore[operator]
+
+
+def write_labels(folder: Path, model: nn.Module) -> None:
+    """The names of the classes beside an adapter, whose folder has no config.json."""
+    config: Any = model.config
+    text = json.dumps(config.id2label, indent=2, ensure_ascii=False) + "\n"
+    (folder / LABELS).write_text(text, encoding="utf-8")
+
+
+def _labels(folder: Path) -> dict[str, Any]:
+    names = json.loads((folder / LABELS).read_text(encoding="utf-8"))
+    labels = {int(index): str(name) for index, name in names.items()}
+    return {"id2label": labels, "label2id": {name: index for index, name in labels.items()}}
+
+
+def load(folder: Path, head: str) -> PreTrainedModel:
+    """The plain model of the adapter in `folder`, merged into its base.
+
+    Raises:
+        UserError: peft is not installed, or the adapter, its labels or its base cannot be read.
+    """
+    require_peft("model")
+    import peft
+
+    try:
+        base = json.loads((folder / CONFIG).read_text(encoding="utf-8"))["base_model_name_or_path"]
+        known = {} if head == "CausalLM" else _labels(folder)
+    except (OSError, ValueError, AttributeError, LookupError, TypeError) as error:
+        raise UserError(f"model: {folder} holds an adapter that cannot be read: {reason(error)}") from error
+    model = checkpoints.load(str(base), head, "model", with_head=False, **known)
+    try:
+        return merged(peft.PeftModel.from_pretrained(model, str(folder)))
+    except (*checkpoints.LOADING_ERRORS, KeyError) as error:
+        raise UserError(f"model: the adapter in {folder} does not fit {base}: {reason(error)}") from error

@@ -1,0 +1,92 @@
+"""Word vectors: found by word, given to words that no training text holds, refused with their line."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from pipeline import run
+from pipeline.errors import UserError
+from pipeline.models.embeddings import load_vectors, words
+from pipeline.recipe import Data, Recipe, Recurrent, Train
+
+FILE = "4 2\nparis 1 2\nfilm 3 4\nrome 5 6\nnew york 7 8\n"
+
+
+@pytest.fixture
+def vectors(tmp_path):
+    file = tmp_path / "vectors.txt"
+    file.write_text(FILE)
+    return file
+
+
+def test_vectors_are_found_as_words_are_written_else_in_lower_case(vectors):
+    found = load_vectors(str(vectors), {"[PAD]": 0, "Paris": 1, "film": 2, "unheard": 3}, seed=0)
+    assert found.matrix[1:3].tolist() == [[1, 2], [3, 4]]
+    assert found.found == 0.5
+
+
+def test_a_header_and_the_rest_of_a_word_with_blanks_are_no_words(vectors):
+    assert list(words(str(vectors))) == ["paris", "film", "rome", "new"]
+
+
+def test_a_word_that_no_training_text_holds_is_told_from_others_by_its_vector(vectors, tmp_path):
+    rows = [{"text": f"film {n}", "label": "good" if n % 2 else "bad"} for n in range(40)]
+    (tmp_path / "data.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    recipe = Recipe(
+        name="x",
+        task="sentiment",
+        data=Data(str(tmp_path / "data.jsonl")),
+        model=Recurrent(hidden_size=4, vectors=str(vectors), freeze_vectors=True),
+        train=Train(max_steps=1, output_dir=str(tmp_path / "run")),
+    )
+    run.train(recipe)
+    loaded = run.load(str(tmp_path / "run"))
+    paris, rome, unheard = (loaded.tokenizer(text)["input_ids"] for text in ("Paris", "Rome", "Oslo"))
+    assert paris != rome != unheard == [loaded.tokenizer.unk_token_id]
+    assert loaded.model.get_input_embeddings()(torch.tensor(paris + rome)).tolist() == [[1, 2], [5, 6]]
+
+
+def test_vectors_of_another_file_of_the_same_name_are_read_anew(vectors, reviews, tmp_path):
+    recipe = Recipe(
+        name="x",
+        task="sentiment",
+        data=Data(str(reviews)),
+        model=Recurrent(hidden_size=4, vectors=str(vectors)),
+        train=Train(max_steps=1, output_dir=str(tmp_path / "run"), overwrite=True),
+    )
+    sizes = []
+    for extra in ("", "oslo 1 1\n"):
+        vectors.write_text(FILE + extra)
+        run.train(recipe)
+        sizes.append(run.load(str(tmp_path / "run")).model.config.vocab_size)
+    assert sizes[1] == sizes[0] + 1
+
+
+def test_a_model_that_predicts_words_learns_none_that_its_text_does_not_hold(vectors, tmp_path):
+    (tmp_path / "a.txt").write_text("the film is the film\n" * 40)
+    recipe = Recipe(
+        name="x",
+        task="next_word",
+        data=Data(str(tmp_path / "a.txt"), tokenizer="whitespace", max_length=8),
+        model=Recurrent(hidden_size=4, vectors=str(vectors)),
+        train=Train(max_steps=1, batch_size=2, output_dir=str(tmp_path / "run")),
+    )
+    run.train(recipe)
+    assert "rome" not in run.load(str(tmp_path / "run")).tokenizer.get_vocab()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a 1 2\n1\n", "vectors.txt:2: expected a word and 2 finite numbers"),
+        ("a 1 x\n", "vectors.txt:1: 1 x ... is not a vector"),
+        ("a 1 nan\n", "vectors.txt:1: expected a word and 2 finite numbers"),
+    ],
+)
+def test_a_line_that_is_no_vector_is_refused(vectors, text, message):
+    vectors.write_text(text)
+    with pytest.raises(UserError, match=message):
+        load_vectors(str(vectors), {"a": 0, "b": 1}, seed=0)
