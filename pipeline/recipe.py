@@ -259,6 +259,8 @@ class Train(Settings):
     """Updates between evaluations; None: once an epoch."""
     save_every: Count | None = None
     """Updates between checkpoints; None: at each evaluation."""
+    keep_checkpoints: Annotated[int, Ge(2), Le(LARGEST)] = 2
+    """So many of the newest checkpoints stay, and the best: a damaged one is passed over for the one before."""
     patience: Count | None = 3
     """Stop after so many evaluations without a better validation score; None: never."""
     class_weights: dict[str, NotNegative] | Literal["balanced"] | None = None
@@ -297,7 +299,9 @@ class Recipe(Settings):
         if getattr(self.model, "crf", False):
             for name in ("class_weights", "label_smoothing"):
                 if getattr(self.train, name):
-                    self.train.refuse(name, "a CRF scores whole sequences, not labels; remove this setting or model.crf")
+                    self.train.refuse(
+                        name, "a CRF scores whole sequences, not labels; remove this setting or model.crf"
+                    )
         if self.model.reads_characters and self.data.tokenizer not in (None, *WHOLE_WORDS):
             self.data.refuse(
                 "tokenizer", f"{self.data.tokenizer} cuts words up, which model.char_encoder reads; use word"
