@@ -16,8 +16,12 @@ from pipeline.recipe import Recipe, read_json
 
 RECIPE, METRICS, HISTORY, MODEL, CHECKPOINTS = "recipe.json", "metrics.json", "history.jsonl", "model", "checkpoints"
 
-# Settings that do not change what a run computes: they may differ when it is continued.
-FREE = {"train.output_dir", "train.overwrite", "train.save_every", "train.log_every"}
+# Settings that do not change what a run computes: they may differ when it is continued. A checkpoint holds those of
+# the batch to their product with the number of processes.
+FREE = {f"train.{name}" for name in ("output_dir", "overwrite", "save_every", "keep_checkpoints", "log_every")} | {
+    "train.batch_size",
+    "train.accumulation",
+}
 
 
 def check(recipe: Recipe) -> None:

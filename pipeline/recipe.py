@@ -295,6 +295,8 @@ class Train(Settings):
     """Updates between evaluations; None: once an epoch."""
     save_every: Count | None = None
     """Updates between checkpoints; None: at each evaluation."""
+    keep_checkpoints: Annotated[int, Ge(2), Le(LARGEST)] = 2
+    """So many of the newest checkpoints stay, and the best: a damaged one is passed over for the one before."""
     patience: Count | None = 3
     """Stop after so many evaluations without a better validation score; None: never."""
     class_weights: dict[str, NotNegative] | Literal["balanced"] | None = None

@@ -20,11 +20,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from transformers import BertConfig, BertModel
 
 from pipeline import cli
-from pipeline.training import checkpoint
+from pipeline.training import checkpoint, packing, store
 
 TINY = """from pipeline import Data, Recipe, Recurrent, Scratch, Train
 recipe = Recipe(name="tiny", task="sentiment", data=Data(source="ok.csv"), model={model},
@@ -407,9 +408,9 @@ def change_state(folder: Path, **values) -> None:
 
 
 def change_optimizer(folder: Path, change) -> None:
-    state = torch.load(folder / "optimizer.pt", weights_only=True)
+    state = packing.read(folder / "optimizer.safetensors")
     change(state)
-    torch.save(state, folder / "optimizer.pt")
+    packing.write(state, folder / "optimizer.safetensors")
 
 
 # what is done to the newest checkpoint of an unfinished run
@@ -423,7 +424,7 @@ LOSSES = {
     "half a step": lambda c: change_state(c, epoch=0.5),
     "a score in words": lambda c: change_state(c, best_score="good"),
     "best weights that are gone": lambda c: change_state(c, best_step=999),
-    "an empty optimiser": lambda c: write(str(c / "optimizer.pt"), ""),
+    "an empty optimiser": lambda c: write(str(c / "optimizer.safetensors"), ""),
     "a rate in words": lambda c: change_optimizer(c, lambda o: o["optimizer"]["param_groups"][0].update(lr="x")),
     "a schedule in words": lambda c: change_optimizer(c, lambda o: o["scheduler"].update(last_epoch="x")),
     "a schedule cut": lambda c: change_optimizer(c, lambda o: o["scheduler"].update(base_lrs=[])),
@@ -435,8 +436,8 @@ LOSSES = {
     ),
     "another optimiser": lambda c: change_optimizer(c, lambda o: o.update(optimizer=3)),
     "cut weights": lambda c: os.truncate(c / "model.safetensors", 500),
-    "a pickle that runs code": lambda c: write(str(c / "optimizer.pt"), pickle.dumps(Evil())),
-    "no random state": lambda c: (c / "process-0.pt").unlink(),
+    "a pickle that runs code": lambda c: write(str(c / "optimizer.safetensors"), pickle.dumps(Evil())),
+    "no random state": lambda c: (c / "processes.safetensors").unlink(),
 }
 
 
@@ -446,6 +447,7 @@ def test_a_damaged_checkpoint_is_refused_and_no_code_in_it_is_run(place, trained
     (run / "metrics.json").unlink()
     newest = max((run / "checkpoints").iterdir())
     LOSSES[case](newest)
+    store.seal(newest)  # so that what is wrong is all that is wrong
     values = json.loads((run / "recipe.json").read_text())
     values["train"]["output_dir"] = "run"
     (run / "recipe.json").write_text(json.dumps(values))
@@ -475,7 +477,9 @@ def test_a_cache_that_cannot_be_used_is_refused_and_a_damaged_one_is_made_again(
 def test_an_epoch_that_is_over_is_no_place_to_go_on_from(place, trained, capfd):
     run = Path(shutil.copytree(trained, "run"))
     (run / "metrics.json").unlink()
-    change_state(max((run / "checkpoints").iterdir()), position=10**9, step=1)
+    newest = max((run / "checkpoints").iterdir())
+    change_state(newest, position=10**9, step=1)
+    store.seal(newest)
     values = json.loads((run / "recipe.json").read_text())
     values["train"]["output_dir"] = "run"
     write("run/recipe.json", json.dumps(values))
@@ -503,12 +507,12 @@ def test_damage_that_keeps_every_size_is_made_again(place, capfd):
     assert (code, err) == (0, "")
 
 
-@pytest.mark.parametrize("when", ["pipeline.training.checkpoint.save_model", "pipeline.training.checkpoint.torch.save"])
+@pytest.mark.parametrize("when", ["checkpoint.save_file", "packing.save_file", "store.sync"])
 def test_a_full_disk_is_one_line_and_nothing_is_left(place, capfd, monkeypatch, when):
     def fail(*arguments, **options):
-        raise RuntimeError("unexpected pos 704 vs 662" if "torch" in when else "No space left on device (os error 28)")
+        raise SafetensorError("No space left on device (os error 28)")
 
-    monkeypatch.setattr(when, fail)
+    monkeypatch.setattr(f"pipeline.training.{when}", fail)
     code, _, err = finetune(capfd, "run", "tiny.py")
     assert code == 2
     assert re.fullmatch("error: train.output_dir: cannot write to out: .*; make room or name another folder\n", err)

@@ -2,9 +2,29 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
+
+from pipeline.training import packing
+
+
+@dataclass(frozen=True)
+class Dealing:
+    """How the rows of an update are dealt out: in slices of `batch_size`, in turn, `accumulation` to each process."""
+
+    batch_size: int
+    accumulation: int
+    processes: int
+
+    @property
+    def rows(self) -> int:
+        """Rows of an update on all processes."""
+        return self.batch_size * self.accumulation * self.processes
+
+    def __str__(self) -> str:
+        return f"{self.batch_size} rows x {self.accumulation} micro-batches x {self.processes} processes"
 
 
 class Carry:
@@ -44,3 +64,21 @@ class Carry:
         for place, state in states.items():
             self._caches[place] = self._model.new_cache()
             self._caches[place].load_state_dict(state)
+
+
+def redealt(carries: list[dict[int, Any]], dealing: Dealing, process: int) -> dict[int, Any]:
+    """What `process` goes on from where the rows of an update are dealt out anew.
+
+    Args:
+        carries: `Carry.state_dict` of each process that there was; they hold a state for each row of an update.
+        dealing: of the processes that there are, with the same number of rows in an update.
+
+    Raises:
+        ValueError: the states are of different forms.
+    """
+    slices = [state for place in sorted(carries[0]) for state in (carry[place] for carry in carries)]
+    if not slices:
+        return {}
+    whole, size = packing.joined(slices), dealing.batch_size
+    starts = ((place * dealing.processes + process) * size for place in range(dealing.accumulation))
+    return {place: packing.rows_of(whole, start, start + size) for place, start in enumerate(starts)}

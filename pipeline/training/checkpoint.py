@@ -1,45 +1,37 @@
 """Checkpoints: everything that resuming needs, whole or absent, in a folder per step.
 
-Only tensors and JSON are read back; no pickle is ever executed.
+safetensors and JSON: no pickle is ever read.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import errno
 import json
-import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from pickle import UnpicklingError  # what torch.load raises; nothing is unpickled here
 from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list, gather_object
 from safetensors import SafetensorError
-from safetensors.torch import load_model, save_model
-from torch import nn
+from safetensors.torch import load_model, save_file
+from torch import Tensor, nn
 
 from pipeline.errors import UserError, reason
+from pipeline.training import packing, randomness, store
+from pipeline.training.carry import Dealing, redealt
 from pipeline.training.step import Parts
 
 FOLDER = "checkpoints"
 STATE = "state.json"
 WEIGHTS = "model.safetensors"
+OPTIMIZER = "optimizer.safetensors"
+PROCESSES = "processes.safetensors"
 
 # What the libraries raise for files that are missing, damaged or of another kind.
-UNREADABLE = (
-    OSError,
-    EOFError,
-    RuntimeError,
-    ValueError,
-    TypeError,
-    AttributeError,
-    LookupError,
-    UnpicklingError,
-    SafetensorError,
-)
+UNREADABLE = (OSError, RuntimeError, ValueError, TypeError, AttributeError, LookupError, SafetensorError)
 
 
 @dataclass
@@ -70,86 +62,192 @@ def folder_of(root: Path, step: int) -> Path:
     return root / FOLDER / f"step-{step:08d}"
 
 
+def found(root: Path) -> list[Path]:
+    """Checkpoints of the run in `root`, the last one first; half-written ones have another name and never count."""
+    folders = (path for path in (root / FOLDER).glob("step-*") if path.name.removeprefix("step-").isdecimal())
+    return sorted(folders, reverse=True)
+
+
 def newest(root: Path) -> Path | None:
-    """The last complete checkpoint of the run in `root`; half-written ones have another name and never count."""
-    found = sorted(path for path in (root / FOLDER).glob("step-*") if path.name.removeprefix("step-").isdecimal())
-    return found[-1] if found else None
+    """The last checkpoint of the run in `root`."""
+    return next(iter(found(root)), None)
 
 
-def save(root: Path, parts: Parts, state: State, accelerator: Accelerator) -> None:
-    """Write a checkpoint aside, then rename it; keep the newest and the best one."""
+def save(
+    root: Path,
+    parts: Parts,
+    state: State,
+    dealing: Dealing,
+    accelerator: Accelerator,
+    writer: store.Writer,
+    keep: int,
+) -> None:
+    """Copy what there is into host memory and let `writer` make a checkpoint of the copy while training goes on.
+
+    The newest `keep` stay, and the best weights of each of them.
+
+    Raises:
+        Exception: the checkpoint before could not be written; on all processes.
+    """
+    settle(writer, accelerator)
+    own = packing.on_host({"random": randomness.state(), "carry": parts.carry.state_dict()})
+    processes = {"dealing": dataclasses.asdict(dealing), "processes": gather_object([own])}
+    if not accelerator.is_main_process:
+        return
+    weights = packing.on_host(_weights(accelerator.unwrap_model(parts.model)))
+    optimizer, told = packing.on_host(_optimizer_state(parts)), json.dumps(dataclasses.asdict(state))
+
+    def fill(folder: Path) -> None:
+        save_file(weights, folder / WEIGHTS, metadata={"format": "pt"})
+        packing.write(optimizer, folder / OPTIMIZER)
+        packing.write(processes, folder / PROCESSES)
+        (folder / STATE).write_text(told, encoding="utf-8")
+
     target = folder_of(root, state.step)
-    aside = target.with_name(f".writing-{target.name}")
-    if accelerator.is_main_process:
-        shutil.rmtree(aside, ignore_errors=True)
-        aside.mkdir(parents=True)
-    accelerator.wait_for_everyone()
-    _write(_own_state(parts), aside / f"process-{accelerator.process_index}.pt")
-    if accelerator.is_main_process:
-        save_model(accelerator.unwrap_model(parts.model), str(aside / WEIGHTS))
-        _write(_optimizer_state(parts), aside / "optimizer.pt")
-        (aside / STATE).write_text(json.dumps(dataclasses.asdict(state)), encoding="utf-8")
-    accelerator.wait_for_everyone()
-    if accelerator.is_main_process:
-        _publish(aside, target)
-        _forget_old(root, {state.step, state.best_step})
-    accelerator.wait_for_everyone()
+
+    def work() -> None:
+        store.publish(target, fill)
+        _forget_old(root, keep)
+
+    writer.submit(work)
 
 
-def _write(state: dict[str, Any], file: Path) -> None:
-    try:
-        torch.save(state, file)
-    except RuntimeError as error:  # all that torch tells of a full disk is a position in the file
-        raise OSError(errno.EIO, f"{file.name} could not be written whole") from error
+def settle(writer: store.Writer, accelerator: Accelerator) -> None:
+    """Wait until the checkpoint under way is complete.
+
+    Raises:
+        Exception: it could not be written; on all processes, as they all have to end.
+    """
+    outcome = [writer.wait()]
+    if accelerator.num_processes > 1:
+        broadcast_object_list(outcome)
+    if outcome[0] is not None:
+        raise outcome[0]
 
 
-def _publish(aside: Path, target: Path) -> None:
-    for file in aside.iterdir():
-        _sync(file)
-    shutil.rmtree(target, ignore_errors=True)
-    aside.rename(target)
-    _sync(target.parent)
+def _weights(model: nn.Module) -> dict[str, Tensor]:
+    """The state of `model`; of tensors that share their memory, as tied weights do, the first."""
+    seen: set[Any] = set()
+    kept = {}
+    for name, tensor in model.state_dict().items():
+        place = (tensor.data_ptr(), tensor.shape, tensor.stride()) if tensor.numel() else name
+        if place not in seen:
+            seen.add(place)
+            kept[name] = tensor
+    return kept
 
 
-def _sync(path: Path) -> None:
-    """Force a file's bytes, or a folder's entries, to the disk before anything relies on them."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _forget_old(root: Path, kept_steps: set[int | None]) -> None:
-    kept = {folder_of(root, step).name for step in kept_steps if step is not None}
+def _forget_old(root: Path, keep: int) -> None:
+    """Only the newest `keep` stay, and the best of each: a run that goes on from it needs those weights, too."""
+    newest_ones = found(root)[:keep]
+    best = [_best_of(folder) for folder in newest_ones]
+    kept = {*newest_ones, *(folder_of(root, step) for step in best if step is not None)}
     for folder in (root / FOLDER).iterdir():
-        if folder.name not in kept:
+        if folder not in kept:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def load(folder: Path, parts: Parts, accelerator: Accelerator) -> State:
-    """Restore `parts`, with what this process's rows go on from, and its random state from a checkpoint.
+def _best_of(folder: Path) -> int | None:
+    try:
+        return _read_state(folder / STATE).best_step
+    except UNREADABLE:
+        return None
+
+
+def choose(root: Path, accelerator: Accelerator) -> Path | None:
+    """The last whole checkpoint; what is damaged is told of and, as the run goes on from before it, removed.
 
     Raises:
-        UserError: the checkpoint belongs to another model or cannot be read.
+        UserError: there are checkpoints, and all of them are damaged.
+    """
+    chosen: list[Any] = [None]
+    if accelerator.is_main_process:
+        try:
+            chosen = [_last_whole(root)]
+        except UserError as error:
+            chosen = [error]
+    if accelerator.num_processes > 1:
+        broadcast_object_list(chosen)
+    if isinstance(chosen[0], UserError):
+        raise chosen[0]
+    return chosen[0]
+
+
+def _last_whole(root: Path) -> Path | None:
+    damaged: list[tuple[Path, str]] = []
+    for folder in found(root):
+        why = _damage(root, folder)
+        if why is None:
+            for other, told in damaged:
+                print(f"checkpoint: {other} is damaged ({told}); going on from {folder.name}", flush=True)
+                shutil.rmtree(other)
+            return folder
+        damaged.append((folder, why))
+    if damaged:
+        raise UserError(_refusal(*damaged[0]))
+    return None
+
+
+def _damage(root: Path, folder: Path) -> str | None:
+    """What is wrong with `folder`, or with the best weights that it relies on."""
+    why = store.damage(folder)
+    best = _best_of(folder) if why is None else None
+    if best is None or folder_of(root, best) == folder:
+        return why
+    why = store.damage(folder_of(root, best))
+    return why and f"the best weights, of step {best}: {why}"
+
+
+def _refusal(folder: Path, why: str) -> str:
+    return (
+        f"{folder}: this checkpoint cannot be resumed: {why}; remove this folder to go on from an earlier one, or start"
+        " anew with --train.overwrite"
+    )
+
+
+def load(folder: Path, parts: Parts, dealing: Dealing, seed: int, accelerator: Accelerator) -> State:
+    """Restore `parts`, with what this process's rows go on from, and its random state from a checkpoint.
+
+    On another number of processes with as many rows in an update, the order of the rows goes on as it was, and each
+    row from its own state: what stays exact. What dropout draws does not: a process that was there before goes on
+    from its own generators, others' are derived from the seed, their rank and the step, and each draws for other rows.
+
+    Raises:
+        UserError: the checkpoint belongs to another model, or an update of it to another number of rows, or it cannot
+            be read.
     """
     try:
         state = _read_state(folder / STATE)
         load_weights(folder, parts.model, accelerator)
-        stored = torch.load(folder / "optimizer.pt", weights_only=True)
-        _check_alike("optimizer.pt", _settings_of(stored), _settings_of(_optimizer_state(parts)))
+        stored = packing.read(folder / OPTIMIZER)
+        _check_alike(OPTIMIZER, _settings_of(stored), _settings_of(_optimizer_state(parts)))
         parts.optimizer.load_state_dict(stored["optimizer"])
         _check_moments(parts.optimizer)
         parts.scheduler.load_state_dict(stored["scheduler"])
-        own = torch.load(folder / f"process-{accelerator.process_index}.pt", weights_only=True)
-        parts.carry.load_state_dict(own["carry"])
-        _restore_random_state(own["random"])
+        stored = packing.read(folder / PROCESSES)
+        before = Dealing(**stored["dealing"])
+        if before.rows == dealing.rows:
+            _restore_own(stored["processes"], parts, before, dealing, (seed, state.step), accelerator.process_index)
     except UNREADABLE as error:
+        raise UserError(_refusal(folder, reason(error))) from error
+    if before.rows != dealing.rows:
         raise UserError(
-            f"{folder}: this checkpoint cannot be resumed: {_told(error)}; remove this folder to go on from an"
-            " earlier one, or start anew with --train.overwrite"
-        ) from error
+            f"{folder}: an update of this run has {before.rows} rows ({before}), not {dealing.rows} ({dealing});"
+            " set train.batch_size or train.accumulation so that it has as many, or start anew with --train.overwrite"
+        )
     return state
+
+
+def _restore_own(
+    processes: list[dict[str, Any]], parts: Parts, before: Dealing, now: Dealing, at: tuple[int, int], process: int
+) -> None:
+    """Put back what this process has of its own; `at`: seed and step."""
+    carries = [own["carry"] for own in processes]
+    parts.carry.load_state_dict(carries[process] if before == now else redealt(carries, now, process))
+    if process < len(processes):
+        randomness.restore(processes[process]["random"])
+    else:
+        randomness.seed_all(randomness.derived(at[0], process, at[1]))
 
 
 def _read_state(file: Path) -> State:
@@ -196,7 +294,7 @@ def _is_number(value: Any) -> bool:
 def _check_moments(optimizer: torch.optim.Optimizer) -> None:
     for parameter, kept in optimizer.state.items():
         if any(kept[name].shape != parameter.shape for name in ("exp_avg", "exp_avg_sq")):
-            raise ValueError("optimizer.pt belongs to another model")
+            raise ValueError(f"{OPTIMIZER} belongs to another model")
 
 
 def load_weights(folder: Path, model: nn.Module, accelerator: Accelerator) -> None:
@@ -206,25 +304,3 @@ def load_weights(folder: Path, model: nn.Module, accelerator: Accelerator) -> No
 
 def _optimizer_state(parts: Parts) -> dict[str, Any]:
     return {"optimizer": parts.optimizer.state_dict(), "scheduler": parts.scheduler.state_dict()}
-
-
-def _own_state(parts: Parts) -> dict[str, Any]:
-    """What each process has of its own."""
-    return {"random": _random_state(), "carry": parts.carry.state_dict()}
-
-
-def _random_state() -> dict[str, Any]:
-    """The generators that dropout draws from; the order of the rows needs none."""
-    return {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []}
-
-
-def _restore_random_state(state: dict[str, Any]) -> None:
-    torch.set_rng_state(state["cpu"])
-    if state["cuda"]:
-        torch.cuda.set_rng_state_all(state["cuda"])
-
-
-def _told(error: BaseException) -> str:
-    if isinstance(error, (UnpicklingError, EOFError)):
-        return "a file in it is damaged, or holds more than tensors"
-    return reason(error)

@@ -16,14 +16,15 @@ from torch import nn
 
 from pipeline.errors import Interrupted, UserError
 from pipeline.recipe import Recipe
-from pipeline.training import checkpoint
-from pipeline.training.carry import Carry
+from pipeline.training import checkpoint, randomness
+from pipeline.training.carry import Carry, Dealing
 from pipeline.training.evaluation import Scorer, evaluate
 from pipeline.training.log import Figures, Log
 from pipeline.training.objective import Objective, build_objective
 from pipeline.training.optim import build_optimizer, build_scheduler
 from pipeline.training.signals import StopRequest
 from pipeline.training.step import Batch, Parts, Window, update, windows
+from pipeline.training.store import Writer
 from pipeline.training.tracking import Display
 
 
@@ -76,10 +77,15 @@ class Run:
     state: checkpoint.State = field(default_factory=checkpoint.State)
 
     @property
+    def dealing(self) -> Dealing:
+        """How the rows of an update are dealt out to the processes."""
+        train = self.recipe.train
+        return Dealing(train.batch_size, train.accumulation, self.accelerator.num_processes)
+
+    @property
     def rows_per_update(self) -> int:
         """Rows of one update on all processes."""
-        train = self.recipe.train
-        return train.batch_size * train.accumulation * self.accelerator.num_processes
+        return self.dealing.rows
 
     @property
     def updates_per_epoch(self) -> int:
@@ -143,7 +149,7 @@ def fit(run: Run) -> checkpoint.State:
     parts = Parts(run.model, optimizer, scheduler, _carry(run), run.objective)
     run.state = _resume(run, parts)
     run.model.train()
-    with StopRequest() as stop, _log(run) as log:
+    with StopRequest() as stop, _log(run) as log, Writer().running() as writer:
         for window in _remaining_windows(run):
             figures = update(run.accelerator, parts, window, run.recipe.optim.max_grad_norm, run.autocast)
             _advance(run)
@@ -153,26 +159,34 @@ def fit(run: Run) -> checkpoint.State:
                 _evaluate(run, log)
             if _save_is_due(run) or stopping:
                 with log.paused():
-                    checkpoint.save(run.folder, parts, run.state, run.accelerator)
+                    _save(run, parts, writer)
             if stopping and not run.is_over:
+                checkpoint.settle(writer, run.accelerator)
                 raise Interrupted
+        checkpoint.settle(writer, run.accelerator)
     _load_best(run)
     return run.state
 
 
 def _resume(run: Run, parts: Parts) -> checkpoint.State:
     """The state to start from; dropout draws differently on each process."""
-    torch.manual_seed(run.recipe.train.seed + run.accelerator.process_index)
-    folder = checkpoint.newest(run.folder)
+    seed = run.recipe.train.seed
+    randomness.seed_all(seed + run.accelerator.process_index)
+    folder = checkpoint.choose(run.folder, run.accelerator)
     if folder is None:
         return checkpoint.State()
-    state = checkpoint.load(folder, parts, run.accelerator)
+    state = checkpoint.load(folder, parts, run.dealing, seed, run.accelerator)
     if state.position >= run.updates_per_epoch:
         raise UserError(
             f"{folder}: this checkpoint is at update {state.position} of an epoch that has {run.updates_per_epoch}; go"
             " on with the same data and number of processes, or start anew with --train.overwrite"
         )
     return state
+
+
+def _save(run: Run, parts: Parts, writer: Writer) -> None:
+    keep = run.recipe.train.keep_checkpoints
+    checkpoint.save(run.folder, parts, run.state, run.dealing, run.accelerator, writer, keep)
 
 
 def _carry(run: Run) -> Carry:

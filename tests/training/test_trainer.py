@@ -193,13 +193,3 @@ def test_an_unfinished_run_with_other_settings_is_refused(reviews, tmp_path):
     changed = dataclasses.replace(recipe, optim=Optim(learning_rate=0.5))
     with pytest.raises(UserError, match=r"unfinished run with other settings \(optim.learning_rate 0.5, was 0.01\)"):
         train(changed)
-
-
-def test_a_damaged_checkpoint_is_refused_in_one_line(reviews, tmp_path):
-    recipe = a_recipe(reviews, tmp_path)
-    train(recipe)
-    (tmp_path / "run/metrics.json").unlink()
-    folder = checkpoint.newest(tmp_path / "run")
-    (folder / "optimizer.pt").write_bytes(b"not a checkpoint")
-    with pytest.raises(UserError, match="this checkpoint cannot be resumed"):
-        train(recipe)

@@ -1,0 +1,43 @@
+"""Every generator that a run may draw from: seeded, stored and put back; the order of the rows needs none of them."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import numpy as np
+import torch
+
+
+def seed_all(seed: int) -> None:
+    """Seed all generators of this process; `seed` is not below 0."""
+    torch.manual_seed(seed)
+    np.random.seed(seed % 2**32)  # what a task of somebody else's may draw from
+    random.seed(seed)
+
+
+def derived(*numbers: int) -> int:
+    """A seed that is a function of `numbers`, such as seed, rank and step, and of their order."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint32)[0])
+
+
+def state() -> dict[str, Any]:
+    """The generators of torch, of each GPU, of numpy and of Python, as tensors and numbers."""
+    _, words, *numbers = np.random.get_state(legacy=True)
+    return {
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "numpy": (torch.from_numpy(words.astype(np.int64)), *numbers),  # type: ignore[union-attr]
+        "python": random.getstate(),
+    }
+
+
+def restore(stored: dict[str, Any]) -> None:
+    """Put back what `state` gave; GPUs that are not there any more, or are new, keep what they have."""
+    torch.set_rng_state(stored["torch"])
+    if torch.cuda.is_available():
+        for device, generator in enumerate(stored["cuda"][: torch.cuda.device_count()]):
+            torch.cuda.set_rng_state(generator, device)
+    words, *numbers = stored["numpy"]
+    np.random.set_state(("MT19937", words.numpy().astype(np.uint32), *numbers))
+    random.setstate(stored["python"])
