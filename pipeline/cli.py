@@ -46,6 +46,10 @@ def _guarded(action: Callable[[], None]) -> int:
     try:
         try:
             action()
+            _leave_the_others()
+        except Interrupted:  # all processes stop alike
+            _leave_the_others()
+            raise
         finally:
             if sys.stdout:
                 sys.stdout.flush()  # here, where a reader that has left is understood
@@ -61,6 +65,18 @@ def _guarded(action: Callable[[], None]) -> int:
         sys.stdout = None
         return 141
     return 0
+
+
+def _is_first() -> bool:
+    """Whether this process speaks for those that a launcher has started beside it."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def _leave_the_others() -> None:
+    if "torch" in sys.modules:  # a command that has not imported it has joined nobody
+        from pipeline.training import world
+
+        world.leave()
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:
@@ -101,7 +117,7 @@ def _train(recipe: Recipe, arguments: Arguments, program: str) -> None:
     from pipeline import run  # only now: torch and transformers take seconds to import
 
     run.train(recipe)
-    if os.environ.get("RANK", "0") == "0":
+    if _is_first():
         _compare_table([recipe.folder])
         print(f"model: {recipe.folder / folders.MODEL}   metrics: {recipe.folder / folders.METRICS}")
 
@@ -231,7 +247,9 @@ def _evaluate(arguments: Arguments) -> None:
         paths.saved_model(folders.model_in(model), "model", adapters=True)
         from pipeline import run
 
-        print(json.dumps(run.evaluate(model, chosen, split, batch_size), indent=2, ensure_ascii=False))
+        scores = run.evaluate(model, chosen, split, batch_size)
+        if _is_first():
+            print(json.dumps(scores, indent=2, ensure_ascii=False))
 
     tyro.cli(command, args=list(arguments), prog="finetune evaluate")
 

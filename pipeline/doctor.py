@@ -12,12 +12,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from accelerate import Accelerator
 
 from pipeline import run, samples
 from pipeline.recipe import Recipe
 from pipeline.tasks.base import load_task
-from pipeline.training import trainer
+from pipeline.training import trainer, world
 from pipeline.training.carry import Carry
 from pipeline.training.device import has_fast_bf16
 from pipeline.training.optim import build_optimizer, build_scheduler
@@ -70,7 +69,7 @@ def _plan(recipe: Recipe) -> dict[str, str]:
     task = load_task(recipe.task)
     prepared = run.prepare_for(recipe, task)
     model, notes = run.build_for(recipe, task, prepared)
-    accelerator = Accelerator(cpu=not torch.cuda.is_available())
+    accelerator = world.start()
     this = trainer.Run(
         recipe=recipe,
         task=task,

@@ -32,7 +32,7 @@ from pipeline.errors import UserError, writing
 from pipeline.models import adapters, build, checkpoints, embeddings
 from pipeline.recipe import TASKS, WHOLE_WORDS, Data, Recipe, read_json, refuse_unused
 from pipeline.tasks.base import Task, load_task
-from pipeline.training import trainer
+from pipeline.training import trainer, world
 from pipeline.training.device import has_fast_bf16, peak_memory_bytes
 from pipeline.training.evaluation import evaluate as evaluate_rows
 
@@ -64,7 +64,7 @@ def train(recipe: Recipe) -> dict[str, Any]:
     """
     quiet()
     folders.check(recipe)
-    accelerator = Accelerator(cpu=not torch.cuda.is_available())
+    accelerator = world.start()
     task = load_task(recipe.task)
     with accelerator.main_process_first():
         prepared = prepare_for(recipe, task)
@@ -174,6 +174,7 @@ def _measure(this: trainer.Run, notes: dict[str, Any], prepared: Prepared) -> di
         "epochs": state.step / this.updates_per_epoch,
         "precision": "bf16" if this.autocast else "fp32",
         "processes": this.accelerator.num_processes,
+        "distributed_type": this.accelerator.distributed_type.value,
         "device": str(this.accelerator.device.type),
         **notes,
         **this.objective.facts(),
@@ -270,7 +271,7 @@ def evaluate(model: str, data: Data, split: str = "test", batch_size: int = 32) 
             rows.batches(batch_size),
             lambda chosen: loaded.task.collate(rows.take(chosen), loaded.tokenizer),
             loaded.labels,
-            Accelerator(cpu=not torch.cuda.is_available()),
+            world.start(),
             rows,
         )
 

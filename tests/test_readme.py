@@ -65,16 +65,19 @@ def test_every_make_target_that_is_named_exists_and_ci_runs_the_documented_ones(
 
 def test_the_commands_of_the_readme_run_in_their_order(workplace):
     lines = [line for block in blocks("sh") for line in block.splitlines() if not line.startswith(("make ", ". "))]
-    assert len(lines) == 7
+    assert len(lines) == 9
     for line in lines:
-        trains = line.startswith(("finetune run", "python recipes"))
-        printed = run(f"{line} {' '.join(SHORT)}" if trains else line, workplace)
+        launched = line.startswith(("torchrun", "accelerate"))  # these tell of themselves on stderr
+        trains = launched or line.startswith(("finetune run", "python recipes"))
+        printed = run(f"{line} {' '.join(SHORT)}" if trains else line, workplace, not launched)
         if "predict" in line:
             assert set(json.loads(printed)) == {"text", "label", "score", "scores"}
         if "compare" in line:
             assert "bigru" in printed
             assert "sentiment-lstm" in printed
     assert json.loads((workplace / "scores.json").read_text())["accuracy"] > 0.0
+    for name in ("two", "cpu"):
+        assert json.loads((workplace / f"runs/{name}/metrics.json").read_text())["train"]["processes"] == 2
     left = {file.name for file in (workplace / "runs/mine").iterdir()}
     tree = next(block for block in blocks("text") if block.startswith("runs/mine/"))
     assert left == set(re.findall(r"^  ([\w.]+)/?  ", tree, re.MULTILINE))

@@ -115,7 +115,10 @@ def update(
             with torch.autocast(accelerator.device.type, torch.bfloat16, enabled=autocast):
                 outputs = model(**batch, **parts.carry.inputs(index))
             parts.carry.keep(index, outputs)
-            loss = _weighted_loss(parts.objective.loss(outputs, batch), outputs, labels, total)
+            if labels:
+                loss = parts.objective.loss(outputs, batch).float() * (labels / total)
+            else:
+                loss = _no_loss(model, outputs)
             # Data-parallel training averages gradients over processes; the weights already sum to one over all.
             accelerator.backward(loss * accelerator.num_processes)
         share += loss.detach()
@@ -133,7 +136,10 @@ def _total_labels(accelerator: Accelerator, window: Window) -> Tensor | float:
     return accelerator.reduce(torch.tensor(float(own), device=accelerator.device), "sum")
 
 
-def _weighted_loss(loss: Tensor, outputs, labels: float, total: Tensor | float) -> Tensor:
-    if labels == 0:  # the mean over no label may be NaN; zero times the logits keeps the graph for the exchange
-        return (loss if outputs.logits is None else outputs.logits.float().sum()) * 0.0
-    return loss.float() * (labels / total)
+def _no_loss(model: nn.Module, outputs) -> Tensor:
+    """Zero for a micro-batch without a label, whose mean loss may be NaN. Its graph goes through every weight: in an
+    exchange of gradients, the other processes wait for each of them."""
+    reached = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    if outputs.logits is not None:
+        reached.append(outputs.logits)
+    return torch.stack([tensor.float().sum() for tensor in reached]).sum() * 0.0

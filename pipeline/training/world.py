@@ -1,0 +1,97 @@
+"""The processes of a run: as many, and spread as, the launcher was asked for, or the run is refused."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Mapping
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import PartialState
+from accelerate.utils import DistributedType
+
+from pipeline.errors import UserError
+
+# Where launchers write how many processes they have started: torchrun and accelerate; Slurm's srun; Open MPI; MPICH.
+WORLD_SIZES = ("WORLD_SIZE", "SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE")
+BY_HAND = "RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and MASTER_PORT"
+REMEDY = "start it with `torchrun --nproc-per-node N`, or `accelerate launch --config_file recipes/accelerate/cpu.yaml`"
+
+# What a launcher's file can ask for and the recipe decides -> the value that asks for nothing, and what decides it.
+DECIDED_BY_THE_RECIPE = {
+    "ACCELERATE_MIXED_PRECISION": ("no", "mixed_precision", "train.precision"),
+    "ACCELERATE_GRADIENT_ACCUMULATION_STEPS": ("1", "gradient_accumulation_steps", "train.accumulation"),
+    "ACCELERATE_GRADIENT_CLIPPING": ("none", "gradient_clipping", "optim.max_grad_norm"),
+}
+# What shards a model -> how a launcher asks for it, and what it takes.
+SHARDINGS = {DistributedType.FSDP: "ACCELERATE_USE_FSDP", DistributedType.DEEPSPEED: "ACCELERATE_USE_DEEPSPEED"}
+
+
+def start() -> Accelerator:
+    """Join the processes that the launcher started; alone where there was none.
+
+    Raises:
+        UserError: fewer processes are connected than were asked for, or the launcher's file asks for what is not there
+            or what the recipe decides.
+    """
+    _check_launch(os.environ)
+    accelerator = Accelerator(cpu=not torch.cuda.is_available(), gradient_accumulation_steps=1)
+    _check_world(accelerator, os.environ)
+    return accelerator
+
+
+def leave() -> None:
+    """Leave the process group: without this, its threads now and then abort an interpreter that ends."""
+    if PartialState._shared_state and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
+def asked(environment: Mapping[str, str]) -> int:
+    """The number of processes that the launcher says it has started."""
+    found = next((environment[name] for name in WORLD_SIZES if environment.get(name)), "1")
+    if not found.isdecimal() or int(found) < 1:
+        raise UserError(f"launch: {found!r} is no number of processes; set {BY_HAND} as torchrun does")
+    return int(found)
+
+
+def _check_launch(environment: Mapping[str, str]) -> None:
+    """Refuse what would end in another run than the one that was asked for, before anything waits for a process."""
+    launched, several = "ACCELERATE_MIXED_PRECISION" in environment, "MASTER_ADDR" in environment
+    if launched and several and "WORLD_SIZE" not in environment:
+        raise UserError(
+            "launch: accelerate was asked for several processes and has started one, as --cpu and `use_cpu: true` make"
+            f" it do; {REMEDY}"
+        )
+    missing = [name for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR") if name not in environment]
+    if asked(environment) > 1 and missing:
+        raise UserError(
+            f"launch: {asked(environment)} processes were started that do not know of each other, without"
+            f" {' and '.join(missing)}; set {BY_HAND} in each, or {REMEDY}"
+        )
+    for name, (nothing, field, setting) in DECIDED_BY_THE_RECIPE.items():
+        if environment.get(name, nothing).lower() != nothing:
+            raise UserError(
+                f"launch: {field} {environment[name]} in the launcher's file, where {setting} decides; remove it there"
+            )
+    if _is_set(environment, "ACCELERATE_USE_DEEPSPEED") and importlib.util.find_spec("deepspeed") is None:
+        raise UserError("launch: DeepSpeed was asked for and is not installed; pip install deepspeed, or use fsdp.yaml")
+
+
+def _check_world(accelerator: Accelerator, environment: Mapping[str, str]) -> None:
+    wanted = asked(environment)
+    if accelerator.num_processes != wanted:
+        raise UserError(
+            f"launch: {wanted} processes were asked for, {accelerator.num_processes} is connected; set {BY_HAND} in"
+            f" each, or {REMEDY}"
+        )
+    for kind, name in SHARDINGS.items():
+        if _is_set(environment, name) and accelerator.distributed_type != kind:
+            raise UserError(
+                f"launch: {kind.value} was asked for, and accelerate makes {accelerator.distributed_type.value} of it"
+                f" on {accelerator.device.type}; start it on GPUs, or use ddp.yaml or cpu.yaml in recipes/accelerate"
+            )
+
+
+def _is_set(environment: Mapping[str, str], name: str) -> bool:
+    return environment.get(name, "false").lower() in ("1", "true", "yes", "on")
