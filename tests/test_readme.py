@@ -87,8 +87,9 @@ def test_the_python_of_the_readme_runs_as_it_stands(workplace):
     if not (workplace / "runs/mine").is_dir():
         run(["finetune", "run", "recipes/sentiment_bilstm.py", "--data.source", "reviews.csv", "--train.output-dir",
              "runs/mine", *SHORT], workplace)  # fmt: skip
-    own, load, build = blocks("python")
+    own, small, load, build = blocks("python")
     assert 0.0 <= float(run([sys.executable, "-c", own], workplace).split()[-1]) <= 1.0
+    assert "rank=8" in run([sys.executable, "-c", small + "print(recipe)"], workplace)
     assert re.search(r"'label': '(good|bad)'", run([sys.executable, "-c", load], workplace, False))
     assert "torch.Size([1, 3, 32]) torch.Size([1, 32])" in run([sys.executable, "-c", build], workplace)
 
