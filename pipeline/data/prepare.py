@@ -10,7 +10,6 @@ import itertools
 import json
 import os
 import shutil
-import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -136,8 +135,11 @@ def _new_folder(root: Path) -> Path:
 
 def _key(data: Data, task: Encoder, tokens: Tokens, origin: sources.Origin) -> str:
     """Hash of the rows, the settings, the tokenizer and the code that turns one into the other."""
-    kinds = (type(task), RecurrentTokenizer, sources.readers, *_modules())
-    code = [Path(inspect.getfile(kind)) for kind in kinds]
+    # All of this folder, whatever a process has imported of it: each of them must come to the same entry.
+    code = [
+        *(Path(inspect.getfile(kind)) for kind in (type(task), RecurrentTokenizer)),
+        *Path(__file__).parent.glob("*.py"),
+    ]
     parts = {
         "rows": origin.fingerprint,
         "data": {**dataclasses.asdict(data), "source": None},
@@ -155,10 +157,6 @@ def _key(data: Data, task: Encoder, tokens: Tokens, origin: sources.Origin) -> s
         "versions": [importlib.metadata.version(name) for name in ("tokenizers", "transformers", "pyarrow")],
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
-
-
-def _modules() -> list[Any]:
-    return [module for name, module in sys.modules.items() if name.startswith("pipeline.data.")]
 
 
 def _folder_digest(tokenizer: str) -> str | None:
