@@ -20,6 +20,7 @@ from pipeline.recipe import TRAINED_TOKENIZERS, Data
 PAD, UNK, CLS, SEP, MASK, EOS = "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[EOS]"
 WORDS, PIECES, CLOSED_WORDS, WORDS_WITH_VECTORS = 30_000, 8_000, 100_000, 100_000
 MIN_FREQUENCY = 2
+LETTERS_OF_PIECES = 1000  # as many as the trainer keeps
 # HTML line breaks are blanks.
 BREAKS = Regex(r"<br\s*+/?>")
 # A word is letters or digits with their marks (Hebrew points, Arabic vowels, joiners) and inner apostrophes, with the
@@ -66,7 +67,10 @@ def train(
         tokenizer.normalizer = _normalizer(data, lowercase=kind in LOWER_CASING, breaks=False)
     counts: Counter[str] = Counter()
     texts = _without(texts, special.values())
-    tokenizer.train_from_iterator(_counted(texts, counts, bool(data.lowercase)) if characters else texts, trainer)
+    if kind == "wordpiece":
+        tokenizer = _trained_in_order(tokenizer, trainer, list(texts))
+    else:
+        tokenizer.train_from_iterator(_counted(texts, counts, bool(data.lowercase)) if characters else texts, trainer)
     _add_words(tokenizer, known_words, data.vocab_size or WORDS_WITH_VECTORS)
     if pretokenized and characters:
         tokenizer.pre_tokenizer = pre_tokenizers.Split(words.WORDS, "removed", invert=True)
@@ -82,6 +86,27 @@ def train(
         **spelling,
         **special,
     )
+
+
+def _trained_in_order(tokenizer: Tokenizer, trainer: Any, texts: list[str]) -> Tokenizer:
+    """`tokenizer`, trained to the same pieces in every process.
+
+    The trainer breaks ties by the ids of pieces, and numbers the letters within words as they come out of a hash table
+    that is seeded at random; here they have their ids before it begins.
+    """
+    counts: Counter[str] = Counter()
+    for text in texts:
+        counts.update(tokenizer.normalizer.normalize_str(text))
+    letters = sorted(counts, key=lambda letter: (-counts[letter], letter))[:LETTERS_OF_PIECES]
+    inner = [trainer.continuing_subword_prefix + letter for letter in sorted(letters) if not letter.isspace()]
+    special = trainer.special_tokens
+    trainer.special_tokens = [*special, *inner]
+    tokenizer.train_from_iterator(texts, trainer)
+    ordered = Tokenizer(models.WordPiece(tokenizer.get_vocab(), unk_token=UNK))  # where these are no special tokens
+    ordered.normalizer, ordered.pre_tokenizer = tokenizer.normalizer, tokenizer.pre_tokenizer
+    ordered.decoder, ordered.post_processor = tokenizer.decoder, tokenizer.post_processor
+    ordered.add_special_tokens(special)
+    return ordered
 
 
 def _add_words(tokenizer: Tokenizer, known: Iterable[str], size: int) -> None:

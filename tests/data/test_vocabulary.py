@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import subprocess
+import sys
 
 import pytest
 from transformers import AutoTokenizer
@@ -125,3 +127,15 @@ def test_known_words_survive_saving_with_characters(tmp_path):
     made.save_pretrained(tmp_path)
     loaded = AutoTokenizer.from_pretrained(tmp_path, trust_remote_code=True)
     assert loaded([["Paris"]], is_split_into_words=True)["input_ids"] == [[made.get_vocab()["paris"]]]
+
+
+@pytest.mark.parametrize("kind", ["word", "bpe", "wordpiece", "whitespace"])
+def test_every_process_trains_the_same_vocabulary(kind):
+    code = (
+        "import sys; from pipeline.data.vocabulary import train; from pipeline.recipe import Data\n"
+        "texts = [f'warm tender word{n} joke{n % 5} wise start' for n in range(40)]\n"
+        "print(sorted(train(sys.argv[1], texts, Data('x')).get_vocab().items()))"
+    )
+    command = [sys.executable, "-c", code, kind]
+    first, second = (subprocess.run(command, capture_output=True, text=True, check=True).stdout for _ in range(2))
+    assert first == second
