@@ -52,7 +52,7 @@ class KnownWords(NamedTuple):
     read: Callable[[], Iterable[str]]
 
 
-class Tokens(NamedTuple):
+class TokenizerChoice(NamedTuple):
     """Which tokenizer cuts the texts; see `prepare`."""
 
     tokenizer: str
@@ -100,8 +100,8 @@ def prepare(
     """
     origin = sources.locate(data)
     root = cache_root()
-    recipe = Tokens(tokenizer, tokenizer_revision, characters, known_words)
-    target = root / _key(data, task, recipe, origin)
+    choice = TokenizerChoice(tokenizer, tokenizer_revision, characters, known_words)
+    target = root / _key(data, task, choice, origin)
     if _is_complete(target):
         try:
             return _open(target, origin)
@@ -110,7 +110,7 @@ def prepare(
     aside = _new_folder(root)
     try:
         with writing("FINETUNE_CACHE", root):
-            _build(data, task, recipe, origin, aside)
+            _build(data, task, choice, origin, aside)
             _publish(aside, target)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
@@ -133,7 +133,7 @@ def _new_folder(root: Path) -> Path:
         ) from error
 
 
-def _key(data: Data, task: Encoder, tokens: Tokens, origin: sources.Origin) -> str:
+def _key(data: Data, task: Encoder, choice: TokenizerChoice, origin: sources.Origin) -> str:
     """Hash of the rows, the settings, the tokenizer and the code that turns one into the other."""
     # All of this folder, whatever a process has imported of it: each of them must come to the same entry.
     code = [
@@ -147,11 +147,11 @@ def _key(data: Data, task: Encoder, tokens: Tokens, origin: sources.Origin) -> s
         "names": [str(file) for file in origin.files.values()],
         "task": task.name,
         "tokenizer": [
-            tokens.tokenizer,
-            tokens.revision,
-            tokens.characters,
-            tokens.known_words and tokens.known_words.fingerprint,
-            _folder_digest(tokens.tokenizer),
+            choice.tokenizer,
+            choice.revision,
+            choice.characters,
+            choice.known_words and choice.known_words.fingerprint,
+            _folder_digest(choice.tokenizer),
         ],
         "code": sorted(hashlib.sha256(file.read_bytes()).hexdigest() for file in code),
         "versions": [importlib.metadata.version(name) for name in ("tokenizers", "transformers", "pyarrow")],
@@ -194,7 +194,7 @@ def _publish(aside: Path, target: Path) -> None:
             raise
 
 
-def _build(data: Data, task: Encoder, tokens: Tokens, origin: sources.Origin, folder: Path) -> None:
+def _build(data: Data, task: Encoder, choice: TokenizerChoice, origin: sources.Origin, folder: Path) -> None:
     work = folder / "work"
     work.mkdir()
     running = _is_running(data, task)
@@ -209,18 +209,18 @@ def _build(data: Data, task: Encoder, tokens: Tokens, origin: sources.Origin, fo
     report = {**facts, **checks.report(raw, source.names, source.empty)}
     report["notes"] = [*source.notes, *report["notes"]]
     pretokenized = "tokens" in task.columns
-    if tokens.tokenizer in TRAINED_TOKENIZERS:
+    if choice.tokenizer in TRAINED_TOKENIZERS:
         loaded: PreTrainedTokenizerBase = vocabulary.train(
-            tokens.tokenizer,
-            _texts(raw["train"]),
+            choice.tokenizer,
+            Texts(raw["train"]),
             data,
             pretokenized=pretokenized,
-            characters=tokens.characters,
-            known_words=tokens.known_words.read() if tokens.known_words else (),
+            characters=choice.characters,
+            known_words=choice.known_words.read() if choice.known_words else (),
         )
     else:
-        loaded = vocabulary.load_tokenizer(tokens.tokenizer, tokens.revision, pretokenized=pretokenized)
-        vocabulary.check_length(loaded, data.max_length, tokens.tokenizer)
+        loaded = vocabulary.load_tokenizer(choice.tokenizer, choice.revision, pretokenized=pretokenized)
+        vocabulary.check_length(loaded, data.max_length, choice.tokenizer)
     for split, rows in raw.items():
         report.setdefault("encoded", {})[split] = _encode(rows, task, loaded, data.max_length, labels, folder / split)
     report["notes"] += _encoding_notes(report["encoded"], data.max_length)
@@ -248,11 +248,16 @@ def _tidy(source: sources.Source, scheme: str | None, folder: Path) -> dict[str,
     return {"scheme": tidied.found}
 
 
-def _texts(rows: Dataset) -> Iterator[str]:
-    """Texts, or the words of each."""
-    for start in range(0, len(rows), ROWS_PER_BATCH):
-        batch = rows[start : start + ROWS_PER_BATCH]
-        yield from itertools.chain.from_iterable(batch["tokens"]) if "tokens" in batch else batch["text"]
+class Texts:
+    """Texts, or the words of each, as often as they are asked for; a few rows at a time are in memory."""
+
+    def __init__(self, rows: Dataset):
+        self._rows = rows
+
+    def __iter__(self) -> Iterator[str]:
+        for start in range(0, len(self._rows), ROWS_PER_BATCH):
+            batch = self._rows[start : start + ROWS_PER_BATCH]
+            yield from itertools.chain.from_iterable(batch["tokens"]) if "tokens" in batch else batch["text"]
 
 
 def _encode(

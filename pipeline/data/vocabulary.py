@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -52,6 +53,7 @@ def train(
     It loads with `AutoTokenizer` anywhere, cuts at data.max_length, and gives input_ids and attention_mask.
 
     Args:
+        texts: a list, or what else can be read more than once, as training WordPiece does.
         pretokenized: the texts are the words of sentences, and what it will be given are lists of words: a word
             tokenizer then keeps each of them whole. Running text it cuts at blanks only, or, where it reads
             characters, as predictions do.
@@ -66,11 +68,12 @@ def train(
         tokenizer.pre_tokenizer = PRETOKENIZED.get(kind, tokenizer.pre_tokenizer)
         tokenizer.normalizer = _normalizer(data, lowercase=kind in LOWER_CASING, breaks=False)
     counts: Counter[str] = Counter()
-    texts = _without(texts, special.values())
+    read = functools.partial(_without, texts, special.values())
     if kind == "wordpiece":
-        tokenizer = _trained_in_order(tokenizer, trainer, list(texts))
-    else:
-        tokenizer.train_from_iterator(_counted(texts, counts, bool(data.lowercase)) if characters else texts, trainer)
+        _number_letters(tokenizer, trainer, read())
+    tokenizer.train_from_iterator(_counted(read(), counts, bool(data.lowercase)) if characters else read(), trainer)
+    if kind == "wordpiece":
+        tokenizer = _letters_no_longer_special(tokenizer, special.values())
     _add_words(tokenizer, known_words, data.vocab_size or WORDS_WITH_VECTORS)
     if pretokenized and characters:
         tokenizer.pre_tokenizer = pre_tokenizers.Split(words.WORDS, "removed", invert=True)
@@ -88,25 +91,27 @@ def train(
     )
 
 
-def _trained_in_order(tokenizer: Tokenizer, trainer: Any, texts: list[str]) -> Tokenizer:
-    """`tokenizer`, trained to the same pieces in every process.
+def _number_letters(tokenizer: Tokenizer, trainer: Any, texts: Iterable[str]) -> None:
+    """Have `trainer` come to the same pieces in every process.
 
-    The trainer breaks ties by the ids of pieces, and numbers the letters within words as they come out of a hash table
-    that is seeded at random; here they have their ids before it begins.
+    It breaks ties by the ids of pieces, and numbers the letters within words as they come out of a hash table that is
+    seeded at random; as special tokens they have their ids before it begins.
     """
     counts: Counter[str] = Counter()
     for text in texts:
         counts.update(tokenizer.normalizer.normalize_str(text))
     letters = sorted(counts, key=lambda letter: (-counts[letter], letter))[:LETTERS_OF_PIECES]
     inner = [trainer.continuing_subword_prefix + letter for letter in sorted(letters) if not letter.isspace()]
-    special = trainer.special_tokens
-    trainer.special_tokens = [*special, *inner]
-    tokenizer.train_from_iterator(texts, trainer)
-    ordered = Tokenizer(models.WordPiece(tokenizer.get_vocab(), unk_token=UNK))  # where these are no special tokens
-    ordered.normalizer, ordered.pre_tokenizer = tokenizer.normalizer, tokenizer.pre_tokenizer
-    ordered.decoder, ordered.post_processor = tokenizer.decoder, tokenizer.post_processor
-    ordered.add_special_tokens(special)
-    return ordered
+    trainer.special_tokens = [*trainer.special_tokens, *inner]
+
+
+def _letters_no_longer_special(tokenizer: Tokenizer, special: Iterable[str]) -> Tokenizer:
+    """The same tokenizer, of whose tokens only `special` are special ones."""
+    plain = Tokenizer(models.WordPiece(tokenizer.get_vocab(), unk_token=UNK))
+    plain.normalizer, plain.pre_tokenizer = tokenizer.normalizer, tokenizer.pre_tokenizer
+    plain.decoder, plain.post_processor = tokenizer.decoder, tokenizer.post_processor
+    plain.add_special_tokens(list(special))
+    return plain
 
 
 def _add_words(tokenizer: Tokenizer, known: Iterable[str], size: int) -> None:
