@@ -25,6 +25,8 @@ ALIASES = {
 DATA_SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".txt", ".parquet", ".conll", ".bmes")
 # What configurations call the number of layers; building them takes time before any weight is read.
 LAYERS = ("num_hidden_layers", "num_layers", "n_layer", "n_layers")
+# The configuration of an adapter, which has the place of a model's.
+ADAPTER = "adapter_config.json"
 HUB_ID = re.compile(r"\w[\w.-]*/[\w.-]+")
 
 
@@ -148,7 +150,7 @@ def saved_model(name: str, setting: str, adapters: bool = False) -> Path | None:
     if folder is None:
         return None
     file = folder / "config.json"
-    if not file.is_file() and (folder / "adapter_config.json").is_file():
+    if not file.is_file() and (folder / ADAPTER).is_file():
         if adapters:
             return folder
         raise UserError(f"{setting}: {folder} is an adapter; name the model that it adapts, or merge them first")

@@ -23,7 +23,7 @@ from accelerate import Accelerator
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from pipeline import folder as folders
-from pipeline import hub
+from pipeline import hub, paths
 from pipeline.data.batching import Rows
 from pipeline.data.prepare import KnownWords, Prepared, encode_split, prepare
 from pipeline.data.sources import is_running
@@ -189,7 +189,7 @@ def _save(this: trainer.Run, metrics: dict[str, Any]) -> None:
     shutil.rmtree(aside, ignore_errors=True)
     model = this.accelerator.unwrap_model(this.model)
     model.save_pretrained(aside)
-    if this.labels and (aside / adapters.CONFIG).is_file():
+    if this.labels and (aside / paths.ADAPTER).is_file():
         adapters.write_labels(aside, model)
     this.tokenizer.save_pretrained(aside)
     (aside / folders.RECIPE).write_text(this.recipe.to_json(), encoding="utf-8")
@@ -229,7 +229,7 @@ def load(name: str) -> Loaded:
 
 
 def _load_model(name: str, head: str) -> PreTrainedModel:
-    if (Path(name) / adapters.CONFIG).is_file():
+    if (Path(name) / paths.ADAPTER).is_file():
         return adapters.load(Path(name), head)
     return checkpoints.load(name, head, "model", with_head=True)
 

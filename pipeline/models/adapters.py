@@ -10,11 +10,11 @@ from typing import Any
 from torch import nn
 from transformers import PreTrainedModel
 
+from pipeline import paths
 from pipeline.errors import UserError, reason
 from pipeline.models import checkpoints
 from pipeline.recipe import Lora
 
-CONFIG = "adapter_config.json"
 LABELS = "labels.json"
 POOLER = "pooler"
 
@@ -110,7 +110,7 @@ def load(folder: Path, head: str) -> PreTrainedModel:
     import peft
 
     try:
-        base = json.loads((folder / CONFIG).read_text(encoding="utf-8"))["base_model_name_or_path"]
+        base = json.loads((folder / paths.ADAPTER).read_text(encoding="utf-8"))["base_model_name_or_path"]
         known = {} if head == "CausalLM" else _labels(folder)
     except (OSError, ValueError, AttributeError, LookupError, TypeError) as error:
         raise UserError(f"model: {folder} holds an adapter that cannot be read: {reason(error)}") from error
