@@ -8,16 +8,14 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from accelerate import Accelerator
 from sklearn.utils.class_weight import compute_class_weight
+from test_step import one_update
 from torch import nn
 
 from pipeline import run
 from pipeline.errors import UserError
 from pipeline.recipe import Data, Optim, Recipe, Recurrent, Train
 from pipeline.training.objective import Objective, build_objective
-from pipeline.training.optim import build_scheduler
-from pipeline.training.step import Parts, update, windows
 
 NAMES = ["O", "B-PER", "I-PER"]
 
@@ -64,40 +62,12 @@ def test_a_class_without_a_label_keeps_the_weight_one():
     assert objective("balanced", labels=[torch.tensor([0, 0, 1])]).facts()["class_weights"]["I-PER"] == 1.0
 
 
-class Tagger(nn.Module):
-    def __init__(self):
-        super().__init__()
-        torch.manual_seed(0)
-        self.linear = nn.Linear(4, 3)
-
-    def forward(self, inputs, labels):
-        return SimpleNamespace(logits=self.linear(inputs), loss=None)
-
-
 @pytest.mark.parametrize("batch_size", [1, 3, 8])
 def test_weighted_gradients_are_those_of_one_large_batch(batch_size):
-    generator = torch.Generator().manual_seed(1)
-    inputs, labels = torch.randn(13, 5, 4, generator=generator), torch.randint(0, 3, (13, 5), generator=generator)
-    labels[4:6] = -100
     weighted = objective({"O": 0.1, "B-PER": 4.0}, 0.2)
-
-    def step(size: int) -> tuple[float, torch.Tensor]:
-        model = Tagger()
-        optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
-        scheduler = build_scheduler(optimizer, Optim(warmup_ratio=0.0), 10)
-
-        def collate(rows):
-            batch = {"inputs": inputs[torch.from_numpy(rows)], "labels": labels[torch.from_numpy(rows)]}
-            return batch, weighted.weight(batch, int((batch["labels"] != -100).sum()))
-
-        (window,) = windows([np.arange(13)], size, collate, Accelerator(cpu=True))
-        parts = Parts(model, optimizer, scheduler, objective=weighted)
-        loss, _, _ = update(Accelerator(cpu=True), parts, window, None, autocast=False)
-        return float(loss), model.linear.weight.detach()
-
-    (loss, weights), (expected_loss, expected) = step(batch_size), step(13)
-    assert loss == pytest.approx(expected_loss, rel=1e-6)
-    torch.testing.assert_close(weights, expected, rtol=0, atol=1e-6)
+    (loss, result), (large_loss, large) = one_update(batch_size, weighted), one_update(13, weighted)
+    assert loss == pytest.approx(large_loss, rel=1e-6)
+    torch.testing.assert_close(result, large, rtol=0, atol=1e-6)
 
 
 def test_a_weight_for_an_unknown_class_is_refused_with_the_nearest():

@@ -14,6 +14,7 @@ from accelerate import Accelerator
 from torch import nn
 
 from pipeline.recipe import Optim
+from pipeline.training.objective import Objective
 from pipeline.training.optim import build_optimizer, build_scheduler, parameter_groups
 from pipeline.training.step import Parts, micro_batches, update, windows
 
@@ -45,16 +46,19 @@ def a_problem(rows: int = 13) -> tuple[torch.Tensor, torch.Tensor]:
     return inputs, labels
 
 
-def one_update(batch_size: int) -> tuple[float, torch.Tensor]:
-    """Loss and gradient norm, then the weights, after one update over all rows."""
+def one_update(batch_size: int, objective: Objective | None = None) -> tuple[float, torch.Tensor]:
+    """Loss, then gradient norm and weights, after one update over all rows."""
+    objective = objective or Objective()
     inputs, labels = a_problem()
     model = Tagger()
     optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
-    parts = Parts(model, optimizer, build_scheduler(optimizer, Optim(warmup_ratio=0.0), 10))
+    scheduler = build_scheduler(optimizer, Optim(warmup_ratio=0.0), 10)
+    parts = Parts(model, optimizer, scheduler, objective=objective)
 
     def collate(rows):
         chosen = torch.from_numpy(rows)
-        return {"inputs": inputs[chosen], "labels": labels[chosen]}, int((labels[chosen] != -100).sum())
+        batch = {"inputs": inputs[chosen], "labels": labels[chosen]}
+        return batch, objective.weight(batch, int((batch["labels"] != -100).sum()))
 
     (window,) = windows([np.arange(13)], batch_size, collate, Accelerator(cpu=True))
     loss, norm, _ = update(Accelerator(cpu=True), parts, window, None, autocast=False)
