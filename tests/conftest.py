@@ -90,8 +90,11 @@ def finetune(*arguments: str | Path, cwd: Path | None = None, stdin: str = "") -
     )
 
 
-def save_checkpoint(folder: Path, kind: str, texts: list[str]) -> None:
-    """A small BERT or GPT-2, by the name of `folder`, with a tokenizer of `kind` trained on `texts`."""
+def save_checkpoint(folder: Path, kind: str, texts: list[str], **config: float) -> None:
+    """A small BERT or GPT-2, by the name of `folder`, with a tokenizer of `kind` trained on `texts`.
+
+    `config`: what its configuration has besides its sizes, such as no dropout.
+    """
     from transformers import BertConfig, BertForMaskedLM, GPT2Config, GPT2LMHeadModel
 
     from pipeline.data import vocabulary
@@ -108,10 +111,11 @@ def save_checkpoint(folder: Path, kind: str, texts: list[str]) -> None:
                 num_attention_heads=2,
                 intermediate_size=32,
                 max_position_embeddings=64,
+                **config,
             )
         ),
         "gpt2": lambda: GPT2LMHeadModel(
-            GPT2Config(vocab_size=size, n_embd=16, n_layer=2, n_head=2, n_positions=64, **ends)
+            GPT2Config(vocab_size=size, n_embd=16, n_layer=2, n_head=2, n_positions=64, **ends, **config)
         ),
     }[folder.name]()
     made.save_pretrained(folder)

@@ -17,17 +17,17 @@ from typing import Any
 import pytest
 import spread_worker
 import torch
-from conftest import NEGATIVE, POSITIVE, ROOT
-from transformers import BertConfig, BertForMaskedLM, GPT2Config, GPT2LMHeadModel
-
-from pipeline.data import vocabulary
-from pipeline.recipe import Data
+from conftest import NEGATIVE, POSITIVE, ROOT, save_checkpoint
 
 Found = dict[tuple, Any]
 # Four processes on two cores take most of a minute.
 PROCESSES = [2, pytest.param(4, marks=pytest.mark.slow)]
 cases = pytest.mark.parametrize(("task", "kind"), spread_worker.CASES, ids=lambda name: name)
 LARGE = (8, 1)
+NO_DROPOUT = {
+    "bert": {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0},
+    "gpt2": {"embd_pdrop": 0.0, "attn_pdrop": 0.0, "resid_pdrop": 0.0, "summary_first_dropout": 0.0},
+}
 SPLIT = {"train": 29, "validation": 7, "test": 5}  # no batch size divides them
 
 
@@ -48,29 +48,15 @@ def place(tmp_path_factory) -> Path:
             [("Ada", "B-PER"), ("Bell", "I-PER")] * generator.randrange(1, 4) + [(f"n{n}", "O")] for n in range(rows)
         ]
         write(folder / f"ner.d/{split}.conll", ["".join(f"{w}\t{t}\n" for w, t in sentence) for sentence in names])
-    save_checkpoints(folder, texts)
+    torch.manual_seed(0)
+    for name, kind in {"bert": "wordpiece", "gpt2": "bpe"}.items():
+        save_checkpoint(folder / name, kind, texts, **NO_DROPOUT[name])
     return folder
 
 
 def write(file: Path, lines: list[str]) -> None:
     file.parent.mkdir(exist_ok=True)
     file.write_text("\n".join(lines) + "\n")
-
-
-def save_checkpoints(folder: Path, texts: list[str]) -> None:
-    torch.manual_seed(0)
-    wordpiece = vocabulary.train("wordpiece", texts, Data("x", max_length=64, vocab_size=200))
-    bert = BertConfig(
-        vocab_size=len(wordpiece), hidden_size=8, num_hidden_layers=2, num_attention_heads=2, intermediate_size=16,
-        max_position_embeddings=64, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
-    )  # fmt: skip
-    bpe = vocabulary.train("bpe", texts, Data("x", max_length=64, vocab_size=300))
-    ends = {"bos_token_id": bpe.eos_token_id, "eos_token_id": bpe.eos_token_id}
-    dry = {"embd_pdrop": 0.0, "attn_pdrop": 0.0, "resid_pdrop": 0.0, "summary_first_dropout": 0.0}
-    gpt2 = GPT2Config(vocab_size=len(bpe), n_embd=8, n_layer=2, n_head=2, n_positions=64, **ends, **dry)
-    for name, model, tokenizer in (("bert", BertForMaskedLM(bert), wordpiece), ("gpt2", GPT2LMHeadModel(gpt2), bpe)):
-        model.save_pretrained(folder / name)
-        tokenizer.save_pretrained(folder / name)
 
 
 @pytest.fixture(scope="module")
