@@ -20,6 +20,7 @@ from pipeline import folder as folders
 from pipeline import paths
 from pipeline.errors import EXIT_INTERRUPTED, Interrupted, UserError, reason, report, suggest
 from pipeline.recipe import TRAINED_TOKENIZERS, Data, Pretrained, Recipe, Recurrent, read_json
+from pipeline.training import dashboards
 
 Arguments = Sequence[str]
 
@@ -114,6 +115,7 @@ def _train(recipe: Recipe, arguments: Arguments, program: str) -> None:
     recipe = override(recipe, arguments, program)
     _check_paths(recipe)
     folders.check(recipe)
+    dashboards.check(recipe.train.trackers)
     from pipeline import run  # only now: torch and transformers take seconds to import
 
     run.train(recipe)

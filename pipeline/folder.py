@@ -15,13 +15,13 @@ from pipeline.errors import UserError
 from pipeline.recipe import Recipe, read_json
 
 RECIPE, METRICS, HISTORY, MODEL, CHECKPOINTS = "recipe.json", "metrics.json", "history.jsonl", "model", "checkpoints"
+DASHBOARDS = "dashboards"
 
 # Settings that do not change what a run computes: they may differ when it is continued. A checkpoint holds those of
 # the batch to their product with the number of processes.
-FREE = {f"train.{name}" for name in ("output_dir", "overwrite", "save_every", "keep_checkpoints", "log_every")} | {
-    "train.batch_size",
-    "train.accumulation",
-}
+FREE = {
+    f"train.{name}" for name in ("output_dir", "overwrite", "save_every", "keep_checkpoints", "log_every", "trackers")
+} | {"train.batch_size", "train.accumulation"}
 
 
 def check(recipe: Recipe) -> None:
@@ -90,7 +90,7 @@ def unless_refused(folder: Path) -> Iterator[None]:
 def _clear(folder: Path) -> None:
     for name in (RECIPE, METRICS, HISTORY):
         (folder / name).unlink(missing_ok=True)
-    for name in (MODEL, CHECKPOINTS):
+    for name in (MODEL, CHECKPOINTS, DASHBOARDS):
         shutil.rmtree(folder / name, ignore_errors=True)
 
 

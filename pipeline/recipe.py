@@ -306,6 +306,8 @@ class Train(Settings):
     """Share of each label that is spread over all classes (Szegedy et al. 2016)."""
     log_every: Count = 10
     """Updates between lines of history.jsonl."""
+    trackers: tuple[Literal["tensorboard", "mlflow", "wandb", "trackio"], ...] = ()
+    """Dashboards that the figures go to beside history.jsonl, each of which has to be installed."""
     overwrite: bool = False
     """Replace the run that is in the output folder."""
 

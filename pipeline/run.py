@@ -32,7 +32,7 @@ from pipeline.errors import UserError, writing
 from pipeline.models import adapters, build, checkpoints, embeddings
 from pipeline.recipe import TASKS, WHOLE_WORDS, Data, Recipe, read_json, refuse_unused
 from pipeline.tasks.base import Task, load_task
-from pipeline.training import trainer, world
+from pipeline.training import dashboards, trainer, world
 from pipeline.training.device import has_fast_bf16, peak_memory_bytes
 from pipeline.training.evaluation import evaluate as evaluate_rows
 
@@ -64,6 +64,7 @@ def train(recipe: Recipe) -> dict[str, Any]:
     """
     quiet()
     folders.check(recipe)
+    dashboards.check(recipe.train.trackers)
     accelerator = world.start()
     task = load_task(recipe.task)
     with accelerator.main_process_first():

@@ -139,7 +139,7 @@ def _our_loop(ours: Any, order: list[Any]) -> Callable[[], float]:
     from pipeline.training.carry import Carry
     from pipeline.training.log import Figures, Log
     from pipeline.training.optim import build_optimizer, build_scheduler
-    from pipeline.training.step import Parts, update, windows
+    from pipeline.training.step import Parts, cells, update, windows
     from pipeline.training.tracking import Display
 
     optimizer = build_optimizer(ours.model, Optim())
@@ -153,7 +153,8 @@ def _our_loop(ours: Any, order: list[Any]) -> Callable[[], float]:
                 figures = update(ours.accelerator, parts, window, 1.0, autocast=False)
                 ours.state.step += 1
                 length = int(ours.splits["train"].lengths[window.rows].sum())
-                log.add(Figures(ours.state.step, window.rows, length, *figures))
+                padded = cells(ours.splits["train"].lengths, window.rows, 32)
+                log.add(Figures(ours.state.step, window.rows, length, padded, *figures))
         return time.process_time() - started
 
     return train

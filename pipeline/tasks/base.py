@@ -31,6 +31,7 @@ class Task(Protocol):
     - `arrange(split, model, tokenizer, rows, running, training)`: the rows of an encoded split as the task wants them
       in batches of `rows`, such as windows of a stream; without it, they are taken as they are (data/batching.py).
       What their method `take` returns goes to `collate`.
+    - `concern(scores)`: what scores of the validation split give reason to worry about, one line, or None.
     - further arguments of `predict`, each with a default; `finetune predict` passes those that were asked for.
     """
 

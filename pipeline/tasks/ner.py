@@ -116,6 +116,11 @@ class Ner:
         loss = outcome["nll"].sum() / max(int(outcome["labels"].sum()), 1)
         return {"loss": float(loss), **(scores or {}), "lost_entities": sum(missed)}
 
+    def concern(self, scores: dict[str, Any]) -> str | None:
+        """Whether none of the entities is found."""
+        there = sum(figures["support"] for figures in scores["per_type"].values())
+        return f"none of the {there:,} entities is found" if there and scores["recall"] == 0.0 else None
+
     def predict(
         self, texts: Sequence[str], model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, labels: list[str]
     ) -> Iterable[dict[str, Any]]:

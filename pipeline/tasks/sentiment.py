@@ -64,6 +64,14 @@ class Sentiment:
         scores = metric.compute(predictions=outcome["prediction"], references=outcome["label"], label_names=labels)
         return {"loss": float(outcome["nll"].astype(np.float64).mean()), **(scores or {})}
 
+    def concern(self, scores: dict[str, Any]) -> str | None:
+        """Whether all texts get the same label, though they have several."""
+        confusion, names = np.array(scores["confusion"]), list(scores["per_class"])
+        predicted = confusion.any(axis=0)
+        if predicted.sum() != 1 or confusion.any(axis=1).sum() == 1:
+            return None
+        return f"every text is predicted as {names[int(predicted.argmax())]}; other labels are never predicted"
+
     def predict(
         self, texts: Sequence[str], model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, labels: list[str]
     ) -> Iterable[dict[str, Any]]:

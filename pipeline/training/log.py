@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -16,15 +16,22 @@ from torch import Tensor
 
 from pipeline.errors import UserError
 from pipeline.training.checkpoint import State
+from pipeline.training.dashboards import Dashboards
+from pipeline.training.device import memory_bytes
 from pipeline.training.tracking import Display, History
+from pipeline.training.watch import Watch
+
+T = TypeVar("T")
 
 
 class Figures(NamedTuple):
-    """Of one update: its number, its rows, this process's share of the loss and the gradient norm, on the device."""
+    """Of one update: its number, its rows, their tokens without and with padding (`cells`), this process's share of
+    the loss and the gradient norm, on the device."""
 
     step: int
     rows: np.ndarray
     tokens: int
+    cells: int
     loss: Tensor
     grad_norm: Tensor
     learning_rate: float
@@ -36,11 +43,22 @@ class Log:
     Reading a figure waits for the device; between two lines nothing is read.
     """
 
-    def __init__(self, folder: Path, state: State, display: Display, accelerator: Accelerator, every: int):
+    def __init__(
+        self,
+        folder: Path,
+        state: State,
+        display: Display,
+        accelerator: Accelerator,
+        every: int,
+        dashboards: Dashboards | None = None,
+    ):
         self.state, self.display, self.accelerator, self.every = state, display, accelerator, every
+        self.dashboards = dashboards
         main = accelerator.is_main_process
         self.history = History(folder / "history.jsonl", state.history_bytes) if main else None
+        self.watch = Watch(self.history.first_loss() if self.history else None)
         self.pending: list[Figures] = []
+        self.waited = 0.0
         self.busy_since = self.counted_until = time.monotonic()
 
     def __enter__(self) -> Log:
@@ -51,6 +69,21 @@ class Log:
         self.display.__exit__(*error)
         if self.history:
             self.history.close()
+        if self.dashboards:
+            self.dashboards.close()
+
+    def timed(self, batches: Iterable[T]) -> Iterator[T]:
+        """`batches`, and note how long each was waited for."""
+        pending = iter(batches)
+        while True:
+            started = time.monotonic()
+            try:
+                batch = next(pending)
+            except StopIteration:
+                return
+            finally:
+                self.waited += time.monotonic() - started
+            yield batch
 
     def add(self, figures: Figures) -> None:
         """Note an update."""
@@ -74,8 +107,14 @@ class Log:
             "learning_rate": last.learning_rate,
             "grad_norm": float(last.grad_norm),
             "tokens_per_second": tokens / seconds,
+            "memory_bytes": memory_bytes(self.accelerator.device),
+            "padding": 1.0 - tokens / max(sum(figures.cells for figures in self.pending), 1),
+            "waiting": min(self.waited / seconds, 1.0),
         }
+        self.waited = 0.0
         self.write("train", record)
+        for concern in self.watch.concerns(last.step, record, seconds):
+            self.display.say(concern)
         self.display.show(last.step, f"loss {record['loss']:.4f}  {record['tokens_per_second']:,.0f} tokens/s")
         self.pending = []
 
@@ -88,9 +127,16 @@ class Log:
 
     def write(self, kind: str, record: dict[str, Any]) -> None:
         """Append `record` to history.jsonl, with the step it belongs to."""
+        if self.dashboards:
+            self.dashboards.write(kind, record, self.state.step)
         if self.history:
             record = {"kind": kind, "step": self.state.step, "epoch": self.state.epoch, **record}
             self.state.history_bytes = self.history.write(record)
+
+    def tell(self, concern: str | None) -> None:
+        """Say what scores give reason to worry about, once."""
+        if line := self.watch.once(concern):
+            self.display.say(f"validation: {line}")
 
     def _count_time(self) -> float:
         """Seconds of training since the last flush; all seconds go to the state."""

@@ -65,6 +65,14 @@ def micro_batches(rows: np.ndarray, batch_size: int, process: int, processes: in
     return slices[process::processes]
 
 
+def cells(lengths: np.ndarray, rows: np.ndarray, batch_size: int) -> int:
+    """Tokens and padding in the micro-batches of an update's `rows`, on all processes; `lengths` (N,) of all rows."""
+    own = lengths[rows]
+    starts = np.arange(0, len(rows), batch_size)
+    sizes = np.diff(np.append(starts, len(rows)))
+    return int((np.maximum(np.maximum.reduceat(own, starts), 1) * sizes).sum())
+
+
 def windows(updates: list[np.ndarray], batch_size: int, collate: Collate, accelerator: Accelerator) -> Iterator[Window]:
     """The windows of an epoch, on this process's device; `updates` holds the row indices of each update."""
 

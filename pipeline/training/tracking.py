@@ -23,7 +23,14 @@ class History:
         """Continue `file`, cut to `length` bytes: what a killed run wrote after its checkpoint is repeated."""
         file.touch()
         os.truncate(file, min(length, file.stat().st_size))
+        self._file_name = file
         self._file = file.open("a", encoding="utf-8")
+
+    def first_loss(self) -> float | None:
+        """The loss of the first record of training, where there is one."""
+        with self._file_name.open(encoding="utf-8") as lines:
+            records = (json.loads(line) for line in lines)
+            return next((record["loss"] for record in records if record["kind"] == "train"), None)
 
     def write(self, record: dict[str, Any]) -> int:
         """Append `record` and return the length of the file in bytes."""

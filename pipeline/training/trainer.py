@@ -18,12 +18,13 @@ from pipeline.errors import Interrupted, UserError
 from pipeline.recipe import Recipe
 from pipeline.training import checkpoint, randomness
 from pipeline.training.carry import Carry, Dealing
+from pipeline.training.dashboards import Dashboards
 from pipeline.training.evaluation import Scorer, evaluate
 from pipeline.training.log import Figures, Log
 from pipeline.training.objective import Objective, build_objective
 from pipeline.training.optim import build_optimizer, build_scheduler
 from pipeline.training.signals import StopRequest
-from pipeline.training.step import Batch, Parts, Window, update, windows
+from pipeline.training.step import Batch, Parts, Window, cells, update, windows
 from pipeline.training.store import Writer
 from pipeline.training.tracking import Display
 
@@ -150,7 +151,7 @@ def fit(run: Run) -> checkpoint.State:
     run.state = _resume(run, parts)
     run.model.train()
     with StopRequest() as stop, _log(run) as log, Writer().running() as writer:
-        for window in _remaining_windows(run):
+        for window in log.timed(_remaining_windows(run)):
             figures = update(run.accelerator, parts, window, run.recipe.optim.max_grad_norm, run.autocast)
             _advance(run)
             log.add(_figures(run, window, *figures))
@@ -196,7 +197,8 @@ def _carry(run: Run) -> Carry:
 
 def _log(run: Run) -> Log:
     display = Display(run.total_updates, run.state.step, run.updates_per_epoch, run.accelerator.is_main_process)
-    return Log(run.folder, run.state, display, run.accelerator, run.recipe.train.log_every)
+    dashboards = Dashboards(run.recipe, run.accelerator, run.state.step, display.say)
+    return Log(run.folder, run.state, display, run.accelerator, run.recipe.train.log_every, dashboards)
 
 
 def _remaining_windows(run: Run) -> Iterator[Window]:
@@ -216,8 +218,9 @@ def _advance(run: Run) -> None:
 
 
 def _figures(run: Run, window: Window, loss: torch.Tensor, norm: torch.Tensor, learning_rate: float) -> Figures:
-    tokens = int(run.splits["train"].lengths[window.rows].sum())
-    return Figures(run.state.step, window.rows, tokens, loss, norm, learning_rate)
+    lengths = run.splits["train"].lengths
+    tokens, padded = int(lengths[window.rows].sum()), cells(lengths, window.rows, run.recipe.train.batch_size)
+    return Figures(run.state.step, window.rows, tokens, padded, loss, norm, learning_rate)
 
 
 def _evaluation_is_due(run: Run) -> bool:
@@ -244,6 +247,7 @@ def _evaluate(run: Run, log: Log) -> None:
         state.stale += 1
     figures = {name: value for name, value in metrics.items() if isinstance(value, float)}
     log.write("validation", figures)
+    log.tell(getattr(run.task, "concern", lambda _: None)(metrics))
     log.display.say(
         f"step {state.step}  validation  " + "  ".join(f"{name} {value:.4f}" for name, value in figures.items())
     )
