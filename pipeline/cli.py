@@ -18,7 +18,7 @@ import tyro
 
 from pipeline import folder as folders
 from pipeline import paths
-from pipeline.errors import EXIT_INTERRUPTED, Interrupted, UserError, reason, report, suggest
+from pipeline.errors import EXIT_INTERRUPTED, STOPPING, Interrupted, UserError, reason, report, suggest
 from pipeline.recipe import TRAINED_TOKENIZERS, Data, Pretrained, Recipe, Recurrent, read_json
 from pipeline.training import dashboards
 
@@ -32,7 +32,7 @@ def main(recipe: Recipe) -> None:
     """Run `recipe`, changed by the flags on the command line; then exit."""
     if _loading:
         raise UserError(f"main(recipe) runs while {_loading[-1]} is loaded; put it under: if __name__ == '__main__':")
-    signal.signal(signal.SIGTERM, _terminate)
+    _stop_on_signals()
     sys.exit(_guarded(lambda: _train(recipe, sys.argv[1:], Path(sys.argv[0]).name)))
 
 
@@ -43,29 +43,37 @@ def entry() -> None:
 
 
 def _guarded(action: Callable[[], None]) -> int:
-    """The exit code of `action`: 0 done, 2 the user's mistake, 75 stopped by a signal with a checkpoint."""
+    """The exit code of `action`: 0 done, 2 the user's mistake, 75 stopped by a signal, to be continued."""
     try:
         try:
             action()
-            _leave_the_others()
-        except Interrupted:  # all processes stop alike
-            _leave_the_others()
-            raise
         finally:
             if sys.stdout:
                 sys.stdout.flush()  # here, where a reader that has left is understood
     except UserError as error:
-        return report(error)
+        return _leave(report(error))
     except Interrupted:
-        print("stopped; the checkpoint is complete and the same command continues", file=sys.stderr)
-        return EXIT_INTERRUPTED
+        print("stopped; what is written is complete and the same command continues", file=sys.stderr)
+        return _leave(EXIT_INTERRUPTED)
     except KeyboardInterrupt:
         print("stopped; a run goes on from its last checkpoint, if it has left one", file=sys.stderr)
-        return 130
+        return _leave(130)
     except BrokenPipeError:  # the reader of our output has left; the interpreter must not flush into it again
         sys.stdout = None
-        return 141
-    return 0
+        return _leave(141)
+    except Exception:
+        sys.excepthook(*sys.exc_info())
+        return _leave(1)
+    return _leave(0)
+
+
+def _leave(code: int) -> int:
+    """`code`, unless others run beside this process: it ends here then."""
+    if "torch" in sys.modules:  # a command that has not imported it has joined nobody
+        from pipeline.training import world
+
+        world.leave(code)
+    return code
 
 
 def _is_first() -> bool:
@@ -73,16 +81,19 @@ def _is_first() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
-def _leave_the_others() -> None:
-    if "torch" in sys.modules:  # a command that has not imported it has joined nobody
-        from pipeline.training import world
-
-        world.leave()
-
-
 def _terminate(number: int, frame: FrameType | None) -> None:
     """Leave as after an error, so that nothing half-written stays; training has a better answer of its own."""
     sys.exit(128 + number)
+
+
+def _stop_on_signals() -> None:
+    """Leave a run that has not begun as one that is under way is left: a scheduler starts both again."""
+    for number in STOPPING:
+        signal.signal(number, _interrupt)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise Interrupted
 
 
 def _dispatch(arguments: Arguments) -> None:
@@ -107,6 +118,7 @@ def _run(arguments: Arguments) -> None:
             "usage: finetune run RECIPE.(py|json) [--section.setting VALUE ...]\n\nSettings: finetune run RECIPE --help"
         )
         return
+    _stop_on_signals()
     file, *settings = arguments
     _train(load_recipe(file), settings, f"finetune run {file}")
 
@@ -119,6 +131,8 @@ def _train(recipe: Recipe, arguments: Arguments, program: str) -> None:
     from pipeline import run  # only now: torch and transformers take seconds to import
 
     run.train(recipe)
+    for number in STOPPING:
+        signal.signal(number, signal.SIG_IGN)  # the run is finished, and whoever asks must not start it again
     if _is_first():
         _compare_table([recipe.folder])
         print(f"model: {recipe.folder / folders.MODEL}   metrics: {recipe.folder / folders.METRICS}")

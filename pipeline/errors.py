@@ -10,13 +10,15 @@ import difflib
 import errno
 import os
 import re
+import signal
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 
 EXIT_USER_ERROR = 2
-EXIT_INTERRUPTED = 75  # EX_TEMPFAIL: stopped by a signal with a complete checkpoint; a scheduler may requeue
+EXIT_INTERRUPTED = 75  # EX_TEMPFAIL: stopped by a signal, to be continued; a scheduler may requeue
+STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)  # what asks a run to stop in this way
 
 DISK_TROUBLE = {
     getattr(errno, name)
@@ -40,8 +42,11 @@ class UserError(ValueError):
         super().__init__(" ".join(str(message).split()))
 
 
-class Interrupted(Exception):
-    """A run that stopped on a signal, its checkpoint complete: the same command continues it."""
+class Interrupted(BaseException):
+    """A run that stopped on a signal; what it has written is complete, and the same command continues it.
+
+    As KeyboardInterrupt, no Exception: it may be raised anywhere, also in a library that goes on after errors.
+    """
 
 
 def suggest(name: str, known: Iterable[str]) -> str:

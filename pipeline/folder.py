@@ -16,6 +16,7 @@ from pipeline.recipe import Recipe, read_json
 
 RECIPE, METRICS, HISTORY, MODEL, CHECKPOINTS = "recipe.json", "metrics.json", "history.jsonl", "model", "checkpoints"
 DASHBOARDS = "dashboards"
+ASIDE = ".writing-"  # what a killed run has not finished begins so
 
 # Settings that do not change what a run computes: they may differ when it is continued. A checkpoint holds those of
 # the batch to their product with the number of processes.
@@ -36,7 +37,7 @@ def check(recipe: Recipe) -> None:
         raise UserError(f"train.output_dir: {above} is a file; name a folder")
     if not os.access(above, os.W_OK):
         raise UserError(f"train.output_dir: {above} cannot be written to; name another folder")
-    if not folder.is_dir() or not any(folder.iterdir()):
+    if not folder.is_dir() or all(path.name.startswith(ASIDE) for path in folder.iterdir()):
         return
     if not (folder / RECIPE).is_file():
         raise UserError(f"train.output_dir: {folder} holds something that is not a run; name another folder")
@@ -88,15 +89,15 @@ def unless_refused(folder: Path) -> Iterator[None]:
 
 
 def _clear(folder: Path) -> None:
-    for name in (RECIPE, METRICS, HISTORY):
-        (folder / name).unlink(missing_ok=True)
     for name in (MODEL, CHECKPOINTS, DASHBOARDS):
         shutil.rmtree(folder / name, ignore_errors=True)
+    for name in (METRICS, HISTORY, RECIPE):  # the recipe last: a folder without it is nobody's run
+        (folder / name).unlink(missing_ok=True)
 
 
 def write(file: Path, text: str) -> None:
     """Write `text` aside and rename, so that `file` is never half-written."""
-    aside = file.with_name(f".writing-{file.name}")
+    aside = file.with_name(ASIDE + file.name)
     aside.write_text(text, encoding="utf-8")
     aside.replace(file)
 

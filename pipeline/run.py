@@ -35,6 +35,7 @@ from pipeline.tasks.base import Task, load_task
 from pipeline.training import dashboards, trainer, world
 from pipeline.training.device import has_fast_bf16, peak_memory_bytes
 from pipeline.training.evaluation import evaluate as evaluate_rows
+from pipeline.training.signals import StopRequest
 
 PREDICT_ROWS = 64
 MANY_TOKENS = 1_000_000  # where neither the tokenizer nor the model has a limit
@@ -60,12 +61,28 @@ def train(recipe: Recipe) -> dict[str, Any]:
 
     Raises:
         UserError: a setting, the data or a checkpoint is refused; nothing has been written then.
-        Interrupted: a signal asked to stop; the checkpoint is complete and the same call continues.
+        Interrupted: a signal asked to stop; what has been written is complete and the same call continues.
     """
     quiet()
     folders.check(recipe)
     dashboards.check(recipe.train.trackers)
     accelerator = world.start()
+    with StopRequest() as stop:
+        with stop.interruptible(accelerator):
+            this, notes, prepared = _ready(recipe, accelerator)
+        with folders.unless_refused(recipe.folder), writing("train.output_dir", recipe.folder):
+            trainer.fit(this, stop)
+            with stop.interruptible(accelerator):
+                _merge_adapters(this)
+                metrics = _measure(this, notes, prepared)
+            if accelerator.is_main_process:
+                _save(this, metrics)
+        accelerator.wait_for_everyone()
+    return metrics
+
+
+def _ready(recipe: Recipe, accelerator: Accelerator) -> tuple[trainer.Run, dict[str, Any], Prepared]:
+    """The run, its folder open, with what is to be told of its model and its data."""
     task = load_task(recipe.task)
     with accelerator.main_process_first():
         prepared = prepare_for(recipe, task)
@@ -88,16 +105,7 @@ def train(recipe: Recipe) -> dict[str, Any]:
         accelerator=accelerator,
         autocast=precision(recipe, accelerator) == "bf16",
     )
-    lora = getattr(recipe.model, "lora", None)
-    with folders.unless_refused(recipe.folder), writing("train.output_dir", recipe.folder):
-        trainer.fit(this)
-        if lora and lora.merge:
-            this.model = adapters.merged(accelerator.unwrap_model(this.model))
-        metrics = _measure(this, notes, prepared)
-        if accelerator.is_main_process:
-            _save(this, metrics)
-    accelerator.wait_for_everyone()
-    return metrics
+    return this, notes, prepared
 
 
 def prepare_for(recipe: Recipe, task: Task) -> Prepared:
@@ -161,6 +169,13 @@ def precision(recipe: Recipe, accelerator: Accelerator) -> str:
     return "bf16" if has_fast_bf16(accelerator.device) else "fp32"
 
 
+def _merge_adapters(this: trainer.Run) -> None:
+    """Low-rank adapters become part of the weights, where the recipe wants that."""
+    lora = getattr(this.recipe.model, "lora", None)
+    if lora and lora.merge:
+        this.model = adapters.merged(this.accelerator.unwrap_model(this.model))
+
+
 def _measure(this: trainer.Run, notes: dict[str, Any], prepared: Prepared) -> dict[str, Any]:
     """metrics.json: the best weights on validation and test, and what training them took."""
     scores: dict[str, Any] = {split: this.evaluate(split) for split in ("validation", "test") if split in this.splits}
@@ -186,7 +201,7 @@ def _measure(this: trainer.Run, notes: dict[str, Any], prepared: Prepared) -> di
 def _save(this: trainer.Run, metrics: dict[str, Any]) -> None:
     """model/ aside and renamed, metrics.json last: a folder that has it is a finished run."""
     target = this.folder / folders.MODEL
-    aside = target.with_name(f".writing-{target.name}")
+    aside = target.with_name(folders.ASIDE + target.name)
     shutil.rmtree(aside, ignore_errors=True)
     model = this.accelerator.unwrap_model(this.model)
     model.save_pretrained(aside)

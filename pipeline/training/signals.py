@@ -1,14 +1,21 @@
-"""Stopping on request: the update under way is finished, then a checkpoint is written."""
+"""Stopping on request: what is under way is brought to a point that the same command goes on from."""
 
 from __future__ import annotations
 
+import contextlib
+import os
 import signal
+import time
+from collections.abc import Iterator
 from types import FrameType, TracebackType
 
 import torch
 from accelerate import Accelerator
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+from pipeline.errors import STOPPING, Interrupted
+
+# On Ctrl-C a terminal signals torchrun and its workers, and torchrun then signals the workers again.
+FORWARDED_SECONDS = 1.0
 
 
 class StopRequest:
@@ -16,10 +23,12 @@ class StopRequest:
 
     def __init__(self) -> None:
         self.requested = False
+        self._requested_at = 0.0
+        self._at_once = False
         self._previous: dict[int, signal.Handlers] = {}
 
     def __enter__(self) -> StopRequest:
-        for number in SIGNALS:
+        for number in STOPPING:
             self._previous[number] = signal.signal(number, self._note)  # type: ignore[assignment]
         return self
 
@@ -30,9 +39,33 @@ class StopRequest:
             signal.signal(number, handler)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if self.requested and number == signal.SIGINT:
+        if number == signal.SIGINT and self.requested and not self._is_forwarded():
             raise KeyboardInterrupt
-        self.requested = True
+        if not self.requested:
+            self.requested, self._requested_at = True, time.monotonic()
+        if self._at_once:
+            raise Interrupted
+
+    def _is_forwarded(self) -> bool:
+        is_recent = time.monotonic() - self._requested_at < FORWARDED_SECONDS
+        return is_recent and "TORCHELASTIC_RUN_ID" in os.environ
+
+    @contextlib.contextmanager
+    def interruptible(self, accelerator: Accelerator) -> Iterator[None]:
+        """For what leaves nothing half-done and is done again on resuming: a signal ends it at once.
+
+        With several processes it goes on to its end, as those that were not asked cannot be told in the midst of it.
+
+        Raises:
+            Interrupted: a process is, or was before, asked to stop.
+        """
+        if self.agreed(accelerator):
+            raise Interrupted
+        self._at_once = accelerator.num_processes == 1
+        try:
+            yield
+        finally:
+            self._at_once = False
 
     def agreed(self, accelerator: Accelerator) -> bool:
         """Whether any process was asked to stop: all of them have to stop after the same update."""

@@ -135,7 +135,7 @@ class Run:
         )
 
 
-def fit(run: Run) -> checkpoint.State:
+def fit(run: Run, stop: StopRequest) -> checkpoint.State:
     """Train `run.model` and leave it with the weights that scored best on the validation split.
 
     Continues from the newest checkpoint in the run's folder if there is one.
@@ -150,7 +150,7 @@ def fit(run: Run) -> checkpoint.State:
     parts = Parts(run.model, optimizer, scheduler, _carry(run), run.objective)
     run.state = _resume(run, parts)
     run.model.train()
-    with StopRequest() as stop, _log(run) as log, Writer().running() as writer:
+    with _log(run) as log, Writer().running() as writer:
         for window in log.timed(_remaining_windows(run)):
             figures = update(run.accelerator, parts, window, run.recipe.optim.max_grad_norm, run.autocast)
             _advance(run)

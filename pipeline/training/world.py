@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import sys
 from collections.abc import Mapping
 
 import torch
@@ -41,10 +42,18 @@ def start() -> Accelerator:
     return accelerator
 
 
-def leave() -> None:
-    """Leave the process group: without this, its threads now and then abort an interpreter that ends."""
+def leave(code: int) -> None:
+    """End this process with `code`, if it is one of several; else do nothing.
+
+    An interpreter that ends in the usual way, or lets go of an error whose frames hold the model, frees the process
+    group. That waits for gloo's threads while it holds the interpreter's lock, which one of them may want: now and
+    then, for ever.
+    """
     if PartialState._shared_state and torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()
+        for stream in (sys.stdout, sys.stderr):
+            if stream:
+                stream.flush()
+        os._exit(code)
 
 
 def asked(environment: Mapping[str, str]) -> int:

@@ -1,0 +1,132 @@
+"""Signals that come at any time, to one process or to one of two."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+from conftest import ROOT
+from test_carry import a_recipe as a_streaming_recipe
+from test_carry import text  # noqa: F401 - a fixture
+from test_trainer import a_recipe, assert_same_weights, wait_for_step
+
+from pipeline import run as runs
+from pipeline.errors import STOPPING, Interrupted, UserError
+from pipeline.run import train
+from pipeline.training import checkpoint
+from pipeline.training.signals import StopRequest
+
+
+def stopped_in(monkeypatch, name: str, number: int) -> None:
+    """Let the signal come when `name` is called for the first time."""
+    function = getattr(runs, name)
+
+    def stopped(*arguments):
+        monkeypatch.setattr(runs, name, function)
+        signal.raise_signal(number)
+        return function(*arguments)
+
+    monkeypatch.setattr(runs, name, stopped)
+
+
+@pytest.mark.parametrize("number", STOPPING)
+@pytest.mark.parametrize("phase", ["prepare_for", "build_for", "_measure"])
+def test_a_signal_outside_training_stops_at_once_and_the_same_call_continues(
+    reviews, tmp_path, monkeypatch, phase, number
+):
+    train(a_recipe(reviews, tmp_path, output_dir=str(tmp_path / "undisturbed")))
+    before = signal.getsignal(number)
+    stopped_in(monkeypatch, phase, number)
+    with pytest.raises(Interrupted):
+        train(a_recipe(reviews, tmp_path))
+    assert signal.getsignal(number) == before
+    assert not (tmp_path / "run/metrics.json").exists()
+    train(a_recipe(reviews, tmp_path))
+    assert_same_weights(tmp_path / "run", tmp_path / "undisturbed")
+
+
+@pytest.mark.parametrize("number", STOPPING)
+def test_a_signal_before_anything_has_begun_exits_as_one_in_training(tmp_path, number):
+    recipe = tmp_path / "slow.py"
+    recipe.write_text("import pathlib, time\npathlib.Path('begun').touch()\ntime.sleep(60)\n")
+    command = [sys.executable, "-c", "from pipeline.cli import entry; entry()", "run", "slow.py"]
+    process = subprocess.Popen(command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, text=True,
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE)  # fmt: skip
+    while not (tmp_path / "begun").exists():
+        time.sleep(0.01)
+    process.send_signal(number)
+    told = process.communicate(timeout=30)
+    assert (process.returncode, told) == (
+        75,
+        ("", "stopped; what is written is complete and the same command continues\n"),
+    )
+
+
+def test_a_second_sigint_stops_at_once_but_not_one_that_torchrun_passes_on(monkeypatch):
+    with pytest.raises(KeyboardInterrupt), StopRequest():  # noqa: PT012
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGINT)
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
+    with StopRequest() as stop:
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+    assert stop.requested
+
+
+def test_a_signal_while_the_model_is_saved_lets_it_be_saved(reviews, tmp_path, monkeypatch):
+    stopped_in(monkeypatch, "_save", signal.SIGTERM)
+    train(a_recipe(reviews, tmp_path))
+    assert (tmp_path / "run/metrics.json").is_file()
+
+
+def spread(recipe, tmp_path, processes: int) -> list[subprocess.Popen]:
+    """One process per task, the way srun starts them."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port = found.getsockname()[1]
+    file = tmp_path / "spread.json"
+    file.write_text(recipe.to_json())
+    world = {"WORLD_SIZE": str(processes), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    return [
+        subprocess.Popen(
+            [sys.executable, "-c", "from pipeline.cli import entry; entry()", "run", str(file)],
+            env={**os.environ, "PYTHONPATH": str(ROOT), **world, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(processes)
+    ]
+
+
+def ended(processes: list[subprocess.Popen]) -> list[int]:
+    told = [process.communicate(timeout=90)[1] for process in processes]
+    codes = [process.returncode for process in processes]
+    return codes if set(codes) <= {0, 75} else pytest.fail("\n".join(told))
+
+
+def test_two_processes_agree_to_stop_and_one_goes_on_from_their_states(text, tmp_path):  # noqa: F811
+    """The signal reaches one of them; without dropout, on one process the run ends as if it had never been on two."""
+    dropped = {"dropout": 0.0, "embedding_dropout": 0.0}
+    settings = {"epochs": 12, "save_every": 10}
+    two = a_streaming_recipe(text, tmp_path, batch_size=2, accumulation=2, model=dict(dropped), **settings)
+    processes = spread(two, tmp_path, 2)
+    wait_for_step(tmp_path / "run", 5)
+    processes[1].send_signal(signal.SIGUSR1)
+    assert ended(processes) == [75, 75]
+    assert checkpoint.newest(tmp_path / "run") is not None
+
+    with pytest.raises(UserError, match=r"an update of this run has 8 rows \(2 rows x 2 micro-batches x 2 processes\)"):
+        train(two)
+    one = a_streaming_recipe(text, tmp_path, batch_size=4, accumulation=2, model=dict(dropped), **settings)
+    metrics = train(one)
+    whole = a_streaming_recipe(
+        text, tmp_path, batch_size=8, model=dict(dropped), output_dir=str(tmp_path / "whole"), **settings
+    )
+    assert metrics["validation"]["loss"] == pytest.approx(train(whole)["validation"]["loss"], abs=2e-4)
