@@ -130,3 +130,39 @@ def test_two_processes_agree_to_stop_and_one_goes_on_from_their_states(text, tmp
         text, tmp_path, batch_size=8, model=dict(dropped), output_dir=str(tmp_path / "whole"), **settings
     )
     assert metrics["validation"]["loss"] == pytest.approx(train(whole)["validation"]["loss"], abs=2e-4)
+
+
+def torchrun(recipe, tmp_path) -> subprocess.Popen:
+    """Two processes under torchrun, which is the leader of their process group."""
+    (tmp_path / "spread.json").write_text(recipe.to_json())
+    (tmp_path / "start.py").write_text("from pipeline.cli import entry\nentry()\n")
+    call = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "start.py"]
+    return subprocess.Popen(
+        [*call, "run", "spread.json"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+@pytest.mark.slow  # two processes, three times
+@pytest.mark.parametrize("ask", [lambda pid: os.kill(pid, signal.SIGTERM), lambda pid: os.killpg(pid, signal.SIGINT)],
+                         ids=["SIGTERM to torchrun", "Ctrl-C in its terminal"])  # fmt: skip
+def test_under_torchrun_a_stopped_run_continues_to_the_same_weights(reviews, tmp_path, ask):
+    settings = {"epochs": 30, "log_every": 1, "patience": None, "batch_size": 4}
+    assert torchrun(a_recipe(reviews, tmp_path, output_dir="whole", **settings), tmp_path).wait(120) == 0
+    recipe = a_recipe(reviews, tmp_path, output_dir="run", **settings)
+    process = torchrun(recipe, tmp_path)
+    wait_for_step(tmp_path / "run", 8)
+    ask(process.pid)
+    _, told = process.communicate(timeout=60)
+    assert told.count("stopped; what is written is complete and the same command continues") == 2, told
+    newest = checkpoint.newest(tmp_path / "run")
+    assert newest is not None
+    assert int(newest.name.removeprefix("step-")) >= 8
+    assert not (tmp_path / "run/metrics.json").exists()
+    assert torchrun(recipe, tmp_path).wait(120) == 0
+    assert_same_weights(tmp_path / "run", tmp_path / "whole")
