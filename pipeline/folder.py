@@ -21,8 +21,12 @@ ASIDE = ".writing-"  # what a killed run has not finished begins so
 # Settings that do not change what a run computes: they may differ when it is continued. A checkpoint holds those of
 # the batch to their product with the number of processes.
 FREE = {
-    f"train.{name}" for name in ("output_dir", "overwrite", "save_every", "keep_checkpoints", "log_every", "trackers")
-} | {"train.batch_size", "train.accumulation"}
+    f"train.{name}"
+    for name in (
+        *("output_dir", "overwrite", "save_every", "keep_checkpoints", "log_every", "trackers"),
+        *("batch_size", "accumulation", "auto_batch"),
+    )
+}
 
 
 def check(recipe: Recipe) -> None:
@@ -53,6 +57,12 @@ def check(recipe: Recipe) -> None:
             f"train.output_dir: {folder} holds an unfinished run with other settings ({'; '.join(changed)});"
             " name another folder or add --train.overwrite"
         )
+
+
+def unfinished(recipe: Recipe) -> Recipe | None:
+    """The recipe of the run that `recipe` is to go on with, where there is one; see `check`."""
+    file = recipe.folder / RECIPE
+    return read_json(file) if file.is_file() and not recipe.train.overwrite else None
 
 
 def model_in(name: str) -> str:

@@ -287,6 +287,9 @@ class Train(Settings):
     """Rows per process and micro-batch."""
     accumulation: Count = 1
     """Micro-batches per update."""
+    auto_batch: bool = False
+    """Before the run, find the largest batch_size that fits into memory, and set accumulation so that an update has as
+    many rows as these two say."""
     seed: Seed = 0
     """Seed of the weights, of dropout and of the order of the rows."""
     precision: Literal["fp32", "bf16", "auto"] = "fp32"

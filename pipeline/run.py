@@ -32,12 +32,13 @@ from pipeline.errors import UserError, writing
 from pipeline.models import adapters, build, checkpoints, embeddings
 from pipeline.recipe import TASKS, WHOLE_WORDS, Data, Recipe, read_json, refuse_unused
 from pipeline.tasks.base import Task, load_task
-from pipeline.training import dashboards, trainer, world
-from pipeline.training.device import has_fast_bf16, peak_memory_bytes
+from pipeline.training import auto_batch, dashboards, memory, trainer, world
+from pipeline.training.device import has_fast_bf16
 from pipeline.training.evaluation import evaluate as evaluate_rows
 from pipeline.training.signals import StopRequest
 
 PREDICT_ROWS = 64
+TOO_MUCH = "lower train.batch_size and raise train.accumulation, or let --train.auto-batch do that"
 MANY_TOKENS = 1_000_000  # where neither the tokenizer nor the model has a limit
 
 
@@ -71,7 +72,8 @@ def train(recipe: Recipe) -> dict[str, Any]:
         with stop.interruptible(accelerator):
             this, notes, prepared = _ready(recipe, accelerator)
         with folders.unless_refused(recipe.folder), writing("train.output_dir", recipe.folder):
-            trainer.fit(this, stop)
+            with memory.sufficing(TOO_MUCH):
+                trainer.fit(this, stop)
             with stop.interruptible(accelerator):
                 _merge_adapters(this)
                 metrics = _measure(this, notes, prepared)
@@ -87,14 +89,32 @@ def _ready(recipe: Recipe, accelerator: Accelerator) -> tuple[trainer.Run, dict[
     with accelerator.main_process_first():
         prepared = prepare_for(recipe, task)
     model, notes = build_for(recipe, task, prepared)
+    this = run_of(recipe, task, model, prepared, accelerator)
+    if recipe.train.auto_batch:
+        recipe = auto_batch.settled(this, folders.unfinished(recipe))
+        this = run_of(recipe, task, model, prepared, accelerator)  # evaluation takes batches of this size, too
     if accelerator.is_main_process:
         folders.open_(recipe)
-        for note in prepared.report["notes"]:
-            print(f"data: {note}", flush=True)
-        for name, value in notes.items():
-            print(f"model: {name.replace('_', ' ')} {value}", flush=True)
+        _tell(this, notes, prepared)
     accelerator.wait_for_everyone()
-    this = trainer.Run(
+    return this, notes, prepared
+
+
+def _tell(this: trainer.Run, notes: dict[str, Any], prepared: Prepared) -> None:
+    for note in prepared.report["notes"]:
+        print(f"data: {note}", flush=True)
+    for name, value in notes.items():
+        print(f"model: {name.replace('_', ' ')} {value}", flush=True)
+    train = this.recipe.train
+    if train.auto_batch:
+        print(f"training: micro-batches of {train.batch_size} rows, {train.accumulation} to an update", flush=True)
+
+
+def run_of(
+    recipe: Recipe, task: Task, model: PreTrainedModel, prepared: Prepared, accelerator: Accelerator
+) -> trainer.Run:
+    """What training works with."""
+    return trainer.Run(
         recipe=recipe,
         task=task,
         model=model,
@@ -105,7 +125,6 @@ def _ready(recipe: Recipe, accelerator: Accelerator) -> tuple[trainer.Run, dict[
         accelerator=accelerator,
         autocast=precision(recipe, accelerator) == "bf16",
     )
-    return this, notes, prepared
 
 
 def prepare_for(recipe: Recipe, task: Task) -> Prepared:
@@ -183,12 +202,14 @@ def _measure(this: trainer.Run, notes: dict[str, Any], prepared: Prepared) -> di
     cost = {
         "seconds": state.seconds,
         "tokens_per_second": state.tokens / max(state.busy_seconds, 1e-9),
-        "peak_memory_bytes": peak_memory_bytes(this.accelerator.device),
+        "peak_memory_bytes": memory.peak(this.accelerator.device),
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "updates": state.step,
         "best_update": state.best_step,
         "epochs": state.step / this.updates_per_epoch,
         "precision": "bf16" if this.autocast else "fp32",
+        "batch_size": this.recipe.train.batch_size,
+        "accumulation": this.recipe.train.accumulation,
         "processes": this.accelerator.num_processes,
         "distributed_type": this.accelerator.distributed_type.value,
         "device": str(this.accelerator.device.type),

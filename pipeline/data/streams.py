@@ -167,8 +167,9 @@ class Blocks:
         return [order[start : start + rows_per_update] for start in range(0, len(order), rows_per_update)]
 
     def batches(self, batch_size: int) -> list[np.ndarray]:
-        """See `evaluation_batches`."""
-        return evaluation_batches(self.lengths, batch_size)
+        """See `evaluation_batches`; of no more than EVALUATION_TOKENS, as scores of all words are held for each."""
+        most = max(1, EVALUATION_TOKENS // int(self.lengths.max(initial=1)))
+        return evaluation_batches(self.lengths, min(batch_size, most))
 
     def take(self, rows: np.ndarray) -> Arrays:
         """Inputs and labels (B, T); where documents share a block, positions (B, T) and a mask (B, 1, T, T) as well."""

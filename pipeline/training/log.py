@@ -15,9 +15,9 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from pipeline.errors import UserError
+from pipeline.training import memory
 from pipeline.training.checkpoint import State
 from pipeline.training.dashboards import Dashboards
-from pipeline.training.device import memory_bytes
 from pipeline.training.tracking import Display, History
 from pipeline.training.watch import Watch
 
@@ -107,7 +107,7 @@ class Log:
             "learning_rate": last.learning_rate,
             "grad_norm": float(last.grad_norm),
             "tokens_per_second": tokens / seconds,
-            "memory_bytes": memory_bytes(self.accelerator.device),
+            "memory_bytes": memory.held(self.accelerator.device),
             "padding": 1.0 - tokens / max(sum(figures.cells for figures in self.pending), 1),
             "waiting": min(self.waited / seconds, 1.0),
         }

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 from datasets import Dataset
 
-from pipeline.data.streams import IGNORED, Blocks, Streams, Tokens
+from pipeline.data.streams import EVALUATION_TOKENS, IGNORED, Blocks, Streams, Tokens
 from pipeline.errors import UserError
 
 END = 1
@@ -17,7 +17,7 @@ END = 1
 
 def tokens_of(lengths: list[int], running: bool = False) -> Tokens:
     """Documents of tokens that count up from 10, each with the end token behind; read back in pieces of three rows."""
-    numbers = iter(range(10, 10_000))
+    numbers = iter(range(10, 20_000))
     rows = [[*(next(numbers) for _ in range(length)), END] for length in lengths]
     columns = {
         "input_ids": pa.chunked_array(
@@ -126,3 +126,10 @@ def test_the_order_of_blocks_is_a_function_of_seed_and_epoch():
     assert orders[0] == orders[1]
     assert len({tuple(order) for order in orders}) == 3
     assert all(sorted(order) == list(range(len(blocks))) for order in orders)
+
+
+def test_a_batch_of_an_evaluation_holds_so_many_tokens_at_most_however_many_rows_are_asked_for():
+    blocks = Blocks(tokens_of([5000, 3, 900]), 300, 150)
+    assert max(len(rows) * blocks.lengths[rows].max() for rows in blocks.batches(10**6)) <= EVALUATION_TOKENS
+    assert sorted(np.concatenate(blocks.batches(10**6)).tolist()) == list(range(len(blocks)))
+    assert max(len(rows) for rows in Blocks(tokens_of([9000]), 4096, 2048).batches(8)) == 1
