@@ -10,17 +10,19 @@ import shutil
 import time
 from pathlib import Path
 
-import numpy as np
 import torch
+from transformers import PreTrainedModel
 
 from pipeline import run, samples
+from pipeline.data.prepare import Prepared
 from pipeline.recipe import Recipe
 from pipeline.tasks.base import load_task
-from pipeline.training import trainer, world
+from pipeline.training import auto_batch, memory, trainer, world
 from pipeline.training.carry import Carry
 from pipeline.training.device import has_fast_bf16
 from pipeline.training.optim import build_optimizer, build_scheduler
-from pipeline.training.step import Parts, update, windows
+from pipeline.training.step import Parts, cells, update, windows
+from pipeline.unusual import Facts, unusual
 
 LIBRARIES = ("torch", "transformers", "accelerate", "datasets", "evaluate", "huggingface_hub", "tokenizers")
 WARM_UPDATES, TIMED_UPDATES = 2, 6
@@ -28,7 +30,7 @@ GIBIBYTE = 2**30
 
 
 def examine(recipe: Recipe | None) -> None:
-    """Print what the machine has and, for a recipe, its rows, tokens, updates, parameters and time.
+    """Print what the machine has and, for a recipe, what its run will do and cost, and which settings are unusual.
 
     Raises:
         UserError: the recipe's data or model is refused, as it would be in a run.
@@ -70,52 +72,103 @@ def _plan(recipe: Recipe) -> dict[str, str]:
     prepared = run.prepare_for(recipe, task)
     model, notes = run.build_for(recipe, task, prepared)
     accelerator = world.start()
-    this = trainer.Run(
-        recipe=recipe,
-        task=task,
-        model=model.to(accelerator.device),
-        tokenizer=prepared.tokenizer,
-        labels=prepared.labels,
-        splits=run.arrange(recipe, task, model, prepared, accelerator),
-        folder=recipe.folder,
-        accelerator=accelerator,
-        autocast=run.precision(recipe, accelerator) == "bf16",
-    )
-    lengths = this.splits["train"].lengths
+    this = run.run_of(recipe, task, model, prepared, accelerator)
+    if recipe.train.auto_batch:
+        this = run.run_of(auto_batch.settled(this, None), task, model, prepared, accelerator)
+    memory_line = _memory(this)  # before anything else is held
+    model.to(accelerator.device)
+    seconds = _seconds_per_token(this)
+    facts = _facts(this, prepared, seconds)
+    lengths, train = facts.lengths, this.recipe.train
     trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     return {
-        "rows": ", ".join(f"{name} {len(rows):,}" for name, rows in this.splits.items()),
+        "rows": ", ".join(f"{name} {count:,}" for name, count in facts.rows.items()),
         **({"labels": ", ".join(prepared.labels)} if prepared.labels else {}),
-        "tokens": f"{int(lengths.sum()):,} an epoch; {_padding(this):.1%} more are padding",
+        "tokens": f"{int(lengths.sum()):,} an epoch; {facts.padding:.1%} of what is computed is padding",
         "model": f"{type(model).__name__}, {model.num_parameters():,} parameters, {trained:,} of them trained",
         **{name: str(value) for name, value in notes.items()},
         "updates": f"{this.total_updates:,}, of {this.rows_per_update} rows; {this.updates_per_epoch:,} an epoch",
+        "batches": str(this.dealing),
+        "world": f"{accelerator.num_processes} on {accelerator.device.type}; distributed: "
+        + accelerator.distributed_type.value.lower(),
         "precision": "bf16" if this.autocast else "fp32",
-        "time": f"about {_seconds(this) / 60:.1f} minutes of training, from {TIMED_UPDATES} timed updates",
+        "memory": memory_line,
+        "time": _time(this, seconds),
+        "disk": f"{_disk(model, trained, train.keep_checkpoints) / GIBIBYTE:.2f} GiB for checkpoints and the model",
         "folder": str(recipe.folder),
         **{f"note {number}": note for number, note in enumerate(prepared.report["notes"], start=1)},
+        **{f"unusual {number}": line for number, line in enumerate(unusual(facts), start=1)},
     }
 
 
+def _facts(this: trainer.Run, prepared: Prepared, seconds_per_token: float) -> Facts:
+    report, train = prepared.report, this.splits["train"]
+    return Facts(
+        recipe=this.recipe,
+        lengths=train.lengths,
+        rows={name: len(rows) for name, rows in this.splits.items()},
+        labels=report.get("labels", {}).get("train", {}),
+        truncated=report["encoded"]["train"]["truncated"],
+        padding=_padding(this),
+        total_updates=this.total_updates,
+        updates_per_epoch=this.updates_per_epoch,
+        seconds_per_update=seconds_per_token * int(train.lengths.sum()) / this.updates_per_epoch,
+        on_fast_gpu=this.accelerator.device.type == "cuda" and has_fast_bf16(this.accelerator.device),
+        autocast=this.autocast,
+    )
+
+
 def _padding(this: trainer.Run) -> float:
-    """Padding per real token in the batches of the first epoch."""
+    """Share of padding in the batches of the first epoch."""
     lengths, size = this.splits["train"].lengths, this.recipe.train.batch_size
     order = this.splits["train"].updates(this.rows_per_update, this.recipe.train.seed, 0)
-    batches = [rows[start : start + size] for rows in order for start in range(0, len(rows), size)]
-    return sum(int(lengths[rows].max()) * len(rows) for rows in batches) / int(lengths.sum()) - 1
+    return 1 - int(lengths.sum()) / sum(cells(lengths, rows, size) for rows in order)
 
 
-def _seconds(this: trainer.Run) -> float:
-    """Estimated seconds of all updates, scaled by tokens from a few updates on the model, which is thrown away."""
+def _memory(this: trainer.Run) -> str:
+    """What a process holds at most in training, measured on its longest rows with a copy of the model."""
+    device, size = this.accelerator.device, min(this.recipe.train.batch_size, len(this.splits["train"]))
+    free, held = memory.free(device), memory.held(device)
+    peak = auto_batch.peak(this, size)
+    at = f"at the {size} longest rows, up to {int(this.splits['train'].lengths.max())} tokens each"
+    if peak is None:
+        return f"does not suffice {at}; {run.TOO_MUCH}"
+    return f"{peak / GIBIBYTE:.2f} GiB {at}; {(free + held) / GIBIBYTE:.2f} GiB can be had"
+
+
+def _disk(model: PreTrainedModel, trained: int, kept: int) -> int:
+    """Bytes of the model, and of checkpoints with two moments: those kept, the best, one that is being written."""
+    weights = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
+    return (kept + 2) * (weights + 2 * 4 * trained) + weights
+
+
+def _time(this: trainer.Run, seconds_per_token: float) -> str:
+    """Training and evaluation; a forward pass takes a third of an update."""
+    epochs = this.total_updates / this.updates_per_epoch
+    training = seconds_per_token * int(this.splits["train"].lengths.sum()) * epochs
+    every = this.recipe.train.eval_every or this.updates_per_epoch
+    evaluations = -(-this.total_updates // every) + 1
+    scored = evaluations * int(this.splits["validation"].lengths.sum()) * seconds_per_token / 3
+    if "test" in this.splits:
+        scored += int(this.splits["test"].lengths.sum()) * seconds_per_token / 3
+    return (
+        f"about {training / 60:.1f} minutes of training and {scored / 60:.1f} of evaluation, from"
+        f" {TIMED_UPDATES} timed updates"
+    )
+
+
+def _seconds_per_token(this: trainer.Run) -> float:
+    """From a few updates on the model, which is thrown away."""
     optimizer = build_optimizer(this.model, this.recipe.optim)
     scheduler = build_scheduler(optimizer, this.recipe.optim, this.total_updates)
-    parts = Parts(this.model, optimizer, scheduler, Carry(this.model if this.splits["train"].carries else None))
+    carry = Carry(this.model if this.splits["train"].carries else None)
+    parts = Parts(this.model, optimizer, scheduler, carry, this.objective)
     lengths, train = this.splits["train"].lengths, this.recipe.train
     order = this.splits["train"].updates(this.rows_per_update, train.seed, 0)
     chosen = order[: WARM_UPDATES + TIMED_UPDATES]
-    timed, seconds = [], 0.0
+    tokens, seconds = 0, 0.0
     this.model.train()
-    batches = windows(chosen, train.batch_size, lambda rows: this.collate("train", rows), this.accelerator)
+    batches = windows(chosen, train.batch_size, this.weighed, this.accelerator)
     for number in range(len(chosen)):
         started = time.perf_counter()
         window = next(batches)
@@ -123,7 +176,5 @@ def _seconds(this: trainer.Run) -> float:
         loss.item()  # waits for the device
         if number >= WARM_UPDATES or len(chosen) <= WARM_UPDATES:
             seconds += time.perf_counter() - started
-            timed.append(window.rows)
-    tokens = int(lengths[np.concatenate(timed)].sum())
-    epochs = this.total_updates / this.updates_per_epoch
-    return seconds / tokens * int(lengths.sum()) * epochs
+            tokens += int(lengths[window.rows].sum())
+    return seconds / tokens

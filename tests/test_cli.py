@@ -110,8 +110,19 @@ def test_compare_puts_runs_side_by_side(workplace):
 def test_doctor_tells_what_a_recipe_will_do(workplace):
     done = finetune("doctor", "tiny.py", cwd=workplace)
     assert done.returncode == 0, done.stderr
-    for fact in ("train 96, validation 12, test 12", "bad, good", "12, of 16 rows; 6 an epoch", "minutes of training"):
-        assert fact in done.stdout
+    told = dict(line.strip().split(maxsplit=1) for line in done.stdout.splitlines() if line.startswith("  "))
+    for name, fact in {
+        "rows": "train 96, validation 12, test 12",
+        "labels": "bad, good",
+        "updates": "12, of 16 rows; 6 an epoch",
+        "batches": "16 rows x 1 micro-batches x 1 processes",
+        "world": "1 on cpu; distributed: no",
+        "memory": "at the 16 longest rows",
+        "time": "minutes of training",
+        "precision": "fp32",
+    }.items():
+        assert fact in told[name]
+    assert "12 updates are few to learn from" in done.stdout
     assert "torch" in finetune("doctor", cwd=workplace).stdout
 
 

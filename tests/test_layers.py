@@ -21,6 +21,7 @@ LEVELS = {
     "online": 1,
     "depths": 1,
     "folder": 1,
+    "unusual": 2,
     "data": 2,
     "models": 2,
     "training": 2,

@@ -46,10 +46,10 @@ def _largest(run: Run, rows: int) -> int:
     start, limit = memory.held(device), int(memory.free(device) * SHARE)
     taken: list[tuple[int, int]] = []  # micro-batch, and the bytes that it took
     for size in (number for number in range(1, rows + 1) if rows % number == 0):
-        peak = _peak(run, size) if _expected(taken, size) <= limit else None
-        if not _everywhere(peak is not None and peak - start <= limit, run.accelerator):
+        most = peak(run, size) if _expected(taken, size) <= limit else None
+        if not _everywhere(most is not None and most - start <= limit, run.accelerator):
             break
-        taken.append((size, (peak or 0) - start))
+        taken.append((size, (most or 0) - start))
     randomness.restore(random)
     memory.forget_peak(device)
     if not taken:
@@ -76,7 +76,7 @@ def _everywhere(fits: bool, accelerator: Accelerator) -> bool:
     return float(misfits) == 0.0
 
 
-def _peak(run: Run, size: int) -> int | None:
+def peak(run: Run, size: int) -> int | None:
     """Most bytes that are held while a copy of the model learns from the `size` longest rows; None: too many."""
     memory.forget_peak(run.accelerator.device)
     try:

@@ -33,7 +33,7 @@ def a_row_takes(monkeypatch):
             return memory.held(run.accelerator.device) + size * bytes_a_row
 
         monkeypatch.setattr(memory, "free", lambda device: GIB)
-        monkeypatch.setattr(auto_batch, "_peak", peak)
+        monkeypatch.setattr(auto_batch, "peak", peak)
         return tried
 
     return let
