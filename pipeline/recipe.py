@@ -292,6 +292,8 @@ class Train(Settings):
     many rows as these two say."""
     seed: Seed = 0
     """Seed of the weights, of dropout and of the order of the rows."""
+    deterministic: bool = False
+    """Take only algorithms that give the same bits each time on the same device; on a GPU some are slower."""
     precision: Literal["fp32", "bf16", "auto"] = "fp32"
     """fp32, bf16 autocast, or auto: bf16 where this machine's hardware has it."""
     eval_every: Count | None = None

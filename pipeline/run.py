@@ -32,7 +32,7 @@ from pipeline.errors import UserError, writing
 from pipeline.models import adapters, build, checkpoints, embeddings
 from pipeline.recipe import TASKS, WHOLE_WORDS, Data, Recipe, read_json, refuse_unused
 from pipeline.tasks.base import Task, load_task
-from pipeline.training import auto_batch, dashboards, memory, trainer, world
+from pipeline.training import auto_batch, dashboards, memory, randomness, trainer, world
 from pipeline.training.device import has_fast_bf16
 from pipeline.training.evaluation import evaluate as evaluate_rows
 from pipeline.training.signals import StopRequest
@@ -67,8 +67,8 @@ def train(recipe: Recipe) -> dict[str, Any]:
     quiet()
     folders.check(recipe)
     dashboards.check(recipe.train.trackers)
-    accelerator = world.start()
-    with StopRequest() as stop:
+    with randomness.deterministic(recipe.train.deterministic), StopRequest() as stop:
+        accelerator = world.start()
         with stop.interruptible(accelerator):
             this, notes, prepared = _ready(recipe, accelerator)
         with folders.unless_refused(recipe.folder), writing("train.output_dir", recipe.folder):

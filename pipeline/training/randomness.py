@@ -1,12 +1,20 @@
-"""Every generator that a run may draw from: seeded, stored and put back; the order of the rows needs none of them."""
+"""Every generator that a run may draw from: seeded, stored and put back; and algorithms that leave nothing to chance.
+
+The order of the rows needs none of them.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import os
 import random
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import torch
+
+from pipeline.errors import UserError, reason
 
 
 def seed_all(seed: int) -> None:
@@ -41,3 +49,30 @@ def restore(stored: dict[str, Any]) -> None:
     words, *numbers = stored["numpy"]
     np.random.set_state(("MT19937", words.numpy().astype(np.uint32), *numbers))
     random.setstate(stored["python"])
+
+
+@contextlib.contextmanager
+def deterministic(is_on: bool) -> Iterator[None]:
+    """Inside, the same inputs give the same bits on the same device, as torch, cuDNN and cuBLAS can guarantee it.
+
+    Raises:
+        UserError: something inside has no such algorithm.
+    """
+    if not is_on:
+        yield
+        return
+    cudnn = torch.backends.cudnn
+    before = torch.are_deterministic_algorithms_enabled(), cudnn.deterministic, cudnn.benchmark
+    # cuBLAS reads it when it is first used (NVIDIA, cuBLAS Library, "Results Reproducibility").
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True)
+    cudnn.deterministic, cudnn.benchmark = True, False
+    try:
+        yield
+    except RuntimeError as error:
+        if "deterministic" not in str(error):
+            raise
+        raise UserError(f"train.deterministic: {reason(error)}; set it to False") from error
+    finally:
+        torch.use_deterministic_algorithms(before[0])
+        cudnn.deterministic, cudnn.benchmark = before[1:]

@@ -1,0 +1,1 @@
+"""What benchmark.py measures, a module for each kind of thing."""

@@ -1,0 +1,69 @@
+"""Two sides measured in turn, and the runs that they measure."""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from pipeline import Data, Optim, Recipe, Recurrent
+
+ROTTEN_TOMATOES = Data(source="sample:rotten_tomatoes", max_length=128)
+TWEETS = Data(source="sample:twitter_ner", max_length=128, scheme="bioes")
+RUNNING_TEXT = Data(source="sample:rotten_tomatoes", tokenizer="whitespace", max_length=35)
+TAGGER = Recurrent(cell="lstm", bidirectional=True, hidden_size=128)
+RowsOfTable = list[dict[str, Any]]
+
+
+def alternate(ours: Callable[[], float], theirs: Callable[[], float], pairs: int) -> tuple[float, float, float]:
+    """Median speeds of both sides, measured in turn, and the median of the ratios of the pairs."""
+    ours(), theirs()  # warm-up
+    measured = [(ours(), theirs()) for _ in range(pairs)]
+    medians = (statistics.median(side) for side in zip(*measured, strict=True))
+    return *medians, statistics.median(one / other for one, other in measured)
+
+
+def a_run(recipe: Recipe) -> Any:
+    """What `finetune run` would train, ready to be stepped through; its folder is a new one."""
+    from pipeline import run
+    from pipeline.tasks.base import load_task
+    from pipeline.training import world
+
+    recipe = replace(recipe, train=replace(recipe.train, output_dir=tempfile.mkdtemp()))
+    task = load_task(recipe.task)
+    prepared = run.prepare_for(recipe, task)
+    model, _ = run.build_for(recipe, task, prepared)
+    return run.run_of(recipe, task, model.train(), prepared, world.start())
+
+
+def speed(train: Callable[[], float], tokens: int) -> Callable[[], float]:
+    return lambda: tokens / train()
+
+
+def our_loop(ours: Any, order: list[Any]) -> Callable[[], float]:
+    """CPU seconds of the updates in `order` as `fit` does them."""
+    from pipeline.training.carry import Carry
+    from pipeline.training.log import Figures, Log
+    from pipeline.training.optim import build_optimizer, build_scheduler
+    from pipeline.training.step import Parts, cells, update, windows
+    from pipeline.training.tracking import Display
+
+    optimizer = build_optimizer(ours.model, Optim())
+    carry = Carry(ours.model if ours.splits["train"].carries else None)
+    parts = Parts(ours.model, ours.accelerator.prepare(optimizer), build_scheduler(optimizer, Optim(), 10**6), carry)
+
+    def train() -> float:
+        started = time.process_time()
+        with Log(ours.folder, ours.state, Display(100, 0, 100, shown=False), ours.accelerator, 10) as log:
+            for window in windows(order, 32, ours.weighed, ours.accelerator):
+                figures = update(ours.accelerator, parts, window, 1.0, autocast=False)
+                ours.state.step += 1
+                length = int(ours.splits["train"].lengths[window.rows].sum())
+                padded = cells(ours.splits["train"].lengths, window.rows, 32)
+                log.add(Figures(ours.state.step, window.rows, length, padded, *figures))
+        return time.process_time() - started
+
+    return train

@@ -1,0 +1,92 @@
+"""The training loop: beside a bare one, with and without a CRF."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from benchmarks.common import (
+    ROTTEN_TOMATOES,
+    RUNNING_TEXT,
+    TAGGER,
+    TWEETS,
+    RowsOfTable,
+    a_run,
+    alternate,
+    our_loop,
+    speed,
+)
+from pipeline import Recipe, Recurrent, Train
+
+LOOPS = {
+    "BiLSTM 2x64, batch 32": ("sentiment", ROTTEN_TOMATOES, replace(TAGGER, hidden_size=64, layers=2)),
+    "BiLSTM-CRF 128 with characters, batch 32": ("ner", TWEETS, replace(TAGGER, crf=True, char_encoder="cnn")),
+    "LSTM 200, batch 32 x 35": ("next_word", RUNNING_TEXT, Recurrent(hidden_size=200, embedding_size=200)),
+}
+
+
+def loop(pairs: int) -> RowsOfTable:
+    """`windows`, `update` and the log against the shortest loop that trains, on batches that it finds ready-made."""
+    return [
+        _loop_row(title, Recipe("loop", *settings, train=Train(batch_size=32)), pairs)
+        for title, settings in LOOPS.items()
+    ]
+
+
+def _loop_row(title: str, recipe: Recipe, pairs: int) -> dict[str, Any]:
+    import numpy as np
+
+    ours, bare = a_run(recipe), a_run(recipe)
+    order = ours.splits["train"].updates(32, 0, 0)[:60]
+    tokens = int(ours.splits["train"].lengths[np.concatenate(order)].sum())
+    ready = [bare.collate("train", rows)[0] for rows in order]
+    speeds = our_loop(ours, order), _bare_loop(bare, ready)
+    ours_speed, other, ratio = alternate(*(speed(train, tokens) for train in speeds), pairs)
+    return {"model": title, "ours tokens/s": ours_speed, "bare tokens/s": other, "ratio": ratio}
+
+
+def _bare_loop(bare: Any, ready: list[Any]) -> Callable[[], float]:
+    """CPU seconds of as many updates on batches that are there already."""
+    import torch
+
+    optimizer = torch.optim.AdamW(bare.model.parameters(), lr=1e-3, weight_decay=0.01, fused=True)
+    carries, state = bare.splits["train"].carries, {}
+
+    def train() -> float:
+        started = time.process_time()
+        for batch in ready:
+            if carries:
+                state.setdefault("past_key_values", bare.model.new_cache())
+            outputs = bare.model(**batch, **state, **({"use_cache": True} if carries else {}))
+            if carries:
+                state["past_key_values"] = outputs.past_key_values
+                state["past_key_values"].detach()
+            outputs.loss.backward()
+            torch.nn.utils.clip_grad_norm_(bare.model.parameters(), 1.0)
+            optimizer.step()
+            optimizer.zero_grad()
+        return time.process_time() - started
+
+    return train
+
+
+def crf(pairs: int) -> RowsOfTable:
+    """Updates of a tagger with a CRF and of the same without, by CPU time."""
+    rows = []
+    for title, model in {
+        "BiLSTM 128": TAGGER,
+        "BiLSTM 128 with characters": replace(TAGGER, char_encoder="cnn"),
+    }.items():
+        loops, tokens = [], 0
+        for crf in (True, False):
+            this = a_run(Recipe("crf", "ner", TWEETS, replace(model, crf=crf), train=Train(batch_size=32)))
+            order = this.splits["train"].updates(32, 0, 0)[:60]
+            tokens = sum(int(this.splits["train"].lengths[chosen].sum()) for chosen in order)
+            loops.append(our_loop(this, order))
+        ours_speed, other, ratio = alternate(*(speed(train, tokens) for train in loops), pairs)
+        rows.append(
+            {"model": title, "CRF tokens/s": ours_speed, "without tokens/s": other, "time of the CRF": 1 / ratio}
+        )
+    return rows
