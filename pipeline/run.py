@@ -77,6 +77,7 @@ def train(recipe: Recipe) -> dict[str, Any]:
             with stop.interruptible(accelerator):
                 _merge_adapters(this)
                 metrics = _measure(this, notes, prepared)
+            this.model = this.whole_model()
             if accelerator.is_main_process:
                 _save(this, metrics)
         accelerator.wait_for_everyone()

@@ -16,11 +16,12 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list, gather_object
 from safetensors import SafetensorError
-from safetensors.torch import load_model, save_file
+from safetensors.torch import load_file, load_model, save_file
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from pipeline.errors import UserError, reason
-from pipeline.training import packing, randomness, store
+from pipeline.training import packing, randomness, sharding, store
 from pipeline.training.carry import Dealing, redealt
 from pipeline.training.step import Parts
 
@@ -92,10 +93,13 @@ def save(
     settle(writer, accelerator)
     own = packing.on_host({"random": randomness.state(), "carry": parts.carry.state_dict()})
     processes = {"dealing": dataclasses.asdict(dealing), "processes": gather_object([own])}
-    if not accelerator.is_main_process:
+    model, is_main = accelerator.unwrap_model(parts.model), accelerator.is_main_process
+    if not is_main and not sharding.is_sharded(model):
         return
-    weights = packing.on_host(_weights(accelerator.unwrap_model(parts.model)))
-    optimizer, told = packing.on_host(_optimizer_state(parts)), json.dumps(dataclasses.asdict(state))
+    weights = packing.on_host(_weights(model), is_main)
+    optimizer, told = packing.on_host(_optimizer_state(parts), is_main), json.dumps(dataclasses.asdict(state))
+    if not is_main:
+        return
 
     def fill(folder: Path) -> None:
         save_file(weights, folder / WEIGHTS, metadata={"format": "pt"})
@@ -129,8 +133,9 @@ def _weights(model: nn.Module) -> dict[str, Tensor]:
     """The state of `model`; of tensors that share their memory, as tied weights do, the first."""
     seen: set[Any] = set()
     kept = {}
-    for name, tensor in model.state_dict().items():
-        place = (tensor.data_ptr(), tensor.shape, tensor.stride()) if tensor.numel() else name
+    for name, tensor in model.state_dict(keep_vars=True).items():
+        is_placed = tensor.numel() and not isinstance(tensor, DTensor)
+        place = (tensor.data_ptr(), tensor.shape, tensor.stride()) if is_placed else id(tensor)
         if place not in seen:
             seen.add(place)
             kept[name] = tensor
@@ -221,7 +226,7 @@ def load(folder: Path, parts: Parts, dealing: Dealing, seed: int, accelerator: A
         load_weights(folder, parts.model, accelerator)
         stored = packing.read(folder / OPTIMIZER)
         _check_alike(OPTIMIZER, _settings_of(stored), _settings_of(_optimizer_state(parts)))
-        parts.optimizer.load_state_dict(stored["optimizer"])
+        parts.optimizer.load_state_dict(_cut(stored["optimizer"], parts.optimizer))
         _check_moments(parts.optimizer)
         parts.scheduler.load_state_dict(stored["scheduler"])
         stored = packing.read(folder / PROCESSES)
@@ -248,6 +253,20 @@ def _restore_own(
         randomness.restore(processes[process]["random"])
     else:
         randomness.seed_all(randomness.derived(at[0], process, at[1]))
+
+
+def _cut(stored: dict[str, Any], optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """Moments cut as the parameters are that they belong to, which go by their number over all groups."""
+    numbered = enumerate(parameter for group in optimizer.param_groups for parameter in group["params"])
+    like = {number: parameter for number, parameter in numbered if isinstance(parameter, DTensor)}
+    moments = {
+        number: {
+            name: sharding.cut(value, like[number]) if number in like and value.shape == like[number].shape else value
+            for name, value in kept.items()
+        }
+        for number, kept in stored["state"].items()
+    }
+    return {**stored, "state": moments}
 
 
 def _read_state(file: Path) -> State:
@@ -299,7 +318,11 @@ def _check_moments(optimizer: torch.optim.Optimizer) -> None:
 
 def load_weights(folder: Path, model: nn.Module, accelerator: Accelerator) -> None:
     """Put the checkpoint's weights into `model`."""
-    load_model(accelerator.unwrap_model(model), str(folder / WEIGHTS))
+    model = accelerator.unwrap_model(model)
+    if sharding.is_sharded(model):
+        sharding.load(model, load_file(folder / WEIGHTS))
+    else:
+        load_model(model, str(folder / WEIGHTS))
 
 
 def _optimizer_state(parts: Parts) -> dict[str, Any]:

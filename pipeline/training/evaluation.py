@@ -11,6 +11,7 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 from torch import Tensor, nn
 
+from pipeline.training import sharding
 from pipeline.training.carry import Carry
 from pipeline.training.step import Collate
 
@@ -53,25 +54,36 @@ def evaluate(
     Args:
         batches: row indices of each batch; together every row of the split.
         split: the rows; what it knows under the names in the scorer's `scored_with` joins the outcome. Where they carry
-            a state from batch to batch, each process runs all of them.
+            a state from batch to batch, each process runs all of them. A sharded model, whose processes have to run as
+            many batches each, runs some twice.
     """
     model = accelerator.unwrap_model(model)
     was_training = model.training
     model.eval()
     carries = split is not None and split.carries
     parts, carry = [], Carry(model if carries else None)
-    own = batches if carries else batches[accelerator.process_index :: accelerator.num_processes]
-    with torch.inference_mode():
+    sharded = sharding.is_sharded(model)
+    own = batches if carries else _share(batches, accelerator, in_step=sharded)
+    # What is made in inference mode stays with a sharded model, which then cannot train.
+    with torch.no_grad() if sharded else torch.inference_mode():
         for rows in own:
             batch = {name: value.to(accelerator.device) for name, value in collate(rows)[0].items()}
             outputs = model(**batch, **carry.inputs(0))
             carry.keep(0, outputs)
             parts.append({"id": torch.from_numpy(rows), **scorer.outcome(outputs, batch)})
     model.train(was_training)
+    sharding.settle(model)
     outcome = _in_order(_gather(parts))
     if split is not None:
         outcome |= split.facts(getattr(scorer, "scored_with", ()))
     return scorer.score(outcome, labels)
+
+
+def _share(batches: list[np.ndarray], accelerator: Accelerator, in_step: bool) -> list[np.ndarray]:
+    """This process's batches; `in_step`: as many as every other's, one of them a repetition whose rows count once."""
+    own = batches[accelerator.process_index :: accelerator.num_processes]
+    missing = -(-len(batches) // accelerator.num_processes) - len(own) if in_step else 0
+    return own + batches[:missing]
 
 
 def _gather(parts: list[dict[str, Any]]) -> dict[str, Any]:

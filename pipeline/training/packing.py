@@ -12,12 +12,15 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from pipeline.training import sharding
+
 TENSOR, DICT, TUPLE = "tensor", "dict", "tuple"
 
 
-def on_host(state: Any) -> Any:
-    """`state` with a copy in host memory of every tensor: what is trained on afterwards does not reach it."""
-    return _map(state, lambda tensor: tensor.detach().to("cpu", copy=True).contiguous())
+def on_host(state: Any, is_kept: bool = True) -> Any:
+    """`state` with a copy in host memory of every tensor, whole where it was sharded: what is trained on afterwards
+    does not reach it. `is_kept`: False where a process only helps others to gather theirs."""
+    return _map(state, lambda tensor: sharding.gather(tensor, is_kept))
 
 
 def _map(state: Any, change: Callable[[Tensor], Any]) -> Any:

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from pipeline.training.carry import Carry
 from pipeline.training.objective import Objective
@@ -131,6 +132,7 @@ def update(
             accelerator.backward(loss * accelerator.num_processes)
         share += loss.detach()
     norm = accelerator.clip_grad_norm_(model.parameters(), float("inf") if max_grad_norm is None else max_grad_norm)
+    norm = norm.full_tensor() if isinstance(norm, DTensor) else norm
     parts.optimizer.step()
     parts.scheduler.step()
     parts.optimizer.zero_grad(set_to_none=True)
@@ -146,8 +148,9 @@ def _total_labels(accelerator: Accelerator, window: Window) -> Tensor | float:
 
 def _no_loss(model: nn.Module, outputs) -> Tensor:
     """Zero for a micro-batch without a label, whose mean loss may be NaN. Its graph goes through every weight: in an
-    exchange of gradients, the other processes wait for each of them."""
-    reached = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    exchange of gradients, the other processes wait for each of them. Those of a sharded model that have been given back
+    after the forward pass are reached through the logits."""
+    reached = [p for p in model.parameters() if p.requires_grad and not isinstance(p, DTensor)]
     if outputs.logits is not None:
         reached.append(outputs.logits)
     return torch.stack([tensor.float().sum() for tensor in reached]).sum() * 0.0

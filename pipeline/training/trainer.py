@@ -16,7 +16,7 @@ from torch import nn
 
 from pipeline.errors import Interrupted, UserError
 from pipeline.recipe import Recipe
-from pipeline.training import checkpoint, randomness
+from pipeline.training import checkpoint, randomness, sharding
 from pipeline.training.carry import Carry, Dealing
 from pipeline.training.dashboards import Dashboards
 from pipeline.training.evaluation import Scorer, evaluate
@@ -64,6 +64,7 @@ class Run:
         folder: of the run; checkpoints and history go there.
         autocast: whether the forward passes of training run in bfloat16.
         state: where the run stands.
+        skeleton: of a model that has been sharded, see sharding.py.
     """
 
     recipe: Recipe
@@ -76,6 +77,7 @@ class Run:
     accelerator: Accelerator
     autocast: bool = False
     state: checkpoint.State = field(default_factory=checkpoint.State)
+    skeleton: nn.Module | None = None
 
     @property
     def dealing(self) -> Dealing:
@@ -121,6 +123,12 @@ class Run:
         batch, labels = self.collate("train", rows)
         return batch, self.objective.weight(batch, labels)
 
+    def whole_model(self) -> nn.Module:
+        """The model that `save_pretrained` is called on, by the first process; all of them have to call this."""
+        if self.skeleton is not None:
+            return sharding.whole(self.model, self.skeleton, self.accelerator)
+        return self.accelerator.unwrap_model(self.model)
+
     def evaluate(self, split: str) -> dict[str, Any]:
         """Metrics of the model as it stands on `split`."""
         rows = self.splits[split]
@@ -144,10 +152,7 @@ def fit(run: Run, stop: StopRequest) -> checkpoint.State:
         Interrupted: a signal asked to stop; the checkpoint is complete.
         UserError: the loss is no longer a number.
     """
-    optimizer = build_optimizer(run.model, run.recipe.optim)
-    scheduler = build_scheduler(optimizer, run.recipe.optim, run.total_updates)
-    run.model, optimizer = run.accelerator.prepare(run.model, optimizer)
-    parts = Parts(run.model, optimizer, scheduler, _carry(run), run.objective)
+    parts = _parts(run)
     run.state = _resume(run, parts)
     run.model.train()
     with _log(run) as log, Writer().running() as writer:
@@ -167,6 +172,18 @@ def fit(run: Run, stop: StopRequest) -> checkpoint.State:
         checkpoint.settle(writer, run.accelerator)
     _load_best(run)
     return run.state
+
+
+def _parts(run: Run) -> Parts:
+    """The model as its processes train it, with its optimiser."""
+    if sharding.is_asked_for(run.accelerator):
+        run.skeleton = sharding.skeleton(run.model)
+        run.model = sharding.shard(run.model, run.accelerator)
+    optimizer = build_optimizer(run.model, run.recipe.optim)
+    scheduler = build_scheduler(optimizer, run.recipe.optim, run.total_updates)
+    if run.skeleton is None:
+        run.model, optimizer = run.accelerator.prepare(run.model, optimizer)
+    return Parts(run.model, optimizer, scheduler, _carry(run), run.objective)
 
 
 def _resume(run: Run, parts: Parts) -> checkpoint.State:

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 
 import torch
 from accelerate import Accelerator
-from accelerate.state import PartialState
-from accelerate.utils import DistributedType
+from accelerate.state import AcceleratorState, PartialState
+from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
 
 from pipeline.errors import UserError
 
@@ -38,8 +38,18 @@ def start() -> Accelerator:
     """
     _check_launch(os.environ)
     accelerator = Accelerator(cpu=not torch.cuda.is_available(), gradient_accumulation_steps=1)
+    wants_shards = _is_set(os.environ, SHARDINGS[DistributedType.FSDP])
+    if wants_shards and accelerator.distributed_type == DistributedType.MULTI_CPU:
+        _shard(accelerator)
     _check_world(accelerator, os.environ)
     return accelerator
+
+
+def _shard(accelerator: Accelerator) -> None:
+    """accelerate shards on GPUs only, and without them trains in another way and tells nobody; gloo can do it."""
+    plugin = FullyShardedDataParallelPlugin()
+    PartialState._shared_state["distributed_type"] = DistributedType.FSDP
+    AcceleratorState._shared_state.update(distributed_type=DistributedType.FSDP, fsdp_plugin=plugin)
 
 
 def leave(code: int) -> None:

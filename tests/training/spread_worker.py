@@ -1,22 +1,25 @@
 """Runs of every task with every kind of model, on as many processes as this script is started on.
 
-    torchrun --nproc-per-node 2 tests/training/spread_worker.py FOLDER
+    torchrun --nproc-per-node 2 tests/training/spread_worker.py FOLDER NAME TASK/MODEL...
 
-Rank 0 leaves in FOLDER/processes-2.pt what each run computed. test_spread.py calls `measure_all` for one process.
+Rank 0 leaves in FOLDER/NAME.pt what each run computed. test_spread.py calls `measure_all` for one process.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch.distributed.tensor import DTensor
 
 from pipeline import run
+from pipeline.errors import Interrupted
 from pipeline.recipe import Data, ModelSettings, Optim, Pretrained, Recipe, Recurrent, Scratch, Train
 from pipeline.training import trainer
 
@@ -74,15 +77,62 @@ def a_recipe(task: str, kind: str, place: Path, folder: Path, batch_size: int, a
     )  # fmt: skip
 
 
+STOP_AT = 3
+RESUMED = ("sentiment", "next_word")
+
+
+def resumes(place: Path, name: str, task: str) -> bool:
+    """Whether a run that is stopped, by a signal to the last process, and continued ends with the same bytes as one
+    that is not, dropout and accumulation included."""
+    ends = []
+    for kind in ("whole", "stopped"):
+        recipe = a_recipe(task, "lstm", place, place / "runs" / f"{name}-{task}-{kind}", 2, 2)
+        recipe = replace(
+            recipe, model=replace(RECURRENT, dropout=0.3), train=replace(recipe.train, epochs=2, eval_every=None)
+        )
+        if kind == "stopped":
+            stop(recipe)
+            assert not (recipe.folder / "metrics.json").exists()
+            assert [file.name for file in (recipe.folder / "checkpoints").iterdir()] == [f"step-{STOP_AT:08d}"]
+        run.train(recipe)
+        ends.append((recipe.folder / "model/model.safetensors").read_bytes())
+    return ends[0] == ends[1]
+
+
+def left(place: Path, name: str, task: str) -> Path:
+    """Folder of a run that is stopped and left to others."""
+    return place / "runs" / f"{name}-{task}-left"
+
+
+def stop(recipe: Recipe) -> None:
+    advance, is_last = trainer._advance, os.environ["RANK"] == str(int(os.environ["WORLD_SIZE"]) - 1)
+
+    def advance_and_stop(this):
+        advance(this)
+        if this.state.step == STOP_AT and is_last:
+            signal.raise_signal(signal.SIGUSR1)
+
+    trainer._advance = advance_and_stop
+    try:
+        run.train(recipe)
+    except Interrupted:
+        return
+    finally:
+        trainer._advance = advance
+    raise AssertionError("the run was not stopped")
+
+
 def measure(recipe: Recipe) -> dict[str, Any]:
     """Gradients before each step of the optimiser (flat, one row an update), losses, and metrics of all splits."""
     gradients: list[torch.Tensor] = []
+    held: list[float] = []  # share of the parameters that this process holds
     build, collate = trainer.build_optimizer, trainer.Run.collate
 
     def watched(model, settings):
         for module in model.modules():
             if isinstance(module, torch.nn.Dropout):  # of characters: no setting
                 module.p = 0.0
+        held.append(sum(map(_elements, model.parameters())) / sum(p.numel() for p in model.parameters()))
         optimizer = build(model, settings)
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         optimizer.register_step_pre_hook(
@@ -109,31 +159,39 @@ def measure(recipe: Recipe) -> dict[str, Any]:
     return {
         "gradients": torch.stack(gradients),
         "losses": [line["loss"] for line in history if line["kind"] == "train"],
+        "scores": [metrics[split]["loss"] for split in ("validation", "test")],
+        "held": held[0],
         "processes": metrics["train"]["processes"],
+        "distributed_type": metrics["train"]["distributed_type"],
     }
 
 
+def _elements(parameter: torch.nn.Parameter) -> int:
+    return parameter.to_local().numel() if isinstance(parameter, DTensor) else parameter.numel()
+
+
 def _gradient(parameter: torch.nn.Parameter) -> torch.Tensor:
-    return torch.zeros_like(parameter) if parameter.grad is None else parameter.grad.clone()
+    gradient = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad.clone()
+    return gradient.full_tensor() if isinstance(gradient, DTensor) else gradient
 
 
-def folder_of(place: Path, task: str, kind: str, processes: int, batch_size: int, accumulation: int) -> Path:
-    return place / "runs" / f"{task}-{kind}-{processes}x{batch_size}x{accumulation}"
+def folder_of(place: Path, task: str, kind: str, name: str, batch_size: int, accumulation: int) -> Path:
+    return place / "runs" / f"{task}-{kind}-{name}-{batch_size}x{accumulation}"
 
 
 def evaluate(place: Path, task: str, kind: str) -> list[dict[str, Any]]:
     """Metrics of the model that one process has trained, at each batch size."""
-    model = folder_of(place, task, kind, 1, 8, 1) / "model"
+    model = folder_of(place, task, kind, "alone", 8, 1) / "model"
     data = Data(str(place / TASKS[task].source))
     return [run.evaluate(str(model), data, "validation", batch_size) for batch_size in BATCH_SIZES]
 
 
-def measure_all(place: Path, processes: int) -> dict[tuple, Any]:
+def measure_all(place: Path, name: str, processes: int, cases: list[tuple[str, str]]) -> dict[tuple, Any]:
     """By task, model, batch size and accumulation what `measure` gives; by task and model what `evaluate` gives."""
     found: dict[tuple, Any] = {}
-    for task, kind in CASES:
+    for task, kind in cases:
         for batch_size, accumulation in CUTS[processes]:
-            folder = folder_of(place, task, kind, processes, batch_size, accumulation)
+            folder = folder_of(place, task, kind, name, batch_size, accumulation)
             found[task, kind, batch_size, accumulation] = measure(
                 a_recipe(task, kind, place, folder, batch_size, accumulation)
             )
@@ -143,9 +201,15 @@ def measure_all(place: Path, processes: int) -> dict[tuple, Any]:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    world = int(os.environ["WORLD_SIZE"])
-    found = measure_all(Path(sys.argv[1]), world)
+    place, name, *named = sys.argv[1:]
+    cases = [(task, kind) for task, kind in (case.split("/") for case in named)]
+    found = measure_all(Path(place), name, int(os.environ["WORLD_SIZE"]), cases)
+    for task in RESUMED:
+        stop(
+            a_recipe(task, "lstm", Path(place), left(Path(place), name, task), ROWS // int(os.environ["WORLD_SIZE"]), 1)
+        )
+    found |= {("resumed", task): resumes(Path(place), name, task) for task in RESUMED}
     if os.environ["RANK"] == "0":
-        torch.save(found, Path(sys.argv[1]) / f"processes-{world}.pt")
+        torch.save(found, Path(place) / f"{name}.pt")
     torch.distributed.barrier()
     os._exit(0)  # gloo's threads now and then abort an interpreter that shuts down in the usual way

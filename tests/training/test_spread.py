@@ -1,6 +1,6 @@
-"""The same arithmetic on any number of processes: gradients, losses and scores of every task with every kind of model.
+"""The same arithmetic however a run is spread: gradients, losses and scores of every task with every kind of model.
 
-Two processes and four are started once each, and run all the cases (spread_worker.py).
+Two processes, four, and two that share the model are started once each, and run all their cases (spread_worker.py).
 """
 
 from __future__ import annotations
@@ -12,16 +12,49 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import spread_worker
 import torch
 from conftest import NEGATIVE, POSITIVE, ROOT, save_checkpoint
 
+from pipeline import run
+
 Found = dict[tuple, Any]
-# Four processes on two cores take most of a minute.
-PROCESSES = [2, pytest.param(4, marks=pytest.mark.slow)]
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
+SHARED = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", f"{ROOT}/recipes/accelerate/fsdp.yaml"]
+SHARED += ["--main_process_port", "0", "--num_processes"]
+QUICK = [("sentiment", "lstm"), ("sentiment", "bert"), ("ner", "crf"), ("next_word", "gpt2"), ("next_word", "lstm")]
+
+
+class World(NamedTuple):
+    """How processes are started, and what they run."""
+
+    launcher: list[str]
+    processes: int
+    cases: list[tuple[str, str]]
+    distributed_type: str = "MULTI_CPU"
+
+
+WORLDS = {
+    "two": World(TORCHRUN, 2, spread_worker.CASES),
+    "four": World(TORCHRUN, 4, spread_worker.CASES),  # on two cores, most of a minute
+    "two that share": World(SHARED, 2, QUICK, "FSDP"),
+    "two that share more": World(SHARED, 2, [case for case in spread_worker.CASES if case not in QUICK], "FSDP"),
+}
+SLOW = ("four", "two that share more")
+worlds = pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in WORLDS]
+)
+spread_cases = pytest.mark.parametrize(
+    ("task", "kind", "name"),
+    [
+        pytest.param(task, kind, name, marks=pytest.mark.slow if name in SLOW else ())
+        for name, world in WORLDS.items()
+        for task, kind in world.cases
+    ],
+)
 cases = pytest.mark.parametrize(("task", "kind"), spread_worker.CASES, ids=lambda name: name)
 LARGE = (8, 1)
 NO_DROPOUT = {
@@ -61,23 +94,22 @@ def write(file: Path, lines: list[str]) -> None:
 
 @pytest.fixture(scope="module")
 def alone(place) -> Found:
-    return spread_worker.measure_all(place, 1)
+    return spread_worker.measure_all(place, "alone", 1, spread_worker.CASES)
 
 
 @pytest.fixture(scope="module")
-def spread(place, alone) -> Callable[[int], Found]:
-    """What a number of processes computed; `alone` has filled the cache of the data and saved the models."""
-    return functools.cache(lambda processes: start(processes, place))
+def spread(place, alone) -> Callable[[str], Found]:
+    """What the processes of a world computed; `alone` has filled the cache of the data and saved the models."""
+    return functools.cache(lambda name: start(name, place))
 
 
-def start(processes: int, place: Path) -> Found:
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(processes), "--standalone"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [*command, spread_worker.__file__, place], capture_output=True, text=True, check=False, env=environment
-    )
+def start(name: str, place: Path) -> Found:
+    launcher, processes, cases, _ = WORLDS[name]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    call = [*launcher, str(processes), spread_worker.__file__, str(place), name, *map("/".join, cases)]
+    done = subprocess.run(call, capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stderr[-4000:]
-    return torch.load(place / f"processes-{processes}.pt", weights_only=True)
+    return torch.load(place / f"{name}.pt", weights_only=True)
 
 
 @cases
@@ -85,13 +117,35 @@ def test_accumulation_changes_nothing(task, kind, alone):
     assert_same_training(alone[task, kind, 1, 8], alone[(task, kind, *LARGE)])
 
 
-@pytest.mark.parametrize("processes", PROCESSES)
-@cases
-def test_processes_change_nothing(task, kind, processes, alone, spread):
-    for batch_size, accumulation in spread_worker.CUTS[processes]:
-        found = spread(processes)[task, kind, batch_size, accumulation]
-        assert found["processes"] == processes
+@spread_cases
+def test_processes_change_nothing(task, kind, name, alone, spread):
+    world = WORLDS[name]
+    for batch_size, accumulation in spread_worker.CUTS[world.processes]:
+        found = spread(name)[task, kind, batch_size, accumulation]
+        assert (found["processes"], found["distributed_type"]) == (world.processes, world.distributed_type)
+        assert found["held"] == pytest.approx(1 / world.processes if world.distributed_type == "FSDP" else 1, abs=0.1)
         assert_same_training(found, alone[(task, kind, *LARGE)])
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in WORLDS]
+)
+@pytest.mark.parametrize("task", spread_worker.RESUMED)
+def test_a_spread_run_that_is_stopped_and_continued_ends_with_the_same_bytes(task, name, spread):
+    assert spread(name)["resumed", task]
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in WORLDS]
+)
+@pytest.mark.parametrize("task", spread_worker.RESUMED)
+def test_one_process_goes_on_from_what_several_have_stored_whole_or_shared(task, name, spread, place):
+    assert spread(name)
+    folders = spread_worker.left(place, name, task), place / f"runs/undisturbed-{name}-{task}"
+    went_on, undisturbed = (run.train(spread_worker.a_recipe(task, "lstm", place, at, *LARGE)) for at in folders)
+    assert undisturbed["train"]["updates"] > spread_worker.STOP_AT
+    for split in ("validation", "test"):
+        assert went_on[split] == about(undisturbed[split], 1e-5)
 
 
 def assert_same_training(found: dict[str, Any], large: dict[str, Any]) -> None:
@@ -100,6 +154,7 @@ def assert_same_training(found: dict[str, Any], large: dict[str, Any]) -> None:
     torch.testing.assert_close(found["gradients"][0], large["gradients"][0], atol=1e-6, rtol=1e-6)
     torch.testing.assert_close(found["gradients"], large["gradients"], atol=1e-4, rtol=1e-3)
     assert found["losses"] == pytest.approx(large["losses"], abs=1e-5)
+    assert found["scores"] == pytest.approx(large["scores"], abs=1e-5)
 
 
 @cases
@@ -109,14 +164,13 @@ def test_scores_are_the_same_at_every_batch_size(task, kind, alone):
         assert scores == about(first)
 
 
-@pytest.mark.parametrize("processes", PROCESSES)
-@cases
-def test_scores_are_the_same_on_any_number_of_processes(task, kind, processes, alone, spread):
+@spread_cases
+def test_scores_are_the_same_on_any_number_of_processes(task, kind, name, alone, spread):
     """To the last bit: the batches are the same ones, dealt to the processes."""
-    assert spread(processes)[task, kind] == alone[task, kind]
+    assert spread(name)[task, kind] == alone[task, kind]
 
 
-def about(value: Any) -> Any:
+def about(value: Any, tolerance: float = 1e-6) -> Any:
     if isinstance(value, dict):
-        return {name: about(part) for name, part in value.items()}
-    return pytest.approx(value, rel=1e-6, abs=1e-6) if isinstance(value, float) else value
+        return {name: about(part, tolerance) for name, part in value.items()}
+    return pytest.approx(value, rel=tolerance, abs=tolerance) if isinstance(value, float) else value

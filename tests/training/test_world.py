@@ -70,17 +70,18 @@ def test_the_first_line_of_a_launch_file_says_what_it_is_for_and_how_to_start_it
 
 @pytest.mark.slow  # two processes each; test_readme.py starts some as well
 @pytest.mark.parametrize(
-    "command",
+    ("command", "distributed_type"),
     [
-        f"accelerate launch --config_file {ROOT}/recipes/accelerate/cpu.yaml tiny.py",
-        f"accelerate launch --config_file {ROOT}/recipes/accelerate/ddp.yaml --num_processes 2 tiny.py",
-        "torchrun --standalone --nproc-per-node 2 tiny.py",
+        (f"accelerate launch --config_file {ROOT}/recipes/accelerate/cpu.yaml tiny.py", "MULTI_CPU"),
+        (f"accelerate launch --config_file {ROOT}/recipes/accelerate/ddp.yaml --num_processes 2 tiny.py", "MULTI_CPU"),
+        (f"accelerate launch --config_file {ROOT}/recipes/accelerate/fsdp.yaml --num_processes 2 tiny.py", "FSDP"),
+        ("torchrun --standalone --nproc-per-node 2 tiny.py", "MULTI_CPU"),
     ],
 )
-def test_a_launcher_starts_two_connected_processes(tiny, command):
+def test_a_launcher_starts_two_connected_processes(tiny, command, distributed_type):
     (told,) = finish(start(tiny, command))
     assert told.count("model: runs/tiny/model") == 1  # the first process speaks for both
-    assert (cost(tiny)["processes"], cost(tiny)["distributed_type"]) == (2, "MULTI_CPU")
+    assert (cost(tiny)["processes"], cost(tiny)["distributed_type"]) == (2, distributed_type)
     assert cost(tiny)["updates"] == 3
 
 
