@@ -24,6 +24,11 @@ from pipeline.training import dashboards
 
 Arguments = Sequence[str]
 
+LOST = (
+    "stopped: another process of this run has ended, and has said why if it could; the same command goes on from the"
+    " last checkpoint"
+)
+
 # The recipe file that is being imported: its `main` must not run then.
 _loading: list[Path] = []
 
@@ -43,7 +48,7 @@ def entry() -> None:
 
 
 def _guarded(action: Callable[[], None]) -> int:
-    """The exit code of `action`: 0 done, 2 the user's mistake, 75 stopped by a signal, to be continued."""
+    """The exit code of `action`: 0 done, 2 the user's mistake, 75 stopped by a signal, to be continued, 1 all else."""
     try:
         try:
             action()
@@ -61,8 +66,11 @@ def _guarded(action: Callable[[], None]) -> int:
     except BrokenPipeError:  # the reader of our output has left; the interpreter must not flush into it again
         sys.stdout = None
         return _leave(141)
-    except Exception:
-        sys.excepthook(*sys.exc_info())
+    except Exception as error:
+        if _has_lost_another(error):
+            print(LOST, file=sys.stderr)
+        else:
+            sys.excepthook(*sys.exc_info())
         return _leave(1)
     return _leave(0)
 
@@ -74,6 +82,14 @@ def _leave(code: int) -> int:
 
         world.leave(code)
     return code
+
+
+def _has_lost_another(error: Exception) -> bool:
+    if "torch" not in sys.modules:
+        return False
+    from pipeline.training import world
+
+    return world.has_lost_another(error)
 
 
 def _is_first() -> bool:

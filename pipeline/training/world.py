@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import sys
 from collections.abc import Mapping
 
@@ -25,6 +26,8 @@ DECIDED_BY_THE_RECIPE = {
     "ACCELERATE_GRADIENT_ACCUMULATION_STEPS": ("1", "gradient_accumulation_steps", "train.accumulation"),
     "ACCELERATE_GRADIENT_CLIPPING": ("none", "gradient_clipping", "optim.max_grad_norm"),
 }
+# gloo raises a bare RuntimeError.
+_LOST = re.compile(r"Connection (closed|reset) by peer|Broken pipe|\bgloo\b|\bNCCL\b")
 # What shards a model -> how a launcher asks for it, and what it takes.
 SHARDINGS = {DistributedType.FSDP: "ACCELERATE_USE_FSDP", DistributedType.DEEPSPEED: "ACCELERATE_USE_DEEPSPEED"}
 
@@ -64,6 +67,12 @@ def leave(code: int) -> None:
             if stream:
                 stream.flush()
         os._exit(code)
+
+
+def has_lost_another(error: BaseException) -> bool:
+    """Whether `error` says that another process of the run has gone."""
+    is_told = isinstance(error, torch.distributed.DistError) or _LOST.search(str(error)) is not None
+    return torch.distributed.is_initialized() and isinstance(error, RuntimeError) and is_told
 
 
 def asked(environment: Mapping[str, str]) -> int:

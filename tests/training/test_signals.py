@@ -9,13 +9,16 @@ import subprocess
 import sys
 import time
 
+import psutil
 import pytest
+from accelerate import Accelerator
 from conftest import ROOT
 from test_carry import a_recipe as a_streaming_recipe
 from test_carry import text  # noqa: F401 - a fixture
 from test_trainer import a_recipe, assert_same_weights, wait_for_step
 
 from pipeline import run as runs
+from pipeline.cli import LOST
 from pipeline.errors import STOPPING, Interrupted, UserError
 from pipeline.run import train
 from pipeline.training import checkpoint
@@ -132,6 +135,19 @@ def test_two_processes_agree_to_stop_and_one_goes_on_from_their_states(text, tmp
     assert metrics["validation"]["loss"] == pytest.approx(train(whole)["validation"]["loss"], abs=2e-4)
 
 
+def test_a_process_that_dies_takes_the_other_with_it_and_the_same_command_goes_on(reviews, tmp_path):
+    settings = {"epochs": 60, "log_every": 1, "save_every": 5, "patience": None, "batch_size": 4}
+    recipe = a_recipe(reviews, tmp_path, **settings)
+    processes = spread(recipe, tmp_path, 2)
+    wait_for_step(tmp_path / "run", 12)
+    processes[1].kill()
+    _, told = processes[0].communicate(timeout=30)
+    processes[1].communicate()
+    assert processes[0].returncode == 1
+    assert [line for line in told.splitlines() if not line.startswith("[")] == [LOST]
+    assert checkpoint.choose(tmp_path / "run", Accelerator(cpu=True)) is not None
+
+
 def torchrun(recipe, tmp_path) -> subprocess.Popen:
     """Two processes under torchrun, which is the leader of their process group."""
     (tmp_path / "spread.json").write_text(recipe.to_json())
@@ -164,5 +180,22 @@ def test_under_torchrun_a_stopped_run_continues_to_the_same_weights(reviews, tmp
     assert newest is not None
     assert int(newest.name.removeprefix("step-")) >= 8
     assert not (tmp_path / "run/metrics.json").exists()
+    assert torchrun(recipe, tmp_path).wait(120) == 0
+    assert_same_weights(tmp_path / "run", tmp_path / "whole")
+
+
+@pytest.mark.slow  # two processes, three times
+def test_under_torchrun_a_process_that_dies_ends_the_run_and_the_same_command_goes_on(reviews, tmp_path):
+    settings = {"epochs": 30, "log_every": 1, "save_every": 5, "patience": None, "batch_size": 4}
+    assert torchrun(a_recipe(reviews, tmp_path, output_dir="whole", **settings), tmp_path).wait(120) == 0
+    recipe = a_recipe(reviews, tmp_path, output_dir="run", **settings)
+    process = torchrun(recipe, tmp_path)
+    wait_for_step(tmp_path / "run", 12)
+    worker = psutil.Process(process.pid).children()[-1]
+    worker.kill()
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert told.count(LOST) == 1
+    assert "Traceback" not in told.split(LOST)[0]
     assert torchrun(recipe, tmp_path).wait(120) == 0
     assert_same_weights(tmp_path / "run", tmp_path / "whole")
