@@ -8,6 +8,7 @@ another number of processes, or without sharding.
 from __future__ import annotations
 
 import copy
+from collections import Counter
 from typing import Any
 
 import torch
@@ -30,8 +31,7 @@ def is_sharded(model: nn.Module) -> bool:
 
 
 def shard(model: nn.Module, accelerator: Accelerator) -> nn.Module:
-    """Cut up the parameters of `model`, in place: those of each block that its class names as one
-    (`_no_split_modules`) together, and those of what is left.
+    """Cut up the parameters of `model`, in place: those of each block together, and those of what is left.
 
     Raises:
         UserError: the launcher's file asks for what is not done here, or the model has low-rank adapters.
@@ -48,12 +48,25 @@ def shard(model: nn.Module, accelerator: Accelerator) -> nn.Module:
         raise UserError("model.lora: adapters are too small to be sharded; start the run with ddp.yaml")
     options = {"offload_policy": plugin.cpu_offload}
     model.to(accelerator.device)
-    blocks = set(getattr(model, "_no_split_modules", None) or ())
-    for module in list(model.modules()):
-        if type(module).__name__ in blocks:
-            fully_shard(module, reshard_after_forward=plugin.reshard_after_forward, **options)
+    for block in _blocks(model):
+        fully_shard(block, reshard_after_forward=plugin.reshard_after_forward, **options)
     fully_shard(model, **options)
+    # A process that has no row left in an update runs one without a loss, which may not reach all parameters.
+    model.set_reduce_scatter_unused_params(True)  # type: ignore[operator]
     return model
+
+
+def _blocks(model: nn.Module) -> list[nn.Module]:
+    """Modules that the class of `model` names as blocks (`_no_split_modules`), but for those that share a weight with
+    what is around them, as embeddings do with a head: it has to stay whole for as long as either computes with it."""
+    names = set(getattr(model, "_no_split_modules", None) or ())
+    places = Counter(id(parameter) for _, parameter in model.named_parameters(remove_duplicate=False))
+    blocks = []
+    for module in model.modules():
+        own = Counter(id(parameter) for _, parameter in module.named_parameters(remove_duplicate=False))
+        if type(module).__name__ in names and all(places[key] == count for key, count in own.items()):
+            blocks.append(module)
+    return blocks
 
 
 def skeleton(model: nn.Module) -> nn.Module:
@@ -68,9 +81,11 @@ def skeleton(model: nn.Module) -> nn.Module:
 def whole(model: nn.Module, bones: nn.Module, accelerator: Accelerator) -> nn.Module:
     """`bones`, the skeleton of `model`, with its weights in host memory; on processes but the first, without them.
 
-    All processes have to call it.
+    Buffers that change in training, such as running means, are each process's own: the first one's are taken. All
+    processes have to call it.
     """
-    gathered = {name: gather(value, accelerator.is_main_process) for name, value in model.named_parameters()}
+    tensors = [*model.named_parameters(), *model.named_buffers()]
+    gathered = {name: gather(value, accelerator.is_main_process) for name, value in tensors}
     if accelerator.is_main_process:
         bones.load_state_dict(gathered, strict=False, assign=True)
         bones.tie_weights()  # type: ignore[operator]
@@ -95,18 +110,22 @@ def cut(tensor: Tensor, like: Tensor) -> Tensor:
 
 
 def load(model: nn.Module, weights: dict[str, Tensor]) -> None:
-    """Put whole `weights`, one for each name that `model` has for a parameter first, into its parts.
+    """Put whole `weights`, which hold each parameter under the first of its names, and buffers, into the parts.
 
     Raises:
-        LookupError: one is missing.
+        LookupError: one is missing, or unknown to `model`.
         RuntimeError: one is of another shape.
     """
     settle(model)
+    own = model.state_dict(keep_vars=True)
+    lacking = [name for name, _ in model.named_parameters() if name not in weights]
+    if lacking:
+        raise LookupError(f"{lacking[0]} is missing")
     with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if weights[name].shape != parameter.shape:
+        for name, value in weights.items():
+            if value.shape != own[name].shape:
                 raise RuntimeError(f"{name} is of another shape")
-            parameter.copy_(cut(weights[name], parameter))
+            own[name].copy_(cut(value, own[name]))
 
 
 def settle(model: nn.Module) -> None:

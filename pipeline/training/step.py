@@ -14,6 +14,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
+from pipeline.training import sharding
 from pipeline.training.carry import Carry
 from pipeline.training.objective import Objective
 
@@ -148,9 +149,12 @@ def _total_labels(accelerator: Accelerator, window: Window) -> Tensor | float:
 
 def _no_loss(model: nn.Module, outputs) -> Tensor:
     """Zero for a micro-batch without a label, whose mean loss may be NaN. Its graph goes through every weight: in an
-    exchange of gradients, the other processes wait for each of them. Those of a sharded model that have been given back
-    after the forward pass are reached through the logits."""
-    reached = [p for p in model.parameters() if p.requires_grad and not isinstance(p, DTensor)]
-    if outputs.logits is not None:
-        reached.append(outputs.logits)
+    exchange of gradients, the other processes wait for each of them. A sharded model takes part in the exchange where
+    the graph goes through what it returned."""
+    if not sharding.is_sharded(model):
+        reached = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    elif outputs.logits is not None:
+        reached = [outputs.logits]
+    else:
+        reached = [outputs.loss.nan_to_num()]
     return torch.stack([tensor.float().sum() for tensor in reached]).sum() * 0.0

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import sys
 from dataclasses import replace
@@ -21,7 +22,7 @@ from torch.distributed.tensor import DTensor
 from pipeline import run
 from pipeline.errors import Interrupted
 from pipeline.recipe import Data, ModelSettings, Optim, Pretrained, Recipe, Recurrent, Scratch, Train
-from pipeline.training import trainer
+from pipeline.training import sharding, trainer, world
 
 ROWS = 8  # of an update, on all processes
 DRY = {"dropout": 0.0, "embedding_dropout": 0.0}
@@ -77,6 +78,7 @@ def a_recipe(task: str, kind: str, place: Path, folder: Path, batch_size: int, a
     )  # fmt: skip
 
 
+RANK = int(os.environ.get("RANK", "0"))
 STOP_AT = 3
 RESUMED = ("sentiment", "next_word")
 
@@ -104,8 +106,22 @@ def left(place: Path, name: str, task: str) -> Path:
     return place / "runs" / f"{name}-{task}-left"
 
 
+def leave(place: Path, name: str, processes: int) -> None:
+    for task in RESUMED:
+        stop(a_recipe(task, "lstm", place, left(place, name, task), ROWS // processes, 1))
+
+
+def go_on(place: Path, name: str, task: str, processes: int) -> dict[str, Any]:
+    """Metrics of a run that one process has left."""
+    folder = place / "runs" / f"{name}-{task}-from-alone"
+    if RANK == 0:
+        shutil.copytree(left(place, "alone", task), folder)
+    torch.distributed.barrier()
+    return run.train(a_recipe(task, "lstm", place, folder, ROWS // processes, 1))
+
+
 def stop(recipe: Recipe) -> None:
-    advance, is_last = trainer._advance, os.environ["RANK"] == str(int(os.environ["WORLD_SIZE"]) - 1)
+    advance, is_last = trainer._advance, int(os.environ.get("WORLD_SIZE", "1")) - 1 == RANK
 
     def advance_and_stop(this):
         advance(this)
@@ -175,6 +191,39 @@ def _gradient(parameter: torch.nn.Parameter) -> torch.Tensor:
     return gradient.full_tensor() if isinstance(gradient, DTensor) else gradient
 
 
+class Normed(torch.nn.Module):
+    """A frozen layer, and running means, which are buffers."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.norm, self.last = torch.nn.Linear(3, 5), torch.nn.BatchNorm1d(5), torch.nn.Linear(5, 1)
+        self.first.requires_grad_(False)
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        return self.last(self.norm(self.first(inputs)))
+
+    def tie_weights(self) -> None:
+        """Nothing is tied."""
+
+
+def kept() -> list[dict[str, dict[str, torch.Tensor]]]:
+    """The tensors of a shared model that was trained, and then made whole, or loaded into parts again."""
+    accelerator = world.start()
+    model, other = Normed(), Normed()
+    bones = sharding.skeleton(model)
+    optimizer = torch.optim.AdamW(sharding.shard(model, accelerator).parameters(), lr=0.1)
+    for _ in range(2):
+        model(torch.randn(4, 3)).sum().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    trained = {name: sharding.gather(tensor) for name, tensor in model.state_dict().items()}
+    whole = sharding.whole(model, bones, accelerator).state_dict()
+    sharding.load(sharding.shard(other, accelerator), trained)
+    loaded = {name: sharding.gather(tensor) for name, tensor in other.state_dict().items()}
+    assert trained["norm.running_mean"].abs().sum() > 0
+    return [{"trained": trained, "then": then} for then in (whole, loaded)]
+
+
 def folder_of(place: Path, task: str, kind: str, name: str, batch_size: int, accumulation: int) -> Path:
     return place / "runs" / f"{task}-{kind}-{name}-{batch_size}x{accumulation}"
 
@@ -203,13 +252,14 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     place, name, *named = sys.argv[1:]
     cases = [(task, kind) for task, kind in (case.split("/") for case in named)]
-    found = measure_all(Path(place), name, int(os.environ["WORLD_SIZE"]), cases)
-    for task in RESUMED:
-        stop(
-            a_recipe(task, "lstm", Path(place), left(Path(place), name, task), ROWS // int(os.environ["WORLD_SIZE"]), 1)
-        )
-    found |= {("resumed", task): resumes(Path(place), name, task) for task in RESUMED}
-    if os.environ["RANK"] == "0":
-        torch.save(found, Path(place) / f"{name}.pt")
+    folder, processes = Path(place), int(os.environ["WORLD_SIZE"])
+    found = measure_all(folder, name, processes, cases)
+    leave(folder, name, processes)
+    found |= {("resumed", task): resumes(folder, name, task) for task in RESUMED}
+    found |= {("went on", task): go_on(folder, name, task, processes) for task in RESUMED}
+    if sharding.is_asked_for(world.start()):
+        found |= {"kept": kept()}
+    if RANK == 0:
+        torch.save(found, folder / f"{name}.pt")
     torch.distributed.barrier()
     os._exit(0)  # gloo's threads now and then abort an interpreter that shuts down in the usual way

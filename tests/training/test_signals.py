@@ -148,13 +148,17 @@ def test_a_process_that_dies_takes_the_other_with_it_and_the_same_command_goes_o
     assert checkpoint.choose(tmp_path / "run", Accelerator(cpu=True)) is not None
 
 
-def torchrun(recipe, tmp_path) -> subprocess.Popen:
-    """Two processes under torchrun, which is the leader of their process group."""
+TORCHRUN = ["torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+SHARED = ["accelerate.commands.launch", "--config_file", f"{ROOT}/recipes/accelerate/fsdp.yaml"]
+SHARED += ["--main_process_port", "0", "--num_processes", "2"]
+
+
+def torchrun(recipe, tmp_path, launcher=TORCHRUN) -> subprocess.Popen:
+    """Two processes under torchrun, or another launcher, which is the leader of their process group."""
     (tmp_path / "spread.json").write_text(recipe.to_json())
     (tmp_path / "start.py").write_text("from pipeline.cli import entry\nentry()\n")
-    call = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "start.py"]
     return subprocess.Popen(
-        [*call, "run", "spread.json"],
+        [sys.executable, "-m", *launcher, "start.py", "run", "spread.json"],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         stdout=subprocess.DEVNULL,
@@ -198,4 +202,22 @@ def test_under_torchrun_a_process_that_dies_ends_the_run_and_the_same_command_go
     assert told.count(LOST) == 1
     assert "Traceback" not in told.split(LOST)[0]
     assert torchrun(recipe, tmp_path).wait(120) == 0
+    assert_same_weights(tmp_path / "run", tmp_path / "whole")
+
+
+@pytest.mark.slow  # two processes, four times
+@pytest.mark.parametrize("launcher", [TORCHRUN, SHARED], ids=["whole", "shared"])
+def test_processes_that_are_all_killed_go_on_to_the_same_weights(reviews, tmp_path, launcher):
+    """Where a kill falls is up to the machine; with dropout, each process's random state counts."""
+    settings = {"epochs": 30, "log_every": 1, "save_every": 3, "patience": None, "batch_size": 2, "accumulation": 2}
+    assert torchrun(a_recipe(reviews, tmp_path, output_dir="whole", **settings), tmp_path, launcher).wait(120) == 0
+    recipe = a_recipe(reviews, tmp_path, output_dir="run", **settings)
+    for step in (8, 21):
+        process = torchrun(recipe, tmp_path, launcher)
+        wait_for_step(tmp_path / "run", step)
+        for victim in (process, *psutil.Process(process.pid).children(recursive=True)):
+            victim.kill()
+        process.communicate()
+        assert not (tmp_path / "run/metrics.json").exists()
+    assert torchrun(recipe, tmp_path, launcher).wait(120) == 0
     assert_same_weights(tmp_path / "run", tmp_path / "whole")
