@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import ipaddress
 import os
 import socket
@@ -120,3 +121,8 @@ def save_checkpoint(folder: Path, kind: str, texts: list[str], **config: float) 
     }[folder.name]()
     made.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+
+
+def need_deepspeed() -> None:
+    if importlib.util.find_spec("deepspeed") is None:
+        pytest.skip('DeepSpeed is not installed: pip install "finetune-pipeline[deepspeed]"')

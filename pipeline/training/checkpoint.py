@@ -12,16 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list, gather_object
 from safetensors import SafetensorError
-from safetensors.torch import load_file, load_model, save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from pipeline.errors import UserError, reason
-from pipeline.training import packing, randomness, sharding, store
+from pipeline.training import packing, randomness, sharding, store, zero
 from pipeline.training.carry import Dealing, redealt
 from pipeline.training.step import Parts
 
@@ -94,7 +93,7 @@ def save(
     own = packing.on_host({"random": randomness.state(), "carry": parts.carry.state_dict()})
     processes = {"dealing": dataclasses.asdict(dealing), "processes": gather_object([own])}
     model, is_main = accelerator.unwrap_model(parts.model), accelerator.is_main_process
-    if not is_main and not sharding.is_sharded(model):
+    if not is_main and not (sharding.is_sharded(model) or isinstance(parts.optimizer, zero.SharedOptimizer)):
         return
     weights = packing.on_host(_weights(model), is_main)
     optimizer, told = packing.on_host(_optimizer_state(parts), is_main), json.dumps(dataclasses.asdict(state))
@@ -255,7 +254,7 @@ def _restore_own(
         randomness.seed_all(randomness.derived(at[0], process, at[1]))
 
 
-def _cut(stored: dict[str, Any], optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+def _cut(stored: dict[str, Any], optimizer: zero.Optimizer) -> dict[str, Any]:
     """Moments cut as the parameters are that they belong to, which go by their number over all groups."""
     numbered = enumerate(parameter for group in optimizer.param_groups for parameter in group["params"])
     like = {number: parameter for number, parameter in numbered if isinstance(parameter, DTensor)}
@@ -310,7 +309,7 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-def _check_moments(optimizer: torch.optim.Optimizer) -> None:
+def _check_moments(optimizer: zero.Optimizer) -> None:
     for parameter, kept in optimizer.state.items():
         if any(kept[name].shape != parameter.shape for name in ("exp_avg", "exp_avg_sq")):
             raise ValueError(f"{OPTIMIZER} belongs to another model")
@@ -318,11 +317,7 @@ def _check_moments(optimizer: torch.optim.Optimizer) -> None:
 
 def load_weights(folder: Path, model: nn.Module, accelerator: Accelerator) -> None:
     """Put the checkpoint's weights into `model`."""
-    model = accelerator.unwrap_model(model)
-    if sharding.is_sharded(model):
-        sharding.load(model, load_file(folder / WEIGHTS))
-    else:
-        load_model(model, str(folder / WEIGHTS))
+    sharding.load(accelerator.unwrap_model(model), load_file(folder / WEIGHTS))
 
 
 def _optimizer_state(parts: Parts) -> dict[str, Any]:

@@ -110,7 +110,8 @@ def cut(tensor: Tensor, like: Tensor) -> Tensor:
 
 
 def load(model: nn.Module, weights: dict[str, Tensor]) -> None:
-    """Put whole `weights`, which hold each parameter under the first of its names, and buffers, into the parts.
+    """Put whole `weights`, which hold each parameter under the first of its names, and buffers, into `model`, or its
+    parts where it is sharded.
 
     Raises:
         LookupError: one is missing, or unknown to `model`.

@@ -12,11 +12,12 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor
 
 from pipeline.training import sharding
 from pipeline.training.carry import Carry
+from pipeline.training.exchange import Exchange
 from pipeline.training.objective import Objective
+from pipeline.training.zero import Optimizer
 
 # Accelerate searches the path for this optimiser at each backward pass and each step, which takes as long as the
 # clipping; None is Python's own note that a module is not there.
@@ -36,10 +37,11 @@ class Parts:
     """What an update changes."""
 
     model: nn.Module
-    optimizer: torch.optim.Optimizer
+    optimizer: Optimizer
     scheduler: torch.optim.lr_scheduler.LRScheduler
     carry: Carry = field(default_factory=Carry)
     objective: Objective = field(default_factory=Objective)
+    exchange: Exchange = field(default_factory=Exchange)
 
 
 @dataclass(frozen=True)
@@ -119,24 +121,22 @@ def update(
     learning_rate = float(parts.scheduler.get_last_lr()[0])
     total = _total_labels(accelerator, window)
     share = torch.zeros((), device=accelerator.device)
-    for index, (batch, labels) in enumerate(window.batches):
-        last = index == len(window.batches) - 1
-        with contextlib.nullcontext() if last else accelerator.no_sync(model):
-            with torch.autocast(accelerator.device.type, torch.bfloat16, enabled=autocast):
-                outputs = model(**batch, **parts.carry.inputs(index))
-            parts.carry.keep(index, outputs)
-            if labels:
-                loss = parts.objective.loss(outputs, batch).float() * (labels / total)
-            else:
-                loss = _no_loss(model, outputs)
-            # Data-parallel training averages gradients over processes; the weights already sum to one over all.
-            accelerator.backward(loss * accelerator.num_processes)
-        share += loss.detach()
-    norm = accelerator.clip_grad_norm_(model.parameters(), float("inf") if max_grad_norm is None else max_grad_norm)
-    norm = norm.full_tensor() if isinstance(norm, DTensor) else norm
-    parts.optimizer.step()
+    with parts.exchange.update():
+        for index, (batch, labels) in enumerate(window.batches):
+            last = index == len(window.batches) - 1
+            with contextlib.nullcontext() if last else accelerator.no_sync(model):
+                with torch.autocast(accelerator.device.type, torch.bfloat16, enabled=autocast):
+                    outputs = model(**batch, **parts.carry.inputs(index))
+                parts.carry.keep(index, outputs)
+                if labels:
+                    loss = parts.objective.loss(outputs, batch).float() * (labels / total)
+                else:
+                    loss = _no_loss(model, outputs)
+                # Data-parallel training averages gradients over processes; the weights already sum to one over all.
+                parts.exchange.backward(loss * accelerator.num_processes, accelerator)
+            share += loss.detach()
+    norm = parts.exchange.step(model, parts.optimizer, max_grad_norm, accelerator)
     parts.scheduler.step()
-    parts.optimizer.zero_grad(set_to_none=True)
     return share, norm, learning_rate
 
 

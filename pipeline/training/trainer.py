@@ -16,7 +16,7 @@ from torch import nn
 
 from pipeline.errors import Interrupted, UserError
 from pipeline.recipe import Recipe
-from pipeline.training import checkpoint, randomness, sharding
+from pipeline.training import checkpoint, randomness, sharding, zero
 from pipeline.training.carry import Carry, Dealing
 from pipeline.training.dashboards import Dashboards
 from pipeline.training.evaluation import Scorer, evaluate
@@ -181,6 +181,9 @@ def _parts(run: Run) -> Parts:
         run.model = sharding.shard(run.model, run.accelerator)
     optimizer = build_optimizer(run.model, run.recipe.optim)
     scheduler = build_scheduler(optimizer, run.recipe.optim, run.total_updates)
+    if zero.is_asked_for(run.accelerator):
+        run.model, shared = zero.share(run.model, optimizer, run.accelerator, run.autocast)
+        return Parts(run.model, shared, scheduler, _carry(run), run.objective, shared)
     if run.skeleton is None:
         run.model, optimizer = run.accelerator.prepare(run.model, optimizer)
     return Parts(run.model, optimizer, scheduler, _carry(run), run.objective)

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState, PartialState
-from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
+from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin, InitProcessGroupKwargs
 
 from pipeline.errors import UserError
 
@@ -40,12 +40,27 @@ def start() -> Accelerator:
             or what the recipe decides.
     """
     _check_launch(os.environ)
-    accelerator = Accelerator(cpu=not torch.cuda.is_available(), gradient_accumulation_steps=1)
+    accelerator = _deepspeed() if _is_set(os.environ, SHARDINGS[DistributedType.DEEPSPEED]) else _accelerator()
     wants_shards = _is_set(os.environ, SHARDINGS[DistributedType.FSDP])
     if wants_shards and accelerator.distributed_type == DistributedType.MULTI_CPU:
         _shard(accelerator)
     _check_world(accelerator, os.environ)
     return accelerator
+
+
+def _accelerator() -> Accelerator:
+    return Accelerator(cpu=not torch.cuda.is_available(), gradient_accumulation_steps=1)
+
+
+def _deepspeed() -> Accelerator:
+    """accelerate gives DeepSpeed a backend on GPUs only, and without them starts one process and tells nobody."""
+    if torch.cuda.is_available():
+        return _accelerator()
+    os.environ.setdefault("DS_ACCELERATOR", "cpu")
+    import deepspeed
+
+    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False  # compiled at each first start, for inference alone
+    return Accelerator(gradient_accumulation_steps=1, kwargs_handlers=[InitProcessGroupKwargs(backend="gloo")])
 
 
 def _shard(accelerator: Accelerator) -> None:
@@ -103,7 +118,10 @@ def _check_launch(environment: Mapping[str, str]) -> None:
                 f"launch: {field} {environment[name]} in the launcher's file, where {setting} decides; remove it there"
             )
     if _is_set(environment, "ACCELERATE_USE_DEEPSPEED") and importlib.util.find_spec("deepspeed") is None:
-        raise UserError("launch: DeepSpeed was asked for and is not installed; pip install deepspeed, or use fsdp.yaml")
+        raise UserError(
+            'launch: DeepSpeed was asked for and is not installed; pip install "finetune-pipeline[deepspeed]", or use'
+            " recipes/accelerate/fsdp.yaml"
+        )
 
 
 def _check_world(accelerator: Accelerator, environment: Mapping[str, str]) -> None:

@@ -21,7 +21,7 @@ from torch.distributed.tensor import DTensor
 
 from pipeline import run
 from pipeline.errors import Interrupted
-from pipeline.recipe import Data, ModelSettings, Optim, Pretrained, Recipe, Recurrent, Scratch, Train
+from pipeline.recipe import Data, Lora, ModelSettings, Optim, Pretrained, Recipe, Recurrent, Scratch, Train
 from pipeline.training import sharding, trainer, world
 
 ROWS = 8  # of an update, on all processes
@@ -40,13 +40,15 @@ MODELS: dict[str, ModelSettings] = {
     "adaptive": replace(RECURRENT, hidden_size=16, adaptive_cutoffs=(6, 20)),
     "bert": Pretrained("bert"),
     "bert-crf": Pretrained("bert", crf=True),
+    "frozen": Pretrained("bert", freeze_layers=1),
+    "lora": Pretrained("bert", lora=Lora(rank=2, dropout=0.0)),
     "gpt2": Pretrained("gpt2"),
     "scratch": Scratch("bert", hidden_size=8, layers=1, heads=2, dropout=0.0),
 }
 CASES = [
     (task, model)
     for task, models in {
-        "sentiment": ("lstm", "bigru", "bert", "gpt2", "scratch"),
+        "sentiment": ("lstm", "bigru", "bert", "gpt2", "scratch", "frozen", "lora"),
         "ner": ("lstm", "bigru", "crf", "bert", "bert-crf", "scratch"),
         "next_word": ("lstm", "adaptive", "bert", "gpt2", "scratch"),
         "documents": ("lstm", "gpt2"),
@@ -141,7 +143,7 @@ def stop(recipe: Recipe) -> None:
 def measure(recipe: Recipe) -> dict[str, Any]:
     """Gradients before each step of the optimiser (flat, one row an update), losses, and metrics of all splits."""
     gradients: list[torch.Tensor] = []
-    held: list[float] = []  # share of the parameters that this process holds
+    held: list[float] = []  # share of the parameters, or of what the optimiser works on, that this process holds
     build, collate = trainer.build_optimizer, trainer.Run.collate
 
     def watched(model, settings):
@@ -150,10 +152,23 @@ def measure(recipe: Recipe) -> dict[str, Any]:
                 module.p = 0.0
         held.append(sum(map(_elements, model.parameters())) / sum(p.numel() for p in model.parameters()))
         optimizer = build(model, settings)
-        parameters = [p for group in optimizer.param_groups for p in group["params"]]
-        optimizer.register_step_pre_hook(
-            lambda *_: gradients.append(torch.cat([_gradient(parameter).flatten() for parameter in parameters]))
-        )
+        groups = [list(group["params"]) for group in optimizer.param_groups]
+        parts: list[torch.Tensor] = []
+
+        def note(own, *_):
+            if own.param_groups[0]["params"][0] is groups[0][0]:
+                parts.extend(_gradient(parameter).flatten() for group in groups for parameter in group)
+            else:  # DeepSpeed steps with a group at a time, each in one part
+                (part,) = own.param_groups[0]["params"]
+                size = sum(parameter.numel() for parameter in groups[len(parts)])
+                held.append(part.numel() / size)
+                parts.append(_joined(part.grad)[:size])
+                if len(parts) < len(groups):
+                    return
+            gradients.append(torch.cat(parts))
+            parts.clear()
+
+        optimizer.register_step_pre_hook(note)
         return optimizer
 
     def with_ignored_rows(this, split, rows):
@@ -176,7 +191,7 @@ def measure(recipe: Recipe) -> dict[str, Any]:
         "gradients": torch.stack(gradients),
         "losses": [line["loss"] for line in history if line["kind"] == "train"],
         "scores": [metrics[split]["loss"] for split in ("validation", "test")],
-        "held": held[0],
+        "held": held[-1],
         "processes": metrics["train"]["processes"],
         "distributed_type": metrics["train"]["distributed_type"],
     }
@@ -184,6 +199,12 @@ def measure(recipe: Recipe) -> dict[str, Any]:
 
 def _elements(parameter: torch.nn.Parameter) -> int:
     return parameter.to_local().numel() if isinstance(parameter, DTensor) else parameter.numel()
+
+
+def _joined(part: torch.Tensor) -> torch.Tensor:
+    parts = [torch.empty_like(part) for _ in range(torch.distributed.get_world_size())]
+    torch.distributed.all_gather(parts, part)
+    return torch.cat(parts)
 
 
 def _gradient(parameter: torch.nn.Parameter) -> torch.Tensor:

@@ -12,7 +12,7 @@ import time
 import psutil
 import pytest
 from accelerate import Accelerator
-from conftest import ROOT
+from conftest import ROOT, need_deepspeed
 from test_carry import a_recipe as a_streaming_recipe
 from test_carry import text  # noqa: F401 - a fixture
 from test_trainer import a_recipe, assert_same_weights, wait_for_step
@@ -149,8 +149,9 @@ def test_a_process_that_dies_takes_the_other_with_it_and_the_same_command_goes_o
 
 
 TORCHRUN = ["torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-SHARED = ["accelerate.commands.launch", "--config_file", f"{ROOT}/recipes/accelerate/fsdp.yaml"]
-SHARED += ["--main_process_port", "0", "--num_processes", "2"]
+ACCELERATE = ["accelerate.commands.launch", "--main_process_port", "0", "--num_processes", "2", "--config_file"]
+SHARED = [*ACCELERATE, f"{ROOT}/recipes/accelerate/fsdp.yaml"]
+ZERO = [*ACCELERATE, f"{ROOT}/recipes/accelerate/deepspeed.yaml"]
 
 
 def torchrun(recipe, tmp_path, launcher=TORCHRUN) -> subprocess.Popen:
@@ -206,9 +207,11 @@ def test_under_torchrun_a_process_that_dies_ends_the_run_and_the_same_command_go
 
 
 @pytest.mark.slow  # two processes, four times
-@pytest.mark.parametrize("launcher", [TORCHRUN, SHARED], ids=["whole", "shared"])
+@pytest.mark.parametrize("launcher", [TORCHRUN, SHARED, ZERO], ids=["whole", "shared", "DeepSpeed"])
 def test_processes_that_are_all_killed_go_on_to_the_same_weights(reviews, tmp_path, launcher):
     """Where a kill falls is up to the machine; with dropout, each process's random state counts."""
+    if launcher is ZERO:
+        need_deepspeed()
     settings = {"epochs": 30, "log_every": 1, "save_every": 3, "patience": None, "batch_size": 2, "accumulation": 2}
     assert torchrun(a_recipe(reviews, tmp_path, output_dir="whole", **settings), tmp_path, launcher).wait(120) == 0
     recipe = a_recipe(reviews, tmp_path, output_dir="run", **settings)

@@ -17,16 +17,18 @@ from typing import Any, NamedTuple
 import pytest
 import spread_worker
 import torch
-from conftest import NEGATIVE, POSITIVE, ROOT, save_checkpoint
+from conftest import NEGATIVE, POSITIVE, ROOT, need_deepspeed, save_checkpoint
 
 from pipeline import run
 
 Found = dict[tuple, Any]
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
-SHARED = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", f"{ROOT}/recipes/accelerate/fsdp.yaml"]
-SHARED += ["--main_process_port", "0", "--num_processes"]
+ACCELERATE = [sys.executable, "-m", "accelerate.commands.launch", "--main_process_port", "0", "--config_file"]
+SHARED = [*ACCELERATE, f"{ROOT}/recipes/accelerate/fsdp.yaml", "--num_processes"]
+ZERO = [*ACCELERATE, f"{ROOT}/recipes/accelerate/deepspeed.yaml", "--num_processes"]
 QUICK = [("sentiment", "lstm"), ("sentiment", "bert"), ("ner", "crf"), ("next_word", "gpt2"), ("next_word", "lstm")]
 QUICK += [("next_word", "adaptive")]
+MORE = [case for case in spread_worker.CASES if case not in QUICK and "lora" not in case]
 
 
 class World(NamedTuple):
@@ -42,9 +44,10 @@ WORLDS = {
     "two": World(TORCHRUN, 2, spread_worker.CASES),
     "four": World(TORCHRUN, 4, spread_worker.CASES),  # on two cores, most of a minute
     "two that share": World(SHARED, 2, QUICK, "FSDP"),
-    "two that share more": World(SHARED, 2, [case for case in spread_worker.CASES if case not in QUICK], "FSDP"),
+    "two that share more": World(SHARED, 2, MORE, "FSDP"),
+    "two with DeepSpeed": World(ZERO, 2, spread_worker.CASES, "DEEPSPEED"),
 }
-SLOW = ("four", "two that share more")
+SLOW = ("four", "two that share more", "two with DeepSpeed")
 worlds = pytest.mark.parametrize(
     "name", [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in WORLDS]
 )
@@ -108,7 +111,9 @@ def spread(place, alone) -> Callable[[str], Found]:
 
 
 def start(name: str, place: Path) -> Found:
-    launcher, processes, cases, _ = WORLDS[name]
+    launcher, processes, cases, kind = WORLDS[name]
+    if kind == "DEEPSPEED":
+        need_deepspeed()
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     call = [*launcher, str(processes), spread_worker.__file__, str(place), name, *map("/".join, cases)]
     done = subprocess.run(call, capture_output=True, text=True, check=False, env=environment)
@@ -127,7 +132,8 @@ def test_processes_change_nothing(task, kind, name, alone, spread):
     for batch_size, accumulation in spread_worker.CUTS[world.processes]:
         found = spread(name)[task, kind, batch_size, accumulation]
         assert (found["processes"], found["distributed_type"]) == (world.processes, world.distributed_type)
-        assert found["held"] == pytest.approx(1 / world.processes if world.distributed_type == "FSDP" else 1, abs=0.1)
+        is_shared = world.distributed_type in ("FSDP", "DEEPSPEED")
+        assert found["held"] == pytest.approx(1 / world.processes if is_shared else 1, abs=0.1)
         assert_same_training(found, alone[(task, kind, *LARGE)])
 
 

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, need_deepspeed
 
 from pipeline.errors import UserError
 from pipeline.training import world
@@ -75,10 +75,16 @@ def test_the_first_line_of_a_launch_file_says_what_it_is_for_and_how_to_start_it
         (f"accelerate launch --config_file {ROOT}/recipes/accelerate/cpu.yaml tiny.py", "MULTI_CPU"),
         (f"accelerate launch --config_file {ROOT}/recipes/accelerate/ddp.yaml --num_processes 2 tiny.py", "MULTI_CPU"),
         (f"accelerate launch --config_file {ROOT}/recipes/accelerate/fsdp.yaml --num_processes 2 tiny.py", "FSDP"),
+        (
+            f"accelerate launch --config_file {ROOT}/recipes/accelerate/deepspeed.yaml --num_processes 2 tiny.py",
+            "DEEPSPEED",
+        ),
         ("torchrun --standalone --nproc-per-node 2 tiny.py", "MULTI_CPU"),
     ],
 )
 def test_a_launcher_starts_two_connected_processes(tiny, command, distributed_type):
+    if distributed_type == "DEEPSPEED":
+        need_deepspeed()
     (told,) = finish(start(tiny, command))
     assert told.count("model: runs/tiny/model") == 1  # the first process speaks for both
     assert (cost(tiny)["processes"], cost(tiny)["distributed_type"]) == (2, distributed_type)
