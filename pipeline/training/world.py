@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import datetime
 import importlib.util
 import os
 import re
 import sys
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState, PartialState
 from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin, InitProcessGroupKwargs
+from torch.distributed import distributed_c10d
 
 from pipeline.errors import UserError
 
@@ -27,7 +30,9 @@ DECIDED_BY_THE_RECIPE = {
     "ACCELERATE_GRADIENT_CLIPPING": ("none", "gradient_clipping", "optim.max_grad_norm"),
 }
 # gloo raises a bare RuntimeError.
-_LOST = re.compile(r"Connection (closed|reset) by peer|Broken pipe|\bgloo\b|\bNCCL\b")
+_LOST = re.compile(r"Connection (closed|reset) by peer|Broken pipe|\bgloo\b|\bNCCL\b", re.IGNORECASE)
+# How long a process waits for the others when it starts: long enough for imports over a slow network.
+JOINING = datetime.timedelta(minutes=5)
 # What shards a model -> how a launcher asks for it, and what it takes.
 SHARDINGS = {DistributedType.FSDP: "ACCELERATE_USE_FSDP", DistributedType.DEEPSPEED: "ACCELERATE_USE_DEEPSPEED"}
 
@@ -40,7 +45,7 @@ def start() -> Accelerator:
             or what the recipe decides.
     """
     _check_launch(os.environ)
-    accelerator = _deepspeed() if _is_set(os.environ, SHARDINGS[DistributedType.DEEPSPEED]) else _accelerator()
+    accelerator = _join()
     wants_shards = _is_set(os.environ, SHARDINGS[DistributedType.FSDP])
     if wants_shards and accelerator.distributed_type == DistributedType.MULTI_CPU:
         _shard(accelerator)
@@ -48,8 +53,26 @@ def start() -> Accelerator:
     return accelerator
 
 
-def _accelerator() -> Accelerator:
-    return Accelerator(cpu=not torch.cuda.is_available(), gradient_accumulation_steps=1)
+def _join() -> Accelerator:
+    wants_deepspeed = _is_set(os.environ, SHARDINGS[DistributedType.DEEPSPEED])
+    try:
+        accelerator = _deepspeed() if wants_deepspeed else _accelerator(cpu=not torch.cuda.is_available())
+    except RuntimeError as error:
+        if not _tells_of_a_loss(error):
+            raise
+        raise UserError(
+            f"launch: not all of {asked(os.environ)} processes have come within {JOINING.total_seconds():.0f} seconds;"
+            " see what the others say, and start all of them again"
+        ) from error
+    if torch.distributed.is_initialized():  # from here on, one may wait long for another that prepares the data
+        backend = torch.distributed.get_backend()
+        distributed_c10d._set_pg_timeout(distributed_c10d._get_default_timeout(backend))
+    return accelerator
+
+
+def _accelerator(cpu: bool = False, **settings: Any) -> Accelerator:
+    handlers = [InitProcessGroupKwargs(timeout=JOINING, **settings)]
+    return Accelerator(cpu=cpu, gradient_accumulation_steps=1, kwargs_handlers=handlers)
 
 
 def _deepspeed() -> Accelerator:
@@ -60,7 +83,7 @@ def _deepspeed() -> Accelerator:
     import deepspeed
 
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False  # compiled at each first start, for inference alone
-    return Accelerator(gradient_accumulation_steps=1, kwargs_handlers=[InitProcessGroupKwargs(backend="gloo")])
+    return _accelerator(backend="gloo")
 
 
 def _shard(accelerator: Accelerator) -> None:
@@ -86,8 +109,12 @@ def leave(code: int) -> None:
 
 def has_lost_another(error: BaseException) -> bool:
     """Whether `error` says that another process of the run has gone."""
+    return torch.distributed.is_initialized() and _tells_of_a_loss(error)
+
+
+def _tells_of_a_loss(error: BaseException) -> bool:
     is_told = isinstance(error, torch.distributed.DistError) or _LOST.search(str(error)) is not None
-    return torch.distributed.is_initialized() and isinstance(error, RuntimeError) and is_told
+    return isinstance(error, RuntimeError) and is_told
 
 
 def asked(environment: Mapping[str, str]) -> int:

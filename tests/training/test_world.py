@@ -174,3 +174,25 @@ def test_a_world_that_is_not_what_was_asked_for_is_refused(environment, message)
     with pytest.raises(UserError) as refusal:
         world._check_world(world.start(), environment)
     assert str(refusal.value).startswith(message)
+
+
+@pytest.mark.parametrize("rank", ["0", pytest.param("1", marks=pytest.mark.slow)])
+def test_a_process_does_not_wait_for_ever_for_one_that_never_comes(tiny, rank):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    (tiny / "start.py").write_text(
+        "import datetime\nfrom pipeline.training import world\nfrom pipeline.cli import entry\n"
+        "world.JOINING = datetime.timedelta(seconds=1)\nentry()\n"
+    )
+    where = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    done = subprocess.run(
+        [sys.executable, "start.py", "run", "tiny.py"], cwd=tiny, env={**os.environ, "PYTHONPATH": str(ROOT), **where},
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert done.stderr.splitlines()[-1] == (
+        "error: launch: not all of 2 processes have come within 1 seconds; see what the others say, and start all of"
+        " them again"
+    )
