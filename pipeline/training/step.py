@@ -148,13 +148,32 @@ def _total_labels(accelerator: Accelerator, window: Window) -> Tensor | float:
 
 
 def _no_loss(model: nn.Module, outputs) -> Tensor:
-    """Zero for a micro-batch without a label, whose mean loss may be NaN. Its graph goes through every weight: in an
-    exchange of gradients, the other processes wait for each of them. A sharded model takes part in the exchange where
-    the graph goes through what it returned."""
-    if not sharding.is_sharded(model):
-        reached = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    elif outputs.logits is not None:
-        reached = [outputs.logits]
+    """Zero for a micro-batch without a label, whose mean loss may be NaN. Its graph goes through the weights: in an
+    exchange of gradients, the other processes wait for each of them. A data-parallel model answers itself for those
+    that its outputs do not depend on, but gives them no gradient, without which the optimiser would pass them by; a
+    sharded one takes part where the graph goes through its outputs."""
+    own = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    if sharding.is_sharded(model):
+        reached = [outputs.loss.nan_to_num() if outputs.logits is None else outputs.logits]
+    elif getattr(model, "find_unused_parameters", False):
+        known = _leaves([tensor for tensor in (outputs.loss, outputs.logits) if tensor is not None])
+        reached = [parameter for parameter in own if id(parameter) in known]
+        for parameter in own:
+            if id(parameter) not in known and parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
     else:
-        reached = [outputs.loss.nan_to_num()]
+        reached = own
     return torch.stack([tensor.float().sum() for tensor in reached]).sum() * 0.0
+
+
+def _leaves(tensors: list[Tensor]) -> set[int]:
+    """Ids of the parameters that `tensors` depend on."""
+    pending, seen, leaves = [tensor.grad_fn for tensor in tensors], set(), set()
+    while pending:
+        node = pending.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        leaves.add(id(getattr(node, "variable", None)))
+        pending += [before for before, _ in node.next_functions]
+    return leaves

@@ -13,7 +13,12 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState, PartialState
-from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin, InitProcessGroupKwargs
+from accelerate.utils import (
+    DistributedDataParallelKwargs,
+    DistributedType,
+    FullyShardedDataParallelPlugin,
+    InitProcessGroupKwargs,
+)
 from torch.distributed import distributed_c10d
 
 from pipeline.errors import UserError
@@ -35,6 +40,11 @@ _LOST = re.compile(r"Connection (closed|reset) by peer|Broken pipe|\bgloo\b|\bNC
 JOINING = datetime.timedelta(minutes=5)
 # What shards a model -> how a launcher asks for it, and what it takes.
 SHARDINGS = {DistributedType.FSDP: "ACCELERATE_USE_FSDP", DistributedType.DEEPSPEED: "ACCELERATE_USE_DEEPSPEED"}
+
+# Otherwise the gradients are laid out anew for the exchange after the first update, in the order in which they came: a
+# run that goes on would have one update in the first layout again, and from three processes on, the order in which they
+# are added depends on the layout.
+FIXED_BUCKETS = DistributedDataParallelKwargs(find_unused_parameters=True)
 
 
 def start() -> Accelerator:
@@ -71,7 +81,7 @@ def _join() -> Accelerator:
 
 
 def _accelerator(cpu: bool = False, **settings: Any) -> Accelerator:
-    handlers = [InitProcessGroupKwargs(timeout=JOINING, **settings)]
+    handlers = [InitProcessGroupKwargs(timeout=JOINING, **settings), FIXED_BUCKETS]
     return Accelerator(cpu=cpu, gradient_accumulation_steps=1, kwargs_handlers=handlers)
 
 

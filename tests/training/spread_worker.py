@@ -22,7 +22,7 @@ from torch.distributed.tensor import DTensor
 from pipeline import run
 from pipeline.errors import Interrupted
 from pipeline.recipe import Data, Lora, ModelSettings, Optim, Pretrained, Recipe, Recurrent, Scratch, Train
-from pipeline.training import sharding, trainer, world
+from pipeline.training import checkpoint, sharding, trainer, world
 
 ROWS = 8  # of an update, on all processes
 DRY = {"dropout": 0.0, "embedding_dropout": 0.0}
@@ -97,7 +97,7 @@ def resumes(place: Path, name: str, task: str) -> bool:
         if kind == "stopped":
             stop(recipe)
             assert not (recipe.folder / "metrics.json").exists()
-            assert [file.name for file in (recipe.folder / "checkpoints").iterdir()] == [f"step-{STOP_AT:08d}"]
+            assert checkpoint.newest(recipe.folder) == checkpoint.folder_of(recipe.folder, STOP_AT)
         run.train(recipe)
         ends.append((recipe.folder / "model/model.safetensors").read_bytes())
     return ends[0] == ends[1]
