@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 import importlib.util
+import atexit
 import ipaddress
 import os
+import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from hub_server import listen
+
+LISTENER = listen()
+# Whether the tests of the Hub run against the real one, for which HF_TOKEN has to be set, too.
+REAL_HUB = os.environ.get("FINETUNE_TEST_HUB") == "1"
 # Before any library reads them.
 os.environ |= {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "OMP_NUM_THREADS": "1"}
+if not REAL_HUB:
+    os.environ["HF_HOME"] = tempfile.mkdtemp(prefix="finetune-tests-")
+    os.environ["HF_ENDPOINT"] = "http://{}:{}".format(*LISTENER.getsockname())
+    os.environ.pop("HF_TOKEN", None)
+    atexit.register(shutil.rmtree, os.environ["HF_HOME"], ignore_errors=True)
 
 import pytest
 
@@ -39,7 +52,7 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
         original = getattr(socket.socket, method)
 
         def connect(self: socket.socket, address: object) -> object:
-            if not _is_loopback(address):
+            if not _is_loopback(address) and not REAL_HUB:
                 pytest.fail(f"a socket to {address} was opened: tests run offline")
             return original(self, address)
 
@@ -54,7 +67,6 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Encoded data of the tests goes to a folder of their own."""
     root = tmp_path_factory.mktemp("cache")
     os.environ["FINETUNE_CACHE"] = str(root)
-    os.environ["HF_HOME"] = str(root / "hf")
     return root
 
 
