@@ -11,18 +11,19 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pipeline.cli import main
     from pipeline.errors import UserError
-    from pipeline.recipe import Data, Lora, Optim, Pretrained, Recipe, Recurrent, Scratch, Train
+    from pipeline.recipe import Data, Hub, Lora, Optim, Pretrained, Recipe, Recurrent, Scratch, Train
     from pipeline.run import evaluate, predict, train
 
 _HOMES = {
     "cli": ("main",),
     "errors": ("UserError",),
-    "recipe": ("Data", "Lora", "Optim", "Pretrained", "Recipe", "Recurrent", "Scratch", "Train"),
+    "recipe": ("Data", "Hub", "Lora", "Optim", "Pretrained", "Recipe", "Recurrent", "Scratch", "Train"),
     "run": ("evaluate", "predict", "train"),
 }
 
 __all__ = [
     "Data",
+    "Hub",
     "Lora",
     "Optim",
     "Pretrained",

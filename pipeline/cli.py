@@ -12,14 +12,14 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
+from pipeline import commands, fetched, paths
 from pipeline import folder as folders
-from pipeline import paths
 from pipeline.errors import EXIT_INTERRUPTED, STOPPING, Interrupted, UserError, reason, report, suggest
-from pipeline.recipe import TRAINED_TOKENIZERS, Data, Pretrained, Recipe, Recurrent, read_json
+from pipeline.recipe import TRAINED_TOKENIZERS, Data, Pretrained, Recipe, Recurrent, check_trust, read_json
 from pipeline.training import dashboards
 
 Arguments = Sequence[str]
@@ -136,6 +136,7 @@ def _run(arguments: Arguments) -> None:
         return
     _stop_on_signals()
     file, *settings = arguments
+    fetched.use_caches_beside(Path(file))
     _train(load_recipe(file), settings, f"finetune run {file}")
 
 
@@ -164,7 +165,9 @@ def _check_paths(recipe: Recipe) -> None:
     """What can be refused before torch is imported."""
     paths.data_files(recipe.data)
     if recipe.data.tokenizer not in (None, *TRAINED_TOKENIZERS):
-        paths.saved_tokenizer(str(recipe.data.tokenizer), "data.tokenizer")
+        folder = paths.saved_tokenizer(str(recipe.data.tokenizer), "data.tokenizer")
+        if folder and recipe.data.tokenizer_revision:
+            recipe.data.refuse("tokenizer_revision", f"{folder} is a folder, which has none; remove this setting")
     if isinstance(recipe.model, Pretrained):
         folder = paths.saved_model(recipe.model.checkpoint, "model.checkpoint")
         if folder and recipe.model.revision:
@@ -184,7 +187,7 @@ def load_recipe(name: str) -> Recipe:
         raise UserError(f"{name}: a recipe is a .py or .json file")
     if not file.is_file():
         raise UserError(f"{name}: there is no such file{_nearby(file)}")
-    return read_json(file) if file.suffix == ".json" else _from_python(file)
+    return fetched.at_home(read_json(file), file) if file.suffix == ".json" else _from_python(file)
 
 
 def _nearby(file: Path) -> str:
@@ -245,6 +248,9 @@ def _evaluate(arguments: Arguments) -> None:
         revision: str | None = None,
         subset: str | None = None,
         separate: bool | None = None,
+        model_revision: str | None = None,
+        trust_remote_code: bool = False,
+        allow_pickle: bool = False,
     ) -> None:
         """Score a model on new data.
 
@@ -261,6 +267,9 @@ def _evaluate(arguments: Arguments) -> None:
             revision: of a Hub data set.
             subset: of a Hub data set that has several.
             separate: for next_word, whether rows are documents of their own rather than lines of a running text.
+            model_revision: commit, tag or branch of a Hub model.
+            trust_remote_code: run the code that comes with a model that transformers does not know.
+            allow_pickle: read weights from pytorch_model.bin, too, where there are no safetensors.
         """
         chosen = Data(
             source=data,
@@ -276,10 +285,11 @@ def _evaluate(arguments: Arguments) -> None:
         if batch_size < 1:
             raise UserError(f"batch-size: {batch_size} is out of range; it must be >= 1")
         paths.data_files(chosen)
-        paths.saved_model(folders.model_in(model), "model", adapters=True)
+        _check_model(model, model_revision, trust_remote_code, "model-revision")
         from pipeline import run
 
-        scores = run.evaluate(model, chosen, split, batch_size)
+        source = {"revision": model_revision, "trust_remote_code": trust_remote_code, "allow_pickle": allow_pickle}
+        scores = run.evaluate(model, chosen, split, batch_size, **source)
         if _is_first():
             print(json.dumps(scores, indent=2, ensure_ascii=False))
 
@@ -289,25 +299,43 @@ def _evaluate(arguments: Arguments) -> None:
 def _predict(arguments: Arguments) -> None:
     """MODEL [--input FILE | -]: one JSON line out for each line in."""
 
-    def command(model: tyro.conf.Positional[str], input: str = "-", generate: int | None = None) -> None:
+    def command(
+        model: tyro.conf.Positional[str],
+        input: str = "-",
+        generate: int | None = None,
+        revision: str | None = None,
+        trust_remote_code: bool = False,
+        allow_pickle: bool = False,
+    ) -> None:
         """Ask a model about texts, one a line.
 
         Args:
             model: folder of a run or a model, or Hub id.
             input: file of texts, or - for standard input.
             generate: for a model that predicts the next word: continue each text by so many tokens.
+            revision: commit, tag or branch of a Hub model.
+            trust_remote_code: run the code that comes with a model that transformers does not know.
+            allow_pickle: read weights from pytorch_model.bin, too, where there are no safetensors.
         """
         if generate is not None and generate < 1:
             raise UserError(f"generate: {generate} is out of range; it must be >= 1")
-        options = {} if generate is None else {"generate": generate}
+        options: dict[str, Any] = {} if generate is None else {"generate": generate}
+        options |= {"revision": revision, "trust_remote_code": trust_remote_code, "allow_pickle": allow_pickle}
         _check_input(input)
-        paths.saved_model(folders.model_in(model), "model", adapters=True)
+        _check_model(model, revision, trust_remote_code, "revision")
         from pipeline import run
 
         for answer in run.predict(model, _lines(input), **options):
             print(json.dumps(answer, ensure_ascii=False), flush=input == "-")
 
     tyro.cli(command, args=list(arguments), prog="finetune predict")
+
+
+def _check_model(name: str, revision: str | None, trusted: bool, setting: str) -> None:
+    folder = paths.saved_model(folders.model_in(name), "model", adapters=True)
+    if folder and revision:
+        raise UserError(f"{setting}: {folder} is a folder, which has none; leave it out")
+    check_trust(name, revision, trusted, "trust-remote-code")
 
 
 def _check_input(name: str) -> None:
@@ -370,10 +398,41 @@ def _doctor(arguments: Arguments) -> None:
     doctor.examine(recipe)
 
 
+def _fetch(arguments: Arguments) -> None:
+    """RECIPE [--to FOLDER] [settings]: gather what a recipe needs, for a machine without network."""
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print("usage: finetune fetch RECIPE.(py|json) [--to FOLDER] [--section.setting VALUE ...]")
+        return
+    file, *rest = arguments
+    to, settings = _taken(rest, "--to")
+    if to:
+        fetched.use_caches_in(paths.local(to, "to"))
+    recipe = override(load_recipe(file), settings, f"finetune fetch {file}")
+    _check_paths(recipe)
+    from pipeline import fetch
+
+    fetch.fetch(recipe, paths.local(to, "to") if to else None)
+
+
+def _taken(arguments: Arguments, flag: str) -> tuple[str | None, Arguments]:
+    """The value of `flag`, as `--flag VALUE` or `--flag=VALUE`, and the other arguments."""
+    rest = list(arguments)
+    for place, argument in enumerate(rest):
+        if argument.startswith(f"{flag}="):
+            return argument.partition("=")[2], rest[:place] + rest[place + 1 :]
+        if argument == flag:
+            if place + 1 == len(rest):
+                raise UserError(f"{flag}: it needs a value, the name of a folder")
+            return rest[place + 1], rest[:place] + rest[place + 2 :]
+    return None, rest
+
+
 COMMANDS: dict[str, Callable[[Arguments], None]] = {
     "run": _run,
     "evaluate": _evaluate,
     "predict": _predict,
     "compare": _compare,
+    "push": commands.push,
+    "fetch": _fetch,
     "doctor": _doctor,
 }

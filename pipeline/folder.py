@@ -17,6 +17,8 @@ from pipeline.recipe import Recipe, read_json
 RECIPE, METRICS, HISTORY, MODEL, CHECKPOINTS = "recipe.json", "metrics.json", "history.jsonl", "model", "checkpoints"
 DASHBOARDS = "dashboards"
 ASIDE = ".writing-"  # what a killed run has not finished begins so
+# What a few rows are answered with, and which commits of the Hub a run has read.
+ANSWERS, REVISIONS = "answers.json", "revisions.json"
 
 # Settings that do not change what a run computes: they may differ when it is continued. A checkpoint holds those of
 # the batch to their product with the number of processes.
@@ -101,7 +103,7 @@ def unless_refused(folder: Path) -> Iterator[None]:
 def _clear(folder: Path) -> None:
     for name in (MODEL, CHECKPOINTS, DASHBOARDS):
         shutil.rmtree(folder / name, ignore_errors=True)
-    for name in (METRICS, HISTORY, RECIPE):  # the recipe last: a folder without it is nobody's run
+    for name in (METRICS, HISTORY, ANSWERS, REVISIONS, RECIPE):  # the recipe last: a folder without it is nobody's run
         (folder / name).unlink(missing_ok=True)
 
 
@@ -115,8 +117,12 @@ def write(file: Path, text: str) -> None:
 def differences(one: Recipe, other: Recipe) -> list[str]:
     """Settings in which two recipes differ, as `data.limit 100, was 200`."""
     left, right = _flat(json.loads(one.to_json())), _flat(json.loads(other.to_json()))
-    names = [name for name in {**left, **right} if name not in FREE and left.get(name) != right.get(name)]
+    names = [name for name in {**left, **right} if not _is_free(name) and left.get(name) != right.get(name)]
     return [f"{name} {left.get(name)}, was {right.get(name)}" for name in names]
+
+
+def _is_free(name: str) -> bool:
+    return name in FREE or name.startswith("hub.")
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

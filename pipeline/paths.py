@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 
 from pipeline import samples
 from pipeline.errors import UserError, reason, shorten, suggest
-from pipeline.recipe import MOST_LAYERS, Data
+from pipeline.recipe import HUB_ID, MOST_LAYERS, Data
 
 SPLITS = ("train", "validation", "test")
 # The names that files of a folder, and splits of the Hub, go by.
@@ -27,7 +26,6 @@ DATA_SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".txt", ".parquet", ".conll"
 LAYERS = ("num_hidden_layers", "num_layers", "n_layer", "n_layers")
 # The configuration of an adapter, which has the place of a model's.
 ADAPTER = "adapter_config.json"
-HUB_ID = re.compile(r"\w[\w.-]*/[\w.-]+")
 
 
 def local(name: str, setting: str) -> Path:

@@ -25,6 +25,10 @@ install_hook()
 _NO_NAME = {"/", "\\", *map(chr, range(32))}
 _LONGEST_NAME = 200
 _OWN_TASK = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
+_REPO_NAME = re.compile(r"[A-Za-z0-9_][\w.-]*", re.ASCII)
+HUB_ID = re.compile(r"\w[\w.-]*/[\w.-]+")
+REVISION = re.compile(r"\w[\w./-]*", re.ASCII)
+COMMIT = re.compile(r"[0-9a-f]{40}")
 # The libraries below count in 32 bits.
 LARGEST = 2**31 - 1
 Count = Annotated[int, Ge(1), Le(LARGEST)]
@@ -78,6 +82,8 @@ class Data(Settings):
     tokenizer: str | None = None
     """word, bpe, wordpiece or whitespace (words as they stand between blanks), trained on the training split; or a
     pretrained tokenizer: a folder, a Hub id or sample:gpt2. None: what suits model and task."""
+    tokenizer_revision: str | None = None
+    """Commit, tag or branch of a tokenizer of the Hub."""
     vocab_size: Annotated[int, Ge(8), Le(10_000_000)] | None = None
     """Largest vocabulary of a trained tokenizer; None: 30,000 words, 8,000 pieces, or 100,000 between blanks or with
     model.vectors, whose words get tokens, too."""
@@ -96,6 +102,8 @@ class Data(Settings):
             for name in ("vocab_size", "min_frequency", "lowercase"):
                 if getattr(self, name) is not None:
                     self.refuse(name, f"the pretrained tokenizer {self.tokenizer} fixes it; remove this setting")
+        elif self.tokenizer_revision is not None:
+            self.refuse("tokenizer_revision", "data.tokenizer names none of the Hub; name one, or remove this setting")
 
 
 TRAINED_TOKENIZERS = ("word", "bpe", "wordpiece", "whitespace")
@@ -199,6 +207,15 @@ class Lora(Settings):
     """Save a plain model, with the matrices added to its weights; False: the adapter alone, as peft reads it."""
 
 
+def check_trust(name: str, revision: str | None, trusted: bool, setting: str) -> None:
+    """Refuse to run code of the Hub that may change before it is run."""
+    if trusted and not COMMIT.fullmatch(revision or "") and not Path(name).expanduser().exists():
+        raise UserError(
+            f"{setting}: {name} would run its own code here, at a revision that can move; set the revision to the"
+            " commit whose code you have read (40 hex digits)"
+        )
+
+
 @settings("model")
 class Pretrained(ModelSettings):
     """A pretrained transformer: any checkpoint that the Auto classes load."""
@@ -207,6 +224,11 @@ class Pretrained(ModelSettings):
     """Hub id, folder, or sample:minilm."""
     revision: str | None = None
     """Commit, tag or branch of a Hub checkpoint; pin a commit so that the weights cannot move."""
+    trust_remote_code: bool = False
+    """Run the code that comes with the checkpoint, for kinds of model that transformers does not know; for a checkpoint
+    of the Hub `revision` has to be a commit, of which you have read that code."""
+    allow_pickle: bool = False
+    """Read weights from pytorch_model.bin, too, where there are no safetensors."""
     dropout: Rate | None = None
     """Dropout before the classifier; None: the checkpoint's own."""
     freeze_layers: Annotated[int, Ge(0), Le(MOST_LAYERS)] | None = None
@@ -218,6 +240,7 @@ class Pretrained(ModelSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_trust(self.checkpoint, self.revision, self.trust_remote_code, "model.trust_remote_code")
         if self.lora is not None and self.freeze_layers is not None:
             self.refuse("freeze_layers", "model.lora freezes all layers; remove one of the two")
         if self.lora is not None and not self.lora.merge:
@@ -317,9 +340,69 @@ class Train(Settings):
     """Replace the run that is in the output folder."""
 
 
+@settings("hub")
+class Hub(Settings):
+    """Where the model goes once the run has finished; `finetune push` has the same settings."""
+
+    push: bool = False
+    """Push the model when the run has finished; a push that fails does not fail the run."""
+    repo_id: str | None = None
+    """Repository, user/name or organisation/name; None: the recipe's name under your own."""
+    private: bool = False
+    """Make a repository that you alone, or your organisation, may read."""
+    revision: str | None = None
+    """Branch; it is made where there is none of that name. None: main."""
+    tag: str | None = None
+    """Name for the commit that is made."""
+    create_pr: bool = False
+    """Propose the change to a repository that is there, instead of making it."""
+    license: str | None = None
+    """Licence of the model, by its id on the Hub, such as apache-2.0."""
+    languages: tuple[str, ...] | None = None
+    """Languages of the texts, by their codes, such as en; None: those that are known of a packaged sample."""
+    overwrite: bool = False
+    """Write into a repository that holds something else than a run that was pushed."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.push:
+            for name in _names_set(self):
+                self.refuse(name, "without hub.push nothing is pushed; set it, or remove this setting")
+        if self.repo_id is not None and not _is_repo_id(self.repo_id):
+            self.refuse(
+                "repo_id",
+                f"{shorten(repr(self.repo_id), 80)} cannot name a repository; it is user/name or organisation/name, of"
+                " letters, digits, -, _ and .",
+            )
+        for name in ("revision", "tag"):
+            value = getattr(self, name)
+            if value is not None and (not REVISION.fullmatch(value) or ".." in value or COMMIT.fullmatch(value)):
+                what = "a branch" if name == "revision" else "a tag"
+                self.refuse(name, f"{shorten(repr(value), 80)} cannot name {what}; use letters, digits, -, _, . and /")
+        if self.create_pr:
+            for name in ("private", "tag"):
+                if getattr(self, name):
+                    self.refuse(name, "a pull request cannot change it; remove this setting or hub.create_pr")
+        for code in self.languages or ():
+            if not re.fullmatch("[a-z]{2,3}", code):
+                self.refuse("languages", f"{code!r} is no code of a language; it is en, he, deu and the like")
+
+
+def _names_set(section: Settings) -> list[str]:
+    """Names of the settings that have another value than by default."""
+    fields: Any = dataclasses.fields(section)  # type: ignore[arg-type]
+    return [f.name for f in fields if getattr(section, f.name) != f.default]
+
+
+def _is_repo_id(name: str) -> bool:
+    parts = name.split("/")
+    fits = all(_REPO_NAME.fullmatch(part) and part[-1] not in "-." for part in parts)
+    return fits and len(parts) <= 2 and len(name) <= 96 and not re.search(r"--|\.\.|\.git$", name)
+
+
 @settings("")
 class Recipe(Settings):
-    """A run: task, data, model, optimiser, training."""
+    """A run: task, data, model, optimiser, training, and where the model goes."""
 
     name: str
     """Name of the run, and of its folder under runs/."""
@@ -329,6 +412,7 @@ class Recipe(Settings):
     model: ModelSettings
     optim: Optim = field(default_factory=Optim)
     train: Train = field(default_factory=Train)
+    hub: Hub = field(default_factory=Hub)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -341,6 +425,8 @@ class Recipe(Settings):
         refuse_unused(self.task, self.train)
         if self.optim.layer_decay is not None and isinstance(self.model, (Recurrent, Scratch)):
             self.optim.refuse("layer_decay", "it is for pretrained models; all layers of this one are new: remove it")
+        if self.hub.push and self.hub.repo_id is None and not _is_repo_id(self.name):
+            self.hub.refuse("repo_id", f"the recipe's name, {self.name}, cannot name a repository; set it to user/name")
         if getattr(self.model, "crf", False):
             for name in ("class_weights", "label_smoothing"):
                 if getattr(self.train, name):
@@ -428,7 +514,7 @@ def refuse_unused(task: str, section: Settings) -> None:
 
 MODELS: dict[str, type[ModelSettings]] = {"recurrent": Recurrent, "pretrained": Pretrained, "scratch": Scratch}
 
-SECTIONS: dict[str, type[Settings]] = {"data": Data, "optim": Optim, "train": Train}
+SECTIONS: dict[str, type[Settings]] = {"data": Data, "optim": Optim, "train": Train, "hub": Hub}
 
 
 def read_json(file: Path) -> Recipe:

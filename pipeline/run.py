@@ -10,36 +10,39 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import datasets
 import huggingface_hub
-import torch
 import transformers
 from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from pipeline import folder as folders
-from pipeline import hub, paths
+from pipeline import paths, pins
 from pipeline.data.batching import Rows
 from pipeline.data.prepare import KnownWords, Prepared, encode_split, prepare
 from pipeline.data.sources import is_running
-from pipeline.data.vocabulary import load_tokenizer
 from pipeline.errors import UserError, writing
-from pipeline.models import adapters, build, checkpoints, embeddings
-from pipeline.recipe import TASKS, WHOLE_WORDS, Data, Recipe, read_json, refuse_unused
+from pipeline.hub import answers
+from pipeline.hub.card import card
+from pipeline.hub.facts import Facts
+from pipeline.hub.push import after_run
+from pipeline.hub.stage import labels_in
+from pipeline.loaded import load
+from pipeline.models import adapters, build, embeddings
+from pipeline.recipe import WHOLE_WORDS, Data, Recipe, refuse_unused
 from pipeline.tasks.base import Task, load_task
-from pipeline.training import auto_batch, dashboards, memory, randomness, trainer, world
+from pipeline.training import auto_batch, dashboards, machine, memory, randomness, trainer, world
 from pipeline.training.device import has_fast_bf16
 from pipeline.training.evaluation import evaluate as evaluate_rows
 from pipeline.training.signals import StopRequest
 
 PREDICT_ROWS = 64
 TOO_MUCH = "lower train.batch_size and raise train.accumulation, or let --train.auto-batch do that"
-MANY_TOKENS = 1_000_000  # where neither the tokenizer nor the model has a limit
 
 
 def quiet() -> None:
@@ -65,7 +68,7 @@ def train(recipe: Recipe) -> dict[str, Any]:
         Interrupted: a signal asked to stop; what has been written is complete and the same call continues.
     """
     quiet()
-    folders.check(recipe)
+    folders.check(pins.recall(recipe))
     dashboards.check(recipe.train.trackers)
     with randomness.deterministic(recipe.train.deterministic), StopRequest() as stop:
         accelerator = world.start()
@@ -76,16 +79,19 @@ def train(recipe: Recipe) -> dict[str, Any]:
                 trainer.fit(this, stop)
             with stop.interruptible(accelerator):
                 _merge_adapters(this)
-                metrics = _measure(this, notes, prepared)
+                metrics = {**_measure(this, notes, prepared), "revisions": pins.read(recipe.folder)}
             this.model = this.whole_model()
             if accelerator.is_main_process:
-                _save(this, metrics)
+                _save(this, metrics, prepared)
         accelerator.wait_for_everyone()
+    if accelerator.is_main_process and recipe.hub.push:
+        after_run(recipe.folder, recipe.hub)
     return metrics
 
 
 def _ready(recipe: Recipe, accelerator: Accelerator) -> tuple[trainer.Run, dict[str, Any], Prepared]:
     """The run, its folder open, with what is to be told of its model and its data."""
+    recipe, revisions = broadcast_object_list([*pins.pin(recipe)] if accelerator.is_main_process else [None, None])
     task = load_task(recipe.task)
     with accelerator.main_process_first():
         prepared = prepare_for(recipe, task)
@@ -96,6 +102,7 @@ def _ready(recipe: Recipe, accelerator: Accelerator) -> tuple[trainer.Run, dict[
         this = run_of(recipe, task, model, prepared, accelerator)  # evaluation takes batches of this size, too
     if accelerator.is_main_process:
         folders.open_(recipe)
+        pins.write(recipe.folder, revisions)
         _tell(this, notes, prepared)
     accelerator.wait_for_everyone()
     return this, notes, prepared
@@ -130,14 +137,15 @@ def run_of(
 
 def prepare_for(recipe: Recipe, task: Task) -> Prepared:
     """The recipe's data, encoded for `task` with the recipe's tokenizer."""
-    revision = getattr(recipe.model, "revision", None) if recipe.data.tokenizer is None else None
+    own = recipe.data.tokenizer is None
     return prepare(
         recipe.data,
         task,
         recipe.tokenizer,
-        tokenizer_revision=revision,
+        tokenizer_revision=getattr(recipe.model, "revision", None) if own else recipe.data.tokenizer_revision,
         characters=recipe.model.reads_characters,
         known_words=_words_with_vectors(recipe, task),
+        trust_remote_code=own and getattr(recipe.model, "trust_remote_code", False),
     )
 
 
@@ -217,10 +225,10 @@ def _measure(this: trainer.Run, notes: dict[str, Any], prepared: Prepared) -> di
         **notes,
         **this.objective.facts(),
     }
-    return {**scores, "train": cost, "data": prepared.report}
+    return {**scores, "train": cost, "data": prepared.report, "machine": machine.facts()}
 
 
-def _save(this: trainer.Run, metrics: dict[str, Any]) -> None:
+def _save(this: trainer.Run, metrics: dict[str, Any], prepared: Prepared) -> None:
     """model/ aside and renamed, metrics.json last: a folder that has it is a finished run."""
     target = this.folder / folders.MODEL
     aside = target.with_name(folders.ASIDE + target.name)
@@ -231,74 +239,27 @@ def _save(this: trainer.Run, metrics: dict[str, Any]) -> None:
         adapters.write_labels(aside, model)
     this.tokenizer.save_pretrained(aside)
     (aside / folders.RECIPE).write_text(this.recipe.to_json(), encoding="utf-8")
-    card = hub.card(this.recipe, metrics, custom_code=bool(getattr(model.config, "auto_map", None)))
-    (aside / "README.md").write_text(card, encoding="utf-8")
+    text = card(Facts(this.recipe, metrics, any(aside.glob("*.py")), labels_in(aside)))
+    (aside / "README.md").write_text(text, encoding="utf-8")
+    answers.write(
+        this.folder, model, this.tokenizer, load_task(this.recipe.task).head, prepared.splits["validation"], text
+    )
     shutil.rmtree(target, ignore_errors=True)
     os.replace(aside, target)
     folders.write(this.folder / folders.METRICS, json.dumps(metrics, indent=2, ensure_ascii=False) + "\n")
 
 
-@dataclass(frozen=True)
-class Loaded:
-    """A saved model, ready to answer."""
-
-    model: PreTrainedModel
-    tokenizer: PreTrainedTokenizerBase
-    task: Task
-    labels: list[str]
-
-
-def load(name: str) -> Loaded:
-    """A run's `model` folder, any folder or Hub id with a head that one of the tasks has.
-
-    Raises:
-        UserError: it cannot be found or loaded, or has another head.
-    """
-    quiet()
-    name = folders.model_in(name)
-    task = _task_of(name)
-    model = _load_model(name, task.head).eval()
-    tokenizer = load_tokenizer(name, pretokenized="tokens" in task.columns)
-    checkpoints.check_vocabulary(model, tokenizer, "model")
-    positions = getattr(model.config, "max_position_embeddings", None) or MANY_TOKENS
-    tokenizer.model_max_length = min(tokenizer.model_max_length, positions)
-    labels = checkpoints.label_names(model, name, "model")
-    return Loaded(model.to("cuda" if torch.cuda.is_available() else "cpu"), tokenizer, task, labels)
-
-
-def _load_model(name: str, head: str) -> PreTrainedModel:
-    if (Path(name) / paths.ADAPTER).is_file():
-        return adapters.load(Path(name), head)
-    return checkpoints.load(name, head, "model", with_head=True)
-
-
-def _task_of(name: str) -> Task:
-    """The task in the recipe beside the weights, else the one whose head the architecture names."""
-    recipe = Path(name) / folders.RECIPE
-    if recipe.is_file():
-        return load_task(read_json(recipe).task)
-    told = checkpoints.load_config(name, "model").architectures
-    architectures = [str(architecture) for architecture in told] if isinstance(told, list) else []
-    tasks = [load_task(task) for task in TASKS]
-    for task in tasks:
-        if any(architecture.endswith(_endings(task)) for architecture in architectures):
-            return task
-    heads = ", ".join(f"For{task.head}" for task in tasks)
-    raise UserError(f"model: {name} is a {', '.join(architectures) or 'model without a head'}; expected {heads}")
-
-
-def _endings(task: Task) -> tuple[str, ...]:
-    """How the names of architectures with the task's head end; the older causal ones have a name of their own."""
-    return (f"For{task.head}", *(["LMHeadModel"] if task.head == "CausalLM" else []))
-
-
-def evaluate(model: str, data: Data, split: str = "test", batch_size: int = 32) -> dict[str, Any]:
+def evaluate(model: str, data: Data, split: str = "test", batch_size: int = 32, **source: Any) -> dict[str, Any]:
     """The task's metrics of a saved model on one split of new data; the same at every batch size.
+
+    Args:
+        source: revision, trust_remote_code and allow_pickle of the model, see `load`.
 
     Raises:
         UserError: the model or the data cannot be read, or the data has labels that the model does not know.
     """
-    loaded = load(model)
+    quiet()
+    loaded = load(model, **source)
     refuse_unused(loaded.task.name, data)
     with writing("TMPDIR", Path(tempfile.gettempdir())), tempfile.TemporaryDirectory() as folder:
         encoded = encode_split(data, split, loaded.task, loaded.tokenizer, loaded.labels, Path(folder))
@@ -314,16 +275,26 @@ def evaluate(model: str, data: Data, split: str = "test", batch_size: int = 32) 
         )
 
 
-def predict(model: str, texts: Iterable[str], **options: Any) -> Iterator[dict[str, Any]]:
+def predict(
+    model: str,
+    texts: Iterable[str],
+    *,
+    revision: str | None = None,
+    trust_remote_code: bool = False,
+    allow_pickle: bool = False,
+    **options: Any,
+) -> Iterator[dict[str, Any]]:
     """What the saved model says of each text, in their order, read and answered a few at a time.
 
     Args:
+        revision, trust_remote_code, allow_pickle: of the model, see `load`.
         options: further arguments of the task's `predict`.
 
     Raises:
         UserError: the model cannot be loaded, or its task does not know an option.
     """
-    loaded = load(model)
+    quiet()
+    loaded = load(model, revision, trust_remote_code, allow_pickle)
     for name in options:
         if name not in inspect.signature(loaded.task.predict).parameters:
             raise UserError(f"{name}: a {loaded.task.name} model has no such option; leave it out")

@@ -3,30 +3,19 @@
 from __future__ import annotations
 
 import importlib.util
-import atexit
 import ipaddress
 import os
-import shutil
 import socket
 import subprocess
 import sys
-import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from hub_server import listen
+from hub_server import REAL_HUB, Hub, environment
 
-LISTENER = listen()
-# Whether the tests of the Hub run against the real one, for which HF_TOKEN has to be set, too.
-REAL_HUB = os.environ.get("FINETUNE_TEST_HUB") == "1"
 # Before any library reads them.
-os.environ |= {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "OMP_NUM_THREADS": "1"}
-if not REAL_HUB:
-    os.environ["HF_HOME"] = tempfile.mkdtemp(prefix="finetune-tests-")
-    os.environ["HF_ENDPOINT"] = "http://{}:{}".format(*LISTENER.getsockname())
-    os.environ.pop("HF_TOKEN", None)
-    atexit.register(shutil.rmtree, os.environ["HF_HOME"], ignore_errors=True)
+os.environ |= {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "OMP_NUM_THREADS": "1", **environment()}
 
 import pytest
 
@@ -68,6 +57,17 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("cache")
     os.environ["FINETUNE_CACHE"] = str(root)
     return root
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Hub]:
+    """The Hub of the tests, one a process; on the real one nothing of it is used."""
+    hub = Hub()
+    if not REAL_HUB:
+        hub.start()
+    yield hub
+    if not REAL_HUB:
+        hub.stop()
 
 
 @pytest.fixture(autouse=True)

@@ -6,11 +6,15 @@ It answers what huggingface_hub, transformers and datasets call, in the forms in
 from __future__ import annotations
 
 import asyncio
+import atexit
 import base64
 import hashlib
 import json
+import os
 import re
+import shutil
 import socket
+import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -114,9 +118,8 @@ class Refusal(Exception):
 class Hub:
     """The server's state and its answers."""
 
-    def __init__(self, listener: socket.socket):
-        self._listener = listener
-        self.endpoint = "http://{}:{}".format(*listener.getsockname())
+    def __init__(self) -> None:
+        self.endpoint = "http://{}:{}".format(*LISTENER.getsockname())
         self.users = {
             "hf_of_alice": User("alice", ("acme",)),
             "hf_reader": User("alice", ("acme",), "read"),
@@ -134,15 +137,13 @@ class Hub:
         paths = [Route("/{path:path}", self._answer, methods=["GET", "HEAD", "POST", "PUT", "DELETE"])]
         config = uvicorn.Config(Starlette(routes=paths), log_level="error", lifespan="off")
         self._server = uvicorn.Server(config)
-        self._thread = threading.Thread(
-            target=lambda: asyncio.run(self._server.serve(sockets=[self._listener])), daemon=True
-        )
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._server.serve(sockets=[LISTENER])), daemon=True)
         self._thread.start()
         while not self._server.started:
             time.sleep(0.01)
 
     def stop(self) -> None:
-        self._server.should_exit = True
+        self._server.should_exit = self._server.force_exit = True
         self._thread.join()
 
     def put(self, kind: str, name: str, files: dict[str, bytes], private: bool = False, head: str = "main") -> str:
@@ -158,9 +159,9 @@ class Hub:
         return [call for call in self.log if re.fullmatch(pattern, call)]
 
     async def _answer(self, request: Request) -> Response:
-        path = unquote(request.scope["raw_path"].decode().split("?")[0])
+        path = request.scope["raw_path"].decode().split("?")[0]  # a branch may have a slash, which is quoted here
         body = await request.body()
-        call = f"{request.method} {path}"
+        call = f"{request.method} {unquote(path)}"
         self.log.append(call)
         for fault in self.faults:
             if fault.times and re.fullmatch(fault.calls, call):
@@ -173,7 +174,8 @@ class Hub:
             found = re.fullmatch(pattern, path)
             if found and request.method in method.split():
                 try:
-                    return answer(self, Call(self, request, body, found.groupdict()))
+                    names = {name: unquote(value) for name, value in found.groupdict().items() if value}
+                    return answer(self, Call(self, request, body, names))
                 except Refusal as refusal:
                     return refusal.response
         return JSONResponse({"error": "Not Found"}, 404)
@@ -483,7 +485,7 @@ ANSWERS: list[tuple[str, str, Callable[[Hub, Call], Response]]] = [
     ("POST", "/api/repos/create", create_repo),
     ("DELETE", "/api/repos/delete", delete_repo),
     ("POST", "/api/validate-yaml", validate_yaml),
-    ("GET", rf"/api/{KIND}/{REPO}/tree/(?P<revision>refs/pr/\d+|[^/]+)(?P<path>/.*)?", list_tree),
+    ("GET", rf"/api/{KIND}/{REPO}/tree/(?P<revision>[^/]+)(?P<path>/.*)?", list_tree),
     ("POST", rf"/api/{KIND}/{REPO}/paths-info/(?P<revision>.+)", paths_info),
     ("GET", rf"/api/{KIND}/{REPO}/refs", refs),
     ("GET", rf"/api/{KIND}/{REPO}/commits/(?P<revision>.+)", commits),
@@ -496,15 +498,29 @@ ANSWERS: list[tuple[str, str, Callable[[Hub, Call], Response]]] = [
     ("POST", rf"/((?P<kind>datasets)/)?{REPO}\.git/info/lfs/objects/batch", lfs_batch),
     ("PUT", r"/lfs/(?P<oid>\w+)", lfs_put),
     ("POST", r"/lfs/(?P<oid>\w+)/verify", lfs_verify),
-    ("HEAD GET", rf"/((?P<kind>datasets)/)?{REPO}/resolve/(?P<revision>refs/pr/\d+|[^/]+)/(?P<path>.+)", resolve),
+    ("HEAD GET", rf"/((?P<kind>datasets)/)?{REPO}/resolve/(?P<revision>[^/]+)/(?P<path>.+)", resolve),
 ]
 
 
-def listen() -> socket.socket:
+def _listen() -> socket.socket:
     """A socket on a free port of loopback; clients read the address before the server starts."""
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
     return listener
+
+
+LISTENER = _listen()
+# Whether the tests run against the real Hub; then HF_TOKEN has to be set, and may write.
+REAL_HUB = os.environ.get("FINETUNE_TEST_HUB") == "1"
+
+
+def environment() -> dict[str, str]:
+    """What leads the clients here, and to caches and tokens of nobody."""
+    if REAL_HUB:
+        return {}
+    home = tempfile.mkdtemp(prefix="finetune-tests-")
+    atexit.register(shutil.rmtree, home, ignore_errors=True)
+    return {"HF_HOME": home, "HF_ENDPOINT": "http://{}:{}".format(*LISTENER.getsockname()), "HF_TOKEN": ""}
 
 
 def files_of(folder: Path) -> dict[str, bytes]:

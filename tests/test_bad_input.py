@@ -198,7 +198,11 @@ SETTINGS = [
     ("--data.validation-share 0.95", "leaves nothing to train on"),
     ("--data.tokenizer ''", "data.tokenizer: it is empty"),
     ("--data.source ''", "data.source: it is empty"),
-    ("--data.source org/name", "data.revision: offline, org/name needs the commit"),
+    ("--data.source org/name", "data.source: org/name is no folder here, and the Hub cannot be reached"),
+    ("--hub.private", "hub.private: without hub.push nothing is pushed; set it, or remove this setting"),
+    ("--hub.push --hub.repo-id a/b/c", "hub.repo_id: 'a/b/c' cannot name a repository; it is user/name"),
+    ("--hub.push --hub.revision a..b", "hub.revision: 'a..b' cannot name a branch; use letters"),
+    ("--data.tokenizer-revision v1", "data.tokenizer_revision: data.tokenizer names none of the Hub"),
     ("--data.source nothing.csv", "data.source: there is no file or folder nothing.csv"),
     ("--data.revision main", "ok.csv is a local file or folder, which has none"),
     ("--data.text-column txt", "ok.csv has no column 'txt'; did you mean text?"),
@@ -320,7 +324,7 @@ DAMAGES = {
     "unknown type": (lambda m: change_config(m, model_type="martian"), "of no kind that transformers knows"),
     "code of its own": (
         lambda m: change_config(m, model_type="evil", auto_map={"AutoConfig": "evil.Evil"}),
-        "code that comes with a model is never run",
+        "code that comes with it is not run unless it is trusted",
     ),
     "architectures in numbers": (
         lambda m: ((m / "recipe.json").unlink(), change_config(m, architectures=[1])),

@@ -167,7 +167,7 @@ def test_a_trained_model_answers_the_same_here_and_where_it_is_loaded(
 ):
     kept: list[Any] = []
     save = run._save
-    monkeypatch.setattr(run, "_save", lambda this, metrics: (kept.append(this), save(this, metrics)))
+    monkeypatch.setattr(run, "_save", lambda this, *rest: (kept.append(this), save(this, *rest)))
     recipe = a_recipe(task, kind, workplace, tmp_path / "run")
     metrics = run.train(recipe)
     (this,) = kept

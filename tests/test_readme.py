@@ -12,10 +12,12 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT
+from hub_server import REAL_HUB
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 RECIPES = (ROOT / "recipes/README.md").read_text(encoding="utf-8")
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+HUB = re.findall(r"^```sh\n(.*?)^```", README.partition("## On the Hub")[2], re.MULTILINE | re.DOTALL)[0]
 # Shortens a run: what is tested is that the command works, and the figures are held by the slow test.
 SHORT = ["--data.limit", "200", "--train.max-steps", "2"]
 REVIEWS = "text,label\n" + "".join(f"a funny film {n},good\nan empty mess {n},bad\n" for n in range(40))
@@ -35,7 +37,7 @@ def workplace(tmp_path_factory) -> Path:
     return folder
 
 
-def run(command: str | list, folder: Path, says_nothing_on_stderr: bool = True) -> str:
+def run(command: str | list, folder: Path, says_nothing_on_stderr: bool = True, **environment: str) -> str:
     """What `command` prints; it has to succeed. Our own commands keep stderr clean; transformers shows bars there."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     done = subprocess.run(
@@ -45,7 +47,7 @@ def run(command: str | list, folder: Path, says_nothing_on_stderr: bool = True) 
         capture_output=True,
         text=True,
         check=False,
-        env={**os.environ, "PATH": path, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "PATH": path, "PYTHONPATH": str(ROOT), **environment},
     )
     assert done.returncode == 0, f"{command}\n{done.stderr}"
     assert done.stderr == "" or not says_nothing_on_stderr
@@ -64,7 +66,8 @@ def test_every_make_target_that_is_named_exists_and_ci_runs_the_documented_ones(
 
 
 def test_the_commands_of_the_readme_run_in_their_order(workplace):
-    lines = [line for block in blocks("sh") for line in block.splitlines() if not line.startswith(("make ", ". "))]
+    own = [block for block in blocks("sh") if block != HUB]  # that needs a Hub
+    lines = [line for block in own for line in block.splitlines() if not line.startswith(("make ", ". "))]
     assert len(lines) == 9
     for line in lines:
         launched = line.startswith(("torchrun", "accelerate"))  # these tell of themselves on stderr
@@ -83,11 +86,32 @@ def test_the_commands_of_the_readme_run_in_their_order(workplace):
     assert left == set(re.findall(r"^  ([\w.]+)/?  ", tree, re.MULTILINE))
 
 
-def test_the_python_of_the_readme_runs_as_it_stands(workplace):
+@pytest.mark.skipif(REAL_HUB, reason="nobody is alice there")
+def test_the_commands_for_the_hub_run_in_their_order(workplace, server):
+    finished(workplace)
+    server.reset()
+    lines = [line for line in HUB.splitlines() if line]
+    assert len(lines) == 5
+    for line in lines:
+        trains = "finetune run" in line
+        run(f"{line} {' '.join(SHORT)}" if trains else line, workplace, HF_TOKEN="hf_of_alice", HF_HUB_OFFLINE="0")
+    files = server.repos["models", "alice/reviews"].files
+    assert {"README.md", "recipe.json", "metrics.json", "model.safetensors"} <= files.keys()
+    assert server.repos["models", "alice/reviews"].private
+    assert (workplace / "runs/gathered/metrics.json").is_file()
+
+
+def finished(workplace: Path) -> None:
+    """The run that the README makes first."""
     if not (workplace / "runs/mine").is_dir():
         run(["finetune", "run", "recipes/sentiment_bilstm.py", "--data.source", "reviews.csv", "--train.output-dir",
              "runs/mine", *SHORT], workplace)  # fmt: skip
-    own, small, load, build = blocks("python")
+
+
+def test_the_python_of_the_readme_runs_as_it_stands(workplace):
+    finished(workplace)
+    own, small, load, build, push = blocks("python")
+    assert "Hub(push=True" in run([sys.executable, "-c", push + "print(recipe)"], workplace)
     assert 0.0 <= float(run([sys.executable, "-c", own], workplace).split()[-1]) <= 1.0
     assert "rank=8" in run([sys.executable, "-c", small + "print(recipe)"], workplace)
     assert re.search(r"'label': '(good|bad)'", run([sys.executable, "-c", load], workplace, False))

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from pipeline.errors import UserError
-from pipeline.recipe import Data, Optim, Pretrained, Recipe, Recurrent, Scratch, Train, from_json
+from pipeline.recipe import Data, Hub, Optim, Pretrained, Recipe, Recurrent, Scratch, Train, from_json
 
 
 def a_recipe(**changes: object) -> Recipe:
@@ -18,7 +18,8 @@ def a_recipe(**changes: object) -> Recipe:
 
 @pytest.mark.parametrize("model", [Recurrent(cell="gru", layers=2), Pretrained("org/name"), Scratch("gpt2")])
 def test_a_recipe_survives_the_trip_through_json(model):
-    recipe = a_recipe(model=model, optim=Optim(learning_rate=1e-4), train=Train(max_steps=3))
+    hub = Hub(push=True, repo_id="alice/x", languages=("en", "he"))
+    recipe = a_recipe(model=model, optim=Optim(learning_rate=1e-4), train=Train(max_steps=3), hub=hub)
     assert from_json(recipe.to_json(), "recipe.json") == recipe
 
 
@@ -82,6 +83,7 @@ def test_a_sibling_is_derived_with_replace_and_checked_again():
         (lambda: a_recipe(task="ner", data=Data("x", label_column="t")), "data.label_column: the task ner does not"),
         (lambda: Data("x", scheme="iob"), "data.scheme: 'iob' is not a choice; did you mean iob2?"),
         (lambda: a_recipe(name="a/b"), "name: 'a/b' cannot name a folder"),
+        (lambda: a_recipe(name="a b", hub=Hub(push=True)), "hub.repo_id: the recipe's name, a b, cannot name a repo"),
         (lambda: a_recipe(model=None), "model: None is not a ModelSettings"),
     ],
 )

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import itertools
-import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import datasets
-from huggingface_hub import HfApi, constants
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, HTTPError
+from datasets.naming import camelcase_to_snakecase
+from datasets.packaged_modules.cache.cache import Cache
+from huggingface_hub import constants
+from huggingface_hub.errors import HTTPError
 
 from pipeline import online
 from pipeline.errors import UserError, reason
 from pipeline.recipe import Data
 
-COMMIT = re.compile(r"[0-9a-f]{40}")
 UNLABELLED = -1
 
 # Rows with their numbers, and the names of the classes of each column that has some.
@@ -28,22 +29,7 @@ def resolve(data: Data) -> str:
     Raises:
         UserError: there is no such data set or revision, or no network to ask.
     """
-    if data.revision and COMMIT.fullmatch(data.revision):
-        return data.revision
-    if constants.HF_HUB_OFFLINE:
-        raise UserError(f"data.revision: offline, {data.source} needs the commit it was downloaded at (40 hex digits)")
-    try:
-        return str(HfApi().dataset_info(data.source, revision=data.revision).sha)
-    except HfHubHTTPError as error:
-        revision = f" at revision {data.revision}" if data.revision else ""
-        raise UserError(
-            f"data.source: the Hub has no data set {data.source}{revision}, or you may not read it; a local file or"
-            " folder of that name is not here either"
-        ) from error
-    except (OSError, HFValidationError, HTTPError) as error:
-        raise UserError(
-            f"data.source: there is no file or folder {data.source} here, and the Hub cannot be reached to look for it"
-        ) from error
+    return online.resolve(data.source, data.revision, "data.source", "dataset")
 
 
 def load(data: Data, commit: str | None) -> dict[str, Loaded]:
@@ -56,7 +42,12 @@ def load(data: Data, commit: str | None) -> dict[str, Loaded]:
     """
     online.go_offline_if_unreachable()
     try:
-        found = datasets.load_dataset(data.source, data.subset, revision=commit, streaming=data.streaming)
+        if constants.HF_HUB_OFFLINE and not data.streaming and commit:
+            found = _fetched(data, commit)
+        else:
+            found = datasets.load_dataset(data.source, data.subset, revision=commit, streaming=data.streaming)
+    except UserError:
+        raise
     except (ValueError, OSError, datasets.exceptions.DatasetsError, HTTPError) as error:
         raise UserError(f"data.source: {data.source} cannot be loaded: {reason(error)}") from error
     loaded: dict[str, Loaded] = {}
@@ -72,6 +63,27 @@ def load(data: Data, commit: str | None) -> dict[str, Loaded]:
     if not loaded:
         raise UserError(f"data.source: {data.source} has no split train, validation or test with labels")
     return loaded
+
+
+def _fetched(data: Data, commit: str) -> datasets.DatasetDict:
+    """What an earlier load has left of the very commit: offline, `load_dataset` takes the newest of any.
+
+    Raises:
+        UserError: nothing is left of it.
+    """
+    owner, _, name = data.source.rpartition("/")
+    root = Path(datasets.config.HF_DATASETS_CACHE) / "___".join(filter(None, (owner, camelcase_to_snakecase(name))))
+    found = [folder for folder in sorted(root.glob(f"{data.subset or '*'}/*/{commit}")) if folder.is_dir()]
+    if data.subset is None and len(found) > 1:
+        found = [folder for folder in found if folder.parts[-3] == "default"] or found[:1]
+    if not found:
+        raise UserError(
+            f"data.source: {data.source} at {commit} was not fetched to this machine, and the Hub cannot be reached;"
+            " finetune fetch RECIPE gathers what a recipe needs"
+        )
+    config, version, _ = found[0].parts[-3:]
+    builder = Cache(dataset_name=name, repo_id=data.source, config_name=config, version=version, hash=commit)
+    return builder.as_dataset()
 
 
 def _class_names(features: Any) -> dict[str, list[str]]:

@@ -22,7 +22,7 @@ from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
 from pipeline import paths
-from pipeline.data import checks, sources, splits, tags, vocabulary
+from pipeline.data import checks, scripts, sources, splits, tags, vocabulary
 from pipeline.errors import UserError, writing
 from pipeline.models.recurrent import RecurrentTokenizer
 from pipeline.recipe import TRAINED_TOKENIZERS, Data
@@ -30,6 +30,7 @@ from pipeline.recipe import TRAINED_TOKENIZERS, Data
 DONE = "prepared.json"
 TOKENIZER = "tokenizer"
 ROWS_PER_BATCH = 1000
+SCRIPT_ROWS = 2000
 
 
 class Encoder(Protocol):
@@ -59,6 +60,7 @@ class TokenizerChoice(NamedTuple):
     revision: str | None
     characters: bool
     known_words: KnownWords | None
+    trust_remote_code: bool = False
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,7 @@ def prepare(
     tokenizer_revision: str | None = None,
     characters: bool = False,
     known_words: KnownWords | None = None,
+    trust_remote_code: bool = False,
 ) -> Prepared:
     """Read, check, carve and encode `data` for `task`, or open what an earlier run has left.
 
@@ -94,13 +97,14 @@ def prepare(
         tokenizer: word, bpe or wordpiece, or where a pretrained one is.
         characters: whether one that is trained has to give the characters of words, too.
         known_words: words that one that is trained has to know besides those of the training split.
+        trust_remote_code: whether code that comes with a pretrained one is run.
 
     Raises:
         UserError: something about the data or a setting is refused; nothing is left behind then.
     """
     origin = sources.locate(data)
     root = cache_root()
-    choice = TokenizerChoice(tokenizer, tokenizer_revision, characters, known_words)
+    choice = TokenizerChoice(tokenizer, tokenizer_revision, characters, known_words, trust_remote_code)
     target = root / _key(data, task, choice, origin)
     if _is_complete(target):
         try:
@@ -208,6 +212,8 @@ def _build(data: Data, task: Encoder, choice: TokenizerChoice, origin: sources.O
     labels = task.labels(source.label_names, raw)
     report = {**facts, **checks.report(raw, source.names, source.empty)}
     report["notes"] = [*source.notes, *report["notes"]]
+    sample = raw["train"][:SCRIPT_ROWS]["text"]
+    report |= {"scripts": scripts.shares(sample), "right_to_left_share": scripts.right_to_left_share(sample)}
     pretokenized = "tokens" in task.columns
     if choice.tokenizer in TRAINED_TOKENIZERS:
         loaded: PreTrainedTokenizerBase = vocabulary.train(
@@ -219,7 +225,9 @@ def _build(data: Data, task: Encoder, choice: TokenizerChoice, origin: sources.O
             known_words=choice.known_words.read() if choice.known_words else (),
         )
     else:
-        loaded = vocabulary.load_tokenizer(choice.tokenizer, choice.revision, pretokenized=pretokenized)
+        loaded = vocabulary.load_tokenizer(
+            choice.tokenizer, choice.revision, pretokenized, trust_remote_code=choice.trust_remote_code
+        )
         vocabulary.check_length(loaded, data.max_length, choice.tokenizer)
     for split, rows in raw.items():
         report.setdefault("encoded", {})[split] = _encode(rows, task, loaded, data.max_length, labels, folder / split)
@@ -315,7 +323,7 @@ def _open(folder: Path, origin: sources.Origin) -> Prepared:
         splits={split: opened[split] for split in paths.SPLITS},
         tokenizer=vocabulary.load_tokenizer(str(folder / TOKENIZER)),
         labels=list(done["labels"]),
-        report=done["report"],
+        report={**done["report"], "fingerprint": origin.fingerprint},
         revision=origin.revision,
     )
 

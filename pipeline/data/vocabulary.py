@@ -221,23 +221,23 @@ LOWER_CASING = {"word", "wordpiece"}
 PRETOKENIZED = {"word": pre_tokenizers.WhitespaceSplit(), "bpe": pre_tokenizers.ByteLevel(add_prefix_space=True)}
 
 
-def load_tokenizer(name: str, revision: str | None = None, pretokenized: bool = False) -> PreTrainedTokenizerBase:
+def load_tokenizer(
+    name: str, revision: str | None = None, pretokenized: bool = False, trust_remote_code: bool = False
+) -> PreTrainedTokenizerBase:
     """The pretrained tokenizer `name`: a folder, a Hub id, sample:gpt2 or sample:minilm.
 
     Args:
         pretokenized: it will be given lists of words; one that is byte-level then marks where each word begins.
+        trust_remote_code: whether code of its own is run.
 
     Raises:
         UserError: it cannot be found or loaded.
     """
-    folder = paths.saved_tokenizer(name, "data.tokenizer")
-    if folder is None:
-        online.go_offline_if_unreachable()
-    elif (folder / "encoder.json").is_file():
+    folder = paths.saved_tokenizer(name, "data.tokenizer") or online.snapshot(name, revision, "data.tokenizer")
+    if (folder / "encoder.json").is_file():
         return _from_encoder(folder, pretokenized)
-    path = str(folder or name)
+    path, options = str(folder), {"trust_remote_code": trust_remote_code}
     try:
-        options = {"revision": revision or "main", "trust_remote_code": False}
         tokenizer = AutoTokenizer.from_pretrained(path, **options)
         if pretokenized and _joins_first_word(tokenizer):
             tokenizer = AutoTokenizer.from_pretrained(path, add_prefix_space=True, **options)
@@ -281,7 +281,8 @@ def _check_tokenizer(tokenizer: PreTrainedTokenizerBase, name: str) -> None:
 
 
 def _reason(error: BaseException) -> str:
-    return "it needs code of its own, which is never run" if "trust_remote_code" in str(error) else reason(error)
+    untrusted = "it needs code of its own, which is not run unless it is trusted (trust_remote_code)"
+    return untrusted if "trust_remote_code" in str(error) else reason(error)
 
 
 def check_length(tokenizer: PreTrainedTokenizerBase, max_length: int, name: str) -> None:

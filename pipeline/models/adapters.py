@@ -16,6 +16,7 @@ from pipeline.models import checkpoints
 from pipeline.recipe import Lora
 
 LABELS = "labels.json"
+WEIGHTS = "adapter_model.safetensors"
 POOLER = "pooler"
 
 # Suffix of the head -> peft's name of the task, which goes into the adapter's configuration.
@@ -32,7 +33,7 @@ def require_peft(setting: str) -> None:
         raise UserError(f"{setting}: it needs the package peft; run: pip install 'finetune-pipeline[lora]'")
 
 
-def add_lora(model: PreTrainedModel, settings: Lora, head: str, checkpoint: str) -> Any:
+def add_lora(model: PreTrainedModel, settings: Lora, head: str, checkpoint: str, revision: str | None = None) -> Any:
     """`model` as a `peft.PeftModel`: frozen but for low-rank adapters (Hu et al. 2022, section 4.1) and its head.
 
     Raises:
@@ -50,6 +51,7 @@ def add_lora(model: PreTrainedModel, settings: Lora, head: str, checkpoint: str)
         modules_to_save=None if settings.merge else heads,
         task_type=None if settings.merge else TASK_TYPES.get(head),
         base_model_name_or_path=checkpoint,
+        revision=revision,
     )
     try:
         adapted = peft.get_peft_model(model, config)
@@ -100,8 +102,11 @@ def _labels(folder: Path) -> dict[str, Any]:
     return {"id2label": labels, "label2id": {name: index for index, name in labels.items()}}
 
 
-def load(folder: Path, head: str) -> PreTrainedModel:
+def load(folder: Path, head: str, allow_pickle: bool = False) -> PreTrainedModel:
     """The plain model of the adapter in `folder`, merged into its base.
+
+    Args:
+        allow_pickle: whether weights, also the base's, are read from pickles where there are no safetensors.
 
     Raises:
         UserError: peft is not installed, or the adapter, its labels or its base cannot be read.
@@ -109,12 +114,17 @@ def load(folder: Path, head: str) -> PreTrainedModel:
     require_peft("model")
     import peft
 
+    if not allow_pickle and not (folder / WEIGHTS).is_file():
+        raise UserError(f"model: there are no weights in {folder}; it has no {WEIGHTS}")
     try:
-        base = json.loads((folder / paths.ADAPTER).read_text(encoding="utf-8"))["base_model_name_or_path"]
+        told = json.loads((folder / paths.ADAPTER).read_text(encoding="utf-8"))
+        base, revision = told["base_model_name_or_path"], told.get("revision")
         known = {} if head == "CausalLM" else _labels(folder)
     except (OSError, ValueError, AttributeError, LookupError, TypeError) as error:
         raise UserError(f"model: {folder} holds an adapter that cannot be read: {reason(error)}") from error
-    model = checkpoints.load(str(base), head, "model", with_head=False, **known)
+    model = checkpoints.load(
+        str(base), head, "model", with_head=False, revision=revision, allow_pickle=allow_pickle, **known
+    )
     try:
         return merged(peft.PeftModel.from_pretrained(model, str(folder)))
     except (*checkpoints.LOADING_ERRORS, KeyError) as error:

@@ -75,7 +75,7 @@ def _decoder(settings: Pretrained, head: str) -> dict[str, Any]:
     """What an encoder such as BERT has to be told to read from left to right."""
     if head != CAUSAL:
         return {}
-    config = checkpoints.load_config(settings.checkpoint, "model.checkpoint", settings.revision)
+    config = _config(settings)
     return {"is_decoder": True} if hasattr(config, "is_decoder") else {}
 
 
@@ -168,7 +168,9 @@ def _pretrained(
         head,
         "model.checkpoint",
         with_head=False,
-        revision=settings.revision or "main",
+        revision=settings.revision,
+        trust_remote_code=settings.trust_remote_code,
+        allow_pickle=settings.allow_pickle,
         dtype=torch.float32,
         **_label_maps(labels),
         **_decoder(settings, head),
@@ -179,15 +181,21 @@ def _pretrained(
     if settings.freeze_layers is not None:
         freeze(model, settings.freeze_layers, "model.freeze_layers")
     if settings.lora is not None:
-        model = adapters.add_lora(model, settings.lora, head, settings.checkpoint)
+        model = adapters.add_lora(model, settings.lora, head, settings.checkpoint, settings.revision)
     return model, {}
+
+
+def _config(settings: Pretrained) -> transformers.PreTrainedConfig:
+    return checkpoints.load_config(
+        settings.checkpoint, "model.checkpoint", settings.revision, settings.trust_remote_code
+    )
 
 
 def _dropout(settings: Pretrained) -> dict[str, float]:
     """The option that sets the dropout before the classifier, where it was chosen."""
     if settings.dropout is None:
         return {}
-    config = checkpoints.load_config(settings.checkpoint, "model.checkpoint", settings.revision)
+    config = _config(settings)
     name = next((name for name in CLASSIFIER_DROPOUT if hasattr(config, name)), None)
     if name is None:
         settings.refuse("dropout", f"a {config.model_type} model has none before its classifier; remove this setting")

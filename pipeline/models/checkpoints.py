@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -37,28 +38,46 @@ def auto_class(head: str) -> Any:
     return getattr(transformers, f"AutoModelFor{head}")
 
 
-def load(name: str, head: str, setting: str, *, with_head: bool, **options: Any) -> PreTrainedModel:
-    """The checkpoint `name` with `head`, on the CPU; safetensors only, and no code of its own is run.
+def load(
+    name: str,
+    head: str,
+    setting: str,
+    *,
+    with_head: bool,
+    revision: str | None = None,
+    trust_remote_code: bool = False,
+    allow_pickle: bool = False,
+    **options: Any,
+) -> PreTrainedModel:
+    """The checkpoint `name` with `head`, on the CPU.
 
     Args:
         with_head: whether the head's own weights have to be in it, as for a model that is to answer.
+        revision: commit, tag or branch of one of the Hub.
+        trust_remote_code: whether its own code is run, where transformers does not know its kind.
+        allow_pickle: whether weights are read from pytorch_model.bin where there are no safetensors.
         options: for `from_pretrained`.
 
     Raises:
         UserError: it cannot be found, read or loaded, or lacks weights, in one line that names `setting`.
     """
-    path = _locate(name, setting)
+    folder = locate(name, setting, revision, allow_pickle)
+    _check_weights(folder, setting, allow_pickle)
+    if trust_remote_code:
+        _check_code(folder, setting)
     try:
         model, told = auto_class(head).from_pretrained(
-            path,
-            use_safetensors=True,
-            trust_remote_code=False,
+            str(folder),
+            use_safetensors=None if allow_pickle else True,
+            weights_only=True,
+            trust_remote_code=trust_remote_code,
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # told below, with the sizes
             **options,
         )
     except LOADING_ERRORS as error:
         raise UserError(f"{setting}: {name} cannot be loaded as a {head} model: {_reason(error)}") from error
+    model.name_or_path = name  # peft writes it into the adapter's configuration, where the cache's path means nothing
     _check_sizes(model, told["mismatched_keys"], name, setting, with_head)
     missing = [key for key in sorted(told["missing_keys"]) if with_head or _is_of_base(key, model)]
     if missing:
@@ -90,7 +109,10 @@ def _check_sizes(model: PreTrainedModel, mismatched: Iterable[Any], name: str, s
 
 def _reason(error: BaseException) -> str:
     if "trust_remote_code" in str(error):
-        return "it is of no kind that transformers knows, and code that comes with a model is never run"
+        return (
+            "it is of no kind that transformers knows, and the code that comes with it is not run unless it is trusted"
+            " (trust_remote_code)"
+        )
     return reason(error)
 
 
@@ -125,36 +147,48 @@ def check_vocabulary(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase,
         )
 
 
-def load_config(name: str, setting: str, revision: str | None = None) -> PreTrainedConfig:
+def load_config(
+    name: str, setting: str, revision: str | None = None, trust_remote_code: bool = False
+) -> PreTrainedConfig:
     """The configuration of the checkpoint `name`.
 
     Raises:
         UserError: it cannot be found or read.
     """
-    path = _locate(name, setting)
+    folder = locate(name, setting, revision)
     try:
-        return AutoConfig.from_pretrained(path, revision=revision or "main", trust_remote_code=False)
+        return AutoConfig.from_pretrained(str(folder), trust_remote_code=trust_remote_code)
     except LOADING_ERRORS as error:
         raise UserError(f"{setting}: {name} cannot be loaded: {_reason(error)}") from error
 
 
-def _locate(name: str, setting: str) -> str:
-    """What `from_pretrained` takes for `name`; what is wrong with a local folder is said before a library does."""
+def locate(name: str, setting: str, revision: str | None = None, allow_pickle: bool = False) -> Path:
+    """Folder of a checkpoint; one of the Hub is fetched at one commit, or refused as a local one would be."""
     folder = paths.saved_model(name, setting)
     if folder is None:
-        online.go_offline_if_unreachable()
-        return name
-    _check_weights(folder, setting)
-    return str(folder)
+        folder = online.snapshot(name, revision, setting, allow_pickle)
+        paths.saved_model(str(folder), setting, adapters=True)
+    return folder
 
 
-def _check_weights(folder: Path, setting: str) -> None:
+def _check_weights(folder: Path, setting: str, allow_pickle: bool) -> None:
     weights = sorted(folder.glob("*.safetensors"))
-    if not weights:
-        raise UserError(f"{setting}: there are no weights in {folder}; it has no *.safetensors file")
+    if not weights and not (allow_pickle and any(folder.glob("pytorch_model*.bin"))):
+        pickled = " but a pickle, which is not read unless it is allowed (allow_pickle)"
+        raise UserError(
+            f"{setting}: there are no weights in {folder}; it has no *.safetensors file"
+            f"{pickled * any(folder.glob('*.bin'))}"
+        )
     for file in weights:
         try:
             with safe_open(file, "pt"):
                 pass
         except (SafetensorError, OSError) as error:
             raise UserError(f"{setting}: {file} is damaged or not a safetensors file; fetch it again") from error
+
+
+def _check_code(folder: Path, setting: str) -> None:
+    """Refuse code that lies in another repository: its commit is in nobody's hands."""
+    classes = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("auto_map", {})
+    if any("--" in str(place) for place in classes.values()):
+        raise UserError(f"{setting}: config.json takes code from another repository, which is never run")

@@ -220,6 +220,8 @@ def test_numbers_of_a_hub_data_set_have_the_names_of_their_column(tmp_path, monk
         "test": datasets.Dataset.from_dict(unlabelled, features=FEATURES),
     }
     monkeypatch.setattr("datasets.load_dataset", lambda *args, **options: splits)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("pipeline.online.go_offline_if_unreachable", lambda: None)
     data = Data("org/name", revision="0" * 40)
     source = sources.load(data, sources.locate(data), Ner.columns, tmp_path)
     assert list(source.splits) == ["train"]

@@ -91,7 +91,7 @@ def test_a_sample_that_is_not_installed_is_refused_with_its_extra(monkeypatch, n
         (Data("sample:tomatoes"), "data.source: no data sample sample:tomatoes; did you mean rotten_tomatoes?"),
         (Data("reviews.csv", revision="main"), "data.revision: reviews.csv is a local file or folder, which has none"),
         (Data("sample:imdb", subset="x"), "data.subset: sample:imdb is a packaged sample, which has none"),
-        (Data("org/name"), "data.revision: offline, org/name needs the commit"),
+        (Data("org/name"), "data.source: org/name is no folder here, and the Hub cannot be reached"),
     ],
 )
 def test_what_is_not_there_is_refused_with_a_hint(tmp_path, monkeypatch, data, message):
@@ -157,6 +157,8 @@ class FakeHub:
 @pytest.mark.parametrize("streaming", [False, True])
 def test_a_hub_data_set_gives_class_names_and_leaves_unlabelled_splits_out(tmp_path, monkeypatch, streaming):
     monkeypatch.setattr("datasets.load_dataset", FakeHub(streaming))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("pipeline.online.go_offline_if_unreachable", lambda: None)
     data = Data("org/name", revision="0" * 40, streaming=streaming, limit=4 if streaming else None)
     source = load(data, tmp_path)
     assert list(source.splits) == ["train"]

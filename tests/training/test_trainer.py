@@ -53,6 +53,7 @@ def test_a_run_leaves_what_other_programs_rely_on(reviews, tmp_path):
     run = tmp_path / "run"
     assert {file.name for file in run.iterdir()} == {
         "recipe.json",
+        "answers.json",
         "metrics.json",
         "history.jsonl",
         "model",

@@ -1,0 +1,179 @@
+"""Pushing a finished run: checked here first, then one commit of what has changed, tried again where that may help."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import urlparse
+
+from huggingface_hub import (
+    HfApi,
+    constants,
+    get_session,
+    get_token,
+)
+from huggingface_hub.errors import (
+    LocalTokenNotFoundError,
+)
+
+from pipeline import folder as folders
+from pipeline import trouble
+from pipeline.errors import UserError, reason
+from pipeline.hub import answers
+from pipeline.hub.check import check
+from pipeline.hub.facts import Facts
+from pipeline.hub.scan import scan
+from pipeline.hub.send import WAITS, again, send
+from pipeline.hub.stage import Run, open_run, stage
+from pipeline.recipe import Hub
+
+T = TypeVar("T")
+
+SECONDS = 60.0
+
+
+def push(name: str, hub: Hub, seeds: Sequence[str] = ()) -> None:
+    """Push the finished run in the folder `name` as `hub` says, and print where it is.
+
+    Args:
+        seeds: folders of runs that differ in the seed alone: the card gives mean and spread over all of them.
+
+    Raises:
+        UserError: the run or the Hub does not allow it; nothing that is not whole is left there.
+    """
+    run = open_run(name)
+    others = _others(run, seeds)
+    api, user = _connect()
+    repo_id = _full_name(hub.repo_id or run.recipe.name, user)
+    with tempfile.TemporaryDirectory(prefix="finetune-push-") as aside:
+        folder = Path(aside)
+        facts = Facts(
+            run.recipe,
+            run.metrics,
+            run.has_code,
+            run.labels,
+            repo_id,
+            hub.license,
+            hub.languages or (),
+            _data_license(api, run),
+            others,
+        )
+        for note in stage(run, facts, folder):
+            print(f"push: {note}", flush=True)
+        scan(folder, repo_id.split("/")[0])
+        check(folder, answers.read(run.folder), run.has_code)
+        with _plain_uploads(), _words(repo_id, user):
+            send(api, repo_id, hub, folder, run.recipe.task)
+
+
+def after_run(folder: Path, hub: Hub) -> None:
+    """Push the run that has just finished; whatever goes wrong is told, with the command for later."""
+    try:
+        push(str(folder), hub)
+    except Exception as error:  # the run is finished and whole; nothing that a push meets may fail it
+        told = str(error) if isinstance(error, UserError) else reason(error)
+        print(f"the run is finished, its model was not pushed: {told}; later: {command(folder, hub)}", file=sys.stderr)
+
+
+def command(folder: Path, hub: Hub) -> str:
+    """The command that pushes the run in `folder` as `hub` says."""
+    words = ["finetune", "push", str(folder), hub.repo_id or "REPO_ID"]
+    words += [f"--{name.replace('_', '-')}" for name in ("private", "create_pr", "overwrite") if getattr(hub, name)]
+    for name in ("revision", "tag", "license"):
+        words += [f"--{name}", getattr(hub, name)] if getattr(hub, name) else []
+    return shlex.join([*words, *(["--languages", *hub.languages] if hub.languages else [])])
+
+
+def _others(run: Run, names: Sequence[str]) -> dict[int, dict[str, Any]]:
+    """Seed -> metrics of the other runs, which have to be the same but for it."""
+    others: dict[int, dict[str, Any]] = {}
+    for name in names:
+        other = open_run(name)
+        if other.folder.resolve() == run.folder.resolve():  # as runs/seed* names it, too
+            continue
+        changed = [
+            line
+            for line in folders.differences(run.recipe, other.recipe)
+            if line.split(" ")[0] not in ("name", "train.seed")
+        ]
+        if changed:
+            raise UserError(f"seeds: {name} differs from {run.folder} in more than the seed: {'; '.join(changed)}")
+        seed = other.recipe.train.seed
+        if seed == run.recipe.train.seed or seed in others:
+            raise UserError(f"seeds: {name} has the seed {seed}, which another of these runs has; give each its own")
+        others[seed] = other.metrics
+    return others
+
+
+def _connect() -> tuple[HfApi, dict[str, Any]]:
+    """The Hub, and who is logged in there; with time limits, so that nobody waits for ever."""
+    if constants.HF_HUB_OFFLINE:
+        raise UserError("push: HF_HUB_OFFLINE is set, and this needs the network; unset it")
+    if get_token() is None:
+        raise UserError(f"push: {trouble.told(LocalTokenNotFoundError())}")
+    get_session().timeout = SECONDS
+    api = HfApi()
+    try:
+        user = again(api.whoami, WAITS[:1])
+    except trouble.HUB_ERRORS as error:
+        if trouble.status_of(error) == 404:  # a server that knows repositories and no users
+            return api, {}
+        raise UserError(f"push: {trouble.told(error)}") from error
+    if user.get("auth", {}).get("accessToken", {}).get("role") == "read":
+        raise UserError(f"push: the token of {user.get('name')} may read only; make one with write access, and log in")
+    return api, user
+
+
+def _full_name(repo_id: str, user: dict[str, Any]) -> str:
+    if "/" in repo_id:
+        return repo_id
+    if "name" not in user:
+        raise UserError(f"push: whose is {repo_id}? Give user/{repo_id}")
+    return f"{user['name']}/{repo_id}"
+
+
+def _data_license(api: HfApi, run: Run) -> str | None:
+    """What the card of a Hub data set says; nothing where there is none, or it cannot be read."""
+    source = run.recipe.data.source
+    if "data.source" not in run.metrics.get("revisions", {}):
+        return None
+    try:
+        card = api.dataset_info(source, revision=run.recipe.data.revision).card_data
+    except trouble.HUB_ERRORS:
+        return None
+    told = card.get("license") if card else None
+    return ", ".join(told) if isinstance(told, list) else told
+
+
+@contextlib.contextmanager
+def _plain_uploads() -> Iterator[None]:
+    """Upload by LFS to a server that is not Hugging Face's own: none of the others has its Xet."""
+    host = urlparse(constants.ENDPOINT).hostname or ""
+    before = constants.HF_HUB_DISABLE_XET
+    if not host.endswith(("huggingface.co", "hf.co")) and "HF_HUB_DISABLE_XET" not in os.environ:
+        constants.HF_HUB_DISABLE_XET = True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_DISABLE_XET = before
+
+
+@contextlib.contextmanager
+def _words(repo_id: str, user: dict[str, Any]) -> Iterator[None]:
+    """Tell in one line what the Hub refused."""
+    try:
+        yield
+    except UserError:
+        raise
+    except trouble.HUB_ERRORS as error:
+        told = trouble.told(error)
+        if trouble.status_of(trouble.root_of(error)) == 403 and user:
+            names = [user["name"], *(part["name"] for part in user.get("orgs", []))]
+            told += f"; you are {names[0]}, and may write under {' and '.join(names)}"
+        raise UserError(f"push: {repo_id}: {told}") from error

@@ -1,0 +1,160 @@
+"""What a recipe needs is gathered where there is network, and the run needs none then."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pytest
+from conftest import NEGATIVE, POSITIVE, ROOT, save_checkpoint
+from huggingface_hub import HfApi
+
+from hub.conftest import Place, made_up
+from pipeline import cli
+from pipeline.errors import UserError
+from pipeline.hub import push as pushing
+from pipeline.recipe import Data, Optim, Pretrained, Recipe, Recurrent, Train
+
+TEXTS = [f"{text} {number}" for number in range(12) for text in POSITIVE + NEGATIVE]
+LABELS = [int(text.rsplit(maxsplit=1)[0] in POSITIVE) for text in TEXTS]
+
+# Any socket is a fault; what the libraries do to find out whether there is network, too.
+WITHOUT_NETWORK = """
+import socket, sys
+
+def refused(*_):
+    raise SystemExit("a socket was opened")
+
+socket.socket.connect = socket.socket.connect_ex = socket.getaddrinfo = socket.create_connection = refused
+from pipeline.cli import entry
+entry()
+"""
+
+
+def offline(*arguments: Any, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """The command in a process that has no network, and caches of nobody."""
+    nobody = dict.fromkeys(("HF_HUB_CACHE", "HF_DATASETS_CACHE", "HF_TOKEN"), "")
+    told = {name: value for name, value in {**os.environ, **nobody, **environment}.items() if value}
+    told |= {"HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT)}
+    told.setdefault("HF_HOME", str(cwd / "nobody"))
+    command = [sys.executable, "-c", WITHOUT_NETWORK, *map(str, arguments)]
+    return subprocess.run(command, cwd=cwd, env=told, capture_output=True, text=True, check=False)
+
+
+def upload(hub: Place, folder: Path, kind: str = "model") -> tuple[str, str]:
+    name = hub.name(kind)
+    HfApi().create_repo(name, repo_type=kind)
+    with pushing._plain_uploads():
+        return name, HfApi().upload_folder(repo_id=name, repo_type=kind, folder_path=folder).oid
+
+
+def a_recipe(data: Data, model: Any) -> Recipe:
+    return Recipe("tiny", "sentiment", data, model, Optim(learning_rate=0.02), Train(max_steps=2, batch_size=8))
+
+
+def written(recipe: Recipe, folder: Path) -> Path:
+    (folder / "asked.json").write_text(recipe.to_json())
+    return folder / "asked.json"
+
+
+@pytest.fixture
+def of_the_hub(hub, tmp_path, monkeypatch) -> Recipe:
+    """A recipe of a data set and a model of the Hub, at no revision."""
+    for name in ("HF_HUB_CACHE", "HF_DATASETS_CACHE"):
+        monkeypatch.setenv(name, os.environ[name])  # the command sets them: they are put back
+    save_checkpoint(tmp_path / "bert", "wordpiece", TEXTS)
+    rows = datasets.Dataset.from_dict({"text": TEXTS, "label": LABELS})
+    (tmp_path / "rows").mkdir()
+    rows.to_parquet(tmp_path / "rows/train.parquet")
+    rows.select(range(10)).to_parquet(tmp_path / "rows/test.parquet")
+    data, _ = upload(hub, tmp_path / "rows", "dataset")
+    model, _ = upload(hub, tmp_path / "bert")
+    return a_recipe(Data(data, max_length=32), Pretrained(model))
+
+
+def fetch_in_a_process(hub: Place, recipe: Path, *arguments: Any) -> None:
+    done = hub.finetune("fetch", recipe, *arguments)
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr
+
+
+def test_what_was_fetched_runs_without_network_wherever_it_is_carried(hub, of_the_hub, tmp_path):
+    fetch_in_a_process(hub, written(of_the_hub, tmp_path), "--to", tmp_path / "gathered")
+    shutil.move(tmp_path / "gathered", tmp_path / "carried")
+    node = tmp_path / "node"
+    node.mkdir()
+    done = offline("run", tmp_path / "carried/recipe.json", cwd=node)
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
+    told = json.loads((node / "runs/tiny/recipe.json").read_text())
+    revisions = json.loads((node / "runs/tiny/metrics.json").read_text())["revisions"]
+    for section, name in (("data", "source"), ("model", "checkpoint")):
+        kind = "dataset" if section == "data" else "model"
+        assert told[section][name] == getattr(getattr(of_the_hub, section), name)
+        commit = HfApi().repo_info(told[section][name], repo_type=kind).sha
+        assert told[section]["revision"] == revisions[f"{section}.{name}"]["commit"] == commit
+
+
+@pytest.mark.slow  # two more processes
+def test_the_recipe_itself_runs_from_the_fetched_caches_without_network(hub, of_the_hub, tmp_path):
+    asked = written(of_the_hub, tmp_path)
+    fetch_in_a_process(hub, asked, "--to", tmp_path / "gathered")
+    done = offline("run", asked, cwd=tmp_path, HF_HOME=str(tmp_path / "gathered"))
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
+
+
+@made_up
+def test_offline_the_very_commit_is_read_and_never_another(hub, of_the_hub, tmp_path, monkeypatch):
+    """`load_dataset` would take the newest that it finds."""
+    from pipeline.data import hub_source
+
+    name = of_the_hub.data.source
+    first = HfApi().dataset_info(name).sha
+    datasets.Dataset.from_dict({"text": ["new"] * 4, "label": [0, 1] * 2}).to_parquet(tmp_path / "rows/train.parquet")
+    second = hub.server.put("datasets", name, {"train.parquet": (tmp_path / "rows/train.parquet").read_bytes()})
+    for commit in (first, second):
+        hub_source.load(Data(name), commit)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    counts = [len(list(hub_source.load(Data(name), commit)["train"][0])) for commit in (first, second)]
+    assert counts == [len(TEXTS), 4]
+    with pytest.raises(UserError, match=f"{name} at {'0' * 40} was not fetched to this machine"):
+        hub_source.load(Data(name), "0" * 40)
+
+
+def test_files_of_this_machine_are_copied_beside_the_recipe(hub, tmp_path, monkeypatch, capsys):
+    for name in ("HF_HUB_CACHE", "HF_DATASETS_CACHE"):
+        monkeypatch.setenv(name, os.environ[name])
+    rows = [f'"{text}",{label}\n' for text, label in zip(TEXTS, LABELS, strict=True)]
+    (tmp_path / "reviews.csv").write_text("text,label\n" + "".join(rows))
+    (tmp_path / "vectors.txt").write_text("moving 1 2 3\nfunny 3 2 1\n")
+    model = Recurrent(hidden_size=8, vectors=str(tmp_path / "vectors.txt"))
+    asked = written(a_recipe(Data(str(tmp_path / "reviews.csv")), model), tmp_path)
+    cli._dispatch(["fetch", str(asked), f"--to={tmp_path / 'gathered'}", "--train.max-steps", "1"])
+    shutil.move(tmp_path / "gathered", tmp_path / "carried")
+    (tmp_path / "reviews.csv").unlink()
+    recipe = cli.load_recipe(str(tmp_path / "carried/recipe.json"))
+    assert recipe.train.max_steps == 1
+    assert Path(recipe.data.source).read_text().startswith("text,label")
+    assert str(tmp_path / "carried") in recipe.model.vectors
+    cli._train(recipe, ["--train.output-dir", str(tmp_path / "run")], "finetune run")
+    assert (tmp_path / "run/metrics.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--to"], "--to: it needs a value, the name of a folder"),
+        (["--to", "asked.json"], "to: cannot write to asked.json: "),
+        (["--data.streaming", "--data.limit", "3"], "data.streaming: rows that are streamed cannot be fetched"),
+    ],
+)
+def test_what_cannot_be_fetched_is_refused(hub, of_the_hub, tmp_path, monkeypatch, arguments, says):
+    monkeypatch.chdir(tmp_path)
+    written(of_the_hub, tmp_path)
+    with pytest.raises(UserError) as error:
+        cli._dispatch(["fetch", "asked.json", *arguments])
+    assert says in str(error.value)
