@@ -18,7 +18,7 @@ import tyro
 
 from pipeline import commands, fetched, paths
 from pipeline import folder as folders
-from pipeline.errors import EXIT_INTERRUPTED, STOPPING, Interrupted, UserError, reason, report, suggest
+from pipeline.errors import EXIT_INTERRUPTED, EXIT_LOST, STOPPING, Interrupted, UserError, reason, report, suggest
 from pipeline.recipe import TRAINED_TOKENIZERS, Data, Pretrained, Recipe, Recurrent, check_trust, read_json
 from pipeline.training import dashboards
 
@@ -48,7 +48,8 @@ def entry() -> None:
 
 
 def _guarded(action: Callable[[], None]) -> int:
-    """The exit code of `action`: 0 done, 2 the user's mistake, 75 stopped by a signal, to be continued, 1 all else."""
+    """The exit code of `action`: 0 done, 2 the user's mistake, 75 stopped by a signal, to be continued, 69 left alone
+    by another process of the run, 1 all else."""
     try:
         try:
             action()
@@ -69,8 +70,8 @@ def _guarded(action: Callable[[], None]) -> int:
     except Exception as error:
         if _has_lost_another(error):
             print(LOST, file=sys.stderr)
-        else:
-            sys.excepthook(*sys.exc_info())
+            return _leave(EXIT_LOST)
+        sys.excepthook(*sys.exc_info())
         return _leave(1)
     return _leave(0)
 

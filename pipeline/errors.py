@@ -17,6 +17,7 @@ from pathlib import Path
 from types import TracebackType
 
 EXIT_USER_ERROR = 2
+EXIT_LOST = 69  # EX_UNAVAILABLE: another process of the run has died, and this one with it
 EXIT_INTERRUPTED = 75  # EX_TEMPFAIL: stopped by a signal, to be continued; a scheduler may requeue
 STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)  # what asks a run to stop in this way
 

@@ -19,7 +19,7 @@ from test_trainer import a_recipe, assert_same_weights, wait_for_step
 
 from pipeline import run as runs
 from pipeline.cli import LOST
-from pipeline.errors import STOPPING, Interrupted, UserError
+from pipeline.errors import EXIT_LOST, STOPPING, Interrupted, UserError
 from pipeline.run import train
 from pipeline.training import checkpoint
 from pipeline.training.signals import StopRequest
@@ -143,7 +143,7 @@ def test_a_process_that_dies_takes_the_other_with_it_and_the_same_command_goes_o
     processes[1].kill()
     _, told = processes[0].communicate(timeout=30)
     processes[1].communicate()
-    assert processes[0].returncode == 1
+    assert processes[0].returncode == EXIT_LOST
     assert [line for line in told.splitlines() if not line.startswith("[")] == [LOST]
     assert checkpoint.choose(tmp_path / "run", Accelerator(cpu=True)) is not None
 
