@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup run test test-slow check format clean
+.PHONY: setup run test test-slow test-slurm test-slurm-fast check format clean
 .DELETE_ON_ERROR:
 
 setup: .venv/.installed
@@ -23,7 +23,13 @@ test: setup
 	$(BIN)/python -m pytest
 
 test-slow: setup
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m 'slow and not slurm'
+
+test-slurm: setup
+	$(BIN)/python -m pytest -n 0 -m slurm
+
+test-slurm-fast: setup
+	$(BIN)/python -m pytest -n 0 -m 'slurm and not slow' tests/slurm -rs
 
 check: setup
 	$(BIN)/ruff check .

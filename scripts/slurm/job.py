@@ -152,7 +152,7 @@ def is_passing(code: int | None) -> bool:
 def decisive(codes: list[int | None]) -> tuple[int, int | None]:
     """The rank that the others fell with, and its code.
 
-    A mistake comes before a fault, a fault before a death, a death before those that it left alone, these before a stop.
+    A mistake comes before a fault, a fault before a death, a death before those that it left alone, they before a stop.
     """
     order: list[Callable[[int | None], bool]] = [
         lambda code: code == EXIT_USER_ERROR,

@@ -1,0 +1,260 @@
+"""Jobs of scripts/slurm on a real Slurm: they train as one process does, and what stops them changes nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+from cluster import CPUS, NODES, ROOT, Cluster, running, waited_for, why_not
+from conftest import NEGATIVE, POSITIVE
+from safetensors.torch import load_file
+
+from pipeline.cli import LOST, load_recipe, override
+from pipeline.run import train
+
+pytestmark = pytest.mark.slurm
+
+TRAIN, SWEEP = ROOT / "scripts/slurm/train.sbatch", ROOT / "scripts/slurm/sweep.sbatch"
+# Two processes take about 10 ms for an update of so small a model: it is under way for as long as its tests need.
+LONG = ("--train.epochs", "60", "--train.save-every", "100")
+RECIPE = """
+from pipeline import Data, Optim, Recipe, Recurrent, Train, main
+recipe = Recipe(name="tiny", task="sentiment", data=Data(source="reviews.csv"), optim=Optim(learning_rate=0.01),
+                model=Recurrent(hidden_size=8, embedding_size=8, bidirectional=True, layers=2),
+                train=Train(batch_size=4, patience=None, log_every=1))
+if __name__ == "__main__":
+    main(recipe)
+"""
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    reason = why_not()
+    if reason:
+        pytest.skip(reason)
+    with running() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory) -> Path:
+    """A folder with a recipe and its data, as a user's on a disk that all nodes see."""
+    folder = tmp_path_factory.mktemp("place")
+    rows = [
+        f'"{texts[n % 4]} {n}",{label}' for n in range(80) for texts, label in ((POSITIVE, "yes"), (NEGATIVE, "no"))
+    ]
+    (folder / "reviews.csv").write_text("\n".join(["text,label", *rows]) + "\n")
+    (folder / "tiny.py").write_text(RECIPE)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def undisturbed(cluster, place) -> Path:
+    """The folder of a run of two nodes that nothing happened to."""
+    assert cluster.ended(submit(cluster, place, "undisturbed")) == "COMPLETED"
+    return place / "runs/undisturbed"
+
+
+def submit(
+    cluster: Cluster, place: Path, name: str, *options: str, settings: tuple[str, ...] = LONG, **env: str
+) -> str:
+    """A job of two nodes whose run is called `name`."""
+    folder = ("--train.output-dir", f"runs/{name}")
+    return cluster.submit(place, "--nodes=2", *options, str(TRAIN), "tiny.py", *folder, *settings, **env)
+
+
+def log_of(place: Path, job: str) -> str:
+    file = place / f"slurm-{job}.out"
+    return file.read_text() if file.is_file() else ""
+
+
+def weights(run: Path) -> dict[str, torch.Tensor]:
+    return load_file(run / "model/model.safetensors")
+
+
+def are_the_same(one: Path, other: Path) -> bool:
+    a, b = weights(one), weights(other)
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def step_of(run: Path) -> int:
+    """The last update that the run has logged."""
+    file = run / "history.jsonl"
+    found = re.findall(r'"step": (\d+)', file.read_text()) if file.is_file() else []
+    return int(found[-1]) if found else 0
+
+
+def under_way(run: Path, step: int = 30) -> None:
+    waited_for(lambda: step_of(run) >= step, 180, f"update {step} of {run}")
+
+
+def restarts(cluster: Cluster, job: str) -> int:
+    return int(cluster.facts(job)["Restarts"])
+
+
+def test_a_job_of_two_nodes_trains_and_equals_the_run_of_one_process(cluster, place, monkeypatch):
+    settings = ("--train.max-steps", "40", "--model.dropout", "0", "--model.embedding-dropout", "0")
+    job = submit(cluster, place, "two", settings=settings)
+    assert cluster.ended(job) == "COMPLETED", log_of(place, job)
+    cost = json.loads((place / "runs/two/metrics.json").read_text())["train"]
+    assert (cost["processes"], cost["updates"]) == (2, 40)
+    assert f"job {job}: attempt 0, 2 process(es) on node[0-1], 1 CPU(s) each" in log_of(place, job)
+    monkeypatch.chdir(place)
+    one = ("--train.batch-size", "8", "--train.output-dir", "runs/one")
+    train(override(load_recipe("tiny.py"), [*settings, *one], "test"))
+    a, b = weights(place / "runs/two"), weights(place / "runs/one")
+    assert all(torch.allclose(a[name], b[name], rtol=1e-4, atol=1e-5) for name in a)
+
+
+@pytest.mark.parametrize(
+    ("settings", "line"),
+    [
+        (("--train.epochs", "0"), "train.epochs: 0 is out of range; it must be >= 1"),  # before the processes start
+        (("--data.source", "nowhere.csv"), "error: data.source: there is no file or folder nowhere.csv"),  # by them
+    ],
+)
+def test_a_bad_recipe_fails_with_its_reason_and_is_not_requeued(cluster, place, settings, line):
+    job = submit(cluster, place, "bad", settings=settings)
+    assert cluster.ended(job) == "FAILED"
+    facts = cluster.facts(job)
+    assert (facts["ExitCode"], facts["Restarts"]) == ("2:0", "0")
+    assert log_of(place, job).count(line) == 1
+    assert not (place / "runs/bad").exists()
+
+
+def term(cluster: Cluster, job: str) -> None:
+    cluster.ask("scancel", "--signal=TERM", job)
+
+
+def requeue(cluster: Cluster, job: str) -> None:
+    cluster.ask("scontrol", "requeue", job)
+
+
+def to_the_shell(cluster: Cluster, job: str) -> None:
+    cluster.ask("scancel", "--batch", "--signal=USR1", job)
+
+
+def preempt(cluster: Cluster, job: str) -> None:
+    options = ("--partition=high", f"--nodes={NODES}", f"--cpus-per-task={CPUS}", "--output=/dev/null")
+    assert cluster.ended(cluster.submit(cluster.folder, *options, "--wrap", "sleep 1")) == "COMPLETED"
+
+
+def kill_a_rank(cluster: Cluster, job: str) -> None:
+    os.kill(process_of(job, 1), signal.SIGKILL)
+
+
+def process_of(job: str, rank: int) -> int:
+    """The process that trains as rank `rank`; not the shell above it."""
+    for process in psutil.process_iter(["cmdline", "environ"]):
+        environment = process.info["environ"] or {}
+        trains = process.info["cmdline"][1:4] == ["-m", "pipeline", "run"]
+        if trains and (environment.get("SLURM_JOB_ID"), environment.get("RANK")) == (job, str(rank)):
+            return process.pid
+    raise LookupError(f"rank {rank} of job {job} does not run")
+
+
+DISTURBANCES = [
+    pytest.param(term, "ended with 75", id="scancel --signal=TERM"),
+    pytest.param(to_the_shell, "ended with 75", id="a signal to the script", marks=pytest.mark.slow),
+    pytest.param(requeue, "", id="scontrol requeue", marks=pytest.mark.slow),
+    pytest.param(preempt, "ended with 75", id="a higher partition", marks=pytest.mark.slow),
+    pytest.param(kill_a_rank, "rank 1 was killed by SIGKILL", id="the death of a rank", marks=pytest.mark.slow),
+]
+
+
+@pytest.mark.parametrize(("disturb", "told"), DISTURBANCES)
+def test_a_disturbed_job_is_requeued_and_ends_with_the_same_weights(
+    cluster, place, undisturbed, disturb: Callable[[Cluster, str], None], told: str, request
+):
+    name = disturb.__name__
+    job = submit(cluster, place, name)
+    run = place / f"runs/{name}"
+    under_way(run, 120)
+    disturb(cluster, job)
+    assert cluster.ended(job) == "COMPLETED", log_of(place, job)
+    assert restarts(cluster, job) == 1
+    assert are_the_same(run, undisturbed)
+    assert told in log_of(place, job)
+    first = [(place / f"logs/{job}/attempt-0" / rank).read_text().strip() for rank in "01"]
+    assert first == (["69", "137"] if disturb is kill_a_rank else ["75", "75"])
+    if disturb is kill_a_rank:
+        assert LOST in (place / f"logs/{job}/attempt-0/rank-0.log").read_text()
+
+
+@pytest.mark.slow  # Slurm looks at time limits twice a minute
+def test_a_job_that_reaches_its_time_limit_goes_on_until_it_is_done(cluster, place):
+    """Each attempt is signalled within half a minute, as its minute is shorter than the lead of the signal."""
+    longer = ("--train.epochs", "400", "--train.save-every", "500")
+    assert cluster.ended(submit(cluster, place, "all-at-once", settings=longer)) == "COMPLETED"
+    job = submit(cluster, place, "by-and-by", "--time=1", settings=longer)
+    assert cluster.ended(job, 600) == "COMPLETED", log_of(place, job)
+    assert restarts(cluster, job) >= 1
+    assert are_the_same(place / "runs/by-and-by", place / "runs/all-at-once")
+
+
+@pytest.mark.slow
+def test_a_run_goes_on_with_more_processes_that_share_the_model(cluster, place):
+    """Two processes with the whole model each, then four that share it, on what Slurm takes for GPUs."""
+    job = submit(cluster, place, "moved")
+    run = place / "runs/moved"
+    under_way(run)
+    cluster.ask("scancel", job)
+    assert cluster.ended(job) == "CANCELLED"
+    reached = step_of(run)
+    four = (*LONG, "--train.batch-size", "2")
+    job = submit(cluster, place, "moved", "--gpus-per-node=2", "--cpus-per-gpu=2", settings=four,
+                 ACCELERATE_CONFIG=str(ROOT / "recipes/accelerate/fsdp.yaml"))  # fmt: skip
+    assert cluster.ended(job) == "COMPLETED", log_of(place, job)
+    assert "attempt 0, 4 process(es) on node[0-1], 2 CPU(s) each" in log_of(place, job)
+    cost = json.loads((run / "metrics.json").read_text())["train"]
+    assert (cost["processes"], cost["distributed_type"], cost["updates"]) == (4, "FSDP", 960)
+    assert 30 <= reached < 960
+
+
+@pytest.mark.slow
+def test_a_cancelled_job_leaves_a_checkpoint_and_does_not_come_back(cluster, place):
+    job = submit(cluster, place, "cancelled")
+    under_way(place / "runs/cancelled")
+    cluster.ask("scancel", job)
+    assert cluster.ended(job) == "CANCELLED"
+    waited_for(lambda: cluster.ask("squeue", "-h", "-j", job, "-o", "%T") == "", 60, "the end of the cancelled job")
+    time.sleep(2)
+    assert (cluster.state(job), restarts(cluster, job)) == ("CANCELLED", 0)
+    assert list((place / "runs/cancelled/checkpoints").glob("step-*"))
+
+
+@pytest.mark.slow
+def test_a_job_that_comes_no_further_fails_after_so_many_requeues(cluster, place):
+    (place / "dies.py").write_text("import os, signal\nif 'RANK' in os.environ: os.kill(os.getpid(), signal.SIGKILL)\n"
+                                   + RECIPE)  # fmt: skip
+    job = cluster.submit(place, "--nodes=2", str(TRAIN), "dies.py", "--train.output-dir", "runs/dies", MAX_REQUEUES="1")
+    assert cluster.ended(job) == "FAILED"
+    assert restarts(cluster, job) == 1
+    assert log_of(place, job).count("rank 0 was killed by SIGKILL") == 2
+    assert "no new checkpoint in 2 attempts, so it is not requeued" in log_of(place, job)
+
+
+@pytest.mark.slow
+def test_a_finished_run_is_refused_at_first_and_is_the_end_of_a_job_that_finished_it(cluster, place, undisturbed):
+    job = submit(cluster, place, "undisturbed")
+    assert cluster.ended(job) == "FAILED"
+    assert "holds a finished run; name another folder or add --train.overwrite" in log_of(place, job)
+    job = submit(cluster, place, "anew", settings=(*LONG, "--train.overwrite"))
+    under_way(place / "runs/anew", 120)
+    requeue(cluster, job)
+    assert cluster.ended(job) == "COMPLETED", log_of(place, job)
+    assert are_the_same(place / "runs/anew", undisturbed)
+    kept = (place / "runs/anew/metrics.json").stat().st_mtime_ns
+    requeue(cluster, job)
+    waited_for(lambda: restarts(cluster, job) == 2, 60, "the second requeue")
+    assert cluster.ended(job) == "COMPLETED"
+    assert (place / "runs/anew/metrics.json").stat().st_mtime_ns == kept
+    assert "runs/anew holds the finished run" in log_of(place, job)

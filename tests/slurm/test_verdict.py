@@ -1,0 +1,151 @@
+"""What a job makes of how its ranks ended, and which settings an attempt gets; without a cluster."""
+
+from __future__ import annotations
+
+import os
+import runpy
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+JOB = ROOT / "scripts/slurm/job.py"
+RECIPE = """
+from pipeline import Data, Recipe, Recurrent, Train
+recipe = Recipe(name="x", task="sentiment", data=Data(source="x.csv"), model=Recurrent(), train=Train())
+"""
+
+
+def job(place: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(JOB), *arguments],
+        cwd=place,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "SLURM_JOB_ID": "7", **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def begin(place: Path, *settings: str, config: str = "", **environment: str) -> tuple[dict[str, str], list[str]]:
+    """What the shell is told to set, and the settings that the ranks get."""
+    done = job(place, "begin", "logs", config, "recipe.py", *settings, **environment)
+    assert done.returncode == 0, done.stderr
+    *exports, last = done.stdout.splitlines()
+    words, _, finished = last.removeprefix("settings=(").rpartition(") finished=")
+    told = dict(line.removeprefix("export ").split("=", 1) for line in exports)
+    return {**told, "finished": finished}, shlex.split(words)
+
+
+def end(place: Path, *codes: str | None, **environment: str) -> tuple[int, str]:
+    """Exit code and what is said where the ranks ended with `codes`; "" is a rank that left none."""
+    attempt = place / "logs/attempt"
+    attempt.mkdir(exist_ok=True)
+    for rank, code in enumerate(codes):
+        (attempt / str(rank)).unlink(missing_ok=True)
+        if code is not None:
+            (attempt / str(rank)).write_text(code)
+        (attempt / f"rank-{rank}.log").write_text(f"the last words of {rank}\n")
+    done = job(place, "end", "logs", "logs/attempt", str(len(codes)), **environment)
+    assert done.stderr == ""
+    return done.returncode, done.stdout
+
+
+@pytest.fixture
+def place(tmp_path) -> Path:
+    """Where a job has begun."""
+    (tmp_path / "recipe.py").write_text(RECIPE)
+    (tmp_path / "logs").mkdir()
+    begin(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("codes", "verdict", "told"),
+    [
+        (("0", "0"), 0, "done\n    the last words of 0"),
+        (("75", "75"), 75, "rank 0 ended with 75\n    the last words of 0"),
+        (("69", "137"), 75, "rank 1 was killed by SIGKILL\n    the last words of 1"),
+        (("69", "134"), 75, "rank 1 was killed by SIGABRT"),
+        (("69", ""), 75, "rank 1 is gone without an exit code\n    the last words of 1"),
+        (("75", "143"), 75, "rank 1 was killed by SIGTERM"),
+        (("0", "69"), 75, "rank 1 ended with 69"),
+        (("69", "2"), 2, "rank 1 ended with 2\n    the last words of 1"),
+        (("137", "2"), 2, "rank 1 ended with 2"),
+        (("69", "1"), 1, "rank 1 ended with 1"),
+        (("134", "1"), 1, "rank 1 ended with 1"),
+        (("", "1"), 1, "rank 1 ended with 1"),
+        (("127", "75"), 127, "rank 0 ended with 127"),
+        (("130", "75"), 130, "rank 0 was killed by SIGINT"),
+        ((None, None), 1, "rank 0 has not begun; srun has said why"),
+        (("75", None), 1, "rank 1 has not begun; srun has said why"),
+    ],
+)
+def test_what_may_pass_is_tried_again_and_a_mistake_or_a_fault_is_not(place, codes, verdict, told):
+    code, said = end(place, *codes)
+    assert code == verdict
+    assert said.startswith(f"job 7: {told}")
+
+
+def test_requeues_end_where_they_bring_no_checkpoint(place):
+    for step in ("step-00000010", "step-00000020"):
+        (place / "runs/x/checkpoints" / step).mkdir(parents=True)
+        assert [end(place, "75", MAX_REQUEUES="2")[0] for _ in range(3)] == [75, 75, 75]
+    code, said = end(place, "75", MAX_REQUEUES="2")
+    assert code == 1
+    assert "no new checkpoint in 3 attempts, so it is not requeued (MAX_REQUEUES)" in said
+
+
+def test_overwrite_counts_until_the_job_has_begun_the_run_anew(place):
+    overwrite = ["--train.overwrite"]
+    (place / "runs/x").mkdir(parents=True)
+    for name in ("recipe.json", "metrics.json"):
+        (place / "runs/x" / name).touch()
+        os.utime(place / "runs/x" / name, ns=(0, 0))  # of another job, before
+    assert begin(place, *overwrite) == ({"finished": "no"}, overwrite)
+    (place / "runs/x/recipe.json").touch()
+    assert begin(place, *overwrite) == ({"finished": "no"}, [*overwrite, "--train.no-overwrite"])
+    (place / "runs/x/metrics.json").touch()
+    assert begin(place, *overwrite)[0] == {"finished": "yes"}
+
+
+def test_a_finished_run_of_before_is_left_to_the_run_to_refuse_but_in_a_sweep(place):
+    (place / "runs/x").mkdir(parents=True)
+    (place / "runs/x/metrics.json").touch()
+    os.utime(place / "runs/x/metrics.json", ns=(0, 0))
+    assert begin(place)[0] == {"finished": "no"}
+    assert begin(place, SKIP_FINISHED="1")[0] == {"finished": "yes"}
+    assert begin(place, "--train.overwrite", SKIP_FINISHED="1")[0] == {"finished": "no"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("", "recipe.py", "--train.epochz", "3"), "--train.epochz"),
+        (("", "nobody.py"), "error: nobody.py: there is no such file; there are: recipe.py"),
+        (("nobody.yaml", "recipe.py"), "error: ACCELERATE_CONFIG: there is no file nobody.yaml"),
+    ],
+)
+def test_a_mistake_is_told_before_any_rank_starts(place, arguments, message):
+    done = job(place, "begin", "logs", *arguments)
+    assert done.returncode == 2
+    assert message in done.stderr
+
+
+def test_a_word_with_blanks_or_quotes_reaches_the_ranks_as_it_is(place):
+    name = ["--name", "it's mine; $HOME"]
+    assert begin(place, *name)[1] == name
+
+
+def test_a_launch_file_becomes_what_accelerate_makes_of_it(place):
+    told, _ = begin(place, config=str(ROOT / "recipes/accelerate/fsdp.yaml"))
+    assert told["ACCELERATE_USE_FSDP"] == "true"
+    assert (told["FSDP_VERSION"], told["FSDP_AUTO_WRAP_POLICY"]) == ("2", "TRANSFORMER_BASED_WRAP")
+    assert "ACCELERATE_USE_FSDP" not in begin(place, config=str(ROOT / "recipes/accelerate/ddp.yaml"))[0]
+
+
+def test_each_verb_is_in_the_first_lines(place):
+    assert all(f"python job.py {verb} " in runpy.run_path(str(JOB))["__doc__"] for verb in ("begin", "end"))
