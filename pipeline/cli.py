@@ -364,23 +364,24 @@ def _lines(name: str) -> Iterator[str]:
 def _compare(arguments: Arguments) -> None:
     """RUN_DIR...: one table from the metrics of several runs."""
 
-    def command(runs: Annotated[tuple[Path, ...], tyro.conf.Positional]) -> None:
+    def command(runs: Annotated[tuple[Path, ...], tyro.conf.Positional], over_seeds: bool = False) -> None:
         """Put the metrics of runs side by side.
 
         Args:
             runs: folders of finished runs.
+            over_seeds: put runs that differ in their seed alone into one row, with mean and spread.
         """
         if not runs:
             raise UserError("finetune compare: name the folders of at least one run")
-        _compare_table([paths.local(str(run), "runs") for run in runs])
+        _compare_table([paths.local(str(run), "runs") for run in runs], over_seeds)
 
     tyro.cli(command, args=list(arguments), prog="finetune compare")
 
 
-def _compare_table(runs: list[Path]) -> None:
+def _compare_table(runs: list[Path], over_seeds: bool = False) -> None:
     from pipeline import report as reports
 
-    reports.print_table(runs)
+    (reports.print_seeds if over_seeds else reports.print_table)(runs)
 
 
 def _doctor(arguments: Arguments) -> None:

@@ -116,9 +116,14 @@ def write(file: Path, text: str) -> None:
 
 def differences(one: Recipe, other: Recipe) -> list[str]:
     """Settings in which two recipes differ, as `data.limit 100, was 200`."""
-    left, right = _flat(json.loads(one.to_json())), _flat(json.loads(other.to_json()))
+    left, right = settings_of(one), settings_of(other)
     names = [name for name in {**left, **right} if not _is_free(name) and left.get(name) != right.get(name)]
     return [f"{name} {left.get(name)}, was {right.get(name)}" for name in names]
+
+
+def settings_of(recipe: Recipe) -> dict[str, Any]:
+    """Each setting by its name on the command line, as `data.limit`."""
+    return _flat(json.loads(recipe.to_json()))
 
 
 def _is_free(name: str) -> bool:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import ROOT, finetune
 
@@ -98,6 +99,46 @@ def test_predict_answers_each_line_with_a_line(workplace):
         assert answer["score"] == max(answer["scores"].values())
     (workplace / "texts.txt").write_text(texts, encoding="utf-8", newline="")
     assert finetune("predict", "runs/tiny", "--input", "texts.txt", cwd=workplace).stdout == done.stdout
+
+
+@pytest.fixture(scope="module")
+def sweep(workplace) -> list[Path]:
+    """Finished runs of two settings and two seeds: what a run has left, with other figures in it."""
+    runs, losses = [], iter((0.5, 0.75, 1.25, 1.3))
+    for rate in (0.05, 0.01):
+        for seed in (0, 1):
+            runs.append(workplace / f"sweep/{rate}-{seed}")
+            shutil.copytree(workplace / "runs/tiny", runs[-1])
+            recipe, metrics = (json.loads((runs[-1] / name).read_text()) for name in ("recipe.json", "metrics.json"))
+            recipe["optim"]["learning_rate"], recipe["train"]["seed"] = rate, seed
+            metrics["test"]["loss"] = next(losses)
+            (runs[-1] / "recipe.json").write_text(json.dumps(recipe))
+            (runs[-1] / "metrics.json").write_text(json.dumps(metrics))
+    return runs
+
+
+def test_compare_over_seeds_gives_each_setting_its_mean_and_spread(sweep):
+    done = finetune("compare", "--over-seeds", *sweep)
+    assert (done.returncode, done.stderr) == (0, "")
+    losses = np.array([[0.5, 0.75], [1.25, 1.3]])
+    rows = [line for line in done.stdout.splitlines() if "optim.learning_rate" in line]
+    assert len(rows) == 2
+    for row, rate, own in zip(rows, (0.05, 0.01), losses, strict=True):
+        cells = [cell.strip() for cell in row.strip("│").split("│")]
+        assert cells[:2] == [f"optim.learning_rate {rate}", "2"]
+        assert f"{own.mean():.4f} ({own.std(ddof=1):.4f})" in cells
+
+
+def test_compare_over_seeds_leaves_out_what_has_not_finished_and_counts_no_seed_twice(sweep, workplace):
+    unfinished = workplace / "sweep/unfinished"
+    shutil.copytree(sweep[0], unfinished, dirs_exist_ok=True)
+    done = finetune("compare", "--over-seeds", sweep[0], unfinished)
+    assert refusal(done).startswith(f"error: {unfinished}: another of these runs has the same settings and the seed 0")
+    (unfinished / "metrics.json").unlink()
+    done = finetune("compare", "--over-seeds", *sweep, unfinished)
+    assert done.stdout.startswith(f"{unfinished}: it has not finished, and is left out\n")
+    done = finetune("compare", "--over-seeds", unfinished)
+    assert (done.returncode, done.stderr) == (2, "error: finetune compare: none of these runs has finished\n")
 
 
 def test_compare_puts_runs_side_by_side(workplace):

@@ -14,7 +14,7 @@ import psutil
 import pytest
 import torch
 from cluster import CPUS, NODES, ROOT, Cluster, running, waited_for, why_not
-from conftest import NEGATIVE, POSITIVE
+from conftest import NEGATIVE, POSITIVE, finetune
 from safetensors.torch import load_file
 
 from pipeline.cli import LOST, load_recipe, override
@@ -258,3 +258,36 @@ def test_a_finished_run_is_refused_at_first_and_is_the_end_of_a_job_that_finishe
     assert cluster.ended(job) == "COMPLETED"
     assert (place / "runs/anew/metrics.json").stat().st_mtime_ns == kept
     assert "runs/anew holds the finished run" in log_of(place, job)
+
+
+@pytest.mark.slow
+def test_a_sweep_runs_each_seed_of_each_line_and_goes_on_with_what_is_left(cluster, place):
+    (place / "settings.txt").write_text("# two rates\n--optim.learning-rate 1e-2\n\n--optim.learning-rate '1e-3'\n")
+    call = (str(SWEEP), "tiny.py", "settings.txt", "--train.max-steps", "10")
+    job = cluster.submit(place, "--array=0-2", *call, SEEDS="3 4")
+    assert [cluster.ended(f"{job}_{task}") for task in range(3)] == ["COMPLETED"] * 3
+    sweep = place / f"runs/sweep-{job}"
+    assert sorted(run.name for run in sweep.iterdir()) == ["1-seed-3", "1-seed-4", "2-seed-3"]
+    kept = (sweep / "1-seed-3/metrics.json").stat().st_mtime_ns
+    again = cluster.submit(place, "--array=0-4", *call, SEEDS="3 4", SWEEP=f"runs/{sweep.name}")
+    assert [cluster.ended(f"{again}_{task}") for task in range(5)] == [*["COMPLETED"] * 4, "FAILED"]
+    assert (sweep / "1-seed-3/metrics.json").stat().st_mtime_ns == kept
+    told = (place / f"slurm-{again}_4.out").read_text()
+    assert "task 4 of 2 variants x 2 seeds; hand in with --array=0-3" in told
+    table = finetune("compare", "--over-seeds", *sorted(sweep.iterdir())).stdout
+    assert re.findall(r"optim.learning_rate (\S+) +│ +(\d) ", table) == [("0.01", "2"), ("0.001", "2")]
+
+
+@pytest.mark.slow
+def test_an_array_of_four_seeds_survives_a_requeue_of_one(cluster, place):
+    (place / "one.txt").write_text("--optim.learning-rate 1e-2\n")
+    job = cluster.submit(place, "--array=0-3", str(SWEEP), "tiny.py", "one.txt", "--train.epochs", "100")
+    sweep = place / f"runs/sweep-{job}"
+    under_way(sweep / "1-seed-3")
+    cluster.ask("scancel", "--signal=TERM", f"{job}_3")  # the last, whose number is that of the array
+    assert [cluster.ended(f"{job}_{task}") for task in range(4)] == ["COMPLETED"] * 4
+    assert [restarts(cluster, f"{job}_{task}") for task in range(4)] == [0, 0, 0, 1]
+    settings = ("--train.epochs", "100", "--train.seed", "3", "--train.output-dir", "runs/seed-3")
+    assert finetune("run", "tiny.py", *settings, cwd=place).returncode == 0
+    assert are_the_same(sweep / "1-seed-3", place / "runs/seed-3")
+    assert not are_the_same(sweep / "1-seed-3", sweep / "1-seed-2")
