@@ -10,6 +10,11 @@ Run it:
     python scripts/benchmark.py checkpoint     # how long training stands still at a checkpoint
     python scripts/benchmark.py deterministic  # training with train.deterministic against the same without
     python scripts/benchmark.py memory         # peak memory with 10,000 and with 200,000 rows
+    python scripts/benchmark.py scaling        # one process and two: speed, share of the all-reduce, bytes a step
+    python scripts/benchmark.py cluster        # a model, not a measurement: DDP and FSDP on 1 to 1,024 GPUs
+    python scripts/benchmark.py kernels        # bf16, fused AdamW, attention, recurrence, torch.compile against not
+
+With --device cuda, kernels runs on a GPU; it is what is measured there if nothing is named.
 """
 
 from __future__ import annotations
@@ -19,10 +24,13 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
+from benchmarks.cluster import assumptions, cluster
 from benchmarks.costs import checkpoint, deterministic
+from benchmarks.kernels import kernels
 from benchmarks.loops import crf, loop
 from benchmarks.memory import memory
 from benchmarks.models import generate, recurrent
+from benchmarks.scaling import scaling
 from benchmarks.trainers import bert
 from rich.console import Console
 from rich.table import Table
@@ -36,11 +44,17 @@ MEASURES = {
     "checkpoint": checkpoint,
     "deterministic": deterministic,
     "memory": memory,
+    "scaling": scaling,
+    "cluster": cluster,
+    "kernels": kernels,
 }
+UNPAIRED = ("memory", "cluster")  # one figure each
+NOTES = {"cluster": assumptions}
 
 
 def main(
-    which: tyro.conf.Positional[Literal[tuple(MEASURES)]],  # type: ignore[valid-type]
+    which: tyro.conf.Positional[Literal[tuple(MEASURES)] | None] = None,  # type: ignore[valid-type]
+    device: Literal["cpu", "cuda"] = "cpu",
     pairs: int = 9,
     threads: int = 1,
     json_file: Annotated[Path | None, tyro.conf.arg(name="json")] = None,
@@ -49,6 +63,7 @@ def main(
 
     Args:
         which: what to measure.
+        device: what kernels runs on.
         pairs: alternating measurements of each side; medians are printed.
         threads: of torch. With one, tokens per second are tokens per CPU second.
         json_file: where to write the figures.
@@ -59,17 +74,30 @@ def main(
 
     quiet()
     torch.set_num_threads(threads)
-    rows = MEASURES[which](pairs)
-    table = Table(
-        *rows[0], title=f"{which}, {threads} thread(s), median of {pairs} pairs" if which != "memory" else which
-    )
+    which = which or ("kernels" if device == "cuda" else None)
+    if which is None:
+        raise SystemExit(f"name what to measure: {', '.join(MEASURES)}")
+    if device == "cuda" and (which != "kernels" or not torch.cuda.is_available()):
+        raise SystemExit("--device cuda: " + ("there is no GPU here" if which == "kernels" else "for kernels only"))
+    rows = kernels(pairs, device) if which == "kernels" else MEASURES[which](pairs)
+    table = Table(*rows[0], title=_title(which, device, threads, pairs))
     for row in rows:
         table.add_row(*(f"{value:,.2f}" if isinstance(value, float) else str(value) for value in row.values()))
-    Console(width=150).print(table)
+    console = Console(width=150)
+    console.print(table)
+    if which in NOTES:
+        console.print(NOTES[which]())
     if json_file:
         json_file.write_text(
             json.dumps({"benchmark": which, "threads": threads, "pairs": pairs, "rows": rows}, indent=2)
         )
+
+
+def _title(which: str, device: str, threads: int, pairs: int) -> str:
+    import torch
+
+    place = torch.cuda.get_device_name() if device == "cuda" else f"{threads} thread(s)"
+    return which if which in UNPAIRED else f"{which}, {place}, median of {pairs} pairs"
 
 
 if __name__ == "__main__":

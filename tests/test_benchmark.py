@@ -4,9 +4,18 @@ from __future__ import annotations
 
 import re
 import runpy
+import subprocess
 import sys
+from dataclasses import replace
 
+import pytest
 from conftest import ROOT
+
+
+@pytest.fixture
+def benchmarks(monkeypatch):
+    """The modules of scripts/benchmarks can be imported."""
+    monkeypatch.setattr(sys, "path", [str(ROOT / "scripts"), *sys.path])
 
 
 def test_the_script_names_everything_that_it_measures(monkeypatch):
@@ -16,3 +25,62 @@ def test_the_script_names_everything_that_it_measures(monkeypatch):
     assert named == list(script["MEASURES"])
     told = (ROOT / "README.md").read_text()
     assert f"python scripts/benchmark.py {' | '.join(named)}" in told
+
+
+def test_a_gpu_is_asked_for_in_vain_where_there_is_none():
+    call = [sys.executable, str(ROOT / "scripts/benchmark.py"), "--device", "cuda"]
+    done = subprocess.run(call, capture_output=True, text=True, check=False, env={"CUDA_VISIBLE_DEVICES": ""})
+    assert (done.returncode, done.stderr) == (1, "--device cuda: there is no GPU here\n")
+
+
+def test_both_sides_of_each_choice_of_kernels_run_and_the_sides_agree(benchmarks, monkeypatch):
+    from benchmarks import kernels
+
+    monkeypatch.setitem(kernels.SIZES, "cpu", {"hidden_size": 64, "layers": 1, "units": 8})
+    monkeypatch.setattr(kernels, "_compiled", lambda device: kernels._precision(device))  # half a minute of compiling
+    monkeypatch.setattr(kernels, "STEPS", 1)
+    rows = kernels.kernels(1)
+    assert len(rows) == 5
+    assert all(row["steps/s"] > 0 and row["other steps/s"] > 0 for row in rows)
+    batch = kernels._batch("cpu")
+    losses = [kernels._bert("cpu", attention).eval()(**batch).loss.item() for attention in ("sdpa", "eager")]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+@pytest.mark.parametrize(("world", "per_node"), [(1, 8), (2, 8), (8, 8), (32, 8), (6, 2)])
+def test_a_ring_takes_as_long_as_its_steps_one_after_the_other(benchmarks, world, per_node):
+    from benchmarks.cluster import Cluster, ring_seconds
+
+    machines = replace(Cluster(), per_node=per_node)
+    local, seconds, size = min(world, per_node), 0.0, 1e9
+    for _ in range(local - 1):  # each GPU hands on one of as many pieces as there are GPUs in the node
+        seconds += size / local / machines.inside
+    part, nodes = size / local, world // local
+    for _ in range(nodes - 1):  # then its own piece's pieces, to the same place in the next node
+        seconds += part / nodes / machines.outside + machines.hop
+    assert ring_seconds(size, world, machines) == pytest.approx(seconds)
+
+
+def test_the_memory_of_a_gpu_is_that_of_adamw_in_float32_shared_or_not(benchmarks):
+    from benchmarks.cluster import Cluster, Job, breaks_first, gpu_bytes, update_seconds
+
+    job = Job("one", parameters=1e9, units=10, tokens=1000, activations=5)
+    assert gpu_bytes(job, 64, "ddp") == 16e9 + 5000
+    assert gpu_bytes(job, 1, "fsdp") == gpu_bytes(job, 1, "ddp")
+    assert gpu_bytes(job, 64, "fsdp") == pytest.approx(16e9 / 64 + 2 * 4e8 + 5000)
+    machines = Cluster()
+    assert update_seconds(job, 1, "ddp", machines) == pytest.approx(6e12 / machines.flops)
+    assert breaks_first(replace(job, activations=80e6), 64, machines).startswith("memory")
+    assert breaks_first(job, 64, machines).startswith("the link")
+    assert breaks_first(replace(job, tokens=10**6), 64, machines) == "nothing"
+
+
+@pytest.mark.slow  # three processes, and the sample's encoding
+def test_two_processes_send_what_a_ring_of_two_does(benchmarks, monkeypatch):
+    from benchmarks import scaling
+
+    told = scaling._measured("BiLSTM 128", 1, 2)
+    model = scaling.a_run(scaling.Recipe("s", "sentiment", scaling.ROTTEN_TOMATOES, scaling.TAGGER)).model
+    assert told["bytes"] == 4 * sum(p.numel() for p in model.parameters())
+    assert told["tokens/s"] > 0
+    assert 0 <= told["share"] < 1

@@ -1,0 +1,136 @@
+"""What many GPUs would cost, by arithmetic: nothing is measured here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from benchmarks.common import RowsOfTable
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """What is assumed of the machines: datasheet figures of a DGX H100, less what is not reached of a peak.
+
+    Attributes:
+        flops: bf16 FLOP/s that a GPU reaches (40 % of 989e12). memory: bytes of a GPU.
+        inside: bytes/s between GPUs of a node, each way (NVLink 4, 450e9, half reached).
+        outside: bytes/s of a GPU's share of the network (400 Gbit/s InfiniBand, 50e9, 80 % reached).
+        hop: seconds of latency of a step of a ring between nodes. per_node: GPUs of a node.
+        overlap: share of the backward pass behind which an exchange can hide.
+    """
+
+    flops: float = 0.4 * 989e12
+    memory: float = 80e9
+    inside: float = 225e9
+    outside: float = 40e9
+    hop: float = 10e-6
+    per_node: int = 8
+    overlap: float = 0.8
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is trained: `parameters` in all, `units` that FSDP gathers in turn, `tokens` of a GPU's update.
+
+    activations: bytes a token; 34 bytes x hidden size x layers without recomputing (Korthikanti et al. 2022, section
+    4.1, less the attention scores that fused kernels never store).
+    """
+
+    name: str
+    parameters: float
+    units: int
+    tokens: int
+    activations: float
+
+
+JOBS = (
+    Job("MiniLM, 32 x 128 tokens a GPU", 22.7e6, 6, 32 * 128, 34 * 384 * 6),
+    Job("BERT-base, 32 x 128", 110e6, 12, 32 * 128, 34 * 768 * 12),
+    Job("GPT-2 XL, 8 x 1,024", 1.56e9, 48, 8 * 1024, 34 * 1600 * 48),
+    Job("7 billion, 2 x 2,048", 7e9, 32, 2 * 2048, 34 * 4096 * 32),
+)
+WORLDS = (1, 8, 64, 256, 1024)
+STATE = {"weights": 4, "gradients": 4, "moments": 8}  # bytes a parameter: float32 throughout, as bf16 is autocast here
+
+
+def cluster(pairs: int) -> RowsOfTable:
+    """Nothing is measured: the time of an update and the memory of a GPU by arithmetic, for DDP and FSDP."""
+    return [_modelled(job, world, Cluster()) for job in JOBS for world in WORLDS]
+
+
+def assumptions() -> str:
+    """What the figures of `cluster` rest on."""
+    m = Cluster()
+    return (
+        f"Assumed, not measured: a GPU of {m.memory / 1e9:.0f} GB reaches {m.flops / 1e12:.0f} TFLOP/s in bf16; links"
+        f" of {m.inside / 1e9:.0f} GB/s between the {m.per_node} GPUs of a node and {m.outside / 1e9:.0f} GB/s for each"
+        f" between nodes; {1e6 * m.hop:.0f} us a hop; {m.overlap:.0%} of computing hides exchanges; float32 weights,"
+        f" gradients and moments ({sum(STATE.values())} bytes a parameter), no recomputed activations; the rows of a"
+        " GPU stay the same, so an update grows with the GPUs; rings: NCCL's trees need fewer hops on many nodes."
+    )
+
+
+def _modelled(job: Job, world: int, machines: Cluster) -> dict[str, Any]:
+    seconds = {kind: update_seconds(job, world, kind, machines) for kind in ("ddp", "fsdp")}
+    alone = compute_seconds(job, machines)
+    memory = {kind: gpu_bytes(job, world, kind) for kind in ("ddp", "fsdp")}
+    return {
+        "model": job.name,
+        "GPUs": world,
+        **{f"{kind} ms": 1e3 * value for kind, value in seconds.items()},
+        **{f"{kind} efficiency": alone / value for kind, value in seconds.items()},
+        **{f"{kind} GB": value / 1e9 for kind, value in memory.items()},
+        "breaks first": breaks_first(job, world, machines),
+    }
+
+
+def compute_seconds(job: Job, machines: Cluster) -> float:
+    """6 FLOPs a parameter and token (Kaplan et al. 2020, section 2.1): a third forward, two thirds backward."""
+    return 6 * job.parameters * job.tokens / machines.flops
+
+
+def ring_seconds(size: float, world: int, machines: Cluster) -> float:
+    """Of a reduce-scatter or an all-gather of `size` bytes: a ring in each node, then one across nodes for each GPU's
+    part, whose pieces cross nodes - 1 hops (Thakur et al. 2005, section 4.1)."""
+    local = min(world, machines.per_node)
+    nodes = world // local
+    inside = size * (local - 1) / local / machines.inside
+    return inside + size / local * (nodes - 1) / nodes / machines.outside + (nodes - 1) * machines.hop
+
+
+def update_seconds(job: Job, world: int, kind: str, machines: Cluster) -> float:
+    """Of an update; what is exchanged hides behind `overlap` of the computing that runs beside it.
+
+    DDP exchanges gradients once (reduce-scatter and all-gather) beside the backward pass. FSDP gathers the weights
+    forward and backward, and scatters the gradients, unit by unit, so that the hops count for each unit.
+    """
+    compute = compute_seconds(job, machines)
+    if world == 1:
+        return compute
+    size = 4 * job.parameters
+    if kind == "ddp":
+        return compute + max(0.0, 2 * ring_seconds(size, world, machines) - machines.overlap * compute * 2 / 3)
+    exchange = 3 * job.units * ring_seconds(size / job.units, world, machines)
+    return compute + max(0.0, exchange - machines.overlap * compute)
+
+
+def gpu_bytes(job: Job, world: int, kind: str) -> float:
+    """Of weights, gradients and moments (whole, or each GPU's part and two units that are gathered) and activations."""
+    state = job.parameters * sum(STATE.values())
+    held = state if kind == "ddp" else state / world + 2 * 4 * job.parameters / job.units * (world > 1)
+    return held + job.tokens * job.activations
+
+
+def breaks_first(job: Job, world: int, machines: Cluster) -> str:
+    """What keeps the better of the two ways from 90 % of the speed of `world` GPUs."""
+    fits = [kind for kind in ("ddp", "fsdp") if gpu_bytes(job, world, kind) < 0.9 * machines.memory]
+    if not fits:
+        return "memory: recompute activations, fewer rows"
+    best = min(fits, key=lambda kind: update_seconds(job, world, kind, machines))
+    if compute_seconds(job, machines) / update_seconds(job, world, best, machines) >= 0.9:
+        return "nothing" if len(fits) == 2 else "memory of ddp: fsdp"
+    nodes = world / machines.per_node
+    hops = (2 if best == "ddp" else 3 * job.units) * max(0.0, nodes - 1) * machines.hop
+    exposed = update_seconds(job, world, best, machines) - compute_seconds(job, machines)
+    return "hops of the ring: larger updates" if hops > exposed / 2 else "the link: more tokens a GPU, accumulation"
