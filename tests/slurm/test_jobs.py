@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,7 +18,7 @@ from cluster import CPUS, NODES, ROOT, Cluster, running, waited_for, why_not
 from conftest import NEGATIVE, POSITIVE, finetune
 from safetensors.torch import load_file
 
-from pipeline.cli import LOST, load_recipe, override
+from pipeline.cli import COMMANDS, LOST, load_recipe, override
 from pipeline.run import train
 
 pytestmark = pytest.mark.slurm
@@ -291,3 +292,22 @@ def test_an_array_of_four_seeds_survives_a_requeue_of_one(cluster, place):
     assert finetune("run", "tiny.py", *settings, cwd=place).returncode == 0
     assert are_the_same(sweep / "1-seed-3", place / "runs/seed-3")
     assert not are_the_same(sweep / "1-seed-3", sweep / "1-seed-2")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif("fetch" not in COMMANDS, reason="finetune fetch is not there")
+def test_what_is_fetched_on_a_login_node_trains_without_network(cluster, place):
+    call = [str(ROOT / "scripts/slurm/fetch.sh"), "tiny.py", "fetched", "--train.max-steps", "5"]
+    done = subprocess.run(call, cwd=place, env=cluster.environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    environment, command = done.stdout.splitlines()[-1].removeprefix("now: ").split(" sbatch ")
+    assert environment == "HF_HUB_OFFLINE=1"
+    assert command == f"--nodes 1 --gpus-per-node 1 {TRAIN} fetched/recipe.json"
+    job = cluster.submit(place, *command.split(), HF_HUB_OFFLINE="1")
+    assert cluster.ended(job) == "COMPLETED", log_of(place, job)
+
+
+def test_a_sweep_that_is_no_array_is_refused(cluster, place):
+    job = cluster.submit(place, str(SWEEP), "tiny.py", "settings.txt")
+    assert cluster.ended(job) == "FAILED"
+    assert "a sweep is an array: sbatch --array=0-N" in log_of(place, job)
