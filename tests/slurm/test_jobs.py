@@ -311,3 +311,45 @@ def test_a_sweep_that_is_no_array_is_refused(cluster, place):
     job = cluster.submit(place, str(SWEEP), "tiny.py", "settings.txt")
     assert cluster.ended(job) == "FAILED"
     assert "a sweep is an array: sbatch --array=0-N" in log_of(place, job)
+
+
+@pytest.mark.slow
+def test_a_job_whose_node_fails_goes_on_when_it_gets_nodes(cluster, place, undisturbed):
+    job = submit(cluster, place, "failing")
+    under_way(place / "runs/failing", 120)
+    cluster.ask("scontrol", "update", "NodeName=node1", "State=DOWN", "Reason=test", check=True)
+    waited_for(lambda: restarts(cluster, job) == 1, 60, "the requeue")
+    cluster.ask("scontrol", "update", "NodeName=node1", "State=RESUME", check=True)
+    assert cluster.ended(job) == "COMPLETED", log_of(place, job)
+    assert are_the_same(place / "runs/failing", undisturbed)
+
+
+@pytest.mark.slow  # srun gives the others a minute
+def test_a_rank_that_hangs_after_another_has_died_does_not_hold_the_job(cluster, place):
+    (place / "hangs.py").write_text(
+        "import os, signal, time\n"
+        "if os.environ.get('RANK') == '1': os.kill(os.getpid(), signal.SIGKILL)\n"
+        "if os.environ.get('RANK') == '0': signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)\n" + RECIPE
+    )
+    job = cluster.submit(place, "--nodes=2", str(TRAIN), "hangs.py", MAX_REQUEUES="0")
+    assert cluster.ended(job) == "FAILED"
+    assert "rank 1 was killed by SIGKILL" in log_of(place, job)
+    assert [(place / f"logs/{job}/attempt-0" / rank).read_text().strip() for rank in "01"] == ["", "137"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (("--nodes=2", "--mincpus=4"), "2 process(es) on node[0-1], 4 CPU(s) each"),
+        (("--nodes=2", "--exclusive"), "4 process(es) on node[0-1], 2 CPU(s) each"),  # it gives the GPUs, too
+        (("--nodes=1", "--ntasks=2", "--cpus-per-task=2"), "2 process(es) on node0, 2 CPU(s) each"),
+        (("--nodes=1", "--gpus-per-node=2"), "2 processes share 1 CPU of a node; --cpus-per-gpu 4 gives more"),
+        (("--nodes=2", "--ntasks=3"), "nodes with unlike numbers of tasks (2,1); ask for --nodes and"),
+    ],
+)
+def test_processes_and_their_cpus_follow_from_what_slurm_gave(cluster, place, options, told):
+    settings = ("--train.max-steps", "2", "--train.output-dir", f"runs/{'-'.join(options)}")
+    job = cluster.submit(place, *options, str(TRAIN), "tiny.py", *settings)
+    assert cluster.ended(job) == ("FAILED" if "unlike" in told else "COMPLETED"), log_of(place, job)
+    assert told in log_of(place, job)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cluster
 import pytest
 from conftest import ROOT
 
@@ -149,3 +150,11 @@ def test_a_launch_file_becomes_what_accelerate_makes_of_it(place):
 
 def test_each_verb_is_in_the_first_lines(place):
     assert all(f"python job.py {verb} " in runpy.run_path(str(JOB))["__doc__"] for verb in ("begin", "end"))
+
+
+def test_a_machine_without_slurm_says_why_there_is_no_cluster(monkeypatch):
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert cluster.why_not() == "Slurm's daemons are started by root"
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setenv("PATH", "")
+    assert cluster.why_not() == "slurm-wlm and munge are not installed, and there is no apt-get to install them with"
