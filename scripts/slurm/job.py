@@ -127,7 +127,7 @@ def _again(state: State, logs: Path) -> int:
     state.write(logs)
     limit = int(os.environ.get("MAX_REQUEUES", "3"))
     if state.idle <= limit:
-        print(f"{JOB}: goes on from {newest or 'the beginning'}", flush=True)
+        print(f"{JOB}: to be continued from {newest or 'the beginning'}", flush=True)
         return EXIT_INTERRUPTED
     print(f"{JOB}: no new checkpoint in {state.idle} attempts, so it is not requeued (MAX_REQUEUES)", flush=True)
     return 1
