@@ -353,3 +353,30 @@ def test_processes_and_their_cpus_follow_from_what_slurm_gave(cluster, place, op
     job = cluster.submit(place, *options, str(TRAIN), "tiny.py", *settings)
     assert cluster.ended(job) == ("FAILED" if "unlike" in told else "COMPLETED"), log_of(place, job)
     assert told in log_of(place, job)
+
+
+@pytest.mark.slow
+def test_a_rank_that_sees_one_gpu_takes_it(cluster, place):
+    shown = "import os\nprint('sees', os.environ.get('CUDA_VISIBLE_DEVICES'), os.environ.get('LOCAL_RANK'))\n"
+    (place / "shows.py").write_text(shown + RECIPE)
+    for options, expected in (
+        (("--gpus-per-node=2",), ["sees 0,1 0", "sees 0,1 1"]),
+        (("--ntasks=2", "--gpus-per-task=1"), ["sees 0 0", "sees 1 0"]),
+    ):
+        settings = ("--train.max-steps", "2", "--train.overwrite", "--train.output-dir", "runs/shows")
+        job = cluster.submit(place, "--nodes=1", *options, str(TRAIN), "shows.py", *settings)
+        assert cluster.ended(job) == "COMPLETED", log_of(place, job)
+        logs = [(place / f"logs/{job}/attempt-0/rank-{rank}.log").read_text() for rank in (0, 1)]
+        assert sorted(log.splitlines()[0] for log in logs) == expected
+
+
+@pytest.mark.slow
+def test_a_signal_to_the_script_before_the_ranks_start_requeues_it_at_once(cluster, place):
+    (place / "slow.py").write_text(f"import os, time\ntime.sleep(0 if 'SLURM_STEP_ID' in os.environ else 5)\n{RECIPE}")
+    job = cluster.submit(place, "--nodes=2", str(TRAIN), "slow.py", "--train.max-steps", "5",
+                         "--train.output-dir", "runs/slow")  # fmt: skip
+    waited_for((place / f"logs/{job}/attempt-0").is_dir, 60, f"the start of job {job}")
+    cluster.ask("scancel", "--batch", "--signal=USR1", job)
+    waited_for(lambda: restarts(cluster, job) == 1, 60, "the requeue")
+    assert list((place / f"logs/{job}/attempt-0").iterdir()) == []
+    assert cluster.ended(job) == "COMPLETED", log_of(place, job)
