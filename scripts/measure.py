@@ -19,8 +19,8 @@ from typing import Any
 
 import tyro
 
-from pipeline.cli import load_recipe
 from pipeline.errors import UserError, report
+from pipeline.recipe_file import load_recipe
 from pipeline.report import read_metrics
 from pipeline.tasks.base import load_task
 

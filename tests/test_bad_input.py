@@ -25,6 +25,7 @@ from safetensors.torch import load_file, save_file
 from transformers import BertConfig, BertModel
 
 from pipeline import cli
+from pipeline.recipe_file import load_recipe, override
 from pipeline.training import checkpoint, packing, store
 
 TINY = """from pipeline import Data, Recipe, Recurrent, Scratch, Train
@@ -265,7 +266,7 @@ RECIPES = [
 def test_a_malformed_recipe_is_refused(place, capfd, change, says):
     content = change
     if isinstance(change, dict):
-        values = json.loads(cli.load_recipe("tiny.py").to_json())
+        values = json.loads(load_recipe("tiny.py").to_json())
         for name, value in change.items():
             values[name] = {**values[name], **value} if isinstance(value, dict) else value
         content = json.dumps(values)
@@ -278,11 +279,11 @@ def trained(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("trained")
     (folder / "ok.csv").write_text(table())
     (folder / "tiny.py").write_text(TINY.format(model="Recurrent(hidden_size=8, embedding_size=8)"))
-    recipe = cli.override(cli.load_recipe(str(folder / "tiny.py")), ["--train.save-every", "1"], "")
+    recipe = override(load_recipe(str(folder / "tiny.py")), ["--train.save-every", "1"], "")
     settings = ["--data.source", str(folder / "ok.csv"), "--train.output-dir", str(folder / "run")]
     from pipeline.run import train
 
-    train(cli.override(recipe, settings, ""))
+    train(override(recipe, settings, ""))
     return folder / "run"
 
 

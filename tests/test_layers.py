@@ -24,6 +24,7 @@ LEVELS = {
     "trouble": 1,
     "depths": 1,
     "folder": 1,
+    "recipe_file": 1,
     "unusual": 2,
     "data": 2,
     "models": 2,
@@ -34,10 +35,10 @@ LEVELS = {
     "run": 5,
     "doctor": 6,
     "fetch": 6,
-    "commands": 6,
     "report": 6,
-    "cli": 7,
-    "": 8,
+    "commands": 7,
+    "cli": 8,
+    "": 9,
 }
 MODULES = sorted(PACKAGE.rglob("*.py"))
 

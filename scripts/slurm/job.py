@@ -16,8 +16,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from pipeline import folder as folders
-from pipeline.cli import load_recipe, override
 from pipeline.errors import EXIT_INTERRUPTED, EXIT_LOST, EXIT_USER_ERROR, UserError, report
+from pipeline.recipe_file import load_recipe, override
 
 JOB = f"job {os.environ.get('SLURM_JOB_ID', '?')}"
 STATE = "job.json"

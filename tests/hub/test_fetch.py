@@ -16,10 +16,11 @@ from conftest import NEGATIVE, POSITIVE, ROOT, save_checkpoint
 from huggingface_hub import HfApi
 
 from hub.conftest import Place, made_up
-from pipeline import cli
+from pipeline import cli, commands
 from pipeline.errors import UserError
 from pipeline.hub import push as pushing
 from pipeline.recipe import Data, Optim, Pretrained, Recipe, Recurrent, Train
+from pipeline.recipe_file import load_recipe
 
 TEXTS = [f"{text} {number}" for number in range(12) for text in POSITIVE + NEGATIVE]
 LABELS = [int(text.rsplit(maxsplit=1)[0] in POSITIVE) for text in TEXTS]
@@ -136,11 +137,11 @@ def test_files_of_this_machine_are_copied_beside_the_recipe(hub, tmp_path, monke
     cli._dispatch(["fetch", str(asked), f"--to={tmp_path / 'gathered'}", "--train.max-steps", "1"])
     shutil.move(tmp_path / "gathered", tmp_path / "carried")
     (tmp_path / "reviews.csv").unlink()
-    recipe = cli.load_recipe(str(tmp_path / "carried/recipe.json"))
+    recipe = load_recipe(str(tmp_path / "carried/recipe.json"))
     assert recipe.train.max_steps == 1
     assert Path(recipe.data.source).read_text().startswith("text,label")
     assert str(tmp_path / "carried") in recipe.model.vectors
-    cli._train(recipe, ["--train.output-dir", str(tmp_path / "run")], "finetune run")
+    commands.train(recipe, ["--train.output-dir", str(tmp_path / "run")], "finetune run")
     assert (tmp_path / "run/metrics.json").is_file()
 
 
