@@ -36,6 +36,8 @@ GENERIC = {
     *("localhost", "localdomain", "host", "node", "server"),
 }
 SHORTEST_NAME = 3
+# A server of one's own may take any word or number for a token, such as one that a card is full of.
+SHORTEST_TOKEN, SHORTEST_WORD = 6, 12
 # Tops of the trees that people and machines keep their files in; a first folder that is here counts as well.
 TOPS = ("home", "Users", "root", "tmp", "var", "mnt", "media", "data", "scratch", "work", "srv", "opt", "usr", "etc")
 WINDOWS = r"[A-Za-z]:\\\\?(?:Users|Documents)\b"
@@ -67,8 +69,9 @@ def scan(folder: Path, owner: str | None) -> None:
 def _patterns(owner: str | None) -> tuple[dict[str, re.Pattern[str]], dict[str, re.Pattern[str]]]:
     """Kind -> what it looks like: in files that people read, and in code and vocabularies."""
     loose = {kind: re.compile(pattern) for kind, pattern in TOKENS.items()}
-    if token := get_token():
-        loose["your token"] = re.compile(re.escape(token))
+    token = get_token() or ""
+    if len(token) >= SHORTEST_TOKEN and not (token.isalpha() and len(token) < SHORTEST_WORD):
+        loose["your token"] = re.compile(rf"(?<![A-Za-z0-9]){re.escape(token)}(?![A-Za-z0-9])")
     here = {str(path) for path in (Path.home(), Path.cwd(), Path(tempfile.gettempdir())) if len(path.parts) > 2}
     if here:
         loose["the path of a folder of this machine"] = re.compile("|".join(map(re.escape, sorted(here))))

@@ -54,11 +54,19 @@ def test_a_secret_in_any_file_is_found_and_not_repeated(folder, file, kind):
     assert SECRETS[kind] not in str(error.value)
 
 
-def test_the_token_that_is_in_use_is_found_whatever_it_looks_like(folder, monkeypatch):
-    monkeypatch.setenv("HF_TOKEN", "letmein")
-    (folder / "notes.txt").write_text("the word is letmein")
+@pytest.mark.parametrize("token", ["letme1n", "hf_abc", "opensesameplease"])
+def test_the_token_that_is_in_use_is_found_whatever_it_looks_like(folder, monkeypatch, token):
+    monkeypatch.setenv("HF_TOKEN", token)
+    (folder / "notes.txt").write_text(f"the word is {token}")
     with pytest.raises(UserError, match=r"notes.txt:1: it holds your token"):
         scan(folder, "alice")
+
+
+@pytest.mark.parametrize("token", ["anything", "good", "x", "1", "1234"])
+def test_a_word_that_a_server_takes_for_a_token_may_stand_in_a_text(folder, monkeypatch, token):
+    monkeypatch.setenv("HF_TOKEN", token)
+    (folder / "notes.txt").write_text("anything is good x 1 1234")
+    scan(folder, "alice")
 
 
 @pytest.mark.parametrize(
