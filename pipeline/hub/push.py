@@ -9,22 +9,15 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import urlparse
 
-from huggingface_hub import (
-    HfApi,
-    constants,
-    get_session,
-    get_token,
-)
-from huggingface_hub.errors import (
-    LocalTokenNotFoundError,
-)
+from huggingface_hub import HfApi, constants, get_session, get_token
+from huggingface_hub.errors import LocalTokenNotFoundError
 
 from pipeline import folder as folders
 from pipeline import trouble
-from pipeline.errors import UserError, reason
+from pipeline.errors import Interrupted, UserError, reason
 from pipeline.hub import answers
 from pipeline.hub.check import check
 from pipeline.hub.facts import Facts
@@ -32,8 +25,6 @@ from pipeline.hub.scan import scan
 from pipeline.hub.send import WAITS, again, send
 from pipeline.hub.stage import Run, open_run, stage
 from pipeline.recipe import Hub
-
-T = TypeVar("T")
 
 SECONDS = 60.0
 
@@ -73,11 +64,15 @@ def push(name: str, hub: Hub, seeds: Sequence[str] = ()) -> None:
 
 
 def after_run(folder: Path, hub: Hub) -> None:
-    """Push the run that has just finished; whatever goes wrong is told, with the command for later."""
+    """Push the run that has just finished; whatever goes wrong is told, with the command for later.
+
+    A signal ends the push, too: the run is finished, and must not be started again for it.
+    """
     try:
         push(str(folder), hub)
-    except Exception as error:  # the run is finished and whole; nothing that a push meets may fail it
+    except (Exception, Interrupted, KeyboardInterrupt) as error:  # nothing that a push meets may fail a finished run
         told = str(error) if isinstance(error, UserError) else reason(error)
+        told = "it was stopped" if isinstance(error, (Interrupted, KeyboardInterrupt)) else told
         print(f"the run is finished, its model was not pushed: {told}; later: {command(folder, hub)}", file=sys.stderr)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -269,6 +270,26 @@ def test_a_recipe_that_pushes_does_so_after_its_run_and_a_failure_is_only_told(h
     told = capsys.readouterr().err
     assert "its model was not pushed: push: there is no token" in told
     assert f"later: finetune push {run.parent}/failing {name} --private --tag v2" in told
+
+
+@made_up
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_to_a_run_that_has_finished_ends_its_push_alone(hub: Place, run, number):
+    folder = run.parent / "pushing"
+    recipe = replace(a_recipe(run.parent.parent / "reviews.csv", folder), hub=Hub(push=True, repo_id="alice/tiny"))
+    Path(recipe.data.source).write_text("".join(f'"{text}",{label}\n' for text, label in ROWS))
+    (run.parent / "recipe.json").write_text(recipe.to_json())
+    hub.server.faults.append(Fault("GET /api/whoami-v2", 0, times=1, seconds=60.0))
+    call = [sys.executable, "-c", "from pipeline.cli import entry; entry()", "run", str(run.parent / "recipe.json")]
+    with subprocess.Popen(call, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        while not hub.server.calls("GET /api/whoami-v2"):
+            assert process.poll() is None
+            time.sleep(0.05)
+        process.send_signal(number)
+        printed, told = process.communicate(timeout=50)
+    assert process.returncode == 0
+    assert f"its model was not pushed: it was stopped; later: finetune push {folder} alice/tiny" in told
+    assert "test accuracy" in printed
 
 
 def test_the_card_has_mean_and_spread_of_several_seeds(hub: Place, run, unchecked, tmp_path):
