@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import tempfile
 import time
@@ -12,12 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from huggingface_hub import CommitInfo, CommitOperationAdd, CommitOperationDelete, HfApi, constants
-from huggingface_hub.errors import (
-    HfHubHTTPError,
-    RemoteEntryNotFoundError,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-)
+from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
 from huggingface_hub.hf_api import RepoFile
 from huggingface_hub.utils import sha
 
@@ -137,8 +131,10 @@ def _changes(api: HfApi, repo_id: str, branch: str, folder: Path) -> list[Commit
     """What has to be done to the branch: files that differ from those there, and leftovers of another model."""
     try:
         tree = {file.path: file for file in api.list_repo_tree(repo_id, revision=branch) if isinstance(file, RepoFile)}
-    except (RevisionNotFoundError, RemoteEntryNotFoundError):  # nothing has been committed there
-        tree = {}
+    except HfHubHTTPError as error:
+        if trouble.status_of(error) != 404:
+            raise
+        tree = {}  # nothing has been committed there
     local = {file.name: file for file in sorted(folder.iterdir())}
     changed = [name for name, file in local.items() if name not in tree or not _is_same(file, tree[name])]
     stale = [name for name in tree if name not in local and any(fnmatch(name, pattern) for pattern in STALE)]
@@ -152,16 +148,9 @@ def _is_same(file: Path, there: RepoFile) -> bool:
     if file.stat().st_size != there.size:
         return False
     if there.lfs is not None or len(there.blob_id) == SHA256_DIGITS:
-        return _sha256(file.resolve()) == (there.lfs.sha256 if there.lfs else there.blob_id)
+        with file.open("rb") as stream:
+            return sha.sha_fileobj(stream).hex() == (there.lfs.sha256 if there.lfs else there.blob_id)
     return bool(sha.git_hash(file.read_bytes()) == there.blob_id)
-
-
-def _sha256(file: Path) -> str:
-    digest = hashlib.sha256()
-    with file.open("rb") as stream:
-        while chunk := stream.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def _commit(
