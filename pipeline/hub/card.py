@@ -16,6 +16,7 @@ from pipeline.recipe import Recipe
 from pipeline.samples import PREFIX
 
 GIBIBYTE = 2**30
+SHARED = ("FSDP", "DEEPSPEED")  # ways to spread a run over processes, by accelerate's names
 
 
 # task -> in plain words what the model does, and what it was not made for
@@ -181,7 +182,7 @@ def _training(facts: Facts) -> str:
         "updates": f"{train.get('updates', 0):,}, {train.get('epochs', 0):.1f} epochs",
         "weights of update": train.get("best_update"),
         "time": f"{train.get('seconds', 0):,.0f} seconds, {train.get('tokens_per_second', 0):,.0f} tokens a second",
-        "hardware": f"{gpus or processor}; {train.get('processes', 1)} processes on {train.get('device')}",
+        "hardware": f"{gpus or processor}; {_processes(train)} on {train.get('device')}",
         "peak memory": f"{train.get('peak_memory_bytes', 0) / GIBIBYTE:.2f} GiB",
         "precision": train.get("precision"),
         "versions": ", ".join(f"{name} {version}" for name, version in libraries.items() if version),
@@ -191,6 +192,13 @@ def _training(facts: Facts) -> str:
     return "\n".join(
         [*lines, "", _row(["setting", "value"]), _row(["---", "---"]), *_settings(public(facts.recipe, facts.metrics))]
     )
+
+
+def _processes(train: dict[str, Any]) -> str:
+    count, kind = train.get("processes", 1), train.get("distributed_type")
+    if count == 1:
+        return "1 process"
+    return f"{count} processes{f' that shared the model ({kind})' if kind in SHARED else ''}"
 
 
 def _settings(recipe: Recipe) -> list[str]:
@@ -207,7 +215,10 @@ def _settings(recipe: Recipe) -> list[str]:
 def _repeat(facts: Facts) -> str:
     lines = ["## How to repeat it", "", "`recipe.json` lies beside the weights; with finetune-pipeline installed:", ""]
     fetch = [f"hf download {facts.repo_id} recipe.json --local-dir ."] if facts.repo_id else []
-    lines += ["```sh", *fetch, "finetune run recipe.json", "```"]
+    processes = facts.metrics.get("train", {}).get("processes", 1)
+    # An update has train.batch_size rows of each process.
+    program = "finetune" if processes == 1 else f"torchrun --nproc-per-node {processes} -m pipeline"
+    lines += ["```sh", *fetch, f"{program} run recipe.json", "```"]
     if not facts.source.startswith(PREFIX) and not facts.is_of_hub("data.source"):
         lines += ["", f"The data, `{facts.source}` with the fingerprint above, has to lie in the working folder."]
     return "\n".join(lines)

@@ -53,7 +53,7 @@ def test_what_was_measured_stands_in_the_card_and_in_its_metadata():
         "| fingerprint | `abc` |",
         "3 rows of test also occur in train.",
         "| time | 12 seconds, 1,000 tokens a second |",
-        "| hardware | A chip, 2 cores; 1 processes on cpu |",
+        "| hardware | A chip, 2 cores; 1 process on cpu |",
         "| versions | Python 3.11, torch 2.13 |",
         "| optim.learning_rate | `0.001` |",
         "25.0% of the tokens of the test rows were unknown",
@@ -68,6 +68,14 @@ def test_what_was_measured_stands_in_the_card_and_in_its_metadata():
         ("accuracy", 0.9, "test"),
     ]
     assert (data.license, data.pipeline_tag, data.base_model) == ("unknown", "text-classification", None)
+
+
+def test_the_command_that_repeats_a_run_starts_as_many_processes():
+    """With one, an update would have fewer rows."""
+    train = {**METRICS["train"], "processes": 2, "distributed_type": "FSDP"}
+    text = card(facts(metrics={**METRICS, "train": train}))
+    assert "\ntorchrun --nproc-per-node 2 -m pipeline run recipe.json\n" in text
+    assert "2 processes that shared the model (FSDP) on cpu" in text
 
 
 def test_the_interval_of_an_accuracy_is_wilsons():
