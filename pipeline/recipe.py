@@ -29,6 +29,7 @@ _REPO_NAME = re.compile(r"[A-Za-z0-9_][\w.-]*", re.ASCII)
 HUB_ID = re.compile(r"\w[\w.-]*/[\w.-]+")
 REVISION = re.compile(r"\w[\w./-]*", re.ASCII)
 COMMIT = re.compile(r"[0-9a-f]{40}")
+LANGUAGE = re.compile(r"[a-z]{2,3}")
 # The libraries below count in 32 bits.
 LARGEST = 2**31 - 1
 Count = Annotated[int, Ge(1), Le(LARGEST)]
@@ -384,7 +385,7 @@ class Hub(Settings):
                 if getattr(self, name):
                     self.refuse(name, "a pull request cannot change it; remove this setting or hub.create_pr")
         for code in self.languages or ():
-            if not re.fullmatch("[a-z]{2,3}", code):
+            if not LANGUAGE.fullmatch(code):
                 self.refuse("languages", f"{code!r} is no code of a language; it is en, he, deu and the like")
 
 

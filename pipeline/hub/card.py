@@ -16,6 +16,7 @@ from pipeline.recipe import Recipe
 from pipeline.samples import PREFIX
 
 GIBIBYTE = 2**30
+UNKNOWN_LICENSE = "unknown"
 SHARED = ("FSDP", "DEEPSPEED")  # ways to spread a run over processes, by accelerate's names
 
 
@@ -42,7 +43,7 @@ def card(facts: Facts) -> str:
     recipe, pipeline = facts.recipe, loading.PIPELINES.get(facts.recipe.task)
     data = ModelCardData(
         language=facts.all_languages or None,
-        license=facts.license or "unknown",
+        license=facts.license or UNKNOWN_LICENSE,
         library_name="peft" if loading.is_adapter(recipe) else "transformers",
         pipeline_tag=pipeline.tag if pipeline else None,
         base_model=facts.checkpoint if facts.is_of_hub("model.checkpoint") else None,

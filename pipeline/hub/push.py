@@ -8,23 +8,25 @@ import shlex
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
 
-from huggingface_hub import HfApi, constants, get_session, get_token
+from huggingface_hub import HfApi, ModelCard, constants, get_session, get_token
 from huggingface_hub.errors import LocalTokenNotFoundError
 
 from pipeline import folder as folders
 from pipeline import trouble
 from pipeline.errors import Interrupted, UserError, reason
 from pipeline.hub import answers
+from pipeline.hub.card import UNKNOWN_LICENSE
 from pipeline.hub.check import check
 from pipeline.hub.facts import Facts
 from pipeline.hub.scan import scan
 from pipeline.hub.send import WAITS, again, send
-from pipeline.hub.stage import Run, open_run, stage
-from pipeline.recipe import Hub
+from pipeline.hub.stage import CARD, Run, open_run, stage
+from pipeline.recipe import LANGUAGE, Hub
 
 SECONDS = 60.0
 
@@ -42,6 +44,7 @@ def push(name: str, hub: Hub, seeds: Sequence[str] = ()) -> None:
     others = _others(run, seeds)
     api, user = _connect()
     repo_id = _full_name(hub.repo_id or run.recipe.name, user)
+    hub = _as_before(api, repo_id, hub)
     with tempfile.TemporaryDirectory(prefix="finetune-push-") as aside:
         folder = Path(aside)
         facts = Facts(
@@ -131,6 +134,20 @@ def _full_name(repo_id: str, user: dict[str, Any]) -> str:
     if "name" not in user:
         raise UserError(f"push: whose is {repo_id}? Give user/{repo_id}")
     return f"{user['name']}/{repo_id}"
+
+
+def _as_before(api: HfApi, repo_id: str, hub: Hub) -> Hub:
+    """`hub` with the licence and the languages that the card there gives, where it says neither."""
+    try:
+        with tempfile.TemporaryDirectory() as aside:
+            file = api.hf_hub_download(repo_id, CARD, revision=hub.revision, local_dir=aside)
+            there: Any = ModelCard(Path(file).read_text(encoding="utf-8"), ignore_metadata_errors=True).data
+    except trouble.HUB_ERRORS:  # there is none, or none that can be read
+        return hub
+    told = [there.language] if isinstance(there.language, str) else there.language or []
+    languages = tuple(code for code in told if LANGUAGE.fullmatch(str(code))) or None
+    license = there.license if there.license != UNKNOWN_LICENSE else None
+    return replace(hub, license=hub.license or license, languages=hub.languages or languages)
 
 
 def _data_license(api: HfApi, run: Run) -> str | None:

@@ -100,6 +100,17 @@ def test_only_what_has_changed_is_sent_and_leftovers_of_another_model_go(hub: Pl
     assert hub.server.calls("PUT .*") == []
 
 
+def test_licence_and_languages_that_a_card_has_stay_unless_others_are_given(hub: Place, run, unchecked):
+    name = hub.name()
+    push(run, name, license="mit", languages=("en", "he"))
+    first = hub.api.model_info(name).sha
+    push(run, name)
+    assert hub.api.model_info(name).sha == first
+    push(run, name, license="apache-2.0")
+    data = ModelCard.load(name).data
+    assert (data.license, data.language) == ("apache-2.0", ["en", "he"])
+
+
 def test_branches_are_made_and_tags_are_set_once(hub: Place, run, unchecked):
     name = hub.name()
     push(run, name, revision="next/1", tag="v1")
