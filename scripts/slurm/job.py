@@ -83,22 +83,28 @@ def sharding(file: str) -> dict[str, str]:
     """What `accelerate launch --config_file FILE` tells its processes, by accelerate's own reading of the file.
 
     Raises:
-        UserError: there is no such file, or it asks for something else than DDP or FSDP.
+        UserError: there is no such file, or it asks for something else than DDP, FSDP or DeepSpeed.
     """
     if not file:
         return {}
     if not Path(file).is_file():
         raise UserError(f"ACCELERATE_CONFIG: there is no file {file}")
     from accelerate.commands import launch
-    from accelerate.utils.launch import prepare_multi_gpu_env
+    from accelerate.utils.launch import prepare_deepspeed_cmd_env, prepare_multi_gpu_env
 
     calm = ["--num_machines", "1", "--num_processes", "2", "--main_process_port", "0"]  # these are Slurm's business
-    arguments, *_ = launch._validate_launch_command(
+    arguments, read, _ = launch._validate_launch_command(
         launch.launch_command_parser().parse_args(["--config_file", file, *calm, "recipe.py"])
     )
-    if not (arguments.multi_gpu or arguments.use_fsdp):
-        raise UserError(f"ACCELERATE_CONFIG: {file} asks for neither MULTI_GPU nor FSDP; see recipes/accelerate")
-    told = prepare_multi_gpu_env(arguments)
+    if not (arguments.multi_gpu or arguments.use_fsdp or arguments.use_deepspeed):
+        raise UserError(
+            f"ACCELERATE_CONFIG: {file} asks for none of MULTI_GPU, FSDP and DEEPSPEED; see recipes/accelerate"
+        )
+    if arguments.use_deepspeed:
+        arguments.deepspeed_fields_from_accelerate_config = ",".join(read.deepspeed_config)  # as launch_command does
+        told = prepare_deepspeed_cmd_env(arguments)[1]
+    else:
+        told = prepare_multi_gpu_env(arguments)
     return {name: told[name] for name in told if name.startswith(("ACCELERATE_", "FSDP_")) and told[name] != "None"}
 
 

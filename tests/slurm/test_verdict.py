@@ -8,12 +8,14 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import cluster
 import pytest
 from conftest import ROOT
 
 JOB = ROOT / "scripts/slurm/job.py"
+LAUNCH_FILES = ROOT / "recipes/accelerate"
 RECIPE = """
 from pipeline import Data, Recipe, Recurrent, Train
 recipe = Recipe(name="x", task="sentiment", data=Data(source="x.csv"), model=Recurrent(), train=Train())
@@ -128,9 +130,11 @@ def test_a_finished_run_of_before_is_left_to_the_run_to_refuse_but_in_a_sweep(pl
         (("", "recipe.py", "--train.epochz", "3"), "--train.epochz"),
         (("", "nobody.py"), "error: nobody.py: there is no such file; there are: recipe.py"),
         (("nobody.yaml", "recipe.py"), "error: ACCELERATE_CONFIG: there is no file nobody.yaml"),
+        (("tpu.yaml", "recipe.py"), "error: ACCELERATE_CONFIG: tpu.yaml asks for none of MULTI_GPU, FSDP and DEEPSP"),
     ],
 )
 def test_a_mistake_is_told_before_any_rank_starts(place, arguments, message):
+    (place / "tpu.yaml").write_text("distributed_type: XLA\n")
     done = job(place, "begin", "logs", *arguments)
     assert done.returncode == 2
     assert message in done.stderr
@@ -141,11 +145,23 @@ def test_a_word_with_blanks_or_quotes_reaches_the_ranks_as_it_is(place):
     assert begin(place, *name)[1] == name
 
 
-def test_a_launch_file_becomes_what_accelerate_makes_of_it(place):
-    told, _ = begin(place, config=str(ROOT / "recipes/accelerate/fsdp.yaml"))
-    assert told["ACCELERATE_USE_FSDP"] == "true"
-    assert (told["FSDP_VERSION"], told["FSDP_AUTO_WRAP_POLICY"]) == ("2", "TRANSFORMER_BASED_WRAP")
-    assert "ACCELERATE_USE_FSDP" not in begin(place, config=str(ROOT / "recipes/accelerate/ddp.yaml"))[0]
+@pytest.mark.parametrize("name", sorted(file.name for file in LAUNCH_FILES.glob("*.yaml")))
+def test_ranks_are_told_what_accelerate_launch_tells_its_processes(name, place, monkeypatch):
+    from accelerate.commands import launch
+
+    told: dict[str, str] = {}
+    monkeypatch.setattr(launch, "is_deepspeed_available", lambda: True)
+    monkeypatch.setitem(sys.modules, "deepspeed.launcher.runner", SimpleNamespace(DEEPSPEED_ENVIRONMENT_NAME=""))
+    monkeypatch.setattr("torch.distributed.run.run", lambda arguments: told.update(os.environ))  # starts them
+    own = ["--num_machines", "1", "--num_processes", "2", "--main_process_port", "0"]
+    file = str(LAUNCH_FILES / name)
+    launch.launch_command(launch.launch_command_parser().parse_args(["--config_file", file, *own, "x.py"]))
+    expected = {key: value for key, value in told.items() if key.startswith(("ACCELERATE_", "FSDP_"))}
+    ours, _ = begin(place, config=file)
+    assert ours.pop("finished") == "no"
+    sharing = {"fsdp.yaml": ["ACCELERATE_USE_FSDP"], "deepspeed.yaml": ["ACCELERATE_USE_DEEPSPEED"]}
+    assert [key for key in ours if key.startswith("ACCELERATE_USE_")] == sharing.get(name, [])
+    assert ours == {key: value for key, value in expected.items() if value != "None"}
 
 
 def test_each_verb_is_in_the_first_lines(place):
