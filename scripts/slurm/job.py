@@ -1,6 +1,6 @@
 """What a job does before its ranks start and after they have ended; train.sbatch calls it.
 
-python job.py begin LOGS ACCELERATE_CONFIG RECIPE [settings]   # prints shell assignments
+python job.py begin LOGS ACCELERATE_CONFIG RECIPE [settings]   # leaves what the shell reads in LOGS/begun.sh
 python job.py end LOGS ATTEMPT RANKS                           # says how it went; exits with 75 for a requeue
 """
 
@@ -20,7 +20,7 @@ from pipeline.errors import EXIT_INTERRUPTED, EXIT_LOST, EXIT_USER_ERROR, UserEr
 from pipeline.recipe_file import load_recipe, override
 
 JOB = f"job {os.environ.get('SLURM_JOB_ID', '?')}"
-STATE = "job.json"
+STATE, BEGUN = "job.json", "begun.sh"
 # Ends that the next attempt may not meet again: stopped, alone left, killed, gone without a word.
 KILLED = 128
 BY_HAND = KILLED + signal.SIGINT
@@ -49,9 +49,9 @@ class State:
 
 
 def begin(logs: Path, accelerate_config: str, file: str, *settings: str) -> int:
-    """Refuse what `finetune run` would refuse at once, and print what the shell needs to know.
+    """Refuse what `finetune run` would refuse at once, and leave in BEGUN what the shell needs to know.
 
-    A run that this job has finished or begun is not begun again: train.overwrite counts for the first attempt.
+    Not on stdout: a recipe, or what it imports, may print there what the shell must not run. A run that this job has finished or begun is not begun again: train.overwrite counts for the first attempt.
     """
     recipe = override(load_recipe(file), settings, f"sbatch train.sbatch {file}")
     first, marker = not (logs / STATE).is_file(), logs / "begun"
@@ -65,9 +65,9 @@ def begin(logs: Path, accelerate_config: str, file: str, *settings: str) -> int:
     if finished:
         print(f"{JOB}: {recipe.folder} holds the finished run", file=sys.stderr)
     goes_on = ["--train.no-overwrite"] if recipe.train.overwrite and folders.RECIPE in ours else []
-    for name, value in sharding(accelerate_config).items():
-        print(f"export {name}={shlex.quote(value)}")
-    print(f"settings=({shlex.join([*settings, *goes_on])}) finished={'yes' if finished else 'no'}")
+    lines = [f"export {name}={shlex.quote(value)}" for name, value in sharding(accelerate_config).items()]
+    lines.append(f"settings=({shlex.join([*settings, *goes_on])}) finished={'yes' if finished else 'no'}")
+    folders.write(logs / BEGUN, "\n".join(lines) + "\n")
     return 0
 
 

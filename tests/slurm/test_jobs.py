@@ -321,7 +321,7 @@ def test_a_job_whose_node_fails_goes_on_when_it_gets_nodes(cluster, place, undis
     under_way(place / "runs/failing", 120)
     cluster.ask("scontrol", "update", "NodeName=node1", "State=DOWN", "Reason=test", check=True)
     waited_for(lambda: restarts(cluster, job) == 1, 60, "the requeue")
-    cluster.ask("scontrol", "update", "NodeName=node1", "State=RESUME", check=True)
+    cluster.ask("scontrol", "update", "NodeName=node1", "State=RESUME")  # unless it has come back by itself
     assert cluster.ended(job) == "COMPLETED", log_of(place, job)
     assert are_the_same(place / "runs/failing", undisturbed)
 

@@ -37,7 +37,7 @@ def begin(place: Path, *settings: str, config: str = "", **environment: str) -> 
     """What the shell is told to set, and the settings that the ranks get."""
     done = job(place, "begin", "logs", config, "recipe.py", *settings, **environment)
     assert done.returncode == 0, done.stderr
-    *exports, last = done.stdout.splitlines()
+    *exports, last = (place / "logs/begun.sh").read_text().splitlines()
     words, _, finished = last.removeprefix("settings=(").rpartition(") finished=")
     told = dict(line.removeprefix("export ").split("=", 1) for line in exports)
     return {**told, "finished": finished}, shlex.split(words)
@@ -138,6 +138,12 @@ def test_a_mistake_is_told_before_any_rank_starts(place, arguments, message):
     done = job(place, "begin", "logs", *arguments)
     assert done.returncode == 2
     assert message in done.stderr
+
+
+def test_what_a_recipe_prints_is_nothing_that_the_shell_runs(place):
+    (place / "recipe.py").write_text(f"print('rm -rf ~')\n{RECIPE}")
+    assert begin(place) == ({"finished": "no"}, [])
+    assert "rm" not in (place / "logs/begun.sh").read_text()
 
 
 def test_a_word_with_blanks_or_quotes_reaches_the_ranks_as_it_is(place):
