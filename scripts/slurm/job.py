@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from pipeline import folder as folders
-from pipeline.errors import EXIT_INTERRUPTED, EXIT_LOST, EXIT_USER_ERROR, UserError, report
+from pipeline.errors import EXIT_INTERRUPTED, EXIT_LOST, EXIT_USER_ERROR, UserError, reason, report
 from pipeline.recipe_file import load_recipe, override
 
 JOB = f"job {os.environ.get('SLURM_JOB_ID', '?')}"
@@ -51,7 +51,8 @@ class State:
 def begin(logs: Path, accelerate_config: str, file: str, *settings: str) -> int:
     """Refuse what `finetune run` would refuse at once, and leave in BEGUN what the shell needs to know.
 
-    Not on stdout: a recipe, or what it imports, may print there what the shell must not run. A run that this job has finished or begun is not begun again: train.overwrite counts for the first attempt.
+    A run that this job has finished or begun is not begun again: train.overwrite counts for the first attempt. Nothing
+    is told on stdout: a recipe, or what it imports, may print there what the shell must not run.
     """
     recipe = override(load_recipe(file), settings, f"sbatch train.sbatch {file}")
     first, marker = not (logs / STATE).is_file(), logs / "begun"
@@ -83,7 +84,8 @@ def sharding(file: str) -> dict[str, str]:
     """What `accelerate launch --config_file FILE` tells its processes, by accelerate's own reading of the file.
 
     Raises:
-        UserError: there is no such file, or it asks for something else than DDP, FSDP or DeepSpeed.
+        UserError: there is no such file, accelerate cannot read it, or it asks for something else than DDP, FSDP or
+            DeepSpeed.
     """
     if not file:
         return {}
@@ -91,11 +93,15 @@ def sharding(file: str) -> dict[str, str]:
         raise UserError(f"ACCELERATE_CONFIG: there is no file {file}")
     from accelerate.commands import launch
     from accelerate.utils.launch import prepare_deepspeed_cmd_env, prepare_multi_gpu_env
+    from yaml import YAMLError
 
     calm = ["--num_machines", "1", "--num_processes", "2", "--main_process_port", "0"]  # these are Slurm's business
-    arguments, read, _ = launch._validate_launch_command(
-        launch.launch_command_parser().parse_args(["--config_file", file, *calm, "recipe.py"])
-    )
+    try:
+        arguments, read, _ = launch._validate_launch_command(
+            launch.launch_command_parser().parse_args(["--config_file", file, *calm, "recipe.py"])
+        )
+    except (AttributeError, TypeError, ValueError, YAMLError) as error:
+        raise UserError(f"ACCELERATE_CONFIG: {file}: {reason(error)}") from error
     if not (arguments.multi_gpu or arguments.use_fsdp or arguments.use_deepspeed):
         raise UserError(
             f"ACCELERATE_CONFIG: {file} asks for none of MULTI_GPU, FSDP and DEEPSPEED; see recipes/accelerate"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import time
@@ -131,6 +132,39 @@ def test_a_bad_recipe_fails_with_its_reason_and_is_not_requeued(cluster, place, 
     assert (facts["ExitCode"], facts["Restarts"]) == ("2:0", "0")
     assert log_of(place, job).count(line) == 1
     assert not (place / "runs/bad").exists()
+
+
+@pytest.mark.parametrize(
+    ("call", "environment", "line"),
+    [
+        ((), {}, "name a recipe: sbatch --nodes 2 --gpus-per-node 8 scripts/slurm/train.sbatch RECIPE [settings]"),
+        (("tiny.py",), {"PYTHON": "/no/python"}, "PYTHON: /no/python on "),
+        (("tiny.py",), {"PYTHON": "python3 -S"}, "cannot run this: ModuleNotFoundError: No module named"),
+        (("tiny.py",), {"ACCELERATE_CONFIG": "x.yaml"}, "one process has none to share with; ask for more, or leave"),
+    ],
+)
+def test_a_job_that_cannot_start_says_why_in_one_line(cluster, place, call, environment, line):
+    job = cluster.submit(place, str(TRAIN), *call, **environment)
+    assert cluster.ended(job) == "FAILED"
+    facts = cluster.facts(job)
+    assert (facts["ExitCode"], facts["Restarts"]) == ("2:0", "0")
+    (told,) = log_of(place, job).splitlines()
+    assert line in told
+
+
+@pytest.mark.slow
+def test_blanks_in_folders_settings_and_names_of_files_are_nothing_special(cluster, place):
+    folder = place / "a folder"
+    shutil.copytree(TRAIN.parent, folder / "scripts/some slurm", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("tiny.py", "reviews.csv"):
+        shutil.copy(place / name, folder)
+    (folder / "of all.txt").write_text('--name "it\'s  *"\n')
+    steps = ("--train.max-steps", "2")
+    job = cluster.submit(folder, "scripts/some slurm/train.sbatch", "tiny.py", *steps, "--train.output-dir", "runs/a b")
+    sweep = cluster.submit(folder, "--array=0", "scripts/some slurm/sweep.sbatch", "tiny.py", "of all.txt", *steps)
+    assert [cluster.ended(job), cluster.ended(f"{sweep}_0")] == ["COMPLETED"] * 2, log_of(folder, job)
+    assert (folder / "runs/a b/metrics.json").is_file()
+    assert json.loads((folder / f"runs/sweep-{sweep}/1-seed-0/recipe.json").read_text())["name"] == "it's  *"
 
 
 def term(cluster: Cluster, job: str) -> None:

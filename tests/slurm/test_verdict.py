@@ -130,10 +130,15 @@ def test_a_finished_run_of_before_is_left_to_the_run_to_refuse_but_in_a_sweep(pl
         (("", "recipe.py", "--train.epochz", "3"), "--train.epochz"),
         (("", "nobody.py"), "error: nobody.py: there is no such file; there are: recipe.py"),
         (("nobody.yaml", "recipe.py"), "error: ACCELERATE_CONFIG: there is no file nobody.yaml"),
+        (
+            ("bad.yaml", "recipe.py"),
+            "error: ACCELERATE_CONFIG: bad.yaml: while parsing a flow node expected the node con",
+        ),
         (("tpu.yaml", "recipe.py"), "error: ACCELERATE_CONFIG: tpu.yaml asks for none of MULTI_GPU, FSDP and DEEPSP"),
     ],
 )
 def test_a_mistake_is_told_before_any_rank_starts(place, arguments, message):
+    (place / "bad.yaml").write_text("distributed_type: [\n")
     (place / "tpu.yaml").write_text("distributed_type: XLA\n")
     done = job(place, "begin", "logs", *arguments)
     assert done.returncode == 2
@@ -144,6 +149,17 @@ def test_what_a_recipe_prints_is_nothing_that_the_shell_runs(place):
     (place / "recipe.py").write_text(f"print('rm -rf ~')\n{RECIPE}")
     assert begin(place) == ({"finished": "no"}, [])
     assert "rm" not in (place / "logs/begun.sh").read_text()
+
+
+@pytest.mark.parametrize("script", ["train.sbatch", "sweep.sbatch"])
+def test_a_script_that_is_not_handed_in_says_that_it_has_to_be(script, tmp_path):
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("SLURM_")}
+    call = ["bash", str(JOB.parent / script), "recipe.py", "settings.txt"]
+    done = subprocess.run(call, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    (told,) = done.stderr.splitlines()
+    assert ": sbatch " in told
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_word_with_blanks_or_quotes_reaches_the_ranks_as_it_is(place):
