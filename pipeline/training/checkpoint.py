@@ -40,7 +40,7 @@ class State:
 
     Attributes:
         step: updates done. epoch, position: epochs done, and updates done in the one under way.
-        best_score, best_step: of the validation. stale: evaluations since then.
+        scored: step of the last validation. best_score, best_step: of the best. stale: validations since then.
         tokens, busy_seconds: trained on, and the time that took. seconds: the same with evaluation and saving.
         history_bytes: length of history.jsonl, which is cut to this length on resuming.
     """
@@ -48,6 +48,7 @@ class State:
     step: int = 0
     epoch: int = 0
     position: int = 0
+    scored: int = 0
     best_score: float | None = None
     best_step: int | None = None
     stale: int = 0

@@ -122,8 +122,10 @@ class Log:
     def paused(self) -> Iterator[None]:
         """What is done inside, evaluating or saving, does not count into the speed of training."""
         self.flush()
-        yield
-        self.busy_since = time.monotonic()
+        try:
+            yield
+        finally:
+            self.busy_since = time.monotonic()
 
     def write(self, kind: str, record: dict[str, Any]) -> None:
         """Append `record` to history.jsonl, with the step it belongs to."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -156,17 +157,17 @@ def fit(run: Run, stop: StopRequest) -> checkpoint.State:
     run.state = _resume(run, parts)
     run.model.train()
     with _log(run) as log, Writer().running() as writer:
+        if _score(run, log, stop):  # where the process before was stopped first
+            raise Interrupted
         for window in log.timed(_remaining_windows(run)):
             figures = update(run.accelerator, parts, window, run.recipe.optim.max_grad_norm, run.autocast)
             _advance(run)
             log.add(_figures(run, window, *figures))
-            stopping = stop.agreed(run.accelerator)
-            if _evaluation_is_due(run):
-                _evaluate(run, log)
+            stopping = _score(run, log, stop)
             if _save_is_due(run) or stopping:
                 with log.paused():
                     _save(run, parts, writer)
-            if stopping and not run.is_over:
+            if stopping:
                 checkpoint.settle(writer, run.accelerator)
                 raise Interrupted
         checkpoint.settle(writer, run.accelerator)
@@ -255,11 +256,24 @@ def _save_is_due(run: Run) -> bool:
     return improved or (run.state.step % every == 0 if every else _evaluation_is_due(run))
 
 
-def _evaluate(run: Run, log: Log) -> None:
-    """Score the validation split; the state remembers the best score and how many evaluations ago it was."""
-    with log.paused():
-        metrics = run.evaluate("validation")
+def _score(run: Run, log: Log, stop: StopRequest) -> bool:
+    """Score the validation split where that is due. Whether a signal asks to stop, which may leave less time than
+    scoring takes: the run that goes on begins with it then."""
+    due = _evaluation_is_due(run) and run.state.scored < run.state.step
+    try:
+        with log.paused() if due else contextlib.nullcontext(), stop.interruptible(run.accelerator):
+            metrics = run.evaluate("validation") if due else None
+    except Interrupted:
+        return True
+    if metrics is not None:
+        _remember(run, log, metrics)
+    return False
+
+
+def _remember(run: Run, log: Log, metrics: dict[str, Any]) -> None:
+    """Note a validation's scores; the state remembers the best and how many evaluations ago it was."""
     score, state = metrics[run.task.monitor], run.state
+    state.scored = state.step
     score = -score if getattr(run.task, "lower_is_better", False) else score
     if state.best_score is None or score > state.best_score:
         state.best_score, state.best_step, state.stale = score, state.step, 0

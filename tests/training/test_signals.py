@@ -15,13 +15,13 @@ from accelerate import Accelerator
 from conftest import ROOT, need_deepspeed
 from test_carry import a_recipe as a_streaming_recipe
 from test_carry import text  # noqa: F401 - a fixture
-from test_trainer import a_recipe, assert_same_weights, wait_for_step
+from test_trainer import a_recipe, assert_same_weights, history, wait_for_step
 
 from pipeline import run as runs
 from pipeline.cli import LOST
 from pipeline.errors import EXIT_LOST, STOPPING, Interrupted, UserError
 from pipeline.run import train
-from pipeline.training import checkpoint
+from pipeline.training import checkpoint, trainer
 from pipeline.training.signals import StopRequest
 
 
@@ -80,6 +80,56 @@ def test_a_second_sigint_stops_at_once_but_not_one_that_torchrun_passes_on(monke
         signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGINT)
     assert stop.requested
+
+
+@pytest.mark.parametrize("number", STOPPING)
+@pytest.mark.parametrize("asked_at", ["the update before", "the second batch"])
+def test_a_stop_does_not_wait_for_a_validation_which_the_run_that_goes_on_begins_with(
+    reviews, tmp_path, monkeypatch, number, asked_at
+):
+    """It may take longer than a scheduler waits."""
+    settings = {"epochs": 3, "batch_size": 4, "patience": None, "save_every": 100}
+    train(a_recipe(reviews, tmp_path, output_dir=str(tmp_path / "undisturbed"), **settings))
+    evaluate, asked = trainer.Run.evaluate, []
+
+    def asked_while_scoring(run, split):
+        collate, batches = run.collate, []
+
+        def collate_and_ask(split, rows):
+            batches.append(rows)
+            if asked_at == "the second batch" and len(batches) == 2 and run.state.epoch == 2 and not asked:
+                asked.append(run.state.step)
+                signal.raise_signal(number)
+            return collate(split, rows)
+
+        monkeypatch.setattr(run, "collate", collate_and_ask)
+        scores = evaluate(run, split)
+        monkeypatch.setattr(run, "collate", collate)
+        return scores
+
+    advance = trainer._advance
+
+    def advance_and_ask(run):
+        advance(run)
+        if asked_at == "the update before" and (run.state.epoch, run.state.position) == (2, 0):
+            asked.append(run.state.step)
+            signal.raise_signal(number)
+
+    monkeypatch.setattr(trainer.Run, "evaluate", asked_while_scoring)
+    monkeypatch.setattr(trainer, "_advance", advance_and_ask)
+    with pytest.raises(Interrupted):
+        train(a_recipe(reviews, tmp_path, **settings))
+    monkeypatch.undo()
+    newest = checkpoint.newest(tmp_path / "run")
+    assert newest == checkpoint.folder_of(tmp_path / "run", asked[0])
+    scored = [line["step"] for line in history(tmp_path / "run") if line["kind"] == "validation"]
+    assert scored == [asked[0] // 2]
+    train(a_recipe(reviews, tmp_path, **settings))
+    assert_same_weights(tmp_path / "run", tmp_path / "undisturbed")
+    validations = [
+        [line for line in history(tmp_path / name) if line["kind"] == "validation"] for name in ("run", "undisturbed")
+    ]
+    assert validations[0] == validations[1]
 
 
 def test_a_signal_while_the_model_is_saved_lets_it_be_saved(reviews, tmp_path, monkeypatch):
