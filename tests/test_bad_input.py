@@ -428,7 +428,6 @@ LOSSES = {
     "a step below zero": lambda c: change_state(c, step=-1),
     "half a step": lambda c: change_state(c, epoch=0.5),
     "a score in words": lambda c: change_state(c, best_score="good"),
-    "best weights that are gone": lambda c: change_state(c, best_step=999),
     "an empty optimiser": lambda c: write(str(c / "optimizer.safetensors"), ""),
     "a rate in words": lambda c: change_optimizer(c, lambda o: o["optimizer"]["param_groups"][0].update(lr="x")),
     "a schedule in words": lambda c: change_optimizer(c, lambda o: o["scheduler"].update(last_epoch="x")),

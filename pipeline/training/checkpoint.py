@@ -185,7 +185,7 @@ def _last_whole(root: Path) -> Path | None:
         if why is None:
             for other, told in damaged:
                 print(f"checkpoint: {other} is damaged ({told}); going on from {folder.name}", flush=True)
-                shutil.rmtree(other)
+                store.discard(other)
             return folder
         damaged.append((folder, why))
     if damaged:
@@ -281,9 +281,6 @@ def _read_state(file: Path) -> State:
         )
         if not is_right or (value is not None and value < 0 and name != "best_score"):
             raise ValueError(f"{file.name} has {name} {value!r}; expected {kind}")
-    best = values["best_step"]
-    if best is not None and not (folder_of(file.parent.parent.parent, best) / WEIGHTS).is_file():
-        raise ValueError(f"the best weights, of step {best}, are gone")
     return State(**values)
 
 

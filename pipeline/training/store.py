@@ -65,6 +65,14 @@ def _sha256(file: Path) -> str:
     return digest.hexdigest()
 
 
+def discard(path: Path) -> None:
+    """Remove a folder, or what stands in its place; of a link, not what it leads to."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
 def damage(folder: Path) -> str | None:
     """What of `folder` is not as it was written, or None."""
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -27,10 +28,11 @@ class History:
         self._file = file.open("a", encoding="utf-8")
 
     def first_loss(self) -> float | None:
-        """The loss of the first record of training, where there is one."""
-        with self._file_name.open(encoding="utf-8") as lines:
+        """The loss of the first record of training, where there is one that can be read."""
+        with contextlib.suppress(ValueError, TypeError, LookupError), self._file_name.open(encoding="utf-8") as lines:
             records = (json.loads(line) for line in lines)
             return next((record["loss"] for record in records if record["kind"] == "train"), None)
+        return None  # nothing that is computed depends on it
 
     def write(self, record: dict[str, Any]) -> int:
         """Append `record` and return the length of the file in bytes."""

@@ -58,6 +58,50 @@ def test_a_damaged_newest_checkpoint_is_told_of_and_the_one_before_is_used(unfin
     assert_same_weights(tmp_path / "run", tmp_path / "undisturbed")
 
 
+def test_without_the_best_weights_of_the_newest_checkpoint_the_one_before_is_used(unfinished, tmp_path, capsys):
+    newest = checkpoint.newest(tmp_path / "run")
+    state = json.loads((newest / checkpoint.STATE).read_text())
+    (newest / checkpoint.STATE).write_text(json.dumps({**state, "best_step": 14, "best_score": 0.5}))
+    store.seal(newest)
+    train(unfinished)
+    assert f"{newest} is damaged (the best weights, of step 14: manifest.json cannot be read" in capsys.readouterr().out
+    assert_same_weights(tmp_path / "run", tmp_path / "undisturbed")
+
+
+def a_file(folder, tmp_path):
+    folder.write_bytes(b"")
+
+
+def a_link_to_nothing(folder, tmp_path):
+    folder.symlink_to(tmp_path / "nowhere")
+
+
+def a_link_to_something_damaged(folder, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere/mine").write_text("to be kept")
+    folder.symlink_to(tmp_path / "elsewhere")
+
+
+@pytest.mark.parametrize("put", [a_file, a_link_to_nothing, a_link_to_something_damaged])
+def test_what_stands_in_the_place_of_a_checkpoint_is_told_of_and_removed(unfinished, tmp_path, capsys, put):
+    """Of a link, not what it leads to."""
+    place = checkpoint.folder_of(tmp_path / "run", 99)
+    put(place, tmp_path)
+    train(unfinished)
+    assert f"{place} is damaged (manifest.json cannot be read" in capsys.readouterr().out
+    assert not place.is_symlink()
+    assert not place.exists()
+    assert (tmp_path / "elsewhere/mine").is_file() == (tmp_path / "elsewhere").is_dir()
+    assert_same_weights(tmp_path / "run", tmp_path / "undisturbed")
+
+
+@pytest.mark.parametrize("content", [b'{"kind": "tr', os.urandom(4096), b"3\n" * 4096], ids=["cut", "noise", "numbers"])
+def test_a_damaged_history_does_not_keep_a_run_from_going_on(unfinished, tmp_path, content):
+    (tmp_path / "run/history.jsonl").write_bytes(content)
+    train(unfinished)
+    assert_same_weights(tmp_path / "run", tmp_path / "undisturbed")
+
+
 def test_where_all_checkpoints_are_damaged_the_run_is_refused_and_nothing_is_removed(unfinished, tmp_path):
     there = checkpoint.found(tmp_path / "run")
     for folder in there:
