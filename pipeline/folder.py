@@ -108,10 +108,21 @@ def _clear(folder: Path) -> None:
 
 
 def write(file: Path, text: str) -> None:
-    """Write `text` aside and rename, so that `file` is never half-written."""
+    """Write `text` aside, force it to the disk and rename, so that `file` is never half-written."""
     aside = file.with_name(ASIDE + file.name)
     aside.write_text(text, encoding="utf-8")
+    sync(aside)
     aside.replace(file)
+    sync(file.parent)
+
+
+def sync(path: Path) -> None:
+    """Force a file's bytes, or a folder's entries, to the disk before anything relies on them."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def differences(one: Recipe, other: Recipe) -> list[str]:

@@ -244,6 +244,8 @@ def _save(this: trainer.Run, metrics: dict[str, Any], prepared: Prepared) -> Non
     answers.write(
         this.folder, model, this.tokenizer, load_task(this.recipe.task).head, prepared.splits["validation"], text
     )
+    for path in (*aside.rglob("*"), aside):
+        folders.sync(path)
     shutil.rmtree(target, ignore_errors=True)
     os.replace(aside, target)
     folders.write(this.folder / folders.METRICS, json.dumps(metrics, indent=2, ensure_ascii=False) + "\n")

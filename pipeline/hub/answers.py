@@ -12,6 +12,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from pipeline.errors import UserError, reason
 from pipeline.folder import ANSWERS
+from pipeline.folder import write as write_whole
 
 ROWS, LONGEST = 4, 64
 # Sums in another order, or on another device, move a logit by so much.
@@ -57,7 +58,7 @@ def write(
         told["answers"] = answers(model, tokenizer, texts)
     except Exception as error:  # a model of somebody's own may want other inputs: its run is finished all the same
         told["unasked"] = reason(error)
-    (folder / ANSWERS).write_text(json.dumps(told, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_whole(folder / ANSWERS, json.dumps(told, indent=2, ensure_ascii=False) + "\n")
 
 
 def digest(card: str) -> str:

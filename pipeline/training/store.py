@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 import shutil
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+
+from pipeline.folder import sync
 
 MANIFEST = "manifest.json"
 ASIDE, OLD = ".writing-", ".old-"
@@ -46,15 +47,6 @@ def _rename(aside: Path, target: Path) -> None:
     sync(target.parent)
     sync(target.parent.parent)
     shutil.rmtree(old, ignore_errors=True)
-
-
-def sync(path: Path) -> None:
-    """Force a file's bytes, or a folder's entries, to the disk before anything relies on them."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _sha256(file: Path) -> str:

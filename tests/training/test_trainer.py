@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -67,6 +68,25 @@ def test_a_run_leaves_what_other_programs_rely_on(reviews, tmp_path):
         file.name for file in (run / "model").iterdir()
     }
     assert "step-00000016" in {folder.name for folder in (run / "checkpoints").iterdir()}
+
+
+def test_a_finished_run_is_on_the_disk_before_it_counts_as_one(reviews, tmp_path, monkeypatch):
+    """When metrics.json gets its name, a power cut must not leave a model without its bytes."""
+    forced, fsync, replace = set(), os.fsync, Path.replace
+    missing = []
+
+    def named(file, target):
+        if Path(target).name == "metrics.json":
+            run = Path(target).parent
+            wanted = [file, run / "recipe.json", run / "answers.json", run / "model", *(run / "model").rglob("*")]
+            missing.extend(path for path in wanted if path.stat().st_ino not in forced)
+        return replace(file, target)
+
+    monkeypatch.setattr(os, "fsync", lambda handle: (forced.add(os.fstat(handle).st_ino), fsync(handle)))
+    monkeypatch.setattr(Path, "replace", named)
+    train(a_recipe(reviews, tmp_path, max_steps=1))
+    assert forced
+    assert missing == []
 
 
 def test_the_same_recipe_gives_the_same_weights(reviews, tmp_path):
