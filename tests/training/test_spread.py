@@ -1,6 +1,7 @@
 """The same arithmetic however a run is spread: gradients, losses and scores of every task with every kind of model.
 
 Two processes, four, and two that share the model are started once each, and run all their cases (spread_worker.py).
+With -s, the largest differences that were found are printed at the end.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ import os
 import random
 import subprocess
 import sys
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -93,6 +95,17 @@ def place(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def differences() -> Iterator[dict[tuple[str, str], list[tuple[float, ...]]]]:
+    """(task, how it was spread) -> of each case the largest differences to one batch on one process."""
+    found: dict[tuple[str, str], list[tuple[float, ...]]] = defaultdict(list)
+    yield found
+    print("\ntask       spread                 cases  first gradient  losses   validation, test loss")
+    for (task, how), rows in sorted(found.items()):
+        first, losses, scores = map(max, zip(*rows, strict=True))
+        print(f"{task:<10} {how:<22} {len(rows):>5}  {first:>14.1e}  {losses:.1e}  {scores:.1e}")
+
+
 def write(file: Path, lines: list[str]) -> None:
     file.parent.mkdir(exist_ok=True)
     file.write_text("\n".join(lines) + "\n")
@@ -122,19 +135,21 @@ def start(name: str, place: Path) -> Found:
 
 
 @cases
-def test_accumulation_changes_nothing(task, kind, alone):
-    assert_same_training(alone[task, kind, 1, 8], alone[(task, kind, *LARGE)])
+def test_accumulation_changes_nothing(task, kind, alone, differences):
+    found, large = alone[task, kind, 1, 8], alone[(task, kind, *LARGE)]
+    differences[task, "1 x 8 on one"].append(assert_same_training(found, large))
 
 
 @spread_cases
-def test_processes_change_nothing(task, kind, name, alone, spread):
+def test_processes_change_nothing(task, kind, name, alone, spread, differences):
     world = WORLDS[name]
     for batch_size, accumulation in spread_worker.CUTS[world.processes]:
         found = spread(name)[task, kind, batch_size, accumulation]
         assert (found["processes"], found["distributed_type"]) == (world.processes, world.distributed_type)
         is_shared = world.distributed_type in ("FSDP", "DEEPSPEED")
         assert found["held"] == pytest.approx(1 / world.processes if is_shared else 1, abs=0.1)
-        assert_same_training(found, alone[(task, kind, *LARGE)])
+        how = f"{batch_size} x {accumulation} on {name}"
+        differences[task, how].append(assert_same_training(found, alone[(task, kind, *LARGE)]))
 
 
 @pytest.mark.parametrize(
@@ -173,13 +188,24 @@ def test_a_shared_model_keeps_its_buffers_and_its_frozen_weights(spread):
         torch.testing.assert_close(found["then"], found["trained"], atol=0, rtol=0)
 
 
-def assert_same_training(found: dict[str, Any], large: dict[str, Any]) -> None:
-    """The same gradient to 1e-6; the optimiser then makes much of the last bits of what is close to zero."""
+def assert_same_training(found: dict[str, Any], large: dict[str, Any]) -> tuple[float, ...]:
+    """The same gradient to 1e-6; the optimiser then makes much of the last bits of what is close to zero.
+
+    Returns:
+        The largest differences between the first gradients, the losses of all updates, and the validation and
+        test losses after them.
+    """
     assert len(found["losses"]) == len(large["losses"]) > 1
     torch.testing.assert_close(found["gradients"][0], large["gradients"][0], atol=1e-6, rtol=1e-6)
     torch.testing.assert_close(found["gradients"], large["gradients"], atol=1e-4, rtol=1e-3)
     assert found["losses"] == pytest.approx(large["losses"], abs=1e-5)
     assert found["scores"] == pytest.approx(large["scores"], abs=1e-5)
+    first = float((found["gradients"][0] - large["gradients"][0]).abs().max())
+    return first, farthest(found["losses"], large["losses"]), farthest(found["scores"], large["scores"])
+
+
+def farthest(one: list[float], other: list[float]) -> float:
+    return max(abs(a - b) for a, b in zip(one, other, strict=True))
 
 
 @cases
