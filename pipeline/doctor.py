@@ -152,9 +152,17 @@ def _time(this: trainer.Run, seconds_per_token: float) -> str:
     if "test" in this.splits:
         scored += int(this.splits["test"].lengths.sum()) * seconds_per_token / 3
     return (
-        f"about {training / 60:.1f} minutes of training and {scored / 60:.1f} of evaluation, from"
+        f"about {_duration(training)} of training and {_duration(scored)} of evaluation, from"
         f" {TIMED_UPDATES} timed updates"
     )
+
+
+def _duration(seconds: float) -> str:
+    """In the largest unit of which there are two or more."""
+    for unit, size in (("days", 86_400), ("hours", 3_600), ("minutes", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.0f} seconds" if seconds >= 10 else f"{seconds:.1f} seconds"
 
 
 def _seconds_per_token(this: trainer.Run) -> float:

@@ -159,7 +159,7 @@ def test_doctor_tells_what_a_recipe_will_do(workplace):
         "batches": "16 rows x 1 micro-batches x 1 processes",
         "world": "1 on cpu; distributed: no",
         "memory": "at the 16 longest rows",
-        "time": "minutes of training",
+        "time": "seconds of training",
         "precision": "fp32",
     }.items():
         assert fact in told[name]

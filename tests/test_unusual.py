@@ -1,4 +1,4 @@
-"""What doctor warns of: each rule speaks where a setting stands out, and is silent about what the field does."""
+"""What doctor tells: each rule speaks where a setting stands out, and is silent about what the field does."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from pipeline import doctor
 from pipeline.recipe import Data, Lora, Optim, Pretrained, Recipe, Recurrent, Scratch, Train
 from pipeline.unusual import RULES, Facts, unusual
 
@@ -79,3 +80,11 @@ def test_every_rule_has_a_case():
 )
 def test_what_the_field_does_is_not_remarked_on(found):
     assert unusual(found) == []
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told"),
+    [(0.04, "0.0 seconds"), (9.5, "9.5 seconds"), (119, "119 seconds"), (120, "2.0 minutes"), (90_000, "25.0 hours")],
+)
+def test_times_are_told_in_a_unit_that_suits_them(seconds, told):
+    assert doctor._duration(seconds) == told
