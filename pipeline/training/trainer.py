@@ -265,9 +265,10 @@ def _score(run: Run, log: Log, stop: StopRequest) -> bool:
             metrics = run.evaluate("validation") if due else None
     except Interrupted:
         return True
-    if metrics is not None:
-        _remember(run, log, metrics)
-    return False
+    if metrics is None:
+        return False
+    _remember(run, log, metrics)
+    return stop.agreed(run.accelerator)  # several processes have gone on to its end
 
 
 def _remember(run: Run, log: Log, metrics: dict[str, Any]) -> None:

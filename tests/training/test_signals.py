@@ -25,16 +25,16 @@ from pipeline.training import checkpoint, trainer
 from pipeline.training.signals import StopRequest
 
 
-def stopped_in(monkeypatch, name: str, number: int) -> None:
+def stopped_in(monkeypatch, name: str, number: int, module=runs) -> None:
     """Let the signal come when `name` is called for the first time."""
-    function = getattr(runs, name)
+    function = getattr(module, name)
 
     def stopped(*arguments):
-        monkeypatch.setattr(runs, name, function)
+        monkeypatch.setattr(module, name, function)
         signal.raise_signal(number)
         return function(*arguments)
 
-    monkeypatch.setattr(runs, name, stopped)
+    monkeypatch.setattr(module, name, stopped)
 
 
 @pytest.mark.parametrize("number", STOPPING)
@@ -128,6 +128,26 @@ def test_a_stop_does_not_wait_for_a_validation_which_the_run_that_goes_on_begins
     assert_same_weights(tmp_path / "run", tmp_path / "undisturbed")
     validations = [
         [line for line in history(tmp_path / name) if line["kind"] == "validation"] for name in ("run", "undisturbed")
+    ]
+    assert validations[0] == validations[1]
+
+
+def test_a_stop_asked_for_in_a_validation_that_came_to_its_end_comes_before_the_next_update(
+    reviews, tmp_path, monkeypatch
+):
+    settings = {"epochs": 3, "batch_size": 4, "patience": None, "save_every": 100}
+    train(a_recipe(reviews, tmp_path, output_dir=str(tmp_path / "undisturbed"), **settings))
+    stopped_in(monkeypatch, "_remember", signal.SIGTERM, trainer)
+    with pytest.raises(Interrupted):
+        train(a_recipe(reviews, tmp_path, **settings))
+    monkeypatch.undo()
+    scored = [line["step"] for line in history(tmp_path / "run") if line["kind"] == "validation"]
+    assert checkpoint.newest(tmp_path / "run") == checkpoint.folder_of(tmp_path / "run", scored[0])
+    train(a_recipe(reviews, tmp_path, **settings))
+    assert_same_weights(tmp_path / "run", tmp_path / "undisturbed")
+    validations = [
+        [line["step"] for line in history(tmp_path / name) if line["kind"] == "validation"]
+        for name in ("run", "undisturbed")
     ]
     assert validations[0] == validations[1]
 
