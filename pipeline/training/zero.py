@@ -23,6 +23,7 @@ from pipeline.errors import UserError
 from pipeline.training.exchange import Exchange
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
+BUCKET = 500_000_000  # DeepSpeed's default
 
 
 def is_asked_for(accelerator: Accelerator) -> bool:
@@ -51,13 +52,23 @@ def share(
         "train_micro_batch_size_per_gpu": 1,  # of its own statistics
         "gradient_accumulation_steps": 1,
         "steps_per_print": 10**9,
-        "zero_optimization": {"stage": 2, "round_robin_gradients": False, "overlap_comm": False},
+        "zero_optimization": {
+            "stage": 2,
+            "round_robin_gradients": False,
+            "overlap_comm": False,
+            "reduce_bucket_size": _bucket(groups),
+        },
         "zero_allow_untested_optimizer": True,
         # The list holds modules whose gradients would be exchanged in bfloat16.
         "torch_autocast": {"enabled": autocast, "dtype": "bfloat16", "lower_precision_safe_modules": []},
     }
     engine, *_ = deepspeed.initialize(model=model, optimizer=optimizer, config=config)
     return engine, SharedOptimizer(engine, optimizer, groups, accelerator)
+
+
+def _bucket(groups: list[list[nn.Parameter]]) -> int:
+    """Elements that are sent at once. DeepSpeed makes room for all that may be, 2 GB by default, on each update."""
+    return min(BUCKET, sum(parameter.numel() for group in groups for parameter in group))
 
 
 def _check(plugin: Any) -> None:

@@ -42,6 +42,13 @@ def test_deepspeed_that_is_not_installed_is_refused_with_what_to_install(monkeyp
         world._check_launch({"ACCELERATE_USE_DEEPSPEED": "true", "ACCELERATE_MIXED_PRECISION": "no"})
 
 
+def test_the_room_for_gradients_that_are_sent_is_no_larger_than_the_model(monkeypatch):
+    groups = [[torch.nn.Parameter(torch.zeros(3, 2))], [torch.nn.Parameter(torch.zeros(5)) for _ in range(2)]]
+    assert zero._bucket(groups) == 16
+    monkeypatch.setattr(zero, "BUCKET", 10)
+    assert zero._bucket(groups) == 10
+
+
 @pytest.mark.parametrize("size", range(1, 8))
 def test_parts_of_any_size_hold_together_what_there_is(size):
     group = [torch.nn.Parameter(torch.arange(2.0).view(1, 2)), torch.nn.Parameter(torch.arange(2.0, 7.0))]
