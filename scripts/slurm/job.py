@@ -1,7 +1,7 @@
 """What a job does before its ranks start and after they have ended; train.sbatch calls it.
 
 python job.py begin LOGS ACCELERATE_CONFIG RECIPE [settings]   # leaves what the shell reads in LOGS/begun.sh
-python job.py end LOGS ATTEMPT RANKS                           # says how it went; exits with 75 for a requeue
+python job.py end LOGS [ATTEMPT RANKS]   # says how it went, if it has begun; exits with 75 for a requeue
 """
 
 from __future__ import annotations
@@ -114,13 +114,20 @@ def sharding(file: str) -> dict[str, str]:
     return {name: told[name] for name in told if name.startswith(("ACCELERATE_", "FSDP_")) and told[name] != "None"}
 
 
-def end(logs: Path, attempt: Path, ranks: str) -> int:
+def end(logs: Path, *begun: str) -> int:
     """Say how the attempt went.
+
+    Args:
+        begun: folder of the attempt and number of its ranks; nothing where it was stopped before.
 
     Returns:
         0 done; 75 to be started again; else what the job fails with.
     """
-    state, codes = State.read(logs), endings(attempt, int(ranks))
+    state = State.read(logs)
+    if not begun:
+        print(f"{JOB}: stopped before its ranks have begun", flush=True)
+        return _again(state, logs)
+    attempt, codes = Path(begun[0]), endings(Path(begun[0]), int(begun[1]))
     rank, code = decisive(codes)
     if code == 0:
         print(f"{JOB}: done\n{_tail(attempt, 0)}", flush=True)
@@ -202,7 +209,6 @@ def _tail(attempt: Path, rank: int) -> str:
 if __name__ == "__main__":
     verb, logs, *rest = sys.argv[1:]
     try:
-        sys.exit({"begin": begin, "end": lambda logs, attempt, ranks: end(logs, Path(attempt), ranks)}[verb](
-            Path(logs), *rest))  # fmt: skip
+        sys.exit({"begin": begin, "end": end}[verb](Path(logs), *rest))
     except UserError as error:
         sys.exit(report(error))

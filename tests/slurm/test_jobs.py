@@ -179,6 +179,14 @@ def to_the_shell(cluster: Cluster, job: str) -> None:
     cluster.ask("scancel", "--batch", "--signal=USR1", job)
 
 
+def preempt_without_grace(cluster: Cluster, job: str) -> None:
+    try:
+        cluster.ask("scontrol", "update", "PartitionName=low", "GraceTime=0", check=True)
+        preempt(cluster, job)
+    finally:
+        cluster.ask("scontrol", "update", "PartitionName=low", "GraceTime=120", check=True)
+
+
 def preempt(cluster: Cluster, job: str) -> None:
     options = ("--partition=high", f"--nodes={NODES}", f"--cpus-per-task={CPUS}", "--output=/dev/null")
     assert cluster.ended(cluster.submit(cluster.folder, *options, "--wrap", "sleep 1")) == "COMPLETED"
@@ -203,6 +211,7 @@ DISTURBANCES = [
     pytest.param(to_the_shell, "ended with 75", id="a signal to the script", marks=pytest.mark.slow),
     pytest.param(requeue, "", id="scontrol requeue", marks=pytest.mark.slow),
     pytest.param(preempt, "ended with 75", id="a higher partition", marks=pytest.mark.slow),
+    pytest.param(preempt_without_grace, "", id="a higher partition that leaves KillWait", marks=pytest.mark.slow),
     pytest.param(kill_a_rank, "rank 1 was killed by SIGKILL", id="the death of a rank", marks=pytest.mark.slow),
 ]
 
@@ -415,4 +424,6 @@ def test_a_signal_to_the_script_before_the_ranks_start_requeues_it_at_once(clust
     cluster.ask("scancel", "--batch", "--signal=USR1", job)
     waited_for(lambda: restarts(cluster, job) == 1, 60, "the requeue")
     assert list((place / f"logs/{job}/attempt-0").iterdir()) == []
+    told = f"job {job}: stopped before its ranks have begun\njob {job}: to be continued from the beginning\n"
+    assert log_of(place, job).startswith(told)
     assert cluster.ended(job) == "COMPLETED", log_of(place, job)

@@ -102,6 +102,13 @@ def test_requeues_end_where_they_bring_no_checkpoint(place):
     assert "no new checkpoint in 3 attempts, so it is not requeued (MAX_REQUEUES)" in said
 
 
+def test_a_job_that_is_stopped_before_its_ranks_begin_each_time_is_not_requeued_for_ever(place):
+    ends = [job(place, "end", "logs", MAX_REQUEUES="1") for _ in range(2)]
+    assert [end.returncode for end in ends] == [75, 1]
+    assert [end.stdout.splitlines()[0] for end in ends] == ["job 7: stopped before its ranks have begun"] * 2
+    assert "no new checkpoint in 2 attempts" in ends[1].stdout
+
+
 def test_overwrite_counts_until_the_job_has_begun_the_run_anew(place):
     overwrite = ["--train.overwrite"]
     (place / "runs/x").mkdir(parents=True)
