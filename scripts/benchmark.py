@@ -14,7 +14,8 @@ Run it:
     python scripts/benchmark.py cluster        # a model, not a measurement: DDP and FSDP on 1 to 1,024 GPUs
     python scripts/benchmark.py kernels        # bf16, fused AdamW, attention, recurrence, torch.compile against not
 
-With --device cuda, kernels runs on a GPU; it is what is measured there if nothing is named.
+With --device cuda, kernels runs on a GPU; it is what is measured there if nothing is named. --scaling prints scaling
+and cluster: what two processes cost, and what many GPUs would.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from typing import Annotated, Literal
 
 import tyro
 from benchmarks.cluster import assumptions, cluster
+from benchmarks.common import RowsOfTable
 from benchmarks.costs import checkpoint, deterministic
 from benchmarks.kernels import kernels
 from benchmarks.loops import crf, loop
@@ -50,6 +52,7 @@ MEASURES = {
 }
 UNPAIRED = ("memory", "cluster")  # one figure each
 NOTES = {"cluster": assumptions}
+SCALING = ("scaling", "cluster")  # what --scaling prints
 
 
 def main(
@@ -57,15 +60,17 @@ def main(
     device: Literal["cpu", "cuda"] = "cpu",
     pairs: int = 9,
     threads: int = 1,
+    scaling: tyro.conf.FlagCreatePairsOff[bool] = False,
     json_file: Annotated[Path | None, tyro.conf.arg(name="json")] = None,
 ) -> None:
-    """Measure one thing.
+    """Measure one thing, or print what goes together.
 
     Args:
         which: what to measure.
         device: what kernels runs on.
         pairs: alternating measurements of each side; medians are printed.
         threads: of torch. With one, tokens per second are tokens per CPU second.
+        scaling: scaling and cluster, one after the other.
         json_file: where to write the figures.
     """
     import torch
@@ -74,23 +79,30 @@ def main(
 
     quiet()
     torch.set_num_threads(threads)
-    which = which or ("kernels" if device == "cuda" else None)
-    if which is None:
+    names = SCALING if scaling else (which or ("kernels" if device == "cuda" else None),)
+    if names == (None,):
         raise SystemExit(f"name what to measure: {', '.join(MEASURES)}")
-    if device == "cuda" and (which != "kernels" or not torch.cuda.is_available()):
-        raise SystemExit("--device cuda: " + ("there is no GPU here" if which == "kernels" else "for kernels only"))
-    rows = kernels(pairs, device) if which == "kernels" else MEASURES[which](pairs)
-    table = Table(*rows[0], title=_title(which, device, threads, pairs))
+    if scaling and which:
+        raise SystemExit(f"--scaling: it is {' and '.join(SCALING)}; leave out {which}")
+    if device == "cuda" and (names != ("kernels",) or not torch.cuda.is_available()):
+        raise SystemExit("--device cuda: " + ("there is no GPU here" if names == ("kernels",) else "for kernels only"))
+    told = []
+    for name in names:
+        rows = kernels(pairs, device) if name == "kernels" else MEASURES[name](pairs)
+        _print(name, rows, _title(name, device, threads, pairs))
+        told.append({"benchmark": name, "threads": threads, "pairs": pairs, "rows": rows})
+    if json_file:
+        json_file.write_text(json.dumps(told, indent=2))
+
+
+def _print(name: str, rows: RowsOfTable, title: str) -> None:
+    table = Table(*rows[0], title=title)
     for row in rows:
         table.add_row(*(f"{value:,.2f}" if isinstance(value, float) else str(value) for value in row.values()))
     console = Console(width=150)
     console.print(table)
-    if which in NOTES:
-        console.print(NOTES[which]())
-    if json_file:
-        json_file.write_text(
-            json.dumps({"benchmark": which, "threads": threads, "pairs": pairs, "rows": rows}, indent=2)
-        )
+    if name in NOTES:
+        console.print(NOTES[name]())
 
 
 def _title(which: str, device: str, threads: int, pairs: int) -> str:

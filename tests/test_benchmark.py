@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import runpy
 import subprocess
@@ -9,6 +10,7 @@ import sys
 from dataclasses import replace
 
 import pytest
+import torch
 from conftest import ROOT
 
 
@@ -25,6 +27,19 @@ def test_the_script_names_everything_that_it_measures(monkeypatch):
     assert named == list(script["MEASURES"])
     told = (ROOT / "README.md").read_text()
     assert f"python scripts/benchmark.py {' | '.join(named)}" in told
+
+
+def test_scaling_prints_what_was_measured_and_what_follows_for_many_gpus(benchmarks, monkeypatch, capsys, tmp_path):
+    script = runpy.run_path(str(ROOT / "scripts/benchmark.py"))
+    monkeypatch.setitem(script["MEASURES"], "scaling", lambda pairs: [{"model": "one", "ratio": 1.25}])
+    script["main"](scaling=True, json_file=tmp_path / "told.json")
+    printed = capsys.readouterr().out
+    assert printed.index("1.25") < printed.index("cluster") < printed.index("Assumed, not measured: ")
+    told = json.loads((tmp_path / "told.json").read_text())
+    assert [table["benchmark"] for table in told] == ["scaling", "cluster"]
+    assert {row["GPUs"] for row in told[1]["rows"]} >= {1, 8, 1024}
+    with pytest.raises(SystemExit, match="--scaling: it is scaling and cluster; leave out memory"):
+        script["main"]("memory", scaling=True)
 
 
 def test_a_gpu_is_asked_for_in_vain_where_there_is_none():
@@ -65,14 +80,31 @@ def test_the_memory_of_a_gpu_is_that_of_adamw_in_float32_shared_or_not(benchmark
     from benchmarks.cluster import Cluster, Job, breaks_first, gpu_bytes, update_seconds
 
     job = Job("one", parameters=1e9, units=10, tokens=1000, activations=5)
-    assert gpu_bytes(job, 64, "ddp") == 16e9 + 5000
-    assert gpu_bytes(job, 1, "fsdp") == gpu_bytes(job, 1, "ddp")
-    assert gpu_bytes(job, 64, "fsdp") == pytest.approx(16e9 / 64 + 2 * 4e8 + 5000)
+    assert gpu_bytes(job, 64, "ddp") == 16e9 + 2e9 + 5000
+    assert {gpu_bytes(job, 1, kind) for kind in ("ddp", "zero2", "fsdp")} == {gpu_bytes(job, 64, "ddp")}
+    assert gpu_bytes(job, 64, "zero2") == pytest.approx(8e9 + 16e9 / 64 + 2e9 + 5000)
+    assert gpu_bytes(job, 64, "fsdp") == pytest.approx(16e9 / 64 + 3 * 4e8 + 2e9 + 5000)
     machines = Cluster()
     assert update_seconds(job, 1, "ddp", machines) == pytest.approx(6e12 / machines.flops)
     assert breaks_first(replace(job, activations=80e6), 64, machines).startswith("memory")
     assert breaks_first(job, 64, machines).startswith("the link")
     assert breaks_first(replace(job, tokens=10**6), 64, machines) == "nothing"
+
+
+def test_autocast_keeps_a_copy_of_the_weights_in_bf16_for_the_backward_pass(benchmarks):
+    from benchmarks.cluster import COPIES
+
+    layers = [torch.nn.Linear(32, 32) for _ in range(3)]
+    kept = {}
+
+    def keep(tensor):
+        kept[tensor.untyped_storage().data_ptr()] = tensor
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor), torch.autocast("cpu", torch.bfloat16):
+        torch.nn.Sequential(*layers)(torch.ones(1, 32, requires_grad=True))
+    copies = [tensor for tensor in kept.values() if tensor.dtype == torch.bfloat16 and tensor.shape == (32, 32)]
+    assert sum(copy.nbytes for copy in copies) == COPIES * sum(layer.weight.numel() for layer in layers)
 
 
 @pytest.mark.slow  # three processes, and the sample's encoding

@@ -51,11 +51,21 @@ JOBS = (
     Job("7 billion, 2 x 2,048", 7e9, 32, 2 * 2048, 34 * 4096 * 32),
 )
 WORLDS = (1, 8, 64, 256, 1024)
-STATE = {"weights": 4, "gradients": 4, "moments": 8}  # bytes a parameter: float32 throughout, as bf16 is autocast here
+# Bytes a parameter, float32 throughout, as bf16 is autocast here: whole on each GPU, and shared by all of them. With
+# ZeRO-2 gradients are whole until the update ends, and each GPU has the weights and gradients of its part once more.
+WEIGHTS, GRADIENTS, MOMENTS = 4, 4, 8
+STATE = {
+    "ddp": (WEIGHTS + GRADIENTS + MOMENTS, 0),
+    "zero2": (WEIGHTS + GRADIENTS, WEIGHTS + GRADIENTS + MOMENTS),
+    "fsdp": (0, WEIGHTS + GRADIENTS + MOMENTS),
+}
+# What autocast computes with, copies of the weights in bf16: whole on each GPU, however the weights are shared, as the
+# backward pass needs them again.
+COPIES = 2
 
 
 def cluster(pairs: int) -> RowsOfTable:
-    """Nothing is measured: the time of an update and the memory of a GPU by arithmetic, for DDP and FSDP."""
+    """Nothing is measured: time of an update (DDP, FSDP) and memory of a GPU (ZeRO-2 as well) by arithmetic."""
     return [_modelled(job, world, Cluster()) for job in JOBS for world in WORLDS]
 
 
@@ -66,15 +76,16 @@ def assumptions() -> str:
         f"Assumed, not measured: a GPU of {m.memory / 1e9:.0f} GB reaches {m.flops / 1e12:.0f} TFLOP/s in bf16; links"
         f" of {m.inside / 1e9:.0f} GB/s between the {m.per_node} GPUs of a node and {m.outside / 1e9:.0f} GB/s for each"
         f" between nodes; {1e6 * m.hop:.0f} us a hop; {m.overlap:.0%} of computing hides exchanges; float32 weights,"
-        f" gradients and moments ({sum(STATE.values())} bytes a parameter), no recomputed activations; the rows of a"
-        " GPU stay the same, so an update grows with the GPUs; rings: NCCL's trees need fewer hops on many nodes."
+        f" gradients and moments ({sum(STATE['ddp'])} bytes a parameter) and autocast's copies in bf16 ({COPIES}); no"
+        " recomputed activations, and no logits over a vocabulary; the rows of a GPU stay the same, so an update grows"
+        " with the GPUs; rings: NCCL's trees need fewer hops on many nodes."
     )
 
 
 def _modelled(job: Job, world: int, machines: Cluster) -> dict[str, Any]:
     seconds = {kind: update_seconds(job, world, kind, machines) for kind in ("ddp", "fsdp")}
     alone = compute_seconds(job, machines)
-    memory = {kind: gpu_bytes(job, world, kind) for kind in ("ddp", "fsdp")}
+    memory = {kind: gpu_bytes(job, world, kind) for kind in STATE}
     return {
         "model": job.name,
         "GPUs": world,
@@ -116,10 +127,13 @@ def update_seconds(job: Job, world: int, kind: str, machines: Cluster) -> float:
 
 
 def gpu_bytes(job: Job, world: int, kind: str) -> float:
-    """Of weights, gradients and moments (whole, or each GPU's part and two units that are gathered) and activations."""
-    state = job.parameters * sum(STATE.values())
-    held = state if kind == "ddp" else state / world + 2 * 4 * job.parameters / job.units * (world > 1)
-    return held + job.tokens * job.activations
+    """The peak of an update of several micro-batches: all gradients are there while the last one's activations are.
+
+    FSDP has two units gathered, that which is computed and the next, and the gradients of one that are not yet shared.
+    """
+    whole, shared = STATE[kind if world > 1 else "ddp"]
+    gathered = (2 * WEIGHTS + GRADIENTS) / job.units if kind == "fsdp" and world > 1 else 0
+    return job.parameters * (whole + shared / world + gathered + COPIES) + job.tokens * job.activations
 
 
 def breaks_first(job: Job, world: int, machines: Cluster) -> str:
