@@ -64,17 +64,17 @@ def test_a_run_that_goes_on_keeps_what_was_found(reviews, tmp_path, a_row_takes,
     a_row_takes(GIB // 5)
     whole = a_recipe(reviews, tmp_path, batch_size=24, auto_batch=True, output_dir=str(tmp_path / "whole"))
     train(whole)
-    recipe, evaluate = a_recipe(reviews, tmp_path, batch_size=24, auto_batch=True), trainer._evaluate
+    recipe, evaluate = a_recipe(reviews, tmp_path, batch_size=24, auto_batch=True), trainer.Run.evaluate
 
-    def stopped(run, log):
-        evaluate(run, log)
+    def stopped(run, split):
+        evaluate(run, split)
         raise Interrupted
 
-    monkeypatch.setattr(trainer, "_evaluate", stopped)
+    monkeypatch.setattr(trainer.Run, "evaluate", stopped)
     with pytest.raises(Interrupted):
         train(recipe)
     assert read_json(tmp_path / "run/recipe.json").train.batch_size == 4
-    monkeypatch.setattr(trainer, "_evaluate", evaluate)
+    monkeypatch.setattr(trainer.Run, "evaluate", evaluate)
     tried = a_row_takes(GIB // 50)  # more has become free
     train(recipe)
     assert tried == []
