@@ -100,10 +100,10 @@ def differences() -> Iterator[dict[tuple[str, str], list[tuple[float, ...]]]]:
     """(task, how it was spread) -> of each case the largest differences to one batch on one process."""
     found: dict[tuple[str, str], list[tuple[float, ...]]] = defaultdict(list)
     yield found
-    print("\ntask       spread                 cases  first gradient  losses   validation, test loss")
+    print("\ntask       spread                         cases  first gradient  losses   validation, test loss")
     for (task, how), rows in sorted(found.items()):
         first, losses, scores = map(max, zip(*rows, strict=True))
-        print(f"{task:<10} {how:<22} {len(rows):>5}  {first:>14.1e}  {losses:.1e}  {scores:.1e}")
+        print(f"{task:<10} {how:<30} {len(rows):>5}  {first:>14.1e}  {losses:.1e}  {scores:.1e}")
 
 
 def write(file: Path, lines: list[str]) -> None:
