@@ -41,6 +41,7 @@ def train(recipe: Recipe, arguments: Arguments, program: str) -> None:
     check_paths(recipe)
     folders.check(recipe)
     dashboards.check(recipe.train.trackers)
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # of sockets and of a layout that is meant so (world.py)
     from pipeline import run  # only now: torch and transformers take seconds to import
 
     run.train(recipe)

@@ -41,10 +41,8 @@ JOINING = datetime.timedelta(minutes=5)
 # What shards a model -> how a launcher asks for it, and what it takes.
 SHARDINGS = {DistributedType.FSDP: "ACCELERATE_USE_FSDP", DistributedType.DEEPSPEED: "ACCELERATE_USE_DEEPSPEED"}
 
-# Otherwise the gradients are laid out anew for the exchange after the first update, in the order in which they came: a
-# run that goes on would have one update in the first layout again, and from three processes on, the order in which they
-# are added depends on the layout.
-FIXED_BUCKETS = DistributedDataParallelKwargs(find_unused_parameters=True)
+# From so many processes on, the order in which gradients are added depends on how they are laid out for the exchange.
+ORDER_MATTERS = 3
 
 
 def start() -> Accelerator:
@@ -81,7 +79,10 @@ def _join() -> Accelerator:
 
 
 def _accelerator(cpu: bool = False, **settings: Any) -> Accelerator:
-    handlers = [InitProcessGroupKwargs(timeout=JOINING, **settings), FIXED_BUCKETS]
+    # Otherwise gradients are laid out anew after the first update, in the order in which they came: a run that goes on
+    # would have one update in the first layout again. It takes another look at the graph, a tenth of a small update.
+    layout = DistributedDataParallelKwargs(find_unused_parameters=asked(os.environ) >= ORDER_MATTERS)
+    handlers = [InitProcessGroupKwargs(timeout=JOINING, **settings), layout]
     return Accelerator(cpu=cpu, gradient_accumulation_steps=1, kwargs_handlers=handlers)
 
 
