@@ -43,12 +43,20 @@ def load(name: str, revision: str | None = None, trust_remote_code: bool = False
     """
     check_trust(name, revision, trust_remote_code, "trust-remote-code")
     name = folders.model_in(name)
-    if paths.saved_model(name, "model", adapters=True) is None:
-        name = str(online.snapshot(name, revision, "model", allow_pickle))
-        paths.saved_model(name, "model", adapters=True)
-    task = _task_of(name, trust_remote_code)
     options = {"trust_remote_code": trust_remote_code, "allow_pickle": allow_pickle}
-    model = _load_model(name, task.head, **options).eval()
+    if paths.saved_model(name, "model", adapters=True) is not None:
+        return _load(name, **options)
+    folder = str(online.snapshot(name, revision, "model", allow_pickle))
+    try:
+        paths.saved_model(folder, "model", adapters=True)
+        return _load(folder, **options)
+    except UserError as error:  # by the name that the user knows it by
+        raise UserError(str(error).replace(folder, name)) from error
+
+
+def _load(name: str, trust_remote_code: bool, allow_pickle: bool) -> Loaded:
+    task = _task_of(name, trust_remote_code)
+    model = _load_model(name, task.head, trust_remote_code=trust_remote_code, allow_pickle=allow_pickle).eval()
     tokenizer = load_tokenizer(name, pretokenized="tokens" in task.columns, trust_remote_code=trust_remote_code)
     checkpoints.check_vocabulary(model, tokenizer, "model")
     positions = getattr(model.config, "max_position_embeddings", None) or MANY_TOKENS

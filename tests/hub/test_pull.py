@@ -231,7 +231,7 @@ def test_what_cannot_be_read_is_told_in_one_line(hub, workplace, finished):
         "bob/nothing": "bob/nothing, no folder here, on the Hub: there is none of that name, or you may not read it",
         "bob/secret": "there is none of that name, or you may not read it; look at the name, or run `hf auth login`",
         "bob/gated": "its owner asks for an agreement first",
-        "bob/open": "is not the folder of a model; there is no config.json in it",
+        "bob/open": "model: bob/open is not the folder of a model; there is no config.json in it",
     }
     for name, says in cases.items():
         with pytest.raises(UserError) as error:
