@@ -9,15 +9,15 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pipeline.cli import main
+    from pipeline.cli.main import main
+    from pipeline.config.recipe import Data, Hub, Lora, Optim, Pretrained, Recipe, Recurrent, Scratch, Train
     from pipeline.errors import UserError
-    from pipeline.recipe import Data, Hub, Lora, Optim, Pretrained, Recipe, Recurrent, Scratch, Train
     from pipeline.run import evaluate, predict, train
 
 _HOMES = {
-    "cli": ("main",),
+    "cli.main": ("main",),
     "errors": ("UserError",),
-    "recipe": ("Data", "Hub", "Lora", "Optim", "Pretrained", "Recipe", "Recurrent", "Scratch", "Train"),
+    "config.recipe": ("Data", "Hub", "Lora", "Optim", "Pretrained", "Recipe", "Recurrent", "Scratch", "Train"),
     "run": ("evaluate", "predict", "train"),
 }
 

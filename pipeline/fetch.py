@@ -7,14 +7,15 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from pipeline import folder as folders
-from pipeline import online, paths, pins, run
+from pipeline import run, run_folder, storage
+from pipeline.config import paths
+from pipeline.config.offline import MARK
+from pipeline.config.recipe import TRAINED_TOKENIZERS, Recipe
+from pipeline.config.samples import is_sample
 from pipeline.data import hub_source
-from pipeline.data.vocabulary import load_tokenizer
+from pipeline.data.tokenizers import load_tokenizer
 from pipeline.errors import UserError, writing
-from pipeline.fetched import MARK
-from pipeline.recipe import TRAINED_TOKENIZERS, Recipe
-from pipeline.samples import is_sample
+from pipeline.hub import download, pinning
 
 DATA = "data"
 # Settings that may name a file or folder of this machine.
@@ -32,7 +33,7 @@ def fetch(recipe: Recipe, to: Path | None) -> None:
     run.quiet()
     if recipe.data.streaming:
         recipe.data.refuse("streaming", "rows that are streamed cannot be fetched; set it to False")
-    recipe, revisions = pins.pin(recipe)
+    recipe, revisions = pinning.pin(recipe)
     _check_readable(recipe, revisions)
     for setting, entry in revisions.items():
         print(f"{setting}: {entry['name']} at {entry['commit']}")
@@ -42,26 +43,26 @@ def fetch(recipe: Recipe, to: Path | None) -> None:
     with writing("to", to):
         to.mkdir(parents=True, exist_ok=True)
         files = _copy(recipe, revisions, to)
-        folders.write(to / MARK, json.dumps({"files": files}, indent=2) + "\n")
-        folders.write(to / folders.RECIPE, _with_names(recipe, files))
-    print(f"fetched to {to}; there, also without network: HF_HUB_OFFLINE=1 finetune run {to / folders.RECIPE}")
+        storage.write(to / MARK, json.dumps({"files": files}, indent=2) + "\n")
+        storage.write(to / run_folder.RECIPE, _with_names(recipe, files))
+    print(f"fetched to {to}; there, also without network: HF_HUB_OFFLINE=1 finetune run {to / run_folder.RECIPE}")
 
 
-def _check_readable(recipe: Recipe, revisions: pins.Revisions) -> None:
+def _check_readable(recipe: Recipe, revisions: pinning.Revisions) -> None:
     """Load all that is of the Hub as a run would: it lies in the caches then, and is known to be whole."""
     model: Any = recipe.model
     if "data.source" in revisions:
         for rows, _ in hub_source.load(recipe.data, recipe.data.revision).values():
             next(rows)
     if "model.checkpoint" in revisions:
-        online.snapshot(model.checkpoint, model.revision, "model.checkpoint", model.allow_pickle)
+        download.snapshot(model.checkpoint, model.revision, "model.checkpoint", model.allow_pickle)
         if recipe.data.tokenizer is None:
             load_tokenizer(model.checkpoint, model.revision, trust_remote_code=model.trust_remote_code)
     if "data.tokenizer" in revisions:
         load_tokenizer(str(recipe.data.tokenizer), recipe.data.tokenizer_revision)
 
 
-def _copy(recipe: Recipe, revisions: pins.Revisions, to: Path) -> dict[str, str]:
+def _copy(recipe: Recipe, revisions: pinning.Revisions, to: Path) -> dict[str, str]:
     """Copy files and folders of this machine; setting -> place in `to`. Packaged samples come with their packages."""
     files = {}
     for section, name in LOCAL:

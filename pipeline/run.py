@@ -21,24 +21,27 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from pipeline import folder as folders
-from pipeline import paths, pins
-from pipeline.data.batching import Rows
+from pipeline import run_folder, storage
+from pipeline.config import paths
+from pipeline.config.recipe import WHOLE_WORDS, Data, Recipe, refuse_unused
+from pipeline.data.bucketing import Rows
 from pipeline.data.prepare import KnownWords, Prepared, encode_split, prepare
 from pipeline.data.sources import is_running
 from pipeline.errors import UserError, writing
-from pipeline.hub import answers
-from pipeline.hub.card import card
-from pipeline.hub.facts import Facts
-from pipeline.hub.push import after_run
-from pipeline.hub.stage import labels_in
-from pipeline.loaded import load
+from pipeline.hub import pinning
+from pipeline.inference import load
 from pipeline.models import adapters, build, embeddings
-from pipeline.recipe import WHOLE_WORDS, Data, Recipe, refuse_unused
+from pipeline.publish import reference_outputs
+from pipeline.publish.card import card
+from pipeline.publish.card_data import Facts
+from pipeline.publish.push import after_run
+from pipeline.publish.staging import labels_in
 from pipeline.tasks.base import Task, load_task
-from pipeline.training import auto_batch, dashboards, machine, memory, randomness, trainer, world
-from pipeline.training.device import has_fast_bf16
+from pipeline.training import batch_size_finder, hardware, seeding, trainer
+from pipeline.training.distributed import launch
 from pipeline.training.evaluation import evaluate as evaluate_rows
+from pipeline.training.hardware import has_fast_bf16
+from pipeline.training.monitoring import trackers
 from pipeline.training.signals import StopRequest
 
 PREDICT_ROWS = 64
@@ -68,18 +71,18 @@ def train(recipe: Recipe) -> dict[str, Any]:
         Interrupted: a signal asked to stop; what has been written is complete and the same call continues.
     """
     quiet()
-    folders.check(pins.recall(recipe))
-    dashboards.check(recipe.train.trackers)
-    with randomness.deterministic(recipe.train.deterministic), StopRequest() as stop:
-        accelerator = world.start()
+    run_folder.check(pinning.recall(recipe))
+    trackers.check(recipe.train.trackers)
+    with seeding.deterministic(recipe.train.deterministic), StopRequest() as stop:
+        accelerator = launch.start()
         with stop.interruptible(accelerator):
             this, notes, prepared = _ready(recipe, accelerator)
-        with folders.unless_refused(recipe.folder), writing("train.output_dir", recipe.folder):
-            with memory.sufficing(TOO_MUCH):
+        with run_folder.unless_refused(recipe.folder), writing("train.output_dir", recipe.folder):
+            with hardware.sufficing(TOO_MUCH):
                 trainer.fit(this, stop)
             with stop.interruptible(accelerator):
                 _merge_adapters(this)
-                metrics = {**_measure(this, notes, prepared), "revisions": pins.read(recipe.folder)}
+                metrics = {**_measure(this, notes, prepared), "revisions": pinning.read(recipe.folder)}
             this.model = this.whole_model()
             if accelerator.is_main_process:
                 _save(this, metrics, prepared)
@@ -91,18 +94,18 @@ def train(recipe: Recipe) -> dict[str, Any]:
 
 def _ready(recipe: Recipe, accelerator: Accelerator) -> tuple[trainer.Run, dict[str, Any], Prepared]:
     """The run, its folder open, with what is to be told of its model and its data."""
-    recipe, revisions = broadcast_object_list([*pins.pin(recipe)] if accelerator.is_main_process else [None, None])
+    recipe, revisions = broadcast_object_list([*pinning.pin(recipe)] if accelerator.is_main_process else [None, None])
     task = load_task(recipe.task)
     with accelerator.main_process_first():
         prepared = prepare_for(recipe, task)
     model, notes = build_for(recipe, task, prepared)
     this = run_of(recipe, task, model, prepared, accelerator)
     if recipe.train.auto_batch:
-        recipe = auto_batch.settled(this, folders.unfinished(recipe))
+        recipe = batch_size_finder.settled(this, run_folder.unfinished(recipe))
         this = run_of(recipe, task, model, prepared, accelerator)  # evaluation takes batches of this size, too
     if accelerator.is_main_process:
-        folders.open_(recipe)
-        pins.write(recipe.folder, revisions)
+        run_folder.open_(recipe)
+        pinning.write(recipe.folder, revisions)
         _tell(this, notes, prepared)
     accelerator.wait_for_everyone()
     return this, notes, prepared
@@ -211,7 +214,7 @@ def _measure(this: trainer.Run, notes: dict[str, Any], prepared: Prepared) -> di
     cost = {
         "seconds": state.seconds,
         "tokens_per_second": state.tokens / max(state.busy_seconds, 1e-9),
-        "peak_memory_bytes": memory.peak(this.accelerator.device),
+        "peak_memory_bytes": hardware.peak(this.accelerator.device),
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "updates": state.step,
         "best_update": state.best_step,
@@ -225,30 +228,30 @@ def _measure(this: trainer.Run, notes: dict[str, Any], prepared: Prepared) -> di
         **notes,
         **this.objective.facts(),
     }
-    return {**scores, "train": cost, "data": prepared.report, "machine": machine.facts()}
+    return {**scores, "train": cost, "data": prepared.report, "machine": hardware.environment()}
 
 
 def _save(this: trainer.Run, metrics: dict[str, Any], prepared: Prepared) -> None:
     """model/ aside and renamed, metrics.json last: a folder that has it is a finished run."""
-    target = this.folder / folders.MODEL
-    aside = target.with_name(folders.ASIDE + target.name)
+    target = this.folder / run_folder.MODEL
+    aside = target.with_name(storage.ASIDE + target.name)
     shutil.rmtree(aside, ignore_errors=True)
     model = this.accelerator.unwrap_model(this.model)
     model.save_pretrained(aside)
     if this.labels and (aside / paths.ADAPTER).is_file():
         adapters.write_labels(aside, model)
     this.tokenizer.save_pretrained(aside)
-    (aside / folders.RECIPE).write_text(this.recipe.to_json(), encoding="utf-8")
+    (aside / run_folder.RECIPE).write_text(this.recipe.to_json(), encoding="utf-8")
     text = card(Facts(this.recipe, metrics, any(aside.glob("*.py")), labels_in(aside)))
     (aside / "README.md").write_text(text, encoding="utf-8")
-    answers.write(
+    reference_outputs.write(
         this.folder, model, this.tokenizer, load_task(this.recipe.task).head, prepared.splits["validation"], text
     )
     for path in (*aside.rglob("*"), aside):
-        folders.sync(path)
+        storage.sync(path)
     shutil.rmtree(target, ignore_errors=True)
     os.replace(aside, target)
-    folders.write(this.folder / folders.METRICS, json.dumps(metrics, indent=2, ensure_ascii=False) + "\n")
+    storage.write(this.folder / run_folder.METRICS, json.dumps(metrics, indent=2, ensure_ascii=False) + "\n")
 
 
 def evaluate(model: str, data: Data, split: str = "test", batch_size: int = 32, **source: Any) -> dict[str, Any]:
@@ -272,7 +275,7 @@ def evaluate(model: str, data: Data, split: str = "test", batch_size: int = 32, 
             rows.batches(batch_size),
             lambda chosen: loaded.task.collate(rows.take(chosen), loaded.tokenizer),
             loaded.labels,
-            world.start(),
+            launch.start(),
             rows,
         )
 

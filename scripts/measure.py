@@ -19,9 +19,9 @@ from typing import Any
 
 import tyro
 
+from pipeline.compare.table import read_metrics
+from pipeline.config.loading import load_recipe
 from pipeline.errors import UserError, report
-from pipeline.recipe_file import load_recipe
-from pipeline.report import read_metrics
 from pipeline.tasks.base import load_task
 
 HEADINGS = ("recipe", "score on test", "spread", "parameters")

@@ -19,6 +19,8 @@ os.environ |= {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "OMP_NUM_
 
 import pytest
 
+pytest_plugins = ["hub_fixtures"]
+
 ROOT = Path(__file__).parent.parent
 POSITIVE = ["a moving , funny film", "warm and gripping", "a joy from start to end", "brilliant , tender and wise"]
 NEGATIVE = ["a dull , lifeless mess", "boring and far too long", "an empty bore", "stale jokes and no plot at all"]
@@ -92,7 +94,7 @@ def reviews(tmp_path: Path) -> Path:
 def finetune(*arguments: str | Path, cwd: Path | None = None, stdin: str = "") -> subprocess.CompletedProcess[str]:
     """The `finetune` command as a process of its own."""
     return subprocess.run(
-        [sys.executable, "-c", "from pipeline.cli import entry; entry()", *map(str, arguments)],
+        [sys.executable, "-c", "from pipeline.cli.main import entry; entry()", *map(str, arguments)],
         cwd=cwd,
         input=stdin,
         capture_output=True,
@@ -110,10 +112,10 @@ def save_checkpoint(folder: Path, kind: str, texts: list[str], **config: float) 
     """
     from transformers import BertConfig, BertForMaskedLM, GPT2Config, GPT2LMHeadModel
 
-    from pipeline.data import vocabulary
-    from pipeline.recipe import Data
+    from pipeline.config.recipe import Data
+    from pipeline.data import tokenizers
 
-    tokenizer = vocabulary.train(kind, texts, Data("x", max_length=64, vocab_size=400))
+    tokenizer = tokenizers.train(kind, texts, Data("x", max_length=64, vocab_size=400))
     size, ends = len(tokenizer), {"bos_token_id": tokenizer.eos_token_id, "eos_token_id": tokenizer.eos_token_id}
     made: Any = {
         "bert": lambda: BertForMaskedLM(

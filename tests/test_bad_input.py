@@ -24,9 +24,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from transformers import BertConfig, BertModel
 
-from pipeline import cli
-from pipeline.recipe_file import load_recipe, override
-from pipeline.training import checkpoint, packing, store
+from pipeline import storage
+from pipeline.cli import main
+from pipeline.config.loading import load_recipe, override
+from pipeline.training.checkpointing import checkpoint, serialization
 
 TINY = """from pipeline import Data, Recipe, Recurrent, Scratch, Train
 recipe = Recipe(name="tiny", task="sentiment", data=Data(source="ok.csv"), model={model},
@@ -69,7 +70,7 @@ def finetune(capfd, *arguments: str, stdin: bytes = b"") -> tuple[int, str, str]
     capfd.readouterr()
     sys.stdin = io.TextIOWrapper(io.BytesIO(stdin))
     try:
-        code = cli._guarded(lambda: cli._dispatch(list(arguments)))
+        code = main._guarded(lambda: main._dispatch(list(arguments)))
     except SystemExit as stop:  # the parser has shown its box
         code = stop.code
     finally:
@@ -413,9 +414,9 @@ def change_state(folder: Path, **values) -> None:
 
 
 def change_optimizer(folder: Path, change) -> None:
-    state = packing.read(folder / "optimizer.safetensors")
+    state = serialization.read(folder / "optimizer.safetensors")
     change(state)
-    packing.write(state, folder / "optimizer.safetensors")
+    serialization.write(state, folder / "optimizer.safetensors")
 
 
 # what is done to the newest checkpoint of an unfinished run
@@ -451,7 +452,7 @@ def test_a_damaged_checkpoint_is_refused_and_no_code_in_it_is_run(place, trained
     (run / "metrics.json").unlink()
     newest = max((run / "checkpoints").iterdir())
     LOSSES[case](newest)
-    store.seal(newest)  # so that what is wrong is all that is wrong
+    storage.seal(newest)  # so that what is wrong is all that is wrong
     values = json.loads((run / "recipe.json").read_text())
     values["train"]["output_dir"] = "run"
     (run / "recipe.json").write_text(json.dumps(values))
@@ -483,7 +484,7 @@ def test_an_epoch_that_is_over_is_no_place_to_go_on_from(place, trained, capfd):
     (run / "metrics.json").unlink()
     newest = max((run / "checkpoints").iterdir())
     change_state(newest, position=10**9, step=1)
-    store.seal(newest)
+    storage.seal(newest)
     values = json.loads((run / "recipe.json").read_text())
     values["train"]["output_dir"] = "run"
     write("run/recipe.json", json.dumps(values))
@@ -511,12 +512,16 @@ def test_damage_that_keeps_every_size_is_made_again(place, capfd):
     assert (code, err) == (0, "")
 
 
-@pytest.mark.parametrize("when", ["checkpoint.save_file", "packing.save_file", "store.sync"])
+@pytest.mark.parametrize(
+    "when",
+    ["checkpoint.save_file", "serialization.save_file", "seal"],
+)
 def test_a_full_disk_is_one_line_and_nothing_is_left(place, capfd, monkeypatch, when):
     def fail(*arguments, **options):
         raise SafetensorError("No space left on device (os error 28)")
 
-    monkeypatch.setattr(f"pipeline.training.{when}", fail)
+    module = "pipeline.storage" if when == "seal" else "pipeline.training.checkpointing"
+    monkeypatch.setattr(f"{module}.{when}", fail)
     code, _, err = finetune(capfd, "run", "tiny.py")
     assert code == 2
     assert re.fullmatch("error: train.output_dir: cannot write to out: .*; make room or name another folder\n", err)
@@ -557,7 +562,7 @@ def test_what_the_command_line_names_and_is_not_there_is_refused(place, capfd, a
 
 def test_a_closed_standard_input_is_refused(place, trained, capfd, monkeypatch):
     monkeypatch.setattr(sys, "stdin", None)
-    assert cli._guarded(lambda: cli._dispatch(["predict", str(trained / "model")])) == 2
+    assert main._guarded(lambda: main._dispatch(["predict", str(trained / "model")])) == 2
     assert capfd.readouterr().err == "error: input: standard input is closed; give --input FILE\n"
 
 
@@ -565,7 +570,7 @@ def test_a_reader_that_has_left_is_no_fault_of_ours(place, capfd, monkeypatch):
     reading, writing = os.pipe()
     os.close(reading)
     monkeypatch.setattr(sys, "stdout", os.fdopen(writing, "w"))
-    assert cli._guarded(lambda: cli._dispatch(["--help"])) == 141
+    assert main._guarded(lambda: main._dispatch(["--help"])) == 141
     assert capfd.readouterr().err == ""
 
 

@@ -3,55 +3,78 @@
 from __future__ import annotations
 
 import ast
+import graphlib
 from pathlib import Path
 
 import pytest
 
 PACKAGE = Path(__file__).parent.parent / "pipeline"
 
-# Level of a module, by its longest prefix; a module may import from its own room or from below.
-LEVELS = {
-    "errors": 0,
-    "metrics": 0,
-    "models.recurrent": 0,
-    "settings": 1,
-    "samples": 1,
-    "recipe": 1,
-    "paths": 1,
-    "online": 1,
-    "pins": 1,
-    "fetched": 1,
-    "trouble": 1,
-    "depths": 1,
-    "folder": 1,
-    "recipe_file": 1,
-    "unusual": 2,
-    "data": 2,
-    "models": 2,
-    "training": 2,
-    "tasks": 3,
-    "hub": 4,
-    "loaded": 4,
-    "run": 5,
-    "doctor": 6,
-    "fetch": 6,
-    "report": 6,
-    "commands": 7,
-    "cli": 8,
-    "": 9,
-}
+# From the bottom up: a room, or a module of the root, may import from those above it in this list, and a room from
+# itself. A module belongs to the longest prefix of its name.
+LAYERS = (
+    "errors",
+    "storage",
+    "metrics",
+    "models.recurrent",
+    "config",
+    "run_folder",
+    "hub",
+    "models",
+    "data",
+    "tasks",
+    "training.hardware",
+    "training.seeding",
+    "training.signals",
+    "training.optim",
+    "training.loss",
+    "training.distributed",
+    "training.checkpointing.serialization",
+    "training.hidden_state",
+    "training.step",
+    "training.evaluation",
+    "training.checkpointing",
+    "training.monitoring",
+    "training.trainer",
+    "training.batch_size_finder",
+    "publish",
+    "inference",
+    "run",
+    "compare",
+    "doctor",
+    "fetch",
+    "cli",
+    "__init__",
+    "__main__",
+)
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 
-def level(module: str) -> tuple[int, str]:
+def is_empty(file: Path) -> bool:
+    """Whether `file` holds a docstring alone, as the `__init__` of a room does."""
+    return len(ast.parse(file.read_text(encoding="utf-8")).body) == 1
+
+
+# What has a level: every module with code in it.
+LEVELLED = [file for file in MODULES if not is_empty(file)]
+
+
+def room_of(module: str) -> str:
+    """The room, or the module of the root, that `module` belongs to.
+
+    Raises:
+        LookupError: it has no level.
+    """
     parts = module.split(".")
-    prefixes = [".".join(parts[:size]) for size in range(len(parts), -1, -1)]
-    room = next(prefix for prefix in prefixes if prefix in LEVELS)
-    return LEVELS[room], room
+    prefixes = [".".join(parts[:size]) for size in range(len(parts), 0, -1)]
+    room = next((prefix for prefix in prefixes if prefix in LAYERS), None)
+    if room is None:
+        raise LookupError(f"{module} has no level; give its room a place in LAYERS")
+    return room
 
 
 def name_of(file: Path) -> str:
-    return ".".join(file.relative_to(PACKAGE).with_suffix("").parts).removesuffix("__init__").rstrip(".")
+    return ".".join(file.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__")
 
 
 def imports_of(file: Path) -> list[str]:
@@ -67,12 +90,31 @@ def imports_of(file: Path) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("file", MODULES, ids=name_of)
+def modules_of(imported: str) -> str:
+    """The module that an imported name, a module or something in one, belongs to."""
+    names = {name_of(file) for file in MODULES}
+    parts = imported.split(".")
+    found = [".".join(parts[:size]) for size in range(len(parts), 0, -1)]
+    return next((name for name in found if name in names), "__init__")
+
+
+@pytest.mark.parametrize("file", LEVELLED, ids=name_of)
 def test_imports_point_down(file):
-    own, room = level(name_of(file))
-    for imported in imports_of(file):
-        other, other_room = level(imported)
-        assert other_room == room or other < own or (other == own == 1), f"{name_of(file)} imports {imported}"
+    own = room_of(name_of(file))
+    for imported in map(modules_of, imports_of(file)):
+        room = room_of(imported)
+        assert room == own or LAYERS.index(room) < LAYERS.index(own), f"{name_of(file)} imports {imported}"
+
+
+def test_no_module_imports_itself_by_way_of_others():
+    graph = {name_of(file): set(map(modules_of, imports_of(file))) - {"__init__"} for file in MODULES}
+    sorted_ = list(graphlib.TopologicalSorter(graph).static_order())
+    assert set(graph) <= set(sorted_)
+
+
+def test_every_level_is_of_something_that_is_there():
+    rooms = {room_of(name_of(file)) for file in LEVELLED}
+    assert rooms == set(LAYERS)
 
 
 TRAVELLING = sorted(set((PACKAGE / "models/recurrent").glob("*.py")) - {PACKAGE / "models/recurrent/__init__.py"})

@@ -19,8 +19,8 @@ import pytest
 from conftest import NEGATIVE, POSITIVE, save_checkpoint
 
 from pipeline import run
+from pipeline.config.recipe import Data, Lora, ModelSettings, Optim, Pretrained, Recipe, Recurrent, Scratch, Train
 from pipeline.models.recurrent import RecurrentForCausalLM
-from pipeline.recipe import Data, Lora, ModelSettings, Optim, Pretrained, Recipe, Recurrent, Scratch, Train
 
 UPDATES = 3
 SENTENCES = [("Ada", "B-PER"), ("Bell", "I-PER"), ("went", "O"), ("to", "O"), ("Paris", "B-LOC"), (".", "O")]

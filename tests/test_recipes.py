@@ -13,8 +13,8 @@ import pytest
 from conftest import ROOT
 from test_readme import RECIPES, rows
 
-from pipeline.recipe import Recipe, from_json
-from pipeline.recipe_file import load_recipe, override
+from pipeline.config.loading import load_recipe, override
+from pipeline.config.recipe import Recipe, from_json
 from pipeline.run import train
 from pipeline.tasks.base import load_task
 

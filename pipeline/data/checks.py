@@ -10,7 +10,7 @@ import numpy as np
 from datasets import Dataset
 
 from pipeline.data import tags
-from pipeline.data.digests import digests
+from pipeline.data.text_stats import digests
 from pipeline.errors import UserError
 
 SHOWN = 5

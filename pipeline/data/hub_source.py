@@ -13,9 +13,9 @@ from datasets.packaged_modules.cache.cache import Cache
 from huggingface_hub import constants
 from huggingface_hub.errors import HTTPError
 
-from pipeline import online
+from pipeline.config.recipe import Data
 from pipeline.errors import UserError, reason
-from pipeline.recipe import Data
+from pipeline.hub import download
 
 UNLABELLED = -1
 
@@ -29,7 +29,7 @@ def resolve(data: Data) -> str:
     Raises:
         UserError: there is no such data set or revision, or no network to ask.
     """
-    return online.resolve(data.source, data.revision, "data.source", "dataset")
+    return download.resolve(data.source, data.revision, "data.source", "dataset")
 
 
 def load(data: Data, commit: str | None) -> dict[str, Loaded]:
@@ -40,7 +40,7 @@ def load(data: Data, commit: str | None) -> dict[str, Loaded]:
     Raises:
         UserError: the data set cannot be loaded.
     """
-    online.go_offline_if_unreachable()
+    download.go_offline_if_unreachable()
     try:
         if constants.HF_HUB_OFFLINE and not data.streaming and commit:
             found = _fetched(data, commit)

@@ -21,11 +21,11 @@ import pyarrow as pa
 from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
-from pipeline import paths
-from pipeline.data import checks, scripts, sources, splits, tags, vocabulary
+from pipeline.config import paths
+from pipeline.config.recipe import TRAINED_TOKENIZERS, Data
+from pipeline.data import checks, scripts, sources, splits, tags, tokenizers
 from pipeline.errors import UserError, writing
 from pipeline.models.recurrent import RecurrentTokenizer
-from pipeline.recipe import TRAINED_TOKENIZERS, Data
 
 DONE = "prepared.json"
 TOKENIZER = "tokenizer"
@@ -142,7 +142,7 @@ def _key(data: Data, task: Encoder, choice: TokenizerChoice, origin: sources.Ori
     # All of this folder, whatever a process has imported of it: each of them must come to the same entry.
     code = [
         *(Path(inspect.getfile(kind)) for kind in (type(task), RecurrentTokenizer)),
-        *Path(__file__).parent.glob("*.py"),
+        *Path(__file__).parent.rglob("*.py"),
     ]
     parts = {
         "rows": origin.fingerprint,
@@ -216,7 +216,7 @@ def _build(data: Data, task: Encoder, choice: TokenizerChoice, origin: sources.O
     report |= {"scripts": scripts.shares(sample), "right_to_left_share": scripts.right_to_left_share(sample)}
     pretokenized = "tokens" in task.columns
     if choice.tokenizer in TRAINED_TOKENIZERS:
-        loaded: PreTrainedTokenizerBase = vocabulary.train(
+        loaded: PreTrainedTokenizerBase = tokenizers.train(
             choice.tokenizer,
             Texts(raw["train"]),
             data,
@@ -225,10 +225,10 @@ def _build(data: Data, task: Encoder, choice: TokenizerChoice, origin: sources.O
             known_words=choice.known_words.read() if choice.known_words else (),
         )
     else:
-        loaded = vocabulary.load_tokenizer(
+        loaded = tokenizers.load_tokenizer(
             choice.tokenizer, choice.revision, pretokenized, trust_remote_code=choice.trust_remote_code
         )
-        vocabulary.check_length(loaded, data.max_length, choice.tokenizer)
+        tokenizers.check_length(loaded, data.max_length, choice.tokenizer)
     for split, rows in raw.items():
         report.setdefault("encoded", {})[split] = _encode(rows, task, loaded, data.max_length, labels, folder / split)
     report["notes"] += _encoding_notes(report["encoded"], data.max_length)
@@ -321,7 +321,7 @@ def _open(folder: Path, origin: sources.Origin) -> Prepared:
     opened = {split: Dataset.from_file(str(folder / f"{split}.arrow")) for split in done["splits"]}
     return Prepared(
         splits={split: opened[split] for split in paths.SPLITS},
-        tokenizer=vocabulary.load_tokenizer(str(folder / TOKENIZER)),
+        tokenizer=tokenizers.load_tokenizer(str(folder / TOKENIZER)),
         labels=list(done["labels"]),
         report={**done["report"], "fingerprint": origin.fingerprint},
         revision=origin.revision,

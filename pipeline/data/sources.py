@@ -12,12 +12,13 @@ from typing import Any
 import pyarrow as pa
 from datasets import Dataset
 
-from pipeline import paths, samples
-from pipeline.data import hub_source, readers, treebank
+from pipeline.config import paths, samples
+from pipeline.config.recipe import Data
+from pipeline.data import hub_source
 from pipeline.data.columns import Cell, Kind, Roles, assign, kind_of
-from pipeline.data.conll import LINES, Columns
+from pipeline.data.readers import files, treebank
+from pipeline.data.readers.conll import LINES, Columns
 from pipeline.errors import UserError
-from pipeline.recipe import Data
 
 Rows = Iterator[tuple[int, dict[str, Any]]]
 # Of the column that holds the labels, or by column; nothing where the source names none.
@@ -46,7 +47,7 @@ class Packaged:
 
 
 def _read_columns(file: Path) -> Columns:
-    return Columns(readers.lines(file), str(file))
+    return Columns(files.lines(file), str(file))
 
 
 POLARITY = ["negative", "positive"]
@@ -157,7 +158,7 @@ def load(data: Data, origin: Origin, roles: Roles, folder: Path, keep_empty: boo
     notes = [origin.packaged.note] if origin.packaged.note else []
     if origin.files:
         for split, file in origin.files.items():
-            names[split], classes[split] = str(file), origin.packaged.label_names or readers.class_names(file)
+            names[split], classes[split] = str(file), origin.packaged.label_names or files.class_names(file)
             tables[split] = _rows_of(file, split, origin.packaged, notes)
     else:
         for split, (rows, hub_names) in hub_source.load(data, origin.revision).items():
@@ -172,7 +173,7 @@ def load(data: Data, origin: Origin, roles: Roles, folder: Path, keep_empty: boo
 
 
 def _rows_of(file: Path, split: str, packaged: Packaged, notes: list[str]) -> Rows:
-    rows = iter(packaged.read(file)) if packaged.read else readers.read(file, notes)
+    rows = iter(packaged.read(file)) if packaged.read else files.read(file, notes)
     if split not in packaged.only:
         return rows
     column, value = packaged.only[split]

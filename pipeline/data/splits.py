@@ -7,9 +7,9 @@ from collections.abc import Mapping
 import numpy as np
 from datasets import Dataset
 
-from pipeline.data.digests import digests
+from pipeline.config.recipe import Data
+from pipeline.data.text_stats import digests
 from pipeline.errors import UserError
-from pipeline.recipe import Data
 
 DEFAULT_SHARE = 0.1
 

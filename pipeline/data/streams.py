@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 from datasets import Dataset
 
-from pipeline.data.batching import evaluation_batches
+from pipeline.data.bucketing import evaluation_batches
 from pipeline.errors import UserError
 
 IGNORED = -100

@@ -1,1 +1,1 @@
-"""What leaves for the Hub: the model card, what is checked before, and the push."""
+"""What comes in from the Hub: models, data sets and tokenizers, each at one commit."""

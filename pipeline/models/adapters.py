@@ -10,10 +10,10 @@ from typing import Any
 from torch import nn
 from transformers import PreTrainedModel
 
-from pipeline import paths
+from pipeline.config import paths
+from pipeline.config.recipe import Lora
 from pipeline.errors import UserError, reason
 from pipeline.models import checkpoints
-from pipeline.recipe import Lora
 
 LABELS = "labels.json"
 WEIGHTS = "adapter_model.safetensors"

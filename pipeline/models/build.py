@@ -10,11 +10,11 @@ import torch
 import transformers
 from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from pipeline.depths import freeze
+from pipeline.config.recipe import ModelSettings, Pretrained, Recurrent, Scratch
 from pipeline.errors import UserError
 from pipeline.models import adapters, checkpoints, recurrent
 from pipeline.models.embeddings import load_vectors
-from pipeline.recipe import ModelSettings, Pretrained, Recurrent, Scratch
+from pipeline.models.layers import freeze
 
 Notes = dict[str, Any]
 TAGGING_HEAD = "TokenClassification"

@@ -13,8 +13,9 @@ from huggingface_hub.errors import HTTPError, StrictDataclassError
 from safetensors import SafetensorError, safe_open
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from pipeline import online, paths
+from pipeline.config import paths
 from pipeline.errors import UserError, reason
+from pipeline.hub import download
 
 # What transformers, safetensors and the Hub client raise for a checkpoint that is missing, damaged or of another kind.
 LOADING_ERRORS = (
@@ -166,7 +167,7 @@ def locate(name: str, setting: str, revision: str | None = None, allow_pickle: b
     """Folder of a checkpoint; one of the Hub is fetched at one commit, or refused as a local one would be."""
     folder = paths.saved_model(name, setting)
     if folder is None:
-        folder = online.snapshot(name, revision, setting, allow_pickle)
+        folder = download.snapshot(name, revision, setting, allow_pickle)
         paths.saved_model(str(folder), setting, adapters=True)
     return folder
 

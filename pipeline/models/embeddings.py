@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import torch
 
-from pipeline import paths
+from pipeline.config import paths
 from pipeline.errors import UserError
 
 SETTING = "model.vectors"

@@ -13,8 +13,8 @@ import torch
 from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from pipeline.config.recipe import TASKS
 from pipeline.errors import UserError, reason
-from pipeline.recipe import TASKS
 
 Batch = dict[str, torch.Tensor]
 

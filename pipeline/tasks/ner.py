@@ -13,10 +13,10 @@ from torch.nn import functional as F
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from pipeline.data import tags as schemes
-from pipeline.data.alignment import Window, Words, labelled, surroundings, tokenize, windows
-from pipeline.data.batching import jagged, pad
+from pipeline.data.bucketing import jagged, pad
 from pipeline.data.checks import entity_types
-from pipeline.data.words import cut
+from pipeline.data.word_alignment import Window, Words, labelled, surroundings, tokenize, windows
+from pipeline.data.word_patterns import cut
 from pipeline.metrics.entities import Entities
 from pipeline.tasks.base import Batch
 

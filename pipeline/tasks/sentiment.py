@@ -12,7 +12,7 @@ from datasets import Dataset
 from torch.nn import functional as F
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from pipeline.data.batching import pad
+from pipeline.data.bucketing import pad
 from pipeline.data.checks import label_set
 from pipeline.metrics.classification import Classification
 from pipeline.tasks.base import Batch

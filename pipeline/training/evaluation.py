@@ -11,8 +11,8 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 from torch import Tensor, nn
 
-from pipeline.training import sharding
-from pipeline.training.carry import Carry
+from pipeline.training.distributed import fsdp
+from pipeline.training.hidden_state import Carry
 from pipeline.training.step import Collate
 
 Progress = Callable[[int, int], None]
@@ -62,7 +62,7 @@ def evaluate(
     model.eval()
     carries = split is not None and split.carries
     parts, carry = [], Carry(model if carries else None)
-    sharded = sharding.is_sharded(model)
+    sharded = fsdp.is_sharded(model)
     own = batches if carries else _share(batches, accelerator, in_step=sharded)
     # What is made in inference mode stays with a sharded model, which then cannot train.
     with torch.no_grad() if sharded else torch.inference_mode():
@@ -72,7 +72,7 @@ def evaluate(
             carry.keep(0, outputs)
             parts.append({"id": torch.from_numpy(rows), **scorer.outcome(outputs, batch)})
     model.train(was_training)
-    sharding.settle(model)
+    fsdp.settle(model)
     outcome = _in_order(_gather(parts))
     if split is not None:
         outcome |= split.facts(getattr(scorer, "scored_with", ()))

@@ -13,11 +13,11 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from pipeline.training import sharding
-from pipeline.training.carry import Carry
-from pipeline.training.exchange import Exchange
-from pipeline.training.objective import Objective
-from pipeline.training.zero import Optimizer
+from pipeline.training.distributed import fsdp
+from pipeline.training.distributed.backend import Exchange
+from pipeline.training.distributed.deepspeed import Optimizer
+from pipeline.training.hidden_state import Carry
+from pipeline.training.loss import Objective
 
 # Accelerate searches the path for this optimiser at each backward pass and each step, which takes as long as the
 # clipping; None is Python's own note that a module is not there.
@@ -153,7 +153,7 @@ def _no_loss(model: nn.Module, outputs) -> Tensor:
     that its outputs do not depend on, but gives them no gradient, without which the optimiser would pass them by; a
     sharded one takes part where the graph goes through its outputs."""
     own = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    if sharding.is_sharded(model):
+    if fsdp.is_sharded(model):
         reached = [outputs.loss.nan_to_num() if outputs.logits is None else outputs.logits]
     elif getattr(model, "find_unused_parameters", False):
         known = _leaves([tensor for tensor in (outputs.loss, outputs.logits) if tensor is not None])

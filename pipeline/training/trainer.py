@@ -15,19 +15,21 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
+from pipeline.config.recipe import Recipe
 from pipeline.errors import Interrupted, UserError
-from pipeline.recipe import Recipe
-from pipeline.training import checkpoint, randomness, sharding, zero
-from pipeline.training.carry import Carry, Dealing
-from pipeline.training.dashboards import Dashboards
+from pipeline.storage import Writer
+from pipeline.training import seeding
+from pipeline.training.checkpointing import checkpoint
+from pipeline.training.distributed import deepspeed, fsdp
 from pipeline.training.evaluation import Scorer, evaluate
-from pipeline.training.log import Figures, Log
-from pipeline.training.objective import Objective, build_objective
+from pipeline.training.hidden_state import Carry, Dealing
+from pipeline.training.loss import Objective, build_objective
+from pipeline.training.monitoring.log import Figures, Log
+from pipeline.training.monitoring.progress import Display
+from pipeline.training.monitoring.trackers import Dashboards
 from pipeline.training.optim import build_optimizer, build_scheduler
 from pipeline.training.signals import StopRequest
 from pipeline.training.step import Batch, Parts, Window, cells, update, windows
-from pipeline.training.store import Writer
-from pipeline.training.tracking import Display
 
 
 class Trainable(Scorer, Protocol):
@@ -127,7 +129,7 @@ class Run:
     def whole_model(self) -> nn.Module:
         """The model that `save_pretrained` is called on, by the first process; all of them have to call this."""
         if self.skeleton is not None:
-            return sharding.whole(self.model, self.skeleton, self.accelerator)
+            return fsdp.whole(self.model, self.skeleton, self.accelerator)
         return self.accelerator.unwrap_model(self.model)
 
     def evaluate(self, split: str) -> dict[str, Any]:
@@ -177,13 +179,13 @@ def fit(run: Run, stop: StopRequest) -> checkpoint.State:
 
 def _parts(run: Run) -> Parts:
     """The model as its processes train it, with its optimiser."""
-    if sharding.is_asked_for(run.accelerator):
-        run.skeleton = sharding.skeleton(run.model)
-        run.model = sharding.shard(run.model, run.accelerator)
+    if fsdp.is_asked_for(run.accelerator):
+        run.skeleton = fsdp.skeleton(run.model)
+        run.model = fsdp.shard(run.model, run.accelerator)
     optimizer = build_optimizer(run.model, run.recipe.optim)
     scheduler = build_scheduler(optimizer, run.recipe.optim, run.total_updates)
-    if zero.is_asked_for(run.accelerator):
-        run.model, shared = zero.share(run.model, optimizer, run.accelerator, run.autocast)
+    if deepspeed.is_asked_for(run.accelerator):
+        run.model, shared = deepspeed.share(run.model, optimizer, run.accelerator, run.autocast)
         return Parts(run.model, shared, scheduler, _carry(run), run.objective, shared)
     if run.skeleton is None:
         run.model, optimizer = run.accelerator.prepare(run.model, optimizer)
@@ -193,7 +195,7 @@ def _parts(run: Run) -> Parts:
 def _resume(run: Run, parts: Parts) -> checkpoint.State:
     """The state to start from; dropout draws differently on each process."""
     seed = run.recipe.train.seed
-    randomness.seed_all(seed + run.accelerator.process_index)
+    seeding.seed_all(seed + run.accelerator.process_index)
     folder = checkpoint.choose(run.folder, run.accelerator)
     if folder is None:
         return checkpoint.State()

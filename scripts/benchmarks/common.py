@@ -30,13 +30,13 @@ def a_run(recipe: Recipe) -> Any:
     """What `finetune run` would train, ready to be stepped through; its folder is a new one."""
     from pipeline import run
     from pipeline.tasks.base import load_task
-    from pipeline.training import world
+    from pipeline.training.distributed import launch
 
     recipe = replace(recipe, train=replace(recipe.train, output_dir=tempfile.mkdtemp()))
     task = load_task(recipe.task)
     prepared = run.prepare_for(recipe, task)
     model, _ = run.build_for(recipe, task, prepared)
-    return run.run_of(recipe, task, model.train(), prepared, world.start())
+    return run.run_of(recipe, task, model.train(), prepared, launch.start())
 
 
 def speed(train: Callable[[], float], tokens: int) -> Callable[[], float]:
@@ -45,11 +45,11 @@ def speed(train: Callable[[], float], tokens: int) -> Callable[[], float]:
 
 def our_loop(ours: Any, order: list[Any]) -> Callable[[], float]:
     """CPU seconds of the updates in `order` as `fit` does them."""
-    from pipeline.training.carry import Carry
-    from pipeline.training.log import Figures, Log
+    from pipeline.training.hidden_state import Carry
+    from pipeline.training.monitoring.log import Figures, Log
+    from pipeline.training.monitoring.progress import Display
     from pipeline.training.optim import build_optimizer, build_scheduler
     from pipeline.training.step import Parts, cells, update, windows
-    from pipeline.training.tracking import Display
 
     optimizer = build_optimizer(ours.model, Optim())
     carry = Carry(ours.model if ours.splits["train"].carries else None)

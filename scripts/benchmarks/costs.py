@@ -22,10 +22,11 @@ def checkpoint(pairs: int) -> RowsOfTable:
 
 
 def _checkpoint_row(title: str, recipe: Recipe, pairs: int) -> dict[str, Any]:
-    from pipeline.training import checkpoint, store
+    from pipeline import storage
+    from pipeline.training.checkpointing import checkpoint
 
     this = a_run(recipe)
-    parts, writer = _parts(this), store.Writer()
+    parts, writer = _parts(this), storage.Writer()
     steps = _steps(this, parts)
 
     def save(is_waited_for: bool) -> float:
@@ -46,7 +47,7 @@ def _checkpoint_row(title: str, recipe: Recipe, pairs: int) -> dict[str, Any]:
 
 def deterministic(pairs: int) -> RowsOfTable:
     """Tokens per second with `train.deterministic` and without."""
-    from pipeline.training.randomness import deterministic
+    from pipeline.training.seeding import deterministic
 
     rows = []
     for title, model in MODELS.items():

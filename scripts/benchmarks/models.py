@@ -50,7 +50,7 @@ def _recurrent_row(cell: str, units: int, layers: int, precision: str, lengths: 
     import torch
     from torch import nn
 
-    from pipeline.data.batching import updates
+    from pipeline.data.bucketing import updates
     from pipeline.models.recurrent import RecurrentConfig, RecurrentForSequenceClassification
 
     words, width, batches = 8000, 128, 8

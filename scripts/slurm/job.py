@@ -15,9 +15,9 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from pipeline import folder as folders
+from pipeline import run_folder, storage
+from pipeline.config.loading import load_recipe, override
 from pipeline.errors import EXIT_INTERRUPTED, EXIT_LOST, EXIT_USER_ERROR, UserError, reason, report
-from pipeline.recipe_file import load_recipe, override
 
 JOB = f"job {os.environ.get('SLURM_JOB_ID', '?')}"
 STATE, BEGUN = "job.json", "begun.sh"
@@ -41,7 +41,7 @@ class State:
     idle: int = 0
 
     def write(self, logs: Path) -> None:
-        folders.write(logs / STATE, json.dumps(asdict(self)))
+        storage.write(logs / STATE, json.dumps(asdict(self)))
 
     @classmethod
     def read(cls, logs: Path) -> State:
@@ -59,21 +59,21 @@ def begin(logs: Path, accelerate_config: str, file: str, *settings: str) -> int:
     if first:
         marker.touch()  # by the clock of the disk that the run's files get their times from
         State(str(recipe.folder), _newest(recipe.folder)).write(logs)
-    ours = [name for name in (folders.METRICS, folders.RECIPE) if _is_newer(recipe.folder / name, marker)]
-    finished = folders.METRICS in ours or (
-        "SKIP_FINISHED" in os.environ and not recipe.train.overwrite and (recipe.folder / folders.METRICS).is_file()
+    ours = [name for name in (run_folder.METRICS, run_folder.RECIPE) if _is_newer(recipe.folder / name, marker)]
+    finished = run_folder.METRICS in ours or (
+        "SKIP_FINISHED" in os.environ and not recipe.train.overwrite and (recipe.folder / run_folder.METRICS).is_file()
     )
     if finished:
         print(f"{JOB}: {recipe.folder} holds the finished run", file=sys.stderr)
-    goes_on = ["--train.no-overwrite"] if recipe.train.overwrite and folders.RECIPE in ours else []
+    goes_on = ["--train.no-overwrite"] if recipe.train.overwrite and run_folder.RECIPE in ours else []
     lines = [f"export {name}={shlex.quote(value)}" for name, value in sharding(accelerate_config).items()]
     lines.append(f"settings=({shlex.join([*settings, *goes_on])}) finished={'yes' if finished else 'no'}")
-    folders.write(logs / BEGUN, "\n".join(lines) + "\n")
+    storage.write(logs / BEGUN, "\n".join(lines) + "\n")
     return 0
 
 
 def _newest(folder: Path) -> str | None:
-    return max((path.name for path in (folder / folders.CHECKPOINTS).glob("step-*")), default=None)
+    return max((path.name for path in (folder / run_folder.CHECKPOINTS).glob("step-*")), default=None)
 
 
 def _is_newer(file: Path, marker: Path) -> bool:

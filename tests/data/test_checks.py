@@ -6,7 +6,7 @@ import pytest
 from datasets import Dataset
 
 from pipeline.data.checks import entity_types, label_set, report
-from pipeline.data.digests import digests, normalised
+from pipeline.data.text_stats import digests, normalised
 from pipeline.errors import UserError
 
 

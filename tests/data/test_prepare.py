@@ -6,10 +6,10 @@ import shutil
 
 import pytest
 
+from pipeline.config.recipe import Data
 from pipeline.data import prepare as module
 from pipeline.data.prepare import encode_split, prepare
 from pipeline.errors import UserError
-from pipeline.recipe import Data
 from pipeline.tasks.sentiment import Sentiment
 
 

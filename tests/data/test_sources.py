@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.config.recipe import Data
 from pipeline.data import sources
 from pipeline.errors import UserError
-from pipeline.recipe import Data
 from pipeline.tasks.sentiment import Sentiment
 
 
@@ -158,7 +158,7 @@ class FakeHub:
 def test_a_hub_data_set_gives_class_names_and_leaves_unlabelled_splits_out(tmp_path, monkeypatch, streaming):
     monkeypatch.setattr("datasets.load_dataset", FakeHub(streaming))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
-    monkeypatch.setattr("pipeline.online.go_offline_if_unreachable", lambda: None)
+    monkeypatch.setattr("pipeline.hub.download.go_offline_if_unreachable", lambda: None)
     data = Data("org/name", revision="0" * 40, streaming=streaming, limit=4 if streaming else None)
     source = load(data, tmp_path)
     assert list(source.splits) == ["train"]

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from datasets import Dataset
 
+from pipeline.config.recipe import Data
 from pipeline.data.splits import carve, complete, limit
 from pipeline.errors import UserError
-from pipeline.recipe import Data
 
 
 def a_split(rows: int, classes: int = 2) -> Dataset:

@@ -13,14 +13,14 @@ from typing import Any
 import datasets
 import pytest
 from conftest import NEGATIVE, POSITIVE, ROOT, save_checkpoint
+from hub_fixtures import Place, made_up
 from huggingface_hub import HfApi
 
-from hub.conftest import Place, made_up
-from pipeline import cli, commands
+from pipeline.cli import commands, main
+from pipeline.config.loading import load_recipe
+from pipeline.config.recipe import Data, Optim, Pretrained, Recipe, Recurrent, Train
 from pipeline.errors import UserError
-from pipeline.hub import push as pushing
-from pipeline.recipe import Data, Optim, Pretrained, Recipe, Recurrent, Train
-from pipeline.recipe_file import load_recipe
+from pipeline.publish import push as pushing
 
 TEXTS = [f"{text} {number}" for number in range(12) for text in POSITIVE + NEGATIVE]
 LABELS = [int(text.rsplit(maxsplit=1)[0] in POSITIVE) for text in TEXTS]
@@ -33,7 +33,7 @@ def refused(*_):
     raise SystemExit("a socket was opened")
 
 socket.socket.connect = socket.socket.connect_ex = socket.getaddrinfo = socket.create_connection = refused
-from pipeline.cli import entry
+from pipeline.cli.main import entry
 entry()
 """
 
@@ -134,7 +134,7 @@ def test_files_of_this_machine_are_copied_beside_the_recipe(hub, tmp_path, monke
     (tmp_path / "vectors.txt").write_text("moving 1 2 3\nfunny 3 2 1\n")
     model = Recurrent(hidden_size=8, vectors=str(tmp_path / "vectors.txt"))
     asked = written(a_recipe(Data(str(tmp_path / "reviews.csv")), model), tmp_path)
-    cli._dispatch(["fetch", str(asked), f"--to={tmp_path / 'gathered'}", "--train.max-steps", "1"])
+    main._dispatch(["fetch", str(asked), f"--to={tmp_path / 'gathered'}", "--train.max-steps", "1"])
     shutil.move(tmp_path / "gathered", tmp_path / "carried")
     (tmp_path / "reviews.csv").unlink()
     recipe = load_recipe(str(tmp_path / "carried/recipe.json"))
@@ -157,5 +157,5 @@ def test_what_cannot_be_fetched_is_refused(hub, of_the_hub, tmp_path, monkeypatc
     monkeypatch.chdir(tmp_path)
     written(of_the_hub, tmp_path)
     with pytest.raises(UserError) as error:
-        cli._dispatch(["fetch", "asked.json", *arguments])
+        main._dispatch(["fetch", "asked.json", *arguments])
     assert says in str(error.value)

@@ -16,10 +16,10 @@ from safetensors.torch import load_file
 from transformers import AlbertConfig, AlbertForSequenceClassification, AutoModelForSequenceClassification
 
 from pipeline import run
-from pipeline.depths import depths_of
+from pipeline.config.recipe import Data, Lora, Optim, Pretrained, Recipe, Train, from_json
 from pipeline.errors import UserError
 from pipeline.models import checkpoints
-from pipeline.recipe import Data, Lora, Optim, Pretrained, Recipe, Train, from_json
+from pipeline.models.layers import depths_of
 from pipeline.training.optim import build_optimizer, parameter_groups
 
 
@@ -200,7 +200,7 @@ def test_settings_that_exclude_each_other_are_refused(make, message):
 
 
 def test_layer_decay_is_refused_for_models_from_scratch():
-    from pipeline.recipe import Recurrent
+    from pipeline.config.recipe import Recurrent
 
     recipe = Recipe("x", "sentiment", Data("a.csv"), Pretrained("x"), optim=Optim(layer_decay=0.9))
     with pytest.raises(UserError, match=r"optim.layer_decay: it is for pretrained models"):

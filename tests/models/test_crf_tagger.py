@@ -13,7 +13,8 @@ import torch
 from contract import randomised
 from transformers import AutoModelForTokenClassification, BertConfig, GPT2Config, pipeline
 
-from pipeline.data.vocabulary import train
+from pipeline.config.recipe import Data, Pretrained, Recurrent, Scratch
+from pipeline.data.tokenizers import train
 from pipeline.errors import UserError
 from pipeline.models.build import build, special_token_ids
 from pipeline.models.recurrent import (
@@ -22,7 +23,6 @@ from pipeline.models.recurrent import (
     RecurrentConfig,
     RecurrentForTokenClassification,
 )
-from pipeline.recipe import Data, Pretrained, Recurrent, Scratch
 
 LABELS = ["O", "B-PER", "I-PER", "B-LOC", "I-LOC"]
 NAMES = {"id2label": dict(enumerate(LABELS)), "label2id": {label: index for index, label in enumerate(LABELS)}}

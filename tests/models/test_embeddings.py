@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from pipeline import run
+from pipeline.config.recipe import Data, Recipe, Recurrent, Train
 from pipeline.errors import UserError
 from pipeline.models.embeddings import load_vectors, words
-from pipeline.recipe import Data, Recipe, Recurrent, Train
 
 FILE = "4 2\nparis 1 2\nfilm 3 4\nrome 5 6\nnew york 7 8\n"
 

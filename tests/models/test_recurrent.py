@@ -366,8 +366,8 @@ STRANGER = """
 
 @pytest.mark.slow  # seconds of imports, and test_matrix.py asks one such process about every kind of model
 def test_a_process_that_has_never_heard_of_this_package_gets_the_same_scores(tmp_path):
-    from pipeline.data.vocabulary import train
-    from pipeline.recipe import Data
+    from pipeline.config.recipe import Data
+    from pipeline.data.tokenizers import train
 
     text = "a moving , funny film"
     tokenizer = train("word", [text, "dull mess"] * 2, Data("x"))

@@ -8,9 +8,9 @@ import pytest
 import torch
 from transformers import AutoTokenizer, DataCollatorForTokenClassification
 
-from pipeline.data.vocabulary import load_tokenizer, train
+from pipeline.config.recipe import Data
+from pipeline.data.tokenizers import load_tokenizer, train
 from pipeline.models.recurrent import RecurrentTokenizer
-from pipeline.recipe import Data
 
 TEXTS = ["The U.N. official Ekeus heads for Baghdad .", "éclair שלום 👍🏽"]
 

@@ -19,9 +19,9 @@ from cluster import CPUS, NODES, ROOT, Cluster, running, waited_for, why_not
 from conftest import NEGATIVE, POSITIVE, finetune
 from safetensors.torch import load_file
 
-from pipeline.cli import LOST
-from pipeline.commands import COMMANDS
-from pipeline.recipe_file import load_recipe, override
+from pipeline.cli.commands import COMMANDS
+from pipeline.cli.main import LOST
+from pipeline.config.loading import load_recipe, override
 from pipeline.run import train
 
 pytestmark = pytest.mark.slurm

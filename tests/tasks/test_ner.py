@@ -13,14 +13,14 @@ import pytest
 import torch
 from transformers import AutoModelForTokenClassification, AutoTokenizer, pipeline
 
-from pipeline.cli import entry
+from pipeline.cli.main import entry
+from pipeline.config.recipe import Data, Optim, Recipe, Scratch, Train
+from pipeline.config.samples import SAMPLES
 from pipeline.data import tags as schemes
-from pipeline.data.batching import Rows
+from pipeline.data.bucketing import Rows
 from pipeline.data.prepare import encode_split, prepare
 from pipeline.errors import UserError
-from pipeline.recipe import Data, Optim, Recipe, Scratch, Train
 from pipeline.run import evaluate, predict, train
-from pipeline.samples import SAMPLES
 from pipeline.tasks.base import Task
 from pipeline.tasks.ner import IGNORED, Ner
 

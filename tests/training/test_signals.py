@@ -13,15 +13,16 @@ import psutil
 import pytest
 from accelerate import Accelerator
 from conftest import ROOT, need_deepspeed
-from test_carry import a_recipe as a_streaming_recipe
-from test_carry import text  # noqa: F401 - a fixture
+from test_hidden_state import a_recipe as a_streaming_recipe
+from test_hidden_state import text  # noqa: F401 - a fixture
 from test_trainer import a_recipe, assert_same_weights, history, wait_for_step
 
 from pipeline import run as runs
-from pipeline.cli import LOST
+from pipeline.cli.main import LOST
 from pipeline.errors import EXIT_LOST, STOPPING, Interrupted, UserError
 from pipeline.run import train
-from pipeline.training import checkpoint, trainer
+from pipeline.training import trainer
+from pipeline.training.checkpointing import checkpoint
 from pipeline.training.signals import StopRequest
 
 
@@ -57,7 +58,7 @@ def test_a_signal_outside_training_stops_at_once_and_the_same_call_continues(
 def test_a_signal_before_anything_has_begun_exits_as_one_in_training(tmp_path, number):
     recipe = tmp_path / "slow.py"
     recipe.write_text("import pathlib, time\npathlib.Path('begun').touch()\ntime.sleep(60)\n")
-    command = [sys.executable, "-c", "from pipeline.cli import entry; entry()", "run", "slow.py"]
+    command = [sys.executable, "-c", "from pipeline.cli.main import entry; entry()", "run", "slow.py"]
     process = subprocess.Popen(command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, text=True,
                                stdout=subprocess.PIPE, stderr=subprocess.PIPE)  # fmt: skip
     while not (tmp_path / "begun").exists():
@@ -168,7 +169,7 @@ def spread(recipe, tmp_path, processes: int) -> list[subprocess.Popen]:
     world = {"WORLD_SIZE": str(processes), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     return [
         subprocess.Popen(
-            [sys.executable, "-c", "from pipeline.cli import entry; entry()", "run", str(file)],
+            [sys.executable, "-c", "from pipeline.cli.main import entry; entry()", "run", str(file)],
             env={**os.environ, "PYTHONPATH": str(ROOT), **world, "RANK": str(rank), "LOCAL_RANK": str(rank)},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -227,7 +228,7 @@ ZERO = [*ACCELERATE, f"{ROOT}/recipes/accelerate/deepspeed.yaml"]
 def torchrun(recipe, tmp_path, launcher=TORCHRUN) -> subprocess.Popen:
     """Two processes under torchrun, or another launcher, which is the leader of their process group."""
     (tmp_path / "spread.json").write_text(recipe.to_json())
-    (tmp_path / "start.py").write_text("from pipeline.cli import entry\nentry()\n")
+    (tmp_path / "start.py").write_text("from pipeline.cli.main import entry\nentry()\n")
     return subprocess.Popen(
         [sys.executable, "-m", *launcher, "start.py", "run", "spread.json"],
         cwd=tmp_path,

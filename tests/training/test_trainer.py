@@ -16,10 +16,10 @@ import torch
 from conftest import ROOT
 from safetensors.torch import load_file
 
+from pipeline.config.recipe import Data, Optim, Recipe, Recurrent, Scratch, Train
 from pipeline.errors import UserError
-from pipeline.recipe import Data, Optim, Recipe, Recurrent, Scratch, Train
 from pipeline.run import train
-from pipeline.training import checkpoint
+from pipeline.training.checkpointing import checkpoint
 
 
 def a_recipe(reviews, tmp_path, **changes) -> Recipe:
@@ -160,7 +160,7 @@ def test_a_refusal_makes_no_folder(tmp_path):
 def start(recipe: Recipe, tmp_path) -> subprocess.Popen:
     (tmp_path / "recipe.json").write_text(recipe.to_json())
     return subprocess.Popen(
-        [sys.executable, "-c", "from pipeline.cli import entry; entry()", "run", str(tmp_path / "recipe.json")],
+        [sys.executable, "-c", "from pipeline.cli.main import entry; entry()", "run", str(tmp_path / "recipe.json")],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

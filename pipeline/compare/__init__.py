@@ -1,0 +1,1 @@
+"""What several runs show side by side."""

@@ -1,0 +1,190 @@
+"""What this machine has, and what a recipe will do and cost on it before it is run."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import shutil
+import time
+from pathlib import Path
+
+import torch
+from transformers import PreTrainedModel
+
+from pipeline import run
+from pipeline.config import samples
+from pipeline.config.recipe import Recipe
+from pipeline.data.prepare import Prepared
+from pipeline.doctor.rules import Facts, unusual
+from pipeline.tasks.base import load_task
+from pipeline.training import batch_size_finder, hardware, trainer
+from pipeline.training.distributed import launch
+from pipeline.training.hardware import has_fast_bf16
+from pipeline.training.hidden_state import Carry
+from pipeline.training.optim import build_optimizer, build_scheduler
+from pipeline.training.step import Parts, cells, update, windows
+
+LIBRARIES = ("torch", "transformers", "accelerate", "datasets", "evaluate", "huggingface_hub", "tokenizers")
+WARM_UPDATES, TIMED_UPDATES = 2, 6
+GIBIBYTE = 2**30
+
+
+def examine(recipe: Recipe | None) -> None:
+    """Print what the machine has and, for a recipe, what its run will do and cost, and which settings are unusual.
+
+    Raises:
+        UserError: the recipe's data or model is refused, as it would be in a run.
+    """
+    run.quiet()
+    _print({"machine": _machine(), **({"recipe": _plan(recipe)} if recipe else {})})
+
+
+def _print(sections: dict[str, dict[str, str]]) -> None:
+    for title, facts in sections.items():
+        print(title)
+        for name, value in facts.items():
+            print(f"  {name:<16}{value}")
+
+
+def _machine() -> dict[str, str]:
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    free = shutil.disk_usage(Path.cwd()).free / GIBIBYTE
+    installed = [
+        f"sample:{name}"
+        for kind in samples.SAMPLES.values()
+        for name, (package, _) in kind.items()
+        if importlib.util.find_spec(package)
+    ]
+    gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    return {
+        "python": platform.python_version(),
+        "libraries": ", ".join(f"{name} {importlib.metadata.version(name)}" for name in LIBRARIES),
+        "processors": f"{os.cpu_count()} cores, {torch.get_num_threads()} threads used",
+        "accelerators": ", ".join(gpus) or "none",
+        "bf16": "in hardware" if has_fast_bf16(device) else "not in hardware; train.precision auto takes fp32",
+        "disk": f"{free:.0f} GiB free here",
+        "samples": ", ".join(installed) or "none; pip install 'finetune-pipeline[samples]'",
+    }
+
+
+def _plan(recipe: Recipe) -> dict[str, str]:
+    task = load_task(recipe.task)
+    prepared = run.prepare_for(recipe, task)
+    model, notes = run.build_for(recipe, task, prepared)
+    accelerator = launch.start()
+    this = run.run_of(recipe, task, model, prepared, accelerator)
+    if recipe.train.auto_batch:
+        this = run.run_of(batch_size_finder.settled(this, None), task, model, prepared, accelerator)
+    memory_line = _memory(this)  # before anything else is held
+    model.to(accelerator.device)
+    seconds = _seconds_per_token(this)
+    facts = _facts(this, prepared, seconds)
+    lengths, train = facts.lengths, this.recipe.train
+    trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    return {
+        "rows": ", ".join(f"{name} {count:,}" for name, count in facts.rows.items()),
+        **({"labels": ", ".join(prepared.labels)} if prepared.labels else {}),
+        "tokens": f"{int(lengths.sum()):,} an epoch; {facts.padding:.1%} of what is computed is padding",
+        "model": f"{type(model).__name__}, {model.num_parameters():,} parameters, {trained:,} of them trained",
+        **{name: str(value) for name, value in notes.items()},
+        "updates": f"{this.total_updates:,}, of {this.rows_per_update} rows; {this.updates_per_epoch:,} an epoch",
+        "batches": str(this.dealing),
+        "world": f"{accelerator.num_processes} on {accelerator.device.type}; distributed: "
+        + accelerator.distributed_type.value.lower(),
+        "precision": "bf16" if this.autocast else "fp32",
+        "memory": memory_line,
+        "time": _time(this, seconds),
+        "disk": f"{_disk(model, trained, train.keep_checkpoints) / GIBIBYTE:.2f} GiB for checkpoints and the model",
+        "folder": str(recipe.folder),
+        **{f"note {number}": note for number, note in enumerate(prepared.report["notes"], start=1)},
+        **{f"unusual {number}": line for number, line in enumerate(unusual(facts), start=1)},
+    }
+
+
+def _facts(this: trainer.Run, prepared: Prepared, seconds_per_token: float) -> Facts:
+    report, train = prepared.report, this.splits["train"]
+    return Facts(
+        recipe=this.recipe,
+        lengths=train.lengths,
+        rows={name: len(rows) for name, rows in this.splits.items()},
+        labels=report.get("labels", {}).get("train", {}),
+        truncated=report["encoded"]["train"]["truncated"],
+        padding=_padding(this),
+        total_updates=this.total_updates,
+        updates_per_epoch=this.updates_per_epoch,
+        seconds_per_update=seconds_per_token * int(train.lengths.sum()) / this.updates_per_epoch,
+        on_fast_gpu=this.accelerator.device.type == "cuda" and has_fast_bf16(this.accelerator.device),
+        autocast=this.autocast,
+    )
+
+
+def _padding(this: trainer.Run) -> float:
+    """Share of padding in the batches of the first epoch."""
+    lengths, size = this.splits["train"].lengths, this.recipe.train.batch_size
+    order = this.splits["train"].updates(this.rows_per_update, this.recipe.train.seed, 0)
+    return 1 - int(lengths.sum()) / sum(cells(lengths, rows, size) for rows in order)
+
+
+def _memory(this: trainer.Run) -> str:
+    """What a process holds at most in training, measured on its longest rows with a copy of the model."""
+    device, size = this.accelerator.device, min(this.recipe.train.batch_size, len(this.splits["train"]))
+    free, held = hardware.free(device), hardware.held(device)
+    peak = batch_size_finder.peak(this, size)
+    at = f"at the {size} longest rows, up to {int(this.splits['train'].lengths.max())} tokens each"
+    if peak is None:
+        return f"does not suffice {at}; {run.TOO_MUCH}"
+    return f"{peak / GIBIBYTE:.2f} GiB {at}; {(free + held) / GIBIBYTE:.2f} GiB can be had"
+
+
+def _disk(model: PreTrainedModel, trained: int, kept: int) -> int:
+    """Bytes of the model, and of checkpoints with two moments: those kept, the best, one that is being written."""
+    weights = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
+    return (kept + 2) * (weights + 2 * 4 * trained) + weights
+
+
+def _time(this: trainer.Run, seconds_per_token: float) -> str:
+    """Training and evaluation; a forward pass takes a third of an update."""
+    epochs = this.total_updates / this.updates_per_epoch
+    training = seconds_per_token * int(this.splits["train"].lengths.sum()) * epochs
+    every = this.recipe.train.eval_every or this.updates_per_epoch
+    evaluations = -(-this.total_updates // every) + 1
+    scored = evaluations * int(this.splits["validation"].lengths.sum()) * seconds_per_token / 3
+    if "test" in this.splits:
+        scored += int(this.splits["test"].lengths.sum()) * seconds_per_token / 3
+    return (
+        f"about {_duration(training)} of training and {_duration(scored)} of evaluation, from"
+        f" {TIMED_UPDATES} timed updates"
+    )
+
+
+def _duration(seconds: float) -> str:
+    """In the largest unit of which there are two or more."""
+    for unit, size in (("days", 86_400), ("hours", 3_600), ("minutes", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.0f} seconds" if seconds >= 10 else f"{seconds:.1f} seconds"
+
+
+def _seconds_per_token(this: trainer.Run) -> float:
+    """From a few updates on the model, which is thrown away."""
+    optimizer = build_optimizer(this.model, this.recipe.optim)
+    scheduler = build_scheduler(optimizer, this.recipe.optim, this.total_updates)
+    carry = Carry(this.model if this.splits["train"].carries else None)
+    parts = Parts(this.model, optimizer, scheduler, carry, this.objective)
+    lengths, train = this.splits["train"].lengths, this.recipe.train
+    order = this.splits["train"].updates(this.rows_per_update, train.seed, 0)
+    chosen = order[: WARM_UPDATES + TIMED_UPDATES]
+    tokens, seconds = 0, 0.0
+    this.model.train()
+    batches = windows(chosen, train.batch_size, this.weighed, this.accelerator)
+    for number in range(len(chosen)):
+        started = time.perf_counter()
+        window = next(batches)
+        loss, _, _ = update(this.accelerator, parts, window, this.recipe.optim.max_grad_norm, this.autocast)
+        loss.item()  # waits for the device
+        if number >= WARM_UPDATES or len(chosen) <= WARM_UPDATES:
+            seconds += time.perf_counter() - started
+            tokens += int(lengths[window.rows].sum())
+    return seconds / tokens

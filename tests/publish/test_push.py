@@ -1,0 +1,388 @@
+"""A finished run goes to the Hub whole, once, and only as far as it may; what is in the way is said in one line."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import NEGATIVE, POSITIVE
+from hub_fixtures import Place, made_up
+from hub_server import REAL_HUB, Fault, files_of
+from huggingface_hub import ModelCard, RepoCard, constants, snapshot_download
+
+from pipeline import run as runs
+from pipeline.config.recipe import Data, Hub, Optim, Recipe, Recurrent, Train
+from pipeline.errors import UserError
+from pipeline.publish import push as pushing
+
+ROWS = [("text", "label"), *((f"{text} {n}", "good") for n in range(12) for text in POSITIVE)]
+ROWS += [(f"{text} {n}", "bad") for n in range(12) for text in NEGATIVE]
+
+
+def a_recipe(data: Path, folder: Path, **train: Any) -> Recipe:
+    model = Recurrent(cell="gru", hidden_size=8, embedding_size=8, pooling="max")
+    where = Train(epochs=2, batch_size=8, output_dir=str(folder), **train)
+    return Recipe("tiny", "sentiment", Data(str(data)), model, Optim(learning_rate=0.05), where)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Path:
+    """Folder of a finished run, on data that is named by an absolute path."""
+    folder = tmp_path_factory.mktemp("finished")
+    (folder / "reviews.csv").write_text("".join(f'"{text}",{label}\n' for text, label in ROWS))
+    runs.train(a_recipe(folder / "reviews.csv", folder / "run"))
+    return folder / "run"
+
+
+@pytest.fixture
+def run(finished, tmp_path) -> Path:
+    """A copy of it, to be changed."""
+    return Path(shutil.copytree(finished, tmp_path / "runs/tiny", dirs_exist_ok=True))
+
+
+def push(folder: Path, repo_id: str, **settings: Any) -> None:
+    pushing.push(str(folder), Hub(push=True, repo_id=repo_id, **settings))
+
+
+def refusal(folder: Path, repo_id: str, **settings: Any) -> str:
+    with pytest.raises(UserError) as error:
+        push(folder, repo_id, **settings)
+    return str(error.value)
+
+
+def test_what_is_pushed_is_the_model_its_recipe_its_metrics_and_a_card(hub: Place, run, capsys):
+    name = hub.name()
+    push(run, name)
+    folder = Path(snapshot_download(name))
+    told = {file.name for file in folder.iterdir()} - {".gitattributes"}
+    own = {"modeling_recurrent.py", "configuration_recurrent.py", "characters.py", "crf.py"}
+    assert told == {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "recipe.json",
+                    "metrics.json", "README.md", *own}  # fmt: skip
+    assert (folder / "model.safetensors").read_bytes() == (run / "model/model.safetensors").read_bytes()
+    assert json.loads((folder / "config.json").read_text())["id2label"] == {"0": "bad", "1": "good"}
+    assert json.loads((folder / "recipe.json").read_text())["data"]["source"] == "reviews.csv"
+    there, here = (json.loads((place / "metrics.json").read_text()) for place in (folder, run))
+    assert there["test"] == here["test"]
+    RepoCard.load(folder / "README.md").validate(repo_type="model")
+    assert f"pushed: {constants.ENDPOINT}/{name}" in capsys.readouterr().out
+
+
+def test_a_second_push_of_the_same_is_none(hub: Place, run, unchecked, capsys):
+    name = hub.name()
+    push(run, name)
+    before = hub.api.model_info(name).sha
+    push(run, name)
+    assert hub.api.model_info(name).sha == before
+    assert "nothing has changed" in capsys.readouterr().out
+
+
+def test_only_what_has_changed_is_sent_and_leftovers_of_another_model_go(hub: Place, run, unchecked):
+    name = hub.name()
+    push(run, name)
+    with pushing._plain_uploads():
+        for file in ("model-00001-of-00002.safetensors", "notes.md"):
+            hub.api.upload_file(path_or_fileobj=b"x", path_in_repo=file, repo_id=name)
+    config = json.loads((run / "model/config.json").read_text())
+    (run / "model/config.json").write_text(json.dumps({**config, "note": 1}))
+    hub.server.log.clear()
+    push(run, name)
+    files = hub.api.list_repo_files(name)
+    assert "model-00001-of-00002.safetensors" not in files
+    assert "notes.md" in files
+    assert hub.server.calls("PUT .*") == []
+
+
+def test_licence_and_languages_that_a_card_has_stay_unless_others_are_given(hub: Place, run, unchecked):
+    name = hub.name()
+    push(run, name, license="mit", languages=("en", "he"))
+    first = hub.api.model_info(name).sha
+    push(run, name)
+    assert hub.api.model_info(name).sha == first
+    push(run, name, license="apache-2.0")
+    data = ModelCard.load(name).data
+    assert (data.license, data.language) == ("apache-2.0", ["en", "he"])
+
+
+def test_branches_are_made_and_tags_are_set_once(hub: Place, run, unchecked):
+    name = hub.name()
+    push(run, name, revision="next/1", tag="v1")
+    refs = hub.api.list_repo_refs(name)
+    heads, tags = ({ref.name: ref.target_commit for ref in part} for part in (refs.branches, refs.tags))
+    assert tags["v1"] == heads["next/1"] != heads["main"]
+    push(run, name, revision="next/1", tag="v1")  # the same again
+    (run / "model/config.json").write_text((run / "model/config.json").read_text() + " ")
+    assert "the tag v1" in refusal(run, name, revision="next/1", tag="v1")
+
+
+def test_a_private_repository_is_read_by_its_owner_alone(hub: Place, run, unchecked):
+    name = hub.name()
+    push(run, name, private=True)
+    assert hub.api.model_info(name).private
+    public = hub.name()
+    push(run, public)
+    assert "everybody may read it" in refusal(run, public, private=True)
+
+
+@made_up
+def test_an_organisation_is_pushed_to_by_its_members_and_others_are_told_where_they_may(hub: Place, run, unchecked):
+    push(run, "acme/tiny")
+    told = refusal(run, "bob/tiny")
+    assert told.startswith("push: bob/tiny: the token has no right to do this")
+    assert "you are alice, and may write under alice and acme" in told
+    hub.log_in("hf_of_bob")
+    (run / "model/config.json").write_text((run / "model/config.json").read_text() + " ")
+    assert "you are bob, and may write under bob" in refusal(run, "acme/tiny")
+
+
+def test_a_name_without_an_owner_is_under_ones_own(hub: Place, run, unchecked):
+    name = hub.name()
+    push(run, name.split("/")[1])
+    assert hub.api.repo_exists(name)
+
+
+@made_up
+def test_a_pull_request_is_proposed_by_who_may_not_write(hub: Place, run, unchecked, capsys):
+    push(run, "alice/tiny")
+    hub.log_in("hf_of_bob")
+    (run / "model/config.json").write_text((run / "model/config.json").read_text() + " ")
+    push(run, "alice/tiny", create_pr=True)
+    assert "proposed: " in capsys.readouterr().out
+    repo = hub.server.repos["models", "alice/tiny"]
+    assert list(repo.pulls) == ["refs/pr/1"]
+    assert repo.heads["main"] != repo.pulls["refs/pr/1"]
+    assert "there is no alice/none to propose a change to" in refusal(run, "alice/none", create_pr=True)
+
+
+@made_up
+def test_a_name_that_is_taken_is_refused(hub: Place, run, unchecked):
+    hub.server.put("models", "alice/other", {"config.json": b"{}"})
+    assert "the name alice/other is taken" in refusal(run, "alice/other")
+    push(run, "alice/other", overwrite=True)
+    recipe = (run / "recipe.json").read_text()
+    hub.server.put("models", "alice/tagger", {"recipe.json": recipe.replace("sentiment", "ner").encode()})
+    assert "the name alice/tagger is taken, by ner; choose another" in refusal(run, "alice/tagger")
+    hub.server.put("models", "bob/secret", {"config.json": b"{}"}, private=True)
+    hub.server.users["hf_of_alice"] = replace(hub.server.users["hf_of_alice"], organisations=("acme",))
+    assert "bob/secret" in refusal(run, "bob/secret")
+
+
+@made_up
+@pytest.mark.parametrize(
+    ("fault", "says"),
+    [
+        (Fault("POST /api/.*/commit/.*", 403, message="Private repository storage limit reached"), "quota is used up"),
+        (Fault("POST .*/batch", 413), "the Hub takes no files of that size"),
+        (Fault("POST /api/repos/create", 402), "the quota is used up"),
+        (Fault("GET /api/whoami-v2", 401), "the token is not valid; run `hf auth login` or set HF_TOKEN"),
+        (Fault("GET /api/whoami-v2", 503), "an error of its own, 503; try again later"),
+        (Fault("PUT .*", 500), "an error of its own, 500; try again later"),
+        (Fault("POST /api/.*/commit/.*", 429, headers={"Retry-After": "1"}), "too many requests were made"),
+        (Fault("POST /api/validate-yaml", 400), "Invalid metadata in README.md"),
+    ],
+    ids=lambda value: f"{value.status} {value.calls}" if isinstance(value, Fault) else "",
+)
+def test_what_the_hub_refuses_is_told_in_one_line(hub: Place, run, unchecked, fault, says):
+    hub.server.faults.append(fault)
+    told = refusal(run, "alice/tiny")
+    assert says in told
+    assert "\n" not in told
+    assert "http" not in told.replace("https://hf", "")
+
+
+@made_up
+def test_no_token_a_token_that_reads_no_network_and_offline_are_told_apart(hub: Place, run, unchecked, monkeypatch):
+    hub.log_in("hf_reader")
+    assert "the token of alice may read only" in refusal(run, "alice/tiny")
+    hub.log_in("")
+    assert "there is no token; run `hf auth login` or set HF_TOKEN" in refusal(run, "alice/tiny")
+    hub.log_in("hf_of_alice")
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
+    assert "the Hub cannot be reached at http://127.0.0.1:9" in refusal(run, "alice/tiny")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    assert "HF_HUB_OFFLINE is set" in refusal(run, "alice/tiny")
+
+
+@made_up
+def test_an_upload_that_breaks_off_is_tried_again(hub: Place, run, unchecked):
+    hub.server.faults += [Fault("PUT .*", 500, times=2), Fault("POST /api/.*/commit/.*", 503, times=2)]
+    hub.server.faults.append(Fault("POST /api/repos/create", 502, times=1))
+    push(run, "alice/tiny")
+    assert "model.safetensors" in hub.server.repos["models", "alice/tiny"].files
+
+
+@made_up
+def test_a_later_push_sends_no_file_that_has_arrived_before(hub: Place, run, unchecked):
+    hub.server.faults.append(Fault("POST /api/.*/commit/.*", 500))
+    assert "try again later" in refusal(run, "alice/tiny")
+    assert len(hub.server.calls("PUT .*")) == 1
+    assert set(hub.server.repos["models", "alice/tiny"].files) == {".gitattributes"}  # all or nothing
+    hub.server.faults.clear()
+    push(run, "alice/tiny")
+    assert len(hub.server.calls("PUT .*")) == 1
+
+
+@made_up
+def test_an_answer_that_is_lost_does_not_make_a_second_commit(hub: Place, run, unchecked, monkeypatch):
+    create, lost = pushing.HfApi.create_commit, []
+
+    def losing(*args: Any, **options: Any) -> Any:
+        made = create(*args, **options)
+        if not lost:
+            lost.append(made)
+            raise ConnectionError("reset by peer")
+        return made
+
+    monkeypatch.setattr(pushing.HfApi, "create_commit", losing)
+    push(run, "alice/tiny")
+    assert list(hub.server.repos["models", "alice/tiny"].titles.values()) == [
+        "initial commit",
+        "Push a run of finetune",
+    ]
+
+
+@made_up
+@pytest.mark.slow  # a process of its own, to be killed
+def test_a_killed_push_leaves_nothing_half_and_the_same_command_goes_on(hub: Place, run):
+    hub.server.faults.append(Fault("POST /api/.*/commit/.*", 0, times=1, seconds=30.0))
+    command = "from pipeline.cli.main import entry; entry()"
+    process = subprocess.Popen([sys.executable, "-c", command, "push", str(run), "alice/tiny"])
+    while not hub.server.calls("POST /api/.*/commit/.*"):
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    assert set(hub.server.repos["models", "alice/tiny"].files) == {".gitattributes"}
+    push(run, "alice/tiny")
+    assert "model.safetensors" in hub.server.repos["models", "alice/tiny"].files
+    assert len(hub.server.calls("PUT .*")) == 1
+
+
+def test_a_recipe_that_pushes_does_so_after_its_run_and_a_failure_is_only_told(hub: Place, run, unchecked, capsys):
+    data = run.parent.parent / "reviews.csv"
+    data.write_text("".join(f'"{text}",{label}\n' for text, label in ROWS))
+    recipe = a_recipe(data, run.parent / "pushing", max_steps=1)
+    name = hub.name()
+    runs.train(replace(recipe, hub=Hub(push=True, repo_id=name, private=True)))
+    assert hub.api.model_info(name).private
+    if REAL_HUB:  # it has a token from elsewhere
+        return
+    hub.log_in("")
+    other = replace(recipe, train=replace(recipe.train, output_dir=str(run.parent / "failing")))
+    metrics = runs.train(replace(other, hub=Hub(push=True, repo_id=name, tag="v2", private=True)))
+    assert metrics["test"]
+    told = capsys.readouterr().err
+    assert "its model was not pushed: push: there is no token" in told
+    assert f"later: finetune push {run.parent}/failing {name} --private --tag v2" in told
+
+
+@made_up
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_to_a_run_that_has_finished_ends_its_push_alone(hub: Place, run, number):
+    folder = run.parent / "pushing"
+    recipe = replace(a_recipe(run.parent.parent / "reviews.csv", folder), hub=Hub(push=True, repo_id="alice/tiny"))
+    Path(recipe.data.source).write_text("".join(f'"{text}",{label}\n' for text, label in ROWS))
+    (run.parent / "recipe.json").write_text(recipe.to_json())
+    hub.server.faults.append(Fault("GET /api/whoami-v2", 0, times=1, seconds=60.0))
+    call = [
+        sys.executable,
+        "-c",
+        "from pipeline.cli.main import entry; entry()",
+        "run",
+        str(run.parent / "recipe.json"),
+    ]
+    with subprocess.Popen(call, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        while not hub.server.calls("GET /api/whoami-v2"):
+            assert process.poll() is None
+            time.sleep(0.05)
+        process.send_signal(number)
+        printed, told = process.communicate(timeout=50)
+    assert process.returncode == 0
+    assert f"its model was not pushed: it was stopped; later: finetune push {folder} alice/tiny" in told
+    assert "test accuracy" in printed
+
+
+def test_the_card_has_mean_and_spread_of_several_seeds(hub: Place, run, unchecked, tmp_path):
+    first = json.loads((run / "metrics.json").read_text())["test"]["accuracy"]
+    folders = [run]
+    for seed, accuracy in ((1, 0.5), (2, 0.75)):
+        other = Path(shutil.copytree(run, tmp_path / f"seed{seed}"))
+        recipe = json.loads((other / "recipe.json").read_text())
+        recipe["train"]["seed"], recipe["name"] = seed, f"tiny-{seed}"
+        (other / "recipe.json").write_text(json.dumps(recipe))
+        metrics = json.loads((other / "metrics.json").read_text())
+        metrics["test"]["accuracy"] = accuracy
+        (other / "metrics.json").write_text(json.dumps(metrics))
+        folders.append(other)
+    name = hub.name()
+    pushing.push(str(run), Hub(push=True, repo_id=name), [str(folder) for folder in folders])
+    card = ModelCard.load(name)
+    found = [r for r in card.data.eval_results if (r.dataset_split, r.metric_type) == ("test", "accuracy")]
+    mean = (first + 0.5 + 0.75) / 3
+    spread = (sum((value - mean) ** 2 for value in (first, 0.5, 0.75)) / 2) ** 0.5
+    assert found[0].metric_value == pytest.approx(mean)
+    assert found[0].metric_args == {"seeds": [0, 1, 2], "spread": pytest.approx(spread), "this_model": first}
+    assert f"| {first:.4f} | {mean:.4f} | {spread:.4f} |" in card.text
+    recipe = json.loads((folders[1] / "recipe.json").read_text())
+    recipe["train"]["epochs"] = 7
+    (folders[1] / "recipe.json").write_text(json.dumps(recipe))
+    with pytest.raises(UserError, match=r"differs from .* in more than the seed: train.epochs 2, was 7"):
+        pushing.push(str(run), Hub(push=True, repo_id=name), [str(folders[1])])
+
+
+def test_a_card_that_was_edited_is_pushed_as_it_is(hub: Place, run, unchecked, capsys):
+    file = run / "model/README.md"
+    file.write_text(file.read_text() + "\nSeen by a person.\n")
+    name = hub.name()
+    push(run, name)
+    assert RepoCard.load(name).text.endswith("Seen by a person.\n")
+    assert "README.md was edited by hand" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("break_it", "says"),
+    [
+        (lambda run: (run / "metrics.json").unlink(), "has not finished; continue it by the same command"),
+        (lambda run: (run / "recipe.json").unlink(), "is not the folder of a run"),
+        (lambda run: shutil.rmtree(run), "is not there; give the folder of a finished run"),
+        (lambda run: (run / "model/config.json").unlink(), "is not the folder of a model; there is no config.json"),
+        (lambda run: (run / "metrics.json").write_text("{}"), "it lacks the figures of a run"),
+        (lambda run: (run / "answers.json").unlink(), "it has no answers.json, against which a model is checked"),
+    ],
+)
+def test_what_is_no_finished_run_is_not_pushed(hub: Place, run, unchecked, break_it, says):
+    break_it(run)
+    assert says in refusal(run, "alice/tiny")
+    assert not hub.server.calls("POST /api/.*/commit/.*")
+
+
+def test_the_folder_of_a_model_alone_is_not_pushed(hub: Place, run, tmp_path):
+    plain = Path(shutil.copytree(run / "model", tmp_path / "plain"))
+    assert "without the metrics that a card is made of; give the folder of a run, or upload it" in refusal(plain, "a/b")
+    assert files_of(plain)
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"repo_id": "a b/c"}, "hub.repo_id: 'a b/c' cannot name a repository; it is user/name"),
+        ({"repo_id": "https://huggingface.co/a/b"}, "cannot name a repository"),
+        ({"repo_id": "a/b--c"}, "cannot name a repository"),
+        ({"repo_id": "x" * 97}, "cannot name a repository"),
+        ({"revision": "0" * 40}, "cannot name a branch"),
+        ({"tag": "v 1"}, "hub.tag: 'v 1' cannot name a tag; use letters"),
+        ({"create_pr": True, "tag": "v1"}, "hub.tag: a pull request cannot change it"),
+        ({"languages": ("English",)}, "hub.languages: 'English' is no code of a language"),
+        ({"push": False, "private": True}, "hub.private: without hub.push nothing is pushed"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused_before_anything_is_done(settings, says):
+    with pytest.raises(UserError, match=says.replace("(", r"\(")):
+        Hub(**{"push": True, **settings})

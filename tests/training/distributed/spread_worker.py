@@ -1,0 +1,288 @@
+"""Runs of every task with every kind of model, on as many processes as this script is started on.
+
+    torchrun --nproc-per-node 2 tests/training/spread_worker.py FOLDER NAME TASK/MODEL...
+
+Rank 0 leaves in FOLDER/NAME.pt what each run computed. test_spread.py calls `measure_all` for one process.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.distributed.tensor import DTensor
+
+from pipeline import run
+from pipeline.config.recipe import Data, Lora, ModelSettings, Optim, Pretrained, Recipe, Recurrent, Scratch, Train
+from pipeline.errors import Interrupted
+from pipeline.training import trainer
+from pipeline.training.checkpointing import checkpoint
+from pipeline.training.distributed import fsdp, launch
+
+ROWS = 8  # of an update, on all processes
+DRY = {"dropout": 0.0, "embedding_dropout": 0.0}
+RECURRENT = Recurrent(cell="lstm", hidden_size=8, embedding_size=8, layers=2, **DRY)
+TASKS = {
+    "sentiment": Data("sentiment.d", max_length=24),
+    "ner": Data("ner.d", max_length=24),
+    "next_word": Data("next_word.d", max_length=16),
+    "documents": Data("documents.d", max_length=16),
+}
+MODELS: dict[str, ModelSettings] = {
+    "lstm": RECURRENT,
+    "bigru": replace(RECURRENT, cell="gru", bidirectional=True),
+    "crf": replace(RECURRENT, cell="rnn", crf=True, char_encoder="cnn"),
+    "adaptive": replace(RECURRENT, hidden_size=16, adaptive_cutoffs=(6, 20)),
+    "bert": Pretrained("bert"),
+    "bert-crf": Pretrained("bert", crf=True),
+    "frozen": Pretrained("bert", freeze_layers=1),
+    "lora": Pretrained("bert", lora=Lora(rank=2, dropout=0.0)),
+    "gpt2": Pretrained("gpt2"),
+    "scratch": Scratch("bert", hidden_size=8, layers=1, heads=2, dropout=0.0),
+}
+CASES = [
+    (task, model)
+    for task, models in {
+        "sentiment": ("lstm", "bigru", "bert", "gpt2", "scratch", "frozen", "lora"),
+        "ner": ("lstm", "bigru", "crf", "bert", "bert-crf", "scratch"),
+        "next_word": ("lstm", "adaptive", "bert", "gpt2", "scratch"),
+        "documents": ("lstm", "gpt2"),
+    }.items()
+    for model in models
+]
+# processes -> batch size and accumulation, the same rows in an update each time
+CUTS = {1: [(8, 1), (1, 8)], 2: [(4, 1), (1, 4)], 4: [(2, 1)]}
+BATCH_SIZES = (1, 3, 50)
+
+
+def a_recipe(task: str, kind: str, place: Path, folder: Path, batch_size: int, accumulation: int) -> Recipe:
+    model: Any = MODELS[kind]
+    if isinstance(model, Pretrained):
+        model = replace(model, checkpoint=str(place / model.checkpoint))
+    data = replace(TASKS[task], source=str(place / TASKS[task].source))
+    if kind == "adaptive":
+        data = replace(data, tokenizer="whitespace")
+    return Recipe(
+        name="x",
+        task="next_word" if task == "documents" else task,
+        data=data,
+        model=model,
+        optim=Optim(learning_rate=0.01, warmup_ratio=0.5),
+        train=Train(
+            output_dir=str(folder), epochs=1, batch_size=batch_size, accumulation=accumulation, log_every=1,
+            eval_every=10**6,
+        ),
+    )  # fmt: skip
+
+
+RANK = int(os.environ.get("RANK", "0"))
+STOP_AT = 3
+RESUMED = ("sentiment", "next_word")
+
+
+def resumes(place: Path, name: str, task: str) -> bool:
+    """Whether a run that is stopped, by a signal to the last process, and continued ends with the same bytes as one
+    that is not, dropout and accumulation included."""
+    ends = []
+    for kind in ("whole", "stopped"):
+        recipe = a_recipe(task, "lstm", place, place / "runs" / f"{name}-{task}-{kind}", 2, 2)
+        recipe = replace(
+            recipe, model=replace(RECURRENT, dropout=0.3), train=replace(recipe.train, epochs=2, eval_every=None)
+        )
+        if kind == "stopped":
+            stop(recipe)
+            assert not (recipe.folder / "metrics.json").exists()
+            assert checkpoint.newest(recipe.folder) == checkpoint.folder_of(recipe.folder, STOP_AT)
+        run.train(recipe)
+        ends.append((recipe.folder / "model/model.safetensors").read_bytes())
+    return ends[0] == ends[1]
+
+
+def left(place: Path, name: str, task: str) -> Path:
+    """Folder of a run that is stopped and left to others."""
+    return place / "runs" / f"{name}-{task}-left"
+
+
+def leave(place: Path, name: str, processes: int) -> None:
+    for task in RESUMED:
+        stop(a_recipe(task, "lstm", place, left(place, name, task), ROWS // processes, 1))
+
+
+def go_on(place: Path, name: str, task: str, processes: int) -> dict[str, Any]:
+    """Metrics of a run that one process has left."""
+    folder = place / "runs" / f"{name}-{task}-from-alone"
+    if RANK == 0:
+        shutil.copytree(left(place, "alone", task), folder)
+    torch.distributed.barrier()
+    return run.train(a_recipe(task, "lstm", place, folder, ROWS // processes, 1))
+
+
+def stop(recipe: Recipe) -> None:
+    advance, is_last = trainer._advance, int(os.environ.get("WORLD_SIZE", "1")) - 1 == RANK
+
+    def advance_and_stop(this):
+        advance(this)
+        if this.state.step == STOP_AT and is_last:
+            signal.raise_signal(signal.SIGUSR1)
+
+    trainer._advance = advance_and_stop
+    try:
+        run.train(recipe)
+    except Interrupted:
+        return
+    finally:
+        trainer._advance = advance
+    raise AssertionError("the run was not stopped")
+
+
+def measure(recipe: Recipe) -> dict[str, Any]:
+    """Gradients before each step of the optimiser (flat, one row an update), losses, and metrics of all splits."""
+    gradients: list[torch.Tensor] = []
+    held: list[float] = []  # share of the parameters, or of what the optimiser works on, that this process holds
+    build, collate = trainer.build_optimizer, trainer.Run.collate
+
+    def watched(model, settings):
+        for module in model.modules():
+            if isinstance(module, torch.nn.Dropout):  # of characters: no setting
+                module.p = 0.0
+        held.append(sum(map(_elements, model.parameters())) / sum(p.numel() for p in model.parameters()))
+        optimizer = build(model, settings)
+        groups = [list(group["params"]) for group in optimizer.param_groups]
+        parts: list[torch.Tensor] = []
+
+        def note(own, *_):
+            if own.param_groups[0]["params"][0] is groups[0][0]:
+                parts.extend(_gradient(parameter).flatten() for group in groups for parameter in group)
+            else:  # DeepSpeed steps with a group at a time, each in one part
+                (part,) = own.param_groups[0]["params"]
+                size = sum(parameter.numel() for parameter in groups[len(parts)])
+                held.append(part.numel() / size)
+                parts.append(_joined(part.grad)[:size])
+                if len(parts) < len(groups):
+                    return
+            gradients.append(torch.cat(parts))
+            parts.clear()
+
+        optimizer.register_step_pre_hook(note)
+        return optimizer
+
+    def with_ignored_rows(this, split, rows):
+        """Every third row of training has no label: with batch size 1, whole micro-batches have none."""
+        batch, labels = collate(this, split, rows)
+        if split != "train":
+            return batch, labels
+        kept = torch.from_numpy(rows % 3 != 0)
+        for name in batch.keys() & {"labels", "shift_labels"}:
+            batch[name] = torch.where(kept.view(-1, *[1] * (batch[name].ndim - 1)), batch[name], -100)
+        return batch, int((batch["labels"] != -100).sum())
+
+    trainer.build_optimizer, trainer.Run.collate = watched, with_ignored_rows
+    try:
+        metrics = run.train(recipe)
+    finally:
+        trainer.build_optimizer, trainer.Run.collate = build, collate
+    history = [json.loads(line) for line in (recipe.folder / "history.jsonl").read_text().splitlines()]
+    return {
+        "gradients": torch.stack(gradients),
+        "losses": [line["loss"] for line in history if line["kind"] == "train"],
+        "scores": [metrics[split]["loss"] for split in ("validation", "test")],
+        "held": held[-1],
+        "processes": metrics["train"]["processes"],
+        "distributed_type": metrics["train"]["distributed_type"],
+    }
+
+
+def _elements(parameter: torch.nn.Parameter) -> int:
+    return parameter.to_local().numel() if isinstance(parameter, DTensor) else parameter.numel()
+
+
+def _joined(part: torch.Tensor) -> torch.Tensor:
+    parts = [torch.empty_like(part) for _ in range(torch.distributed.get_world_size())]
+    torch.distributed.all_gather(parts, part)
+    return torch.cat(parts)
+
+
+def _gradient(parameter: torch.nn.Parameter) -> torch.Tensor:
+    gradient = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad.clone()
+    return gradient.full_tensor() if isinstance(gradient, DTensor) else gradient
+
+
+class Normed(torch.nn.Module):
+    """A frozen layer, and running means, which are buffers."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.norm, self.last = torch.nn.Linear(3, 5), torch.nn.BatchNorm1d(5), torch.nn.Linear(5, 1)
+        self.first.requires_grad_(False)
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        return self.last(self.norm(self.first(inputs)))
+
+    def tie_weights(self) -> None:
+        """Nothing is tied."""
+
+
+def kept() -> list[dict[str, dict[str, torch.Tensor]]]:
+    """The tensors of a shared model that was trained, and then made whole, or loaded into parts again."""
+    accelerator = launch.start()
+    model, other = Normed(), Normed()
+    bones = fsdp.skeleton(model)
+    optimizer = torch.optim.AdamW(fsdp.shard(model, accelerator).parameters(), lr=0.1)
+    for _ in range(2):
+        model(torch.randn(4, 3)).sum().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    trained = {name: fsdp.gather(tensor) for name, tensor in model.state_dict().items()}
+    whole = fsdp.whole(model, bones, accelerator).state_dict()
+    fsdp.load(fsdp.shard(other, accelerator), trained)
+    loaded = {name: fsdp.gather(tensor) for name, tensor in other.state_dict().items()}
+    assert trained["norm.running_mean"].abs().sum() > 0
+    return [{"trained": trained, "then": then} for then in (whole, loaded)]
+
+
+def folder_of(place: Path, task: str, kind: str, name: str, batch_size: int, accumulation: int) -> Path:
+    return place / "runs" / f"{task}-{kind}-{name}-{batch_size}x{accumulation}"
+
+
+def evaluate(place: Path, task: str, kind: str) -> list[dict[str, Any]]:
+    """Metrics of the model that one process has trained, at each batch size."""
+    model = folder_of(place, task, kind, "alone", 8, 1) / "model"
+    data = Data(str(place / TASKS[task].source))
+    return [run.evaluate(str(model), data, "validation", batch_size) for batch_size in BATCH_SIZES]
+
+
+def measure_all(place: Path, name: str, processes: int, cases: list[tuple[str, str]]) -> dict[tuple, Any]:
+    """By task, model, batch size and accumulation what `measure` gives; by task and model what `evaluate` gives."""
+    found: dict[tuple, Any] = {}
+    for task, kind in cases:
+        for batch_size, accumulation in CUTS[processes]:
+            folder = folder_of(place, task, kind, name, batch_size, accumulation)
+            found[task, kind, batch_size, accumulation] = measure(
+                a_recipe(task, kind, place, folder, batch_size, accumulation)
+            )
+        found[task, kind] = evaluate(place, task, kind)
+    return found
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    place, name, *named = sys.argv[1:]
+    cases = [(task, kind) for task, kind in (case.split("/") for case in named)]
+    folder, processes = Path(place), int(os.environ["WORLD_SIZE"])
+    found = measure_all(folder, name, processes, cases)
+    leave(folder, name, processes)
+    found |= {("resumed", task): resumes(folder, name, task) for task in RESUMED}
+    found |= {("went on", task): go_on(folder, name, task, processes) for task in RESUMED}
+    if fsdp.is_asked_for(launch.start()):
+        found |= {"kept": kept()}
+    if RANK == 0:
+        torch.save(found, folder / f"{name}.pt")
+    torch.distributed.barrier()
+    os._exit(0)  # gloo's threads now and then abort an interpreter that shuts down in the usual way

@@ -1,0 +1,49 @@
+"""What is refused of a launcher's file, or a model, before a model is shared. test_spread.py shares some for real."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from pipeline.errors import UserError
+from pipeline.training.distributed import fsdp
+
+TAKEN = {"fsdp_version": 2, "activation_checkpointing": False, "cpu_ram_efficient_loading": False}
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"fsdp_version": 1}, "launch: fsdp_version 1 is not supported; take the settings of recipes/accelerate/fsdp"),
+        ({"activation_checkpointing": True}, "launch: fsdp_activation_checkpointing is not supported; take the"),
+        ({"cpu_ram_efficient_loading": True}, "launch: fsdp_cpu_ram_efficient_loading is not supported; take the"),
+        ({}, "model.lora: adapters are too small to be sharded; start the run with ddp.yaml"),
+    ],
+)
+def test_what_is_not_shared_is_refused(asked, message):
+    model = torch.nn.Linear(2, 2)
+    model.peft_config = {}
+    plugin = SimpleNamespace(**{**TAKEN, **asked})
+    with pytest.raises(UserError) as refusal:
+        fsdp.shard(model, SimpleNamespace(state=SimpleNamespace(fsdp_plugin=plugin)))
+    assert str(refusal.value).startswith(message)
+
+
+def test_a_skeleton_takes_no_memory_and_keeps_what_is_tied_and_frozen():
+    model = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Linear(2, 2))
+    model[1].weight = model[0].weight
+    model[1].bias.requires_grad_(False)
+    bones = fsdp.skeleton(model)
+    assert {parameter.device.type for parameter in bones.parameters()} == {"meta"}
+    assert bones[1].weight is bones[0].weight
+    assert [parameter.requires_grad for parameter in bones.parameters()] == [True, True, False]
+
+
+def test_a_block_that_shares_a_weight_with_the_rest_is_gathered_with_the_rest():
+    model = torch.nn.Sequential(*(torch.nn.Linear(2, 2) for _ in range(3)))
+    model._no_split_modules = ["Linear"]
+    assert fsdp._blocks(model) == list(model)
+    model[2].weight = model[0].weight
+    assert fsdp._blocks(model) == [model[1]]

@@ -1,0 +1,102 @@
+"""Weighted classes and smoothed labels: what the formula says, and the same gradient however an update is cut."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from sklearn.utils.class_weight import compute_class_weight
+from test_step import one_update
+from torch import nn
+
+from pipeline import run
+from pipeline.config.recipe import Data, Optim, Recipe, Recurrent, Train
+from pipeline.errors import UserError
+from pipeline.training.loss import Objective, build_objective
+
+NAMES = ["O", "B-PER", "I-PER"]
+
+
+def objective(weights=None, smoothing=0.0, labels=()) -> Objective:
+    settings = Train(class_weights=weights, label_smoothing=smoothing)
+    return build_objective(settings, NAMES, lambda: iter(labels))
+
+
+def by_hand(logits: np.ndarray, labels: np.ndarray, weights: np.ndarray, smoothing: float) -> float:
+    """The formula of the docstring, label by label, in float64."""
+    total = weight = 0.0
+    for row, label in zip(logits.astype(np.float64), labels, strict=True):
+        if label == -100:
+            continue
+        nll = -(row - np.log(np.exp(row).sum()))
+        total += (1 - smoothing) * weights[label] * nll[label] + smoothing / len(row) * (weights * nll).sum()
+        weight += weights[label]
+    return total / weight
+
+
+@pytest.mark.parametrize("weights", [None, {"O": 0.5, "PER": 3.0}])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_the_loss_is_what_the_formula_says(weights, smoothing):
+    generator = torch.Generator().manual_seed(0)
+    logits, labels = torch.randn(4, 5, 3, generator=generator), torch.randint(0, 3, (4, 5), generator=generator)
+    labels[1], labels[2, 3:] = -100, -100
+    given = np.array([0.5, 3.0, 3.0]) if weights else np.ones(3)
+    expected = by_hand(logits.numpy().reshape(-1, 3), labels.numpy().ravel(), given, smoothing)
+    outputs = SimpleNamespace(logits=logits, loss=nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten()))
+    assert float(objective(weights, smoothing).loss(outputs, {"labels": labels})) == pytest.approx(expected, rel=1e-6)
+
+
+def test_balanced_weights_are_those_of_scikit_learn():
+    labels = np.array([0] * 50 + [1] * 7 + [2] * 3)
+    parts = [torch.from_numpy(part) for part in np.split(labels, [20, 33])]
+    padded = [torch.cat([part, torch.full((4,), -100)]) for part in parts]
+    expected = compute_class_weight("balanced", classes=np.arange(3), y=labels)
+    facts = objective("balanced", labels=padded).facts()
+    assert facts["class_weights"] == pytest.approx(dict(zip(NAMES, expected, strict=True)))
+
+
+def test_a_class_without_a_label_keeps_the_weight_one():
+    assert objective("balanced", labels=[torch.tensor([0, 0, 1])]).facts()["class_weights"]["I-PER"] == 1.0
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 8])
+def test_weighted_gradients_are_those_of_one_large_batch(batch_size):
+    weighted = objective({"O": 0.1, "B-PER": 4.0}, 0.2)
+    (loss, result), (large_loss, large) = one_update(batch_size, weighted), one_update(13, weighted)
+    assert loss == pytest.approx(large_loss, rel=1e-6)
+    torch.testing.assert_close(result, large, rtol=0, atol=1e-6)
+
+
+def test_a_weight_for_an_unknown_class_is_refused_with_the_nearest():
+    with pytest.raises(UserError, match=r"^train.class_weights: the data has no label 'B-PRE'; did you mean B-PER\?$"):
+        objective({"B-PRE": 2.0})
+
+
+def test_weights_that_are_all_zero_are_refused():
+    with pytest.raises(UserError, match="all of them are 0"):
+        objective({"O": 0.0, "PER": 0.0})
+
+
+def test_balanced_weights_of_a_run_lift_the_rare_class(tmp_path):
+    """A model that can learn nothing but how frequent the classes are takes the rare one for as likely as the other."""
+    texts = [f"word{number % 7} word{number % 3} {number}" for number in range(200)]
+    rows = [{"text": text, "label": "usual" if number % 10 else "rare"} for number, text in enumerate(texts)]
+    (tmp_path / "data.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    scores = {}
+    for weights in (None, "balanced"):
+        recipe = Recipe(
+            name="x",
+            task="sentiment",
+            data=Data(str(tmp_path / "data.jsonl")),
+            model=Recurrent(hidden_size=4, embedding_size=4),
+            optim=Optim(learning_rate=0.05),
+            train=Train(epochs=5, batch_size=20, output_dir=str(tmp_path / str(weights)), class_weights=weights),
+        )
+        metrics = run.train(recipe)
+        (answer,) = run.predict(str(tmp_path / str(weights)), ["word1 word2"])
+        scores[weights] = answer["scores"]["rare"]
+    assert metrics["train"]["class_weights"] == pytest.approx({"rare": 5.0, "usual": 5 / 9})
+    assert scores[None] < 0.3 < scores["balanced"]
