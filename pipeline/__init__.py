@@ -10,15 +10,25 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pipeline.cli.main import main
-    from pipeline.config.recipe import Data, Hub, Lora, Optim, Pretrained, Recipe, Recurrent, Scratch, Train
+    from pipeline.config.data import Data
+    from pipeline.config.hub import Hub
+    from pipeline.config.models import Lora, Pretrained, Recurrent, Scratch
+    from pipeline.config.recipe import Recipe
+    from pipeline.config.training import Optim, Train
     from pipeline.errors import UserError
-    from pipeline.run import evaluate, predict, train
+    from pipeline.inference import evaluate, predict
+    from pipeline.run import train
 
 _HOMES = {
     "cli.main": ("main",),
+    "config.data": ("Data",),
+    "config.hub": ("Hub",),
+    "config.models": ("Lora", "Pretrained", "Recurrent", "Scratch"),
+    "config.recipe": ("Recipe",),
+    "config.training": ("Optim", "Train"),
     "errors": ("UserError",),
-    "config.recipe": ("Data", "Hub", "Lora", "Optim", "Pretrained", "Recipe", "Recurrent", "Scratch", "Train"),
-    "run": ("evaluate", "predict", "train"),
+    "inference": ("evaluate", "predict"),
+    "run": ("train",),
 }
 
 __all__ = [

@@ -7,10 +7,11 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from pipeline import run, run_folder, storage
+from pipeline import run_folder, storage
 from pipeline.config import paths
+from pipeline.config.data import TRAINED_TOKENIZERS
 from pipeline.config.offline import MARK
-from pipeline.config.recipe import TRAINED_TOKENIZERS, Recipe
+from pipeline.config.recipe import Recipe
 from pipeline.config.samples import is_sample
 from pipeline.data import hub_source
 from pipeline.data.tokenizers import load_tokenizer
@@ -30,7 +31,6 @@ def fetch(recipe: Recipe, to: Path | None) -> None:
     Raises:
         UserError: something is not there or cannot be loaded, or `to` cannot be written to.
     """
-    run.quiet()
     if recipe.data.streaming:
         recipe.data.refuse("streaming", "rows that are streamed cannot be fetched; set it to False")
     recipe, revisions = pinning.pin(recipe)

@@ -1,23 +1,35 @@
-"""A saved model, from a folder or from the Hub, ready to answer."""
+"""A saved model, from a folder or from the Hub: loaded, scored on new data, asked about texts."""
 
 from __future__ import annotations
 
+import inspect
+import tempfile
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from pipeline import run_folder
+from pipeline import assembly, run_folder
 from pipeline.config import paths
-from pipeline.config.recipe import TASKS, check_trust, read_json
+from pipeline.config.data import Data
+from pipeline.config.hub import check_trust
+from pipeline.config.recipe import TASKS, refuse_unused
+from pipeline.config.serialization import read_json
+from pipeline.data.prepare import encode_split
+from pipeline.data.sources import is_running
 from pipeline.data.tokenizers import load_tokenizer
-from pipeline.errors import UserError
+from pipeline.errors import UserError, writing
 from pipeline.hub import download
 from pipeline.models import adapters, checkpoints
 from pipeline.tasks.base import Task, load_task
+from pipeline.training.distributed import launch
+from pipeline.training.evaluation import evaluate as evaluate_rows
 
+PREDICT_ROWS = 64
 MANY_TOKENS = 1_000_000  # where neither the tokenizer nor the model has a limit
 
 
@@ -90,3 +102,57 @@ def _task_of(name: str, trust_remote_code: bool = False) -> Task:
 def _endings(task: Task) -> tuple[str, ...]:
     """How the names of architectures with the task's head end; the older causal ones have a name of their own."""
     return (f"For{task.head}", *(["LMHeadModel"] if task.head == "CausalLM" else []))
+
+
+def evaluate(model: str, data: Data, split: str = "test", batch_size: int = 32, **source: Any) -> dict[str, Any]:
+    """The task's metrics of a saved model on one split of new data; the same at every batch size.
+
+    Args:
+        source: revision, trust_remote_code and allow_pickle of the model, see `load`.
+
+    Raises:
+        UserError: the model or the data cannot be read, or the data has labels that the model does not know.
+    """
+    loaded = load(model, **source)
+    refuse_unused(loaded.task.name, data)
+    with writing("TMPDIR", Path(tempfile.gettempdir())), tempfile.TemporaryDirectory() as folder:
+        encoded = encode_split(data, split, loaded.task, loaded.tokenizer, loaded.labels, Path(folder))
+        rows = assembly.rows_of(
+            loaded.task, encoded, loaded.model, loaded.tokenizer, batch_size, is_running(data), "test"
+        )
+        return evaluate_rows(
+            loaded.model,
+            loaded.task,
+            rows.batches(batch_size),
+            lambda chosen: loaded.task.collate(rows.take(chosen), loaded.tokenizer),
+            loaded.labels,
+            launch.start(),
+            rows,
+        )
+
+
+def predict(
+    model: str,
+    texts: Iterable[str],
+    *,
+    revision: str | None = None,
+    trust_remote_code: bool = False,
+    allow_pickle: bool = False,
+    **options: Any,
+) -> Iterator[dict[str, Any]]:
+    """What the saved model says of each text, in their order, read and answered a few at a time.
+
+    Args:
+        revision, trust_remote_code, allow_pickle: of the model, see `load`.
+        options: further arguments of the task's `predict`.
+
+    Raises:
+        UserError: the model cannot be loaded, or its task does not know an option.
+    """
+    loaded = load(model, revision, trust_remote_code, allow_pickle)
+    for name in options:
+        if name not in inspect.signature(loaded.task.predict).parameters:
+            raise UserError(f"{name}: a {loaded.task.name} model has no such option; leave it out")
+    pending = iter(texts)
+    while chunk := list(islice(pending, PREDICT_ROWS)):
+        yield from loaded.task.predict(chunk, loaded.model, loaded.tokenizer, loaded.labels, **options)

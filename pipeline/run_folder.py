@@ -12,7 +12,8 @@ from typing import Any
 
 from pipeline import storage
 from pipeline.config import paths
-from pipeline.config.recipe import Recipe, read_json
+from pipeline.config.recipe import Recipe
+from pipeline.config.serialization import read_json
 from pipeline.errors import UserError
 
 RECIPE, METRICS, HISTORY, MODEL, CHECKPOINTS = "recipe.json", "metrics.json", "history.jsonl", "model", "checkpoints"

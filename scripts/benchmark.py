@@ -75,7 +75,7 @@ def main(
     """
     import torch
 
-    from pipeline.run import quiet
+    from pipeline.cli.quiet import quiet
 
     quiet()
     torch.set_num_threads(threads)

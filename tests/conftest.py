@@ -112,7 +112,7 @@ def save_checkpoint(folder: Path, kind: str, texts: list[str], **config: float) 
     """
     from transformers import BertConfig, BertForMaskedLM, GPT2Config, GPT2LMHeadModel
 
-    from pipeline.config.recipe import Data
+    from pipeline.config.data import Data
     from pipeline.data import tokenizers
 
     tokenizer = tokenizers.train(kind, texts, Data("x", max_length=64, vocab_size=400))

@@ -38,6 +38,7 @@ LAYERS = (
     "training.trainer",
     "training.batch_size_finder",
     "publish",
+    "assembly",
     "inference",
     "run",
     "compare",

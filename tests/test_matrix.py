@@ -18,8 +18,11 @@ from typing import Any
 import pytest
 from conftest import NEGATIVE, POSITIVE, save_checkpoint
 
-from pipeline import run
-from pipeline.config.recipe import Data, Lora, ModelSettings, Optim, Pretrained, Recipe, Recurrent, Scratch, Train
+from pipeline import inference, run
+from pipeline.config.data import Data
+from pipeline.config.models import Lora, ModelSettings, Pretrained, Recurrent, Scratch
+from pipeline.config.recipe import Recipe
+from pipeline.config.training import Optim, Train
 from pipeline.models.recurrent import RecurrentForCausalLM
 
 UPDATES = 3
@@ -175,7 +178,7 @@ def test_a_trained_model_answers_the_same_here_and_where_it_is_loaded(
     assert {"validation", "test"} < metrics.keys()
     model, tokenizer = this.model.eval(), this.tokenizer
     before = list(this.task.predict(TEXTS, model, tokenizer, this.labels))
-    assert list(run.predict(str(tmp_path / "run"), TEXTS)) == about(before)
+    assert list(inference.predict(str(tmp_path / "run"), TEXTS)) == about(before)
     module, told = stranger(tmp_path / "run/model", this.task.head)
     travels = isinstance(recipe.model, Recurrent) or task == "ner-crf"
     assert module.split(".")[0] == ("transformers_modules" if travels else "transformers")

@@ -14,7 +14,8 @@ from conftest import ROOT
 from test_readme import RECIPES, rows
 
 from pipeline.config.loading import load_recipe, override
-from pipeline.config.recipe import Recipe, from_json
+from pipeline.config.recipe import Recipe
+from pipeline.config.serialization import from_json
 from pipeline.run import train
 from pipeline.tasks.base import load_task
 

@@ -15,8 +15,10 @@ import tyro
 
 from pipeline import run_folder
 from pipeline.config import offline, paths
+from pipeline.config.data import Data
+from pipeline.config.hub import Hub, check_trust
 from pipeline.config.loading import check_paths, load_recipe, nearby, override
-from pipeline.config.recipe import Data, Hub, Recipe, check_trust
+from pipeline.config.recipe import Recipe
 from pipeline.errors import STOPPING, Interrupted, UserError
 from pipeline.training.monitoring import trackers
 
@@ -43,6 +45,9 @@ def train(recipe: Recipe, arguments: Arguments, program: str) -> None:
     trackers.check(recipe.train.trackers)
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # of sockets and of a layout that is meant so (world.py)
     from pipeline import run  # only now: torch and transformers take seconds to import
+    from pipeline.cli.quiet import quiet
+
+    quiet()
 
     run.train(recipe)
     for number in STOPPING:
@@ -121,10 +126,12 @@ def evaluate(arguments: Arguments) -> None:
             raise UserError(f"batch-size: {batch_size} is out of range; it must be >= 1")
         paths.data_files(chosen)
         _check_model(model, model_revision, trust_remote_code, "model-revision")
-        from pipeline import run
+        from pipeline import inference
+        from pipeline.cli.quiet import quiet
 
+        quiet()
         source = {"revision": model_revision, "trust_remote_code": trust_remote_code, "allow_pickle": allow_pickle}
-        scores = run.evaluate(model, chosen, split, batch_size, **source)
+        scores = inference.evaluate(model, chosen, split, batch_size, **source)
         if is_first():
             print(json.dumps(scores, indent=2, ensure_ascii=False))
 
@@ -158,9 +165,11 @@ def predict(arguments: Arguments) -> None:
         options |= {"revision": revision, "trust_remote_code": trust_remote_code, "allow_pickle": allow_pickle}
         _check_input(input)
         _check_model(model, revision, trust_remote_code, "revision")
-        from pipeline import run
+        from pipeline import inference
+        from pipeline.cli.quiet import quiet
 
-        for answer in run.predict(model, _lines(input), **options):
+        quiet()
+        for answer in inference.predict(model, _lines(input), **options):
             print(json.dumps(answer, ensure_ascii=False), flush=input == "-")
 
     tyro.cli(command, args=list(arguments), prog="finetune predict")
@@ -261,10 +270,10 @@ def push(arguments: Arguments) -> None:
         from pipeline.publish import staging
 
         staging.open_run(model)
-        from pipeline import run
+        from pipeline.cli.quiet import quiet
         from pipeline.publish import push as pushing
 
-        run.quiet()
+        quiet()
         pushing.push(model, hub, seeds)
 
     try:
@@ -285,6 +294,9 @@ def fetch(arguments: Arguments) -> None:
     recipe = override(load_recipe(file), settings, f"finetune fetch {file}")
     check_paths(recipe)
     from pipeline import fetch
+    from pipeline.cli.quiet import quiet
+
+    quiet()
 
     fetch.fetch(recipe, paths.local(to, "to") if to else None)
 
@@ -313,7 +325,10 @@ def doctor(arguments: Arguments) -> None:
     elif arguments:
         print("usage: finetune doctor [RECIPE.(py|json)] [--section.setting VALUE ...]")
         return
+    from pipeline.cli.quiet import quiet
     from pipeline.doctor import estimate
+
+    quiet()
 
     estimate.examine(recipe)
 

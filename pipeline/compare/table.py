@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline import run_folder
-from pipeline.config.recipe import read_json
+from pipeline.config.serialization import read_json
 from pipeline.errors import UserError, reason
 
 # heading -> where it stands in metrics.json, how it is written

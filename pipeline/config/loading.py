@@ -12,7 +12,10 @@ from pathlib import Path
 import tyro
 
 from pipeline.config import offline, paths
-from pipeline.config.recipe import TRAINED_TOKENIZERS, Pretrained, Recipe, Recurrent, read_json
+from pipeline.config.data import TRAINED_TOKENIZERS
+from pipeline.config.models import Pretrained, Recurrent
+from pipeline.config.recipe import Recipe
+from pipeline.config.serialization import read_json
 from pipeline.errors import UserError, reason, suggest
 
 # The recipe file that is being imported: its `main` must not run then.

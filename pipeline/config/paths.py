@@ -6,7 +6,9 @@ import json
 from pathlib import Path
 
 from pipeline.config import samples
-from pipeline.config.recipe import HUB_ID, MOST_LAYERS, Data
+from pipeline.config.data import Data
+from pipeline.config.hub import HUB_ID
+from pipeline.config.schema import MOST_LAYERS
 from pipeline.errors import UserError, reason, shorten, suggest
 
 SPLITS = ("train", "validation", "test")

@@ -15,9 +15,24 @@ from typing import Annotated, Any, Literal, TypeVar
 import typing_extensions
 from annotated_types import Ge, Gt, Le, Lt
 
-from pipeline.errors import UserError, shorten, suggest
+from pipeline.errors import UserError, install_hook, shorten, suggest
+
+install_hook()
 
 BOUNDS = {Ge: (">=", operator.ge), Gt: (">", operator.gt), Le: ("<=", operator.le), Lt: ("<", operator.lt)}
+
+# The libraries below count in 32 bits.
+LARGEST = 2**31 - 1
+Count = Annotated[int, Ge(1), Le(LARGEST)]
+# A layer costs memory and time before its first weight is drawn: more of them than this is a slip of the finger.
+MOST_LAYERS = 1000
+Layers = Annotated[int, Ge(1), Le(MOST_LAYERS)]
+Seed = Annotated[int, Ge(0), Lt(2**32)]
+Positive = Annotated[float, Gt(0.0)]
+NotNegative = Annotated[float, Ge(0.0)]
+Rate = Annotated[float, Ge(0.0), Lt(1.0)]
+Share = Annotated[float, Gt(0.0), Lt(1.0)]
+WarmupRatio = Annotated[float, Ge(0.0), Le(1.0)]
 
 C = TypeVar("C", bound=type)
 

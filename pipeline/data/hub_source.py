@@ -13,7 +13,7 @@ from datasets.packaged_modules.cache.cache import Cache
 from huggingface_hub import constants
 from huggingface_hub.errors import HTTPError
 
-from pipeline.config.recipe import Data
+from pipeline.config.data import Data
 from pipeline.errors import UserError, reason
 from pipeline.hub import download
 

@@ -22,7 +22,7 @@ from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
 from pipeline.config import paths
-from pipeline.config.recipe import TRAINED_TOKENIZERS, Data
+from pipeline.config.data import TRAINED_TOKENIZERS, Data
 from pipeline.data import checks, scripts, sources, splits, tags, tokenizers
 from pipeline.errors import UserError, writing
 from pipeline.models.recurrent import RecurrentTokenizer

@@ -13,7 +13,7 @@ import pyarrow as pa
 from datasets import Dataset
 
 from pipeline.config import paths, samples
-from pipeline.config.recipe import Data
+from pipeline.config.data import Data
 from pipeline.data import hub_source
 from pipeline.data.columns import Cell, Kind, Roles, assign, kind_of
 from pipeline.data.readers import files, treebank

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 from datasets import Dataset
 
-from pipeline.config.recipe import Data
+from pipeline.config.data import Data
 from pipeline.data.text_stats import digests
 from pipeline.errors import UserError
 

@@ -13,7 +13,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_toke
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from pipeline.config import paths
-from pipeline.config.recipe import TRAINED_TOKENIZERS, Data
+from pipeline.config.data import TRAINED_TOKENIZERS, Data
 from pipeline.data import word_patterns
 from pipeline.errors import UserError, reason
 from pipeline.hub import download

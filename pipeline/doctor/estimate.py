@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedModel
 
-from pipeline import run
+from pipeline import assembly, run
 from pipeline.config import samples
 from pipeline.config.recipe import Recipe
 from pipeline.data.prepare import Prepared
@@ -37,7 +37,6 @@ def examine(recipe: Recipe | None) -> None:
     Raises:
         UserError: the recipe's data or model is refused, as it would be in a run.
     """
-    run.quiet()
     _print({"machine": _machine(), **({"recipe": _plan(recipe)} if recipe else {})})
 
 
@@ -71,12 +70,12 @@ def _machine() -> dict[str, str]:
 
 def _plan(recipe: Recipe) -> dict[str, str]:
     task = load_task(recipe.task)
-    prepared = run.prepare_for(recipe, task)
-    model, notes = run.build_for(recipe, task, prepared)
+    prepared = assembly.prepare_for(recipe, task)
+    model, notes = assembly.build_for(recipe, task, prepared)
     accelerator = launch.start()
-    this = run.run_of(recipe, task, model, prepared, accelerator)
+    this = assembly.run_of(recipe, task, model, prepared, accelerator)
     if recipe.train.auto_batch:
-        this = run.run_of(batch_size_finder.settled(this, None), task, model, prepared, accelerator)
+        this = assembly.run_of(batch_size_finder.settled(this, None), task, model, prepared, accelerator)
     memory_line = _memory(this)  # before anything else is held
     model.to(accelerator.device)
     seconds = _seconds_per_token(this)

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.config.recipe import Pretrained, Recipe, Recurrent, Scratch
+from pipeline.config.models import Pretrained, Recurrent, Scratch
+from pipeline.config.recipe import Recipe
 
 
 @dataclass(frozen=True)

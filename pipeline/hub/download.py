@@ -12,7 +12,7 @@ import datasets
 from huggingface_hub import HfApi, constants, get_session, snapshot_download
 from huggingface_hub.errors import HTTPError, LocalEntryNotFoundError, RevisionResolutionError
 
-from pipeline.config.recipe import COMMIT
+from pipeline.config.hub import COMMIT
 from pipeline.errors import UserError
 from pipeline.hub import errors as hub_errors
 

@@ -11,7 +11,8 @@ from typing import Any
 
 from pipeline import run_folder, storage
 from pipeline.config import paths
-from pipeline.config.recipe import TRAINED_TOKENIZERS, Data, Recipe
+from pipeline.config.data import TRAINED_TOKENIZERS, Data
+from pipeline.config.recipe import Recipe
 
 # setting that names a repository -> the name, the commit asked for and that which was read.
 Revisions = dict[str, dict[str, str | None]]

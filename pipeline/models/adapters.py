@@ -11,7 +11,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from pipeline.config import paths
-from pipeline.config.recipe import Lora
+from pipeline.config.models import Lora
 from pipeline.errors import UserError, reason
 from pipeline.models import checkpoints
 

@@ -10,7 +10,7 @@ import torch
 import transformers
 from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from pipeline.config.recipe import ModelSettings, Pretrained, Recurrent, Scratch
+from pipeline.config.models import ModelSettings, Pretrained, Recurrent, Scratch
 from pipeline.errors import UserError
 from pipeline.models import adapters, checkpoints, recurrent
 from pipeline.models.embeddings import load_vectors

@@ -17,7 +17,7 @@ from huggingface_hub import HfApi, ModelCard, constants, get_session, get_token
 from huggingface_hub.errors import LocalTokenNotFoundError
 
 from pipeline import run_folder
-from pipeline.config.recipe import LANGUAGE, Hub
+from pipeline.config.hub import LANGUAGE, Hub
 from pipeline.errors import Interrupted, UserError, reason
 from pipeline.hub import errors as hub_errors
 from pipeline.publish import reference_outputs

@@ -7,8 +7,10 @@ import re
 from pathlib import Path
 from typing import Any
 
-from pipeline.config.recipe import TRAINED_TOKENIZERS, Recipe, from_json
+from pipeline.config.data import TRAINED_TOKENIZERS
+from pipeline.config.recipe import Recipe
 from pipeline.config.samples import is_sample
+from pipeline.config.serialization import from_json
 
 # Settings that name files, and may hold the path of a folder.
 FILES = (("data", "source"), ("data", "tokenizer"), ("model", "checkpoint"), ("model", "vectors"))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from pipeline.config.recipe import Pretrained, Recipe
+from pipeline.config.models import Pretrained
+from pipeline.config.recipe import Recipe
 
 # Stands for a model that has not been pushed.
 LOCAL = "path/to/this/folder"

@@ -9,7 +9,8 @@ from typing import Any
 
 from pipeline import run_folder
 from pipeline.config import paths
-from pipeline.config.recipe import Recipe, read_json
+from pipeline.config.recipe import Recipe
+from pipeline.config.serialization import read_json
 from pipeline.errors import UserError, reason
 from pipeline.publish import reference_outputs, snippets
 from pipeline.publish.card import card

@@ -16,7 +16,7 @@ from huggingface_hub.hf_api import RepoFile
 from huggingface_hub.utils import sha
 
 from pipeline import run_folder
-from pipeline.config.recipe import Hub
+from pipeline.config.hub import Hub
 from pipeline.errors import UserError
 from pipeline.hub import errors as hub_errors
 from pipeline.publish.staging import CARD

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pipeline.config.recipe import Train
+from pipeline.config.training import Train
 from pipeline.errors import UserError, suggest
 
 IGNORED = -100

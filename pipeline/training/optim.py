@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from transformers import get_scheduler
 
-from pipeline.config.recipe import Optim
+from pipeline.config.training import Optim
 from pipeline.models.layers import depths_of
 
 SCHEDULES = {"linear": "linear", "cosine": "cosine", "constant": "constant_with_warmup"}

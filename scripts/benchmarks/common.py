@@ -28,15 +28,15 @@ def alternate(ours: Callable[[], float], theirs: Callable[[], float], pairs: int
 
 def a_run(recipe: Recipe) -> Any:
     """What `finetune run` would train, ready to be stepped through; its folder is a new one."""
-    from pipeline import run
+    from pipeline import assembly
     from pipeline.tasks.base import load_task
     from pipeline.training.distributed import launch
 
     recipe = replace(recipe, train=replace(recipe.train, output_dir=tempfile.mkdtemp()))
     task = load_task(recipe.task)
-    prepared = run.prepare_for(recipe, task)
-    model, _ = run.build_for(recipe, task, prepared)
-    return run.run_of(recipe, task, model.train(), prepared, launch.start())
+    prepared = assembly.prepare_for(recipe, task)
+    model, _ = assembly.build_for(recipe, task, prepared)
+    return assembly.run_of(recipe, task, model.train(), prepared, launch.start())
 
 
 def speed(train: Callable[[], float], tokens: int) -> Callable[[], float]:

@@ -73,7 +73,7 @@ def process(title: str, pairs: int, file: Path) -> None:
     import torch
 
     from benchmarks.costs import _parts
-    from pipeline.run import quiet
+    from pipeline.cli.quiet import quiet
 
     quiet()
     torch.set_num_threads(1)

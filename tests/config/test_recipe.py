@@ -8,7 +8,12 @@ import sys
 
 import pytest
 
-from pipeline.config.recipe import Data, Hub, Optim, Pretrained, Recipe, Recurrent, Scratch, Train, from_json
+from pipeline.config.data import Data
+from pipeline.config.hub import Hub
+from pipeline.config.models import Pretrained, Recurrent, Scratch
+from pipeline.config.recipe import Recipe
+from pipeline.config.serialization import from_json
+from pipeline.config.training import Optim, Train
 from pipeline.errors import UserError
 
 

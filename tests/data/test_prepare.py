@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from pipeline.config.recipe import Data
+from pipeline.config.data import Data
 from pipeline.data import prepare as module
 from pipeline.data.prepare import encode_split, prepare
 from pipeline.errors import UserError

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.config.recipe import Data
+from pipeline.config.data import Data
 from pipeline.data import sources
 from pipeline.errors import UserError
 from pipeline.tasks.sentiment import Sentiment

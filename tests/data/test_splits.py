@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from datasets import Dataset
 
-from pipeline.config.recipe import Data
+from pipeline.config.data import Data
 from pipeline.data.splits import carve, complete, limit
 from pipeline.errors import UserError
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from transformers import GPT2TokenizerFast
 
-from pipeline.config.recipe import Data
+from pipeline.config.data import Data
 from pipeline.data.tokenizers import load_tokenizer, train
 from pipeline.data.word_alignment import labelled, surroundings, tokenize, windows
 

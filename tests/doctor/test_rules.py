@@ -7,7 +7,10 @@ import dataclasses
 import numpy as np
 import pytest
 
-from pipeline.config.recipe import Data, Lora, Optim, Pretrained, Recipe, Recurrent, Scratch, Train
+from pipeline.config.data import Data
+from pipeline.config.models import Lora, Pretrained, Recurrent, Scratch
+from pipeline.config.recipe import Recipe
+from pipeline.config.training import Optim, Train
 from pipeline.doctor import estimate
 from pipeline.doctor.rules import RULES, Facts, unusual
 

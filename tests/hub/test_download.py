@@ -21,7 +21,11 @@ from huggingface_hub import HfApi, ModelCard
 
 from pipeline import run as runs
 from pipeline.cli import main
-from pipeline.config.recipe import Data, Hub, Lora, Optim, Pretrained, Recipe, Recurrent, Train
+from pipeline.config.data import Data
+from pipeline.config.hub import Hub
+from pipeline.config.models import Lora, Pretrained, Recurrent
+from pipeline.config.recipe import Recipe
+from pipeline.config.training import Optim, Train
 from pipeline.errors import UserError
 from pipeline.hub import pinning
 from pipeline.publish import push as pushing

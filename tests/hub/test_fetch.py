@@ -17,8 +17,11 @@ from hub_fixtures import Place, made_up
 from huggingface_hub import HfApi
 
 from pipeline.cli import commands, main
+from pipeline.config.data import Data
 from pipeline.config.loading import load_recipe
-from pipeline.config.recipe import Data, Optim, Pretrained, Recipe, Recurrent, Train
+from pipeline.config.models import Pretrained, Recurrent
+from pipeline.config.recipe import Recipe
+from pipeline.config.training import Optim, Train
 from pipeline.errors import UserError
 from pipeline.publish import push as pushing
 

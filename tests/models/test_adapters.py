@@ -15,8 +15,12 @@ from conftest import NEGATIVE, POSITIVE, save_checkpoint
 from safetensors.torch import load_file
 from transformers import AlbertConfig, AlbertForSequenceClassification, AutoModelForSequenceClassification
 
-from pipeline import run
-from pipeline.config.recipe import Data, Lora, Optim, Pretrained, Recipe, Train, from_json
+from pipeline import inference, run
+from pipeline.config.data import Data
+from pipeline.config.models import Lora, Pretrained
+from pipeline.config.recipe import Recipe
+from pipeline.config.serialization import from_json
+from pipeline.config.training import Optim, Train
 from pipeline.errors import UserError
 from pipeline.models import checkpoints
 from pipeline.models.layers import depths_of
@@ -71,8 +75,8 @@ def test_an_adapter_alone_answers_here_and_in_plain_transformers_as_the_merged_m
     alone = trained(place, tmp_path / "alone", lora=Lora(rank=2, merge=False))
     assert not (alone / "model/model.safetensors").exists()
     texts = ["a dull mess", "funny"]
-    expected = [answer["scores"] for answer in run.predict(str(merged), texts)]
-    assert [answer["scores"] for answer in run.predict(str(alone), texts)] == [
+    expected = [answer["scores"] for answer in inference.predict(str(merged), texts)]
+    assert [answer["scores"] for answer in inference.predict(str(alone), texts)] == [
         pytest.approx(scores, abs=1e-6) for scores in expected
     ]
     snippet, _ = re.findall(r"```python\n(.*?)```", (alone / "model/README.md").read_text(), re.DOTALL)
@@ -174,7 +178,7 @@ def test_a_damaged_adapter_is_refused(place, tmp_path, damage, message):
     alone = trained(place, tmp_path / "alone", lora=Lora(rank=2, merge=False))
     damage(alone / "model")
     with pytest.raises(UserError, match=message):
-        list(run.predict(str(alone), ["x"]))
+        list(inference.predict(str(alone), ["x"]))
 
 
 def test_a_recipe_with_an_adapter_survives_json():
@@ -200,7 +204,7 @@ def test_settings_that_exclude_each_other_are_refused(make, message):
 
 
 def test_layer_decay_is_refused_for_models_from_scratch():
-    from pipeline.config.recipe import Recurrent
+    from pipeline.config.models import Recurrent
 
     recipe = Recipe("x", "sentiment", Data("a.csv"), Pretrained("x"), optim=Optim(layer_decay=0.9))
     with pytest.raises(UserError, match=r"optim.layer_decay: it is for pretrained models"):

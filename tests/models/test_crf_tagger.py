@@ -13,7 +13,8 @@ import torch
 from contract import randomised
 from transformers import AutoModelForTokenClassification, BertConfig, GPT2Config, pipeline
 
-from pipeline.config.recipe import Data, Pretrained, Recurrent, Scratch
+from pipeline.config.data import Data
+from pipeline.config.models import Pretrained, Recurrent, Scratch
 from pipeline.data.tokenizers import train
 from pipeline.errors import UserError
 from pipeline.models.build import build, special_token_ids

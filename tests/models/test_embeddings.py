@@ -8,7 +8,10 @@ import pytest
 import torch
 
 from pipeline import run
-from pipeline.config.recipe import Data, Recipe, Recurrent, Train
+from pipeline.config.data import Data
+from pipeline.config.models import Recurrent
+from pipeline.config.recipe import Recipe
+from pipeline.config.training import Train
 from pipeline.errors import UserError
 from pipeline.models.embeddings import load_vectors, words
 

@@ -366,7 +366,7 @@ STRANGER = """
 
 @pytest.mark.slow  # seconds of imports, and test_matrix.py asks one such process about every kind of model
 def test_a_process_that_has_never_heard_of_this_package_gets_the_same_scores(tmp_path):
-    from pipeline.config.recipe import Data
+    from pipeline.config.data import Data
     from pipeline.data.tokenizers import train
 
     text = "a moving , funny film"

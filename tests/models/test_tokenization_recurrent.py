@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import AutoTokenizer, DataCollatorForTokenClassification
 
-from pipeline.config.recipe import Data
+from pipeline.config.data import Data
 from pipeline.data.tokenizers import load_tokenizer, train
 from pipeline.models.recurrent import RecurrentTokenizer
 

@@ -13,7 +13,10 @@ from huggingface_hub import ModelCard
 from scipy.stats import binomtest
 
 from pipeline import run as runs
-from pipeline.config.recipe import Data, Lora, Optim, Pretrained, Recipe, Recurrent, Scratch, Train
+from pipeline.config.data import Data
+from pipeline.config.models import Lora, Pretrained, Recurrent, Scratch
+from pipeline.config.recipe import Recipe
+from pipeline.config.training import Optim, Train
 from pipeline.publish.card import card
 from pipeline.publish.card_data import Facts, interval
 from pipeline.publish.redact import public

@@ -19,7 +19,11 @@ from hub_server import REAL_HUB, Fault, files_of
 from huggingface_hub import ModelCard, RepoCard, constants, snapshot_download
 
 from pipeline import run as runs
-from pipeline.config.recipe import Data, Hub, Optim, Recipe, Recurrent, Train
+from pipeline.config.data import Data
+from pipeline.config.hub import Hub
+from pipeline.config.models import Recurrent
+from pipeline.config.recipe import Recipe
+from pipeline.config.training import Optim, Train
 from pipeline.errors import UserError
 from pipeline.publish import push as pushing
 

@@ -13,7 +13,11 @@ from hub_fixtures import Place, made_up
 from safetensors.torch import load_file, save_file
 
 from pipeline import run as runs
-from pipeline.config.recipe import Data, Hub, Optim, Pretrained, Recipe, Recurrent, Scratch, Train
+from pipeline.config.data import Data
+from pipeline.config.hub import Hub
+from pipeline.config.models import Pretrained, Recurrent, Scratch
+from pipeline.config.recipe import Recipe
+from pipeline.config.training import Optim, Train
 from pipeline.errors import UserError
 from pipeline.publish import push as pushing
 from pipeline.publish import reference_outputs

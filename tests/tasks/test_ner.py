@@ -14,13 +14,17 @@ import torch
 from transformers import AutoModelForTokenClassification, AutoTokenizer, pipeline
 
 from pipeline.cli.main import entry
-from pipeline.config.recipe import Data, Optim, Recipe, Scratch, Train
+from pipeline.config.data import Data
+from pipeline.config.models import Scratch
+from pipeline.config.recipe import Recipe
 from pipeline.config.samples import SAMPLES
+from pipeline.config.training import Optim, Train
 from pipeline.data import tags as schemes
 from pipeline.data.bucketing import Rows
 from pipeline.data.prepare import encode_split, prepare
 from pipeline.errors import UserError
-from pipeline.run import evaluate, predict, train
+from pipeline.inference import evaluate, predict
+from pipeline.run import train
 from pipeline.tasks.base import Task
 from pipeline.tasks.ner import IGNORED, Ner
 

@@ -14,16 +14,20 @@ from conftest import finetune
 from torch.nn import functional as F
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from pipeline.config.recipe import Data, Optim, Pretrained, Recipe, Recurrent, Scratch, Train
+from pipeline.config.data import Data
+from pipeline.config.models import Pretrained, Recurrent, Scratch
+from pipeline.config.recipe import Recipe
+from pipeline.config.training import Optim, Train
 from pipeline.data.prepare import prepare
 from pipeline.data.sources import is_running
 from pipeline.data.streams import Blocks, Streams, Tokens
 from pipeline.data.tokenizers import load_tokenizer
 from pipeline.data.tokenizers import train as train_tokenizer
 from pipeline.errors import UserError
+from pipeline.inference import evaluate as evaluate_model
+from pipeline.inference import predict
 from pipeline.models.recurrent import RecurrentConfig, RecurrentForCausalLM
-from pipeline.run import evaluate as evaluate_model
-from pipeline.run import predict, train
+from pipeline.run import train
 from pipeline.tasks.next_word import NextWord
 from pipeline.training.evaluation import evaluate
 
@@ -319,7 +323,7 @@ def test_cutoffs_that_cannot_be_are_refused(settings, message):
 
 
 def test_cutoffs_beyond_the_vocabulary_are_refused_and_cutoffs_survive_json(lines):
-    from pipeline.config.recipe import from_json
+    from pipeline.config.serialization import from_json
 
     model = Recurrent(adaptive_cutoffs=(500,))
     with pytest.raises(UserError, match=r"model\.adaptive_cutoffs: there are only \d+ tokens; cut below that"):

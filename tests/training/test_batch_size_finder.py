@@ -13,7 +13,11 @@ import torch
 from conftest import ROOT
 from test_trainer import a_recipe, assert_same_weights
 
-from pipeline.config.recipe import Data, Recipe, Recurrent, Train, read_json
+from pipeline.config.data import Data
+from pipeline.config.models import Recurrent
+from pipeline.config.recipe import Recipe
+from pipeline.config.serialization import read_json
+from pipeline.config.training import Train
 from pipeline.errors import Interrupted, UserError
 from pipeline.run import train
 from pipeline.training import batch_size_finder, hardware, trainer

@@ -13,7 +13,10 @@ from accelerate import Accelerator
 from test_trainer import assert_same_weights, weights
 from torch.nn import functional as F
 
-from pipeline.config.recipe import Data, Optim, Recipe, Recurrent, Train
+from pipeline.config.data import Data
+from pipeline.config.models import Recurrent
+from pipeline.config.recipe import Recipe
+from pipeline.config.training import Optim, Train
 from pipeline.errors import Interrupted
 from pipeline.models.recurrent import RecurrentConfig, RecurrentForCausalLM
 from pipeline.run import train

@@ -12,8 +12,11 @@ from sklearn.utils.class_weight import compute_class_weight
 from test_step import one_update
 from torch import nn
 
-from pipeline import run
-from pipeline.config.recipe import Data, Optim, Recipe, Recurrent, Train
+from pipeline import inference, run
+from pipeline.config.data import Data
+from pipeline.config.models import Recurrent
+from pipeline.config.recipe import Recipe
+from pipeline.config.training import Optim, Train
 from pipeline.errors import UserError
 from pipeline.training.loss import Objective, build_objective
 
@@ -96,7 +99,7 @@ def test_balanced_weights_of_a_run_lift_the_rare_class(tmp_path):
             train=Train(epochs=5, batch_size=20, output_dir=str(tmp_path / str(weights)), class_weights=weights),
         )
         metrics = run.train(recipe)
-        (answer,) = run.predict(str(tmp_path / str(weights)), ["word1 word2"])
+        (answer,) = inference.predict(str(tmp_path / str(weights)), ["word1 word2"])
         scores[weights] = answer["scores"]["rare"]
     assert metrics["train"]["class_weights"] == pytest.approx({"rare": 5.0, "usual": 5 / 9})
     assert scores[None] < 0.3 < scores["balanced"]

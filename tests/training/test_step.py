@@ -13,7 +13,7 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
-from pipeline.config.recipe import Optim
+from pipeline.config.training import Optim
 from pipeline.training.loss import Objective
 from pipeline.training.optim import build_optimizer, build_scheduler, parameter_groups
 from pipeline.training.step import Parts, micro_batches, update, windows
@@ -87,7 +87,7 @@ TWO = """
     from accelerate import Accelerator
     sys.path.insert(0, {folder!r})
     import test_step
-    from pipeline.config.recipe import Optim
+    from pipeline.config.training import Optim
     accelerator = Accelerator(cpu=True)
     assert accelerator.num_processes == 2
     inputs, labels = test_step.a_problem()

@@ -16,7 +16,10 @@ import torch
 from conftest import ROOT
 from safetensors.torch import load_file
 
-from pipeline.config.recipe import Data, Optim, Recipe, Recurrent, Scratch, Train
+from pipeline.config.data import Data
+from pipeline.config.models import Recurrent, Scratch
+from pipeline.config.recipe import Recipe
+from pipeline.config.training import Optim, Train
 from pipeline.errors import UserError
 from pipeline.run import train
 from pipeline.training.checkpointing import checkpoint

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.config.recipe import Data
+from pipeline.config.data import Data
 from pipeline.data import sources
 from pipeline.data.readers.files import read
 from pipeline.errors import UserError

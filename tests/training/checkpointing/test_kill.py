@@ -23,7 +23,10 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-from pipeline.config.recipe import Data, Optim, Recipe, Recurrent, Scratch, Train
+from pipeline.config.data import Data
+from pipeline.config.models import Recurrent, Scratch
+from pipeline.config.recipe import Recipe
+from pipeline.config.training import Optim, Train
 from pipeline.errors import EXIT_INTERRUPTED, STOPPING
 from pipeline.training.checkpointing import checkpoint
 

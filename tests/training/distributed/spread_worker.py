@@ -19,8 +19,11 @@ from typing import Any
 import torch
 from torch.distributed.tensor import DTensor
 
-from pipeline import run
-from pipeline.config.recipe import Data, Lora, ModelSettings, Optim, Pretrained, Recipe, Recurrent, Scratch, Train
+from pipeline import inference, run
+from pipeline.config.data import Data
+from pipeline.config.models import Lora, ModelSettings, Pretrained, Recurrent, Scratch
+from pipeline.config.recipe import Recipe
+from pipeline.config.training import Optim, Train
 from pipeline.errors import Interrupted
 from pipeline.training import trainer
 from pipeline.training.checkpointing import checkpoint
@@ -255,7 +258,7 @@ def evaluate(place: Path, task: str, kind: str) -> list[dict[str, Any]]:
     """Metrics of the model that one process has trained, at each batch size."""
     model = folder_of(place, task, kind, "alone", 8, 1) / "model"
     data = Data(str(place / TASKS[task].source))
-    return [run.evaluate(str(model), data, "validation", batch_size) for batch_size in BATCH_SIZES]
+    return [inference.evaluate(str(model), data, "validation", batch_size) for batch_size in BATCH_SIZES]
 
 
 def measure_all(place: Path, name: str, processes: int, cases: list[tuple[str, str]]) -> dict[tuple, Any]:

@@ -8,7 +8,8 @@ import random
 import pytest
 from test_trainer import a_recipe
 
-from pipeline.config.recipe import Optim, Scratch
+from pipeline.config.models import Scratch
+from pipeline.config.training import Optim
 from pipeline.run import train
 from pipeline.tasks.ner import Ner
 from pipeline.tasks.sentiment import Sentiment

@@ -1,0 +1,98 @@
+"""From a recipe to its data, its model and what trains it: for a run, and for the doctor."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import datasets
+from accelerate import Accelerator
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from pipeline.config.data import WHOLE_WORDS
+from pipeline.config.recipe import Recipe
+from pipeline.data.bucketing import Rows
+from pipeline.data.prepare import KnownWords, Prepared, prepare
+from pipeline.data.sources import is_running
+from pipeline.models import build, embeddings
+from pipeline.tasks.base import Task
+from pipeline.training import trainer
+from pipeline.training.hardware import has_fast_bf16
+
+
+def prepare_for(recipe: Recipe, task: Task) -> Prepared:
+    """The recipe's data, encoded for `task` with the recipe's tokenizer."""
+    own = recipe.data.tokenizer is None
+    return prepare(
+        recipe.data,
+        task,
+        recipe.tokenizer,
+        tokenizer_revision=getattr(recipe.model, "revision", None) if own else recipe.data.tokenizer_revision,
+        characters=recipe.model.reads_characters,
+        known_words=_words_with_vectors(recipe, task),
+        trust_remote_code=own and getattr(recipe.model, "trust_remote_code", False),
+    )
+
+
+def _words_with_vectors(recipe: Recipe, task: Task) -> KnownWords | None:
+    """Words of the word vectors: texts to come hold some that no training text does. A model that predicts words needs
+    none that it has never seen."""
+    vectors = getattr(recipe.model, "vectors", None)
+    if vectors is None or recipe.tokenizer not in WHOLE_WORDS or task.head == build.CAUSAL:
+        return None
+    return KnownWords(embeddings.fingerprint(vectors), lambda: embeddings.words(vectors))
+
+
+def build_for(recipe: Recipe, task: Task, prepared: Prepared) -> tuple[PreTrainedModel, dict[str, Any]]:
+    """The recipe's model for the labels and the vocabulary of the prepared data."""
+    return build.build(
+        recipe.model, task.head, prepared.labels, prepared.tokenizer, recipe.data.max_length, recipe.train.seed
+    )
+
+
+def run_of(
+    recipe: Recipe, task: Task, model: PreTrainedModel, prepared: Prepared, accelerator: Accelerator
+) -> trainer.Run:
+    """What training works with."""
+    return trainer.Run(
+        recipe=recipe,
+        task=task,
+        model=model,
+        tokenizer=prepared.tokenizer,
+        labels=prepared.labels,
+        splits=arrange(recipe, task, model, prepared, accelerator),
+        folder=recipe.folder,
+        accelerator=accelerator,
+        autocast=precision(recipe, accelerator) == "bf16",
+    )
+
+
+def arrange(
+    recipe: Recipe, task: Task, model: PreTrainedModel, prepared: Prepared, accelerator: Accelerator
+) -> dict[str, trainer.Split]:
+    """The rows of each split as the task wants them in batches of the recipe's size."""
+    size, running = recipe.train.batch_size, is_running(recipe.data)
+    update = size * recipe.train.accumulation * accelerator.num_processes
+    return {
+        name: rows_of(task, split, model, prepared.tokenizer, update if name == "train" else size, running, name)
+        for name, split in prepared.splits.items()
+    }
+
+
+def rows_of(
+    task: Task,
+    split: datasets.Dataset,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    rows: int,
+    running: bool,
+    name: str,
+) -> trainer.Split:
+    wanted = getattr(task, "arrange", None)
+    return wanted(split, model, tokenizer, rows, running, name == "train") if wanted else Rows(split)
+
+
+def precision(recipe: Recipe, accelerator: Accelerator) -> str:
+    """fp32 or bf16; `auto` takes bf16 where the hardware computes in it."""
+    if recipe.train.precision != "auto":
+        return recipe.train.precision
+    return "bf16" if has_fast_bf16(accelerator.device) else "fp32"

@@ -1,0 +1,69 @@
+"""A recipe from the JSON that `Recipe.to_json` writes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pipeline.config.data import Data
+from pipeline.config.hub import Hub
+from pipeline.config.models import Lora, Pretrained, kind_called
+from pipeline.config.recipe import Recipe
+from pipeline.config.schema import Settings
+from pipeline.config.training import Optim, Train
+from pipeline.errors import UserError, reason, shorten
+
+SECTIONS: dict[str, type[Settings]] = {"data": Data, "optim": Optim, "train": Train, "hub": Hub}
+
+
+def read_json(file: Path) -> Recipe:
+    """The recipe in a file that `Recipe.to_json` wrote; UTF-8 with or without BOM.
+
+    Raises:
+        UserError: it cannot be read, or holds no recipe.
+    """
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{file}: not UTF-8 at byte {error.start}; convert the file to UTF-8") from error
+    except OSError as error:
+        raise UserError(f"{file}: cannot be read: {error.strerror}") from error
+    return from_json(text, str(file))
+
+
+def from_json(text: str, origin: str) -> Recipe:
+    """The recipe that `Recipe.to_json` wrote; `origin` names it in messages.
+
+    Raises:
+        UserError: it is no JSON, or a name, type or value in it is refused.
+    """
+    try:
+        values = json.loads(text)
+    except ValueError as error:
+        raise UserError(f"{origin}: not JSON: {reason(error)}") from error
+    except RecursionError as error:
+        raise UserError(f"{origin}: JSON nested too deeply") from error
+    if not isinstance(values, dict):
+        raise UserError(f"{origin}: a recipe is a JSON object with name, task, data and model")
+    try:
+        return Recipe(**{name: _section(name, value) for name, value in values.items()})
+    except UserError as error:
+        raise UserError(f"{origin}: {error}") from error
+
+
+def _section(name: str, value: Any) -> Any:
+    if name != "model" and name not in SECTIONS:
+        return value
+    if not isinstance(value, dict):
+        raise UserError(f"{name}: {shorten(repr(value), 80)} is not an object of settings")
+    value = dict(value)
+    kind = kind_called(value.pop("kind", None)) if name == "model" else SECTIONS[name]
+    if kind is Pretrained and isinstance(value.get("lora"), dict):
+        value["lora"] = Lora(**_values(value["lora"]))
+    return kind(**_values(value))
+
+
+def _values(values: dict[str, Any]) -> dict[str, Any]:
+    """JSON has lists where settings have tuples."""
+    return {key: tuple(item) if isinstance(item, list) else item for key, item in values.items()}
