@@ -1,0 +1,140 @@
+"""Tokenizer of recurrent models that read characters: a fast tokenizer that also gives the characters of each token."""
+
+# Shapes: B rows, T tokens, W characters of a token.
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import unicodedata
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from tokenizers import Encoding, pre_tokenizers
+from transformers import BatchEncoding, PreTrainedTokenizerFast
+
+PADDING, UNKNOWN = 0, 1
+
+
+class RecurrentTokenizer(PreTrainedTokenizerFast):
+    """
+    Adds `char_ids` (B, T, W) to what a fast tokenizer gives: the characters of each token as the text has them, before
+    any normaliser but NFC, however rare the token. Padding and special tokens have none.
+
+    Words that are given as words (`is_split_into_words=True`) are tokens as they are; it is running text that the
+    pre-tokenizer cuts.
+
+    Args:
+        characters (`str`): the known characters, which get the ids from 2 on; 0 is padding, 1 any other character.
+        max_characters (`int`): W. Of a longer token the first half and the last half of the characters are kept.
+        lowercase_characters (`bool`): whether case is hidden from the characters as well.
+    """
+
+    _auto_class = "AutoTokenizer"
+    model_input_names = ["input_ids", "attention_mask", "char_ids"]  # noqa: RUF012 - as in transformers
+
+    # Settings are read from `init_kwargs`, which are saved: transformers rebuilds the tokenizer of a class that has an
+    # `__init__` of its own from its vocabulary alone.
+    @property
+    def max_characters(self) -> int:
+        return int(self.init_kwargs.get("max_characters", 20))
+
+    @functools.cached_property
+    def _character_ids(self) -> dict[str, int]:
+        known = self.init_kwargs.get("characters")
+        if known is None:
+            raise ValueError("tokenizer_config.json is missing, or names no `characters` as this tokenizer's has to")
+        return {character: index for index, character in enumerate(known, start=2)}
+
+    @property
+    def char_vocab_size(self) -> int:
+        """Number of characters, with padding and the unknown one."""
+        return len(self._character_ids) + 2
+
+    def spell(self, token: str) -> list[int]:
+        """(W,) ids of the characters of `token`, which is written as in the text."""
+        token = unicodedata.normalize("NFC", token)
+        if self.init_kwargs.get("lowercase_characters", False):
+            token = token.lower()
+        width = self.max_characters
+        if len(token) > width:
+            token = token[: width - width // 2] + token[len(token) - width // 2 :]
+        ids = [self._character_ids.get(character, UNKNOWN) for character in token]
+        return ids + [PADDING] * (width - len(ids))
+
+    def _encode_plus(
+        self,
+        text: Any,
+        text_pair: Any = None,
+        is_split_into_words: bool = False,
+        return_tensors: Any = None,
+        **kwargs: Any,
+    ) -> BatchEncoding:
+        with self._words_kept() if is_split_into_words else contextlib.nullcontext():
+            encoded = super()._encode_plus(
+                text, text_pair, is_split_into_words=is_split_into_words, return_tensors=return_tensors, **kwargs
+            )
+        samples = _samples(text, text_pair, is_split_into_words)
+        origins = encoded.get("overflow_to_sample_mapping", range(len(samples)))
+        spelt = [
+            [self.spell(token) for token in _tokens(encoding, samples[int(origin)], is_split_into_words)]
+            for encoding, origin in zip(encoded.encodings, origins, strict=True)
+        ]
+        has_rows = _is_batched(text, is_split_into_words) or kwargs.get("return_overflowing_tokens", False)
+        if return_tensors is not None:
+            encoded["char_ids"] = BatchEncoding({"char_ids": spelt}, tensor_type=return_tensors)["char_ids"]
+        else:
+            encoded["char_ids"] = spelt if has_rows else spelt[0]
+        return encoded
+
+    @contextlib.contextmanager
+    def _words_kept(self) -> Iterator[None]:
+        cutter = self._tokenizer.pre_tokenizer
+        self._tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+        try:
+            yield
+        finally:
+            self._tokenizer.pre_tokenizer = cutter
+
+    def _pad(self, encoded_inputs: Any, *args: Any, **kwargs: Any) -> dict:
+        """Pads `char_ids` of one row as its `input_ids` are."""
+        side = kwargs.get("padding_side") or self.padding_side
+        padded = super()._pad(encoded_inputs, *args, **kwargs)
+        if "char_ids" in padded:
+            rows = list(padded["char_ids"])
+            missing = [[PADDING] * self.max_characters for _ in range(len(padded["input_ids"]) - len(rows))]
+            padded["char_ids"] = rows + missing if side == "right" else missing + rows
+        return padded
+
+
+def _is_batched(text: Any, is_split_into_words: bool) -> bool:
+    if is_split_into_words:
+        return bool(text) and isinstance(text[0], (list, tuple))
+    return isinstance(text, (list, tuple))
+
+
+def _samples(text: Any, text_pair: Any, is_split_into_words: bool) -> list[tuple[Any, Any]]:
+    """Text, or list of words, and pair of each row, from what a tokenizer may be called with."""
+    if not _is_batched(text, is_split_into_words):
+        return [(text, text_pair)]
+    if text_pair is not None:
+        return list(zip(text, text_pair, strict=True))
+    is_pair = (list, tuple) if is_split_into_words else str
+    return [
+        tuple(row) if not isinstance(row, str) and len(row) == 2 and isinstance(row[0], is_pair) else (row, None)
+        for row in text
+    ]
+
+
+def _tokens(encoding: Encoding, sample: tuple[Any, Any], is_split_into_words: bool) -> Iterator[str]:
+    """Each token of `encoding` as its text has it; nothing for padding and special tokens."""
+    places: Sequence[tuple[int, int]] = encoding.offsets
+    for sequence, word, (start, end) in zip(encoding.sequence_ids, encoding.word_ids, places, strict=True):
+        if sequence is None:
+            yield ""
+        else:
+            source = sample[sequence][word] if is_split_into_words else sample[sequence]
+            yield source[start:end]
+
+
+__all__ = ["RecurrentTokenizer"]
