@@ -11,7 +11,7 @@ import sys
 
 import pytest
 from conftest import ROOT
-from test_readme import RECIPES, rows
+from test_docs import RECIPES, rows
 
 from pipeline.config.loading import load_recipe, override
 from pipeline.config.recipe import Recipe

@@ -68,7 +68,7 @@ def test_the_first_line_of_a_launch_file_says_what_it_is_for_and_how_to_start_it
     )
 
 
-@pytest.mark.slow  # two processes each; test_readme.py starts some as well
+@pytest.mark.slow  # two processes each; test_docs.py starts some as well
 @pytest.mark.parametrize(
     ("command", "distributed_type"),
     [

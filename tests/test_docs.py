@@ -1,0 +1,198 @@
+"""What the documents say holds: their commands run, their paths exist, their tables name what exists."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+from hub_server import REAL_HUB
+
+PAGES = {
+    path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
+    for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+}
+README = PAGES["README.md"]
+RECIPES = (ROOT / "recipes/README.md").read_text(encoding="utf-8")
+CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+# Pages whose commands need nothing but the data of `workplace`, and the number of commands on each.
+COMMANDS = {"README.md": 7, "docs/data.md": 2, "docs/training.md": 1, "docs/distributed.md": 2}
+# Shortens a run: the tests show that the commands work; test_recipes.py holds the figures.
+SHORT = ["--data.limit", "200", "--train.max-steps", "2"]
+REVIEWS = "text,label\n" + "".join(f"a funny film {n},good\nan empty mess {n},bad\n" for n in range(40))
+
+
+def blocks(page: str, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", PAGES[page], re.MULTILINE | re.DOTALL)
+
+
+def commands(page: str) -> list[str]:
+    """The command lines of a page, without `make` and the activation of the environment."""
+    lines = [line for block in blocks(page, "sh") for line in block.splitlines()]
+    return [line for line in lines if line and not line.startswith(("make ", ". "))]
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory) -> Path:
+    """A folder as a reader would have it: the recipes and data of their own."""
+    folder = tmp_path_factory.mktemp("reader")
+    shutil.copytree(ROOT / "recipes", folder / "recipes")
+    for name in ("reviews.csv", "new_reviews.csv"):
+        (folder / name).write_text(REVIEWS)
+    return folder
+
+
+def run(command: str | list, folder: Path, says_nothing_on_stderr: bool = True, **environment: str) -> str:
+    """What `command` prints; it must succeed. Our own commands keep stderr clean; transformers prints bars there."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    done = subprocess.run(
+        command,
+        cwd=folder,
+        shell=isinstance(command, str),
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PATH": path, "PYTHONPATH": str(ROOT), **environment},
+    )
+    assert done.returncode == 0, f"{command}\n{done.stderr}"
+    assert done.stderr == "" or not says_nothing_on_stderr
+    return done.stdout
+
+
+def run_line(line: str, folder: Path, **environment: str) -> str:
+    """What a line of a page prints; a training command is shortened."""
+    launched = line.startswith(("torchrun", "accelerate"))  # launchers print to stderr
+    trains = launched or "finetune run" in line or line.startswith("python recipes")
+    return run(f"{line} {' '.join(SHORT)}" if trains else line, folder, not launched, **environment)
+
+
+def make_run(workplace: Path) -> None:
+    """The run that the README trains on data of one's own."""
+    if not (workplace / "runs/mine").is_dir():
+        (line,) = (line for line in commands("README.md") if "runs/mine" in line and "finetune run" in line)
+        run_line(line, workplace)
+
+
+def test_every_page_is_tested_for_its_commands():
+    assert {page for page in PAGES if commands(page)} == {*COMMANDS, "docs/hub.md"}
+    for page, count in COMMANDS.items():
+        assert len(commands(page)) == count, page
+
+
+def test_every_make_target_that_is_named_exists_and_ci_runs_the_documented_ones():
+    makefile = (ROOT / "Makefile").read_text()
+    named = re.findall(r"\bmake ([a-z-]+)", "".join(PAGES.values()) + CONTRIBUTING)
+    assert named
+    for target in set(named) - {"sure"}:
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), f"make {target}"
+    ci = (ROOT / ".ci/run").read_text()
+    assert "make check" in ci
+    assert "make test" in ci
+
+
+@pytest.mark.parametrize("page", COMMANDS)
+def test_the_commands_of_a_page_run_in_their_order(page, workplace):
+    make_run(workplace)
+    for line in commands(page):
+        if "runs/mine" in line and "finetune run" in line:
+            continue  # make_run has run it
+        printed = run_line(line, workplace)
+        if "predict" in line:
+            assert set(json.loads(printed)) == {"text", "label", "score", "scores"}
+        if "compare" in line:
+            assert "bigru" in printed
+            assert "sentiment-lstm" in printed
+        if "scores.json" in line:
+            assert json.loads((workplace / "scores.json").read_text())["accuracy"] > 0.0
+        if line.startswith(("torchrun", "accelerate")):
+            folder = line.split()[-1]
+            assert json.loads((workplace / folder / "metrics.json").read_text())["train"]["processes"] == 2
+
+
+def test_a_run_leaves_the_files_that_the_page_on_training_lists(workplace):
+    make_run(workplace)
+    left = {file.name for file in (workplace / "runs/mine").iterdir()}
+    (tree,) = (block for block in blocks("docs/training.md", "text") if block.startswith("runs/mine/"))
+    assert left == set(re.findall(r"^  ([\w.]+)/?  ", tree, re.MULTILINE))
+
+
+@pytest.mark.skipif(REAL_HUB, reason="nobody is alice there")
+def test_the_commands_of_the_page_on_the_hub_run_in_their_order(workplace, server):
+    make_run(workplace)
+    server.reset()
+    lines = commands("docs/hub.md")
+    assert len(lines) == 5
+    for line in lines:
+        run_line(line, workplace, HF_TOKEN="hf_of_alice", HF_HUB_OFFLINE="0")
+    files = server.repos["models", "alice/reviews"].files
+    assert {"README.md", "recipe.json", "metrics.json", "model.safetensors"} <= files.keys()
+    assert server.repos["models", "alice/reviews"].private
+    assert (workplace / "runs/gathered/metrics.json").is_file()
+
+
+def test_the_python_of_every_page_runs_as_it_stands(workplace):
+    make_run(workplace)
+    own, load, build = blocks("README.md", "python")
+    # As a library we leave the progress bars of transformers on.
+    assert 0.0 <= float(run([sys.executable, "-c", own], workplace, False).split()[-1]) <= 1.0
+    assert re.search(r"'label': '(good|bad)'", run([sys.executable, "-c", load], workplace, False))
+    assert "torch.Size([1, 3, 32]) torch.Size([1, 32])" in run([sys.executable, "-c", build], workplace)
+    (small,) = blocks("docs/training.md", "python")
+    assert "rank=8" in run([sys.executable, "-c", small + "print(recipe)"], workplace)
+    (push,) = blocks("docs/hub.md", "python")
+    assert "Hub(push=True" in run([sys.executable, "-c", push + "print(recipe)"], workplace)
+    assert sum(len(blocks(page, "python")) for page in PAGES) == 5
+
+
+def test_the_options_of_push_that_the_page_on_the_hub_lists_exist():
+    done = run(["finetune", "push", "--help"], ROOT)
+    for option in re.findall(r"^\| `(--[a-z-]+)", PAGES["docs/hub.md"], re.MULTILINE):
+        assert option in done, option
+
+
+def test_the_tree_names_what_is_there_and_all_of_it():
+    tree = next(block for block in blocks("README.md", "text") if block.startswith("pipeline/"))
+    folders: list[str] = []
+    named = set()
+    for line in tree.splitlines():
+        indent, name = re.match(r"( *)(\S+)", line).groups()
+        folders = folders[: len(indent) // 2]
+        path = "/".join([*folders, name.rstrip("/")])
+        assert (ROOT / path).exists(), path
+        named.add(path)
+        if name.endswith("/"):
+            folders.append(name.rstrip("/"))
+    modules = {f"pipeline/{file.name}" for file in (ROOT / "pipeline").iterdir() if not file.name.startswith("__")}
+    assert modules <= named
+    for script in (ROOT / "scripts").glob("*.py"):
+        assert script.name in tree
+
+
+def test_links_and_files_that_the_documents_name_exist():
+    documents = {ROOT / page: text for page, text in PAGES.items()}
+    documents |= {ROOT / "CONTRIBUTING.md": CONTRIBUTING, ROOT / "recipes/README.md": RECIPES}
+    for file, text in documents.items():
+        for target in re.findall(r"\]\((?!http)([^)#]+)\)", text):
+            assert (file.parent / target).exists(), f"{file.name}: {target}"
+        for name in re.findall(r"`((?:[a-z_]+/)+\w+\.(?:py|yaml|md|sh|sbatch))`", text):
+            assert (ROOT / name).exists() or (ROOT / "pipeline" / name).exists(), f"{file.name}: {name}"
+
+
+def rows(document: str) -> dict[str, list[str]]:
+    """Rows of the tables of recipes: name of the recipe -> its cells."""
+    table = [[cell.strip() for cell in line.strip("|").split("|")] for line in document.splitlines() if line[:1] == "|"]
+    return {cells[0]: cells for cells in table if cells[0] not in ("recipe", "---")}
+
+
+def test_the_tables_of_recipes_name_every_recipe_and_nothing_else():
+    files = {file.stem for file in (ROOT / "recipes").glob("*.py")}
+    assert {name.split()[0] for name in rows(RECIPES)} == files
+    assert {name.split()[0] for name in rows(README)} <= files
+    for name, cells in rows(RECIPES).items():
+        assert f"recipes/{name.split()[0]}.py" in cells[1], name
