@@ -1,1 +1,8 @@
-"""Models: our recurrent family, and what builds any model that a recipe names."""
+"""Models: the recurrent family, and everything needed to build or load the model that a recipe asks for.
+
+- `build.py` turns the model settings of a recipe into a model; it is the entry point for training.
+- `checkpoints.py` loads a checkpoint from a folder or the Hub; it is the entry point for a saved model.
+- `adapters.py` adds LoRA adapters and loads saved ones; `embeddings.py` reads pretrained word vectors; `layers.py` says
+  how deep each parameter lies, to freeze layers or lower their learning rates.
+- `recurrent/` holds the models of this project. It is saved with each of them and knows nothing of the rest.
+"""

@@ -1,7 +1,7 @@
-"""The contract that every recurrent model with a head keeps: subclass it, name the class, and its tests run.
+"""The contract of every recurrent model with a head, for every cell: subclass it, name the class, and its tests run.
 
-Biases are randomised and padding is filled with random ids: fresh biases are zero and padding reads a zero row, so a
-model that ignores its mask would pass otherwise.
+Biases are randomised and padding is filled with random ids. Fresh biases are zero and the embedding of padding is zero,
+so a model that ignores its mask could pass otherwise.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ import torch
 from transformers import AutoConfig
 
 from pipeline.models.recurrent import RecurrentConfig
+from pipeline.models.recurrent.recurrence import CELLS
 
-CELLS = ("rnn", "lstm", "gru")
 SHAPES = [(bidirectional, layers) for bidirectional in (False, True) for layers in (1, 4)]
 
 
 def randomised(model: torch.nn.Module) -> torch.nn.Module:
-    """`model` in evaluation mode with no parameter at a special value."""
+    """`model` in evaluation mode, with random values for all parameters."""
     generator = torch.Generator().manual_seed(7)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -51,9 +51,9 @@ def padded(rows: list[torch.Tensor], side: str, extra: int = 0) -> tuple[torch.T
 
 
 class ModelContract:
-    """Subclasses set `model_class` and `auto_class`, and may override `outputs_of` for what must not change.
+    """Subclasses set `model_class` and `auto_class`, and may override `outputs_of`, which returns what to compare.
 
-    `one_way_only`: the class refuses to read in both directions; its tests then run in one.
+    `one_way_only`: the class refuses to read in both directions, so its tests run in one.
     """
 
     model_class: ClassVar[Any]
@@ -136,12 +136,13 @@ class ModelContract:
         states = model(*padded(words([5, 2]), "left"), output_hidden_states=True).hidden_states
         assert [state.shape[-1] for state in states] == [6, *[model.config.output_size] * 3]
 
+    @pytest.mark.parametrize("cell", CELLS)
     @pytest.mark.parametrize("reentrant", [False, True])
-    def test_gradient_checkpointing_gives_the_same_gradients(self, reentrant):
+    def test_gradient_checkpointing_gives_the_same_gradients(self, cell, reentrant):
         ids, mask = padded(words([5, 2]), "right")
         gradients = []
         for checkpointing in (False, True):
-            model = self.model(num_hidden_layers=3, bidirectional=True).train()
+            model = self.model(cell_type=cell, num_hidden_layers=3, bidirectional=True).train()
             if checkpointing:
                 model.gradient_checkpointing_enable({"use_reentrant": reentrant})
             self.outputs_of(model, ids, mask).square().sum().backward()
@@ -158,7 +159,7 @@ class ModelContract:
 
     @pytest.mark.parametrize("cell", CELLS)
     def test_an_exported_graph_holds_for_any_mask_and_any_number_of_texts(self, cell):
-        """Their common length stays as it was exported: the fused operators fix it, and shorter texts are padded."""
+        """The length is fixed at export, as the fused operators need it; shorter texts are padded."""
         model = self.model(cell_type=cell, bidirectional=True)
         ids, mask = padded(words([7, 1, 4]), "right")
         batch = {0: torch.export.Dim("batch")}
@@ -179,26 +180,27 @@ class ModelContract:
         model.train()
         assert not torch.equal(self.outputs_of(model, ids, mask), self.outputs_of(model, ids, mask))
 
-    def test_the_same_seed_gives_the_same_weights(self):
+    @pytest.mark.parametrize("cell", CELLS)
+    def test_the_same_seed_gives_the_same_weights(self, cell):
         models = []
         for _ in range(2):
             torch.manual_seed(3)
-            models.append(self.model_class(self.config()))
+            models.append(self.model_class(self.config(cell_type=cell)))
         for one, other in zip(*(model.parameters() for model in models), strict=True):
             assert torch.equal(one, other)
 
     def test_initial_weights_are_orthogonal_with_an_open_forget_gate(self):
-        layer = getattr(self.model_class(self.config()), "model", None) or self.model_class(self.config())
-        layer = layer.layers[0]
+        layer = self.model_class(self.config()).base_model.layers[0]
         for gate in layer.weight_hh_l0.chunk(4):
             torch.testing.assert_close(gate @ gate.T, torch.eye(5))
         assert layer.bias_ih_l0.chunk(4)[1].tolist() == [1.0] * 5
         assert layer.bias_hh_l0.tolist() == [0.0] * 20
 
-    def test_missing_weights_are_initialised_on_loading(self, tmp_path):
+    @pytest.mark.parametrize("cell", CELLS)
+    def test_missing_weights_are_initialised_on_loading(self, cell, tmp_path):
         from safetensors.torch import load_file, save_file
 
-        model = self.model()
+        model = self.model(cell_type=cell)
         model.save_pretrained(tmp_path)
         tensors = load_file(tmp_path / "model.safetensors")
         kept = {name: tensor for name, tensor in tensors.items() if "layers.1" not in name}
@@ -230,16 +232,16 @@ class ModelContract:
 
 
 class CacheContract:
-    """For classes that return a state to go on from; mixed into a ModelContract whose first output is (B, T, ...)."""
+    """For classes that return a state to continue from: mixed into a ModelContract with a first output (B, T, ...)."""
 
     @pytest.mark.parametrize("cell", CELLS)
     @pytest.mark.parametrize("side", ["right", "left", "holes"])
-    def test_going_on_from_a_returned_state_equals_one_call(self, cell, side):
+    def test_continuing_from_a_returned_state_equals_one_call(self, cell, side):
         model = self.model(cell_type=cell)
         ids, mask = padded(words([9, 6, 8]), side, extra=1)
         whole = model(ids, mask)
         parts, cache = [], None
-        for end in (5, 6, 10):  # the mask is of everything read so far, as generation passes it
+        for end in (5, 6, 10):  # the mask covers everything read so far, as in generation
             start = 0 if cache is None else cache.get_seq_length()
             outputs = model(ids[:, start:end], mask[:, :end], past_key_values=cache, use_cache=True)
             parts, cache = [*parts, outputs[0]], outputs.past_key_values

@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from pipeline.models.recurrent import crf as module
-from pipeline.models.recurrent.crf import IMPOSSIBLE, LinearChainCRF, compact_rows, log_partition, read_constraints, tag
+from pipeline.models.recurrent.crf import IMPOSSIBLE, LinearChainCRF, compact_rows, log_partition, tag
+from pipeline.models.recurrent.tag_constraints import read_constraints
 
 FREE = ("NOUN", "VERB", "ADJ")
 IOB2 = ("O", "B-X", "I-X", "B-Y", "I-Y")

@@ -12,16 +12,16 @@ import textwrap
 import numpy as np
 import pytest
 import torch
-from contract import CELLS, CacheContract, ModelContract, padded, randomised, words
+from contract import CacheContract, ModelContract, padded, randomised, words
 from huggingface_hub.errors import StrictDataclassFieldValidationError
 from torch import nn
 from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, Trainer, TrainingArguments
 from transformers.dynamic_module_utils import get_class_from_dynamic_module
 
 from pipeline.models.recurrent import RecurrentConfig, RecurrentForSequenceClassification, RecurrentModel
-from pipeline.models.recurrent.modeling_recurrent import POOLINGS, make_layout
-
-TORCH = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
+from pipeline.models.recurrent.layout import make_layout
+from pipeline.models.recurrent.modeling_recurrent import POOLINGS
+from pipeline.models.recurrent.recurrence import CELLS
 
 
 class TestRecurrentModel(CacheContract, ModelContract):
@@ -92,96 +92,6 @@ class TestRecurrentForSequenceClassification(ModelContract):
             Trainer(model, arguments, train_dataset=texts).train()
             trained.append(torch.cat([parameter.detach().flatten() for parameter in model.parameters()]))
         torch.testing.assert_close(*trained, atol=1e-6, rtol=1e-6)
-
-
-@pytest.mark.parametrize("cell", CELLS)
-@pytest.mark.parametrize("bidirectional", [False, True])
-@pytest.mark.parametrize("side", ["right", "left"])
-def test_states_and_gradients_equal_the_packed_form_of_torch(cell, bidirectional, side):
-    config = RecurrentConfig(
-        vocab_size=50, embedding_size=6, hidden_size=5, num_hidden_layers=2, cell_type=cell, bidirectional=bidirectional
-    )
-    model = randomised(RecurrentModel(config))
-    reference = TORCH[cell](6, 5, 2, batch_first=True, bidirectional=bidirectional)
-    for index, layer in enumerate(model.layers):  # parameters go by the same names
-        values = {name.replace("_l0", f"_l{index}"): value for name, value in layer.state_dict().items()}
-        reference.load_state_dict(values, strict=False)
-    rows = words([8, 3, 1, 5])
-    ids, mask = padded(rows, side, extra=1)
-    embedded = nn.utils.rnn.pad_sequence([model.embed_tokens(row).detach() for row in rows], batch_first=True)
-    embedded.requires_grad_()
-    lengths = torch.tensor([len(row) for row in rows])
-    packed = nn.utils.rnn.pack_padded_sequence(embedded, lengths, batch_first=True, enforce_sorted=False)
-    states, _ = nn.utils.rnn.pad_packed_sequence(reference(packed)[0], batch_first=True)
-
-    inputs = model.embed_tokens(ids).detach().requires_grad_()
-    ours = model(inputs_embeds=inputs, attention_mask=mask).last_hidden_state
-    real, packed_real = mask.bool(), torch.arange(8) < lengths[:, None]
-    torch.testing.assert_close(ours[real], states[packed_real], atol=1e-5, rtol=1e-5)
-    assert ours[~real].abs().max() == 0.0
-
-    weights = torch.randn(ours[real].shape, generator=torch.Generator().manual_seed(1))
-    (ours[real] * weights).sum().backward()
-    (states[packed_real] * weights).sum().backward()
-    torch.testing.assert_close(inputs.grad[real], embedded.grad[packed_real], atol=1e-5, rtol=1e-5)
-    theirs = dict(reference.named_parameters())
-    for index, layer in enumerate(model.layers):
-        for name, parameter in layer.named_parameters():
-            gradient = theirs[name.replace("_l0", f"_l{index}")].grad
-            torch.testing.assert_close(parameter.grad, gradient, atol=1e-5, rtol=1e-5)
-
-
-@pytest.mark.parametrize("cell", CELLS)
-@pytest.mark.parametrize("bidirectional", [False, True])
-@pytest.mark.parametrize("side", ["right", "left", "holes", "none"])
-def test_a_layer_starts_from_a_state_and_returns_each_rows_own_as_the_packed_form_does(cell, bidirectional, side):
-    layer, reference = a_layer(cell, bidirectional)
-    lengths = [8, 3, 1, 5] if side != "none" else [8] * 4
-    rows = [torch.randn(length, 6) for length in lengths]
-    ids, mask = padded([torch.arange(length) for length in lengths], "right" if side == "none" else side)
-    inputs = torch.randn(*ids.shape, 6)
-    inputs[mask.bool()] = torch.cat(rows)
-    directions = 2 if bidirectional else 1
-    start = [torch.randn(4, directions * 5, requires_grad=True) for _ in range(2 if cell == "lstm" else 1)]
-
-    layout = None if side == "none" else make_layout(mask.bool())
-    _, *final = layer(inputs, layout=layout, state=tuple(start), return_state=True)
-    split = [part.view(4, directions, 5).transpose(0, 1).contiguous() for part in start]
-    packed = nn.utils.rnn.pack_sequence(rows, enforce_sorted=False)
-    theirs = reference(packed, tuple(split) if cell == "lstm" else split[0])[1]
-    theirs = [part.transpose(0, 1).flatten(1) for part in (theirs if cell == "lstm" else [theirs])]
-    gradients = []
-    for states in (final, theirs):
-        torch.testing.assert_close(list(states), theirs, atol=1e-5, rtol=1e-5)
-        loss = sum((state * torch.arange(state.numel()).view_as(state)).sum() for state in states)
-        gradients.append(torch.autograd.grad(loss, start))
-    torch.testing.assert_close(*gradients, atol=1e-4, rtol=1e-4)
-
-
-def a_layer(cell, bidirectional):
-    """A layer of ours and torch's own with the same random weights, over inputs (B, T, 6), with 5 units."""
-    config = RecurrentConfig(vocab_size=9, embedding_size=6, hidden_size=5, cell_type=cell, bidirectional=bidirectional)
-    layer = randomised(RecurrentModel(config)).layers[0]
-    reference = TORCH[cell](6, 5, batch_first=True, bidirectional=bidirectional)
-    reference.load_state_dict(layer.state_dict())
-    return layer, reference
-
-
-@pytest.mark.parametrize("cell", CELLS)
-def test_two_chunks_with_the_state_carried_over_equal_one_text(cell):
-    """The second chunk is ragged: a row that has ended keeps its state, through forward and backward."""
-    layer, _ = a_layer(cell, bidirectional=False)
-    inputs, mask = torch.randn(3, 9, 6, requires_grad=True), torch.arange(9) < torch.tensor([[9], [4], [7]])
-    whole, *at_end = layer(inputs, layout=make_layout(mask), return_state=True)
-    states, carried = [], None
-    for chunk in (slice(0, 4), slice(4, 9)):
-        layout = make_layout(mask[:, chunk])
-        chunk_states, *carried = layer(inputs[:, chunk], layout, state=carried, return_state=True)
-        states.append(chunk_states)
-    torch.testing.assert_close(torch.cat(states, dim=1), whole, atol=1e-6, rtol=1e-6)
-    torch.testing.assert_close(carried, at_end, atol=1e-6, rtol=1e-6)
-    gradients = [torch.autograd.grad(sum(part.sum() for part in end), inputs)[0] for end in (at_end, carried)]
-    torch.testing.assert_close(*gradients, atol=1e-6, rtol=1e-6)
 
 
 @pytest.mark.parametrize("pooling", ["last", "mean", "max", "attention"])
@@ -259,15 +169,6 @@ def test_return_sequences_means_what_it_means_in_keras(return_sequences):
         np.testing.assert_allclose(result.detach().numpy(), states, atol=1e-10)
 
 
-def test_parameters_stand_one_to_three_to_four():
-    sizes = {}
-    for cell in CELLS:
-        config = RecurrentConfig(vocab_size=9, cell_type=cell, embedding_size=6, hidden_size=5)
-        sizes[cell] = sum(p.numel() for p in RecurrentModel(config).layers.parameters())
-    assert sizes["gru"] == 3 * sizes["rnn"]
-    assert sizes["lstm"] == 4 * sizes["rnn"]
-
-
 @pytest.mark.parametrize(
     ("wrong", "hint"),
     [
@@ -300,7 +201,7 @@ def add_to_file(file, entries):
 
 
 def test_an_unknown_field_is_refused_with_the_list_of_fields():
-    with pytest.raises(ValueError, match=r"has no field `zzz`; there are: .*hidden_size"):
+    with pytest.raises(ValueError, match=r"has no field `zzz`; the fields are: .*hidden_size"):
         RecurrentConfig(zzz=3)
 
 

@@ -144,7 +144,7 @@ class TestCharacters:
         ids = words([4])[0][None]
         with pytest.raises(ValueError, match="this model reads the characters of each word"):
             self.model("cnn")(ids)
-        with pytest.raises(ValueError, match="this model reads no characters"):
+        with pytest.raises(ValueError, match="this model does not read characters"):
             self.model(None, **dict.fromkeys(("char_embedding_size", "char_hidden_size", "char_dropout")))(
                 ids, char_ids=spelt(ids)
             )
@@ -160,7 +160,7 @@ class TestCharacters:
         assert (lstm.char_embedding_size, lstm.char_dropout, lstm.char_output_size) == (25, 0.0, 20)
         RecurrentConfig().save_pretrained(tmp_path)
         assert RecurrentConfig.from_pretrained(tmp_path, char_encoder="lstm").input_size == 128 + 50
-        with pytest.raises(ValueError, match="`char_hidden_size` is 3; it must go with `char_encoder`"):
+        with pytest.raises(ValueError, match="`char_hidden_size` is 3; it requires `char_encoder`"):
             RecurrentConfig(char_hidden_size=3)
 
 

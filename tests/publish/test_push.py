@@ -67,7 +67,8 @@ def test_what_is_pushed_is_the_model_its_recipe_its_metrics_and_a_card(hub: Plac
     push(run, name)
     folder = Path(snapshot_download(name))
     told = {file.name for file in folder.iterdir()} - {".gitattributes"}
-    own = {"modeling_recurrent.py", "configuration_recurrent.py", "characters.py", "crf.py"}
+    own = {"modeling_recurrent.py", "configuration_recurrent.py", "characters.py", "crf.py", "layout.py",
+           "recurrence.py", "tag_constraints.py"}  # fmt: skip
     assert told == {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "recipe.json",
                     "metrics.json", "README.md", *own}  # fmt: skip
     assert (folder / "model.safetensors").read_bytes() == (run / "model/model.safetensors").read_bytes()

@@ -1,4 +1,16 @@
-"""RNN, LSTM and GRU as transformers models, and a CRF for any tagger; importing this registers them all."""
+"""RNN, LSTM and GRU as transformers models, and a CRF for any tagger. Importing this package registers them with the
+Auto classes.
+
+The files are laid out as a model folder of transformers, and are saved with every model, so they import torch,
+transformers and each other only:
+
+- `configuration_recurrent.py`, `modeling_recurrent.py` and `tokenization_recurrent.py` hold the configuration, the
+  models with their heads and cache, and the tokenizer;
+- `recurrence.py` has the cells and the layer that runs one; `layout.py` says where the words of a batch are;
+- `characters.py` encodes the characters of words;
+- `crf.py` is the linear-chain CRF and `tag_constraints.py` what a tagging scheme forbids; `configuration_crf.py` and
+  `modeling_crf.py` put the CRF on top of BERT or any other token classification model.
+"""
 
 from transformers import (
     AutoConfig,
@@ -11,6 +23,7 @@ from transformers import (
 
 from .configuration_crf import CrfTaggerConfig
 from .configuration_recurrent import RecurrentConfig
+from .crf import IGNORED
 from .modeling_crf import CrfTaggerForTokenClassification
 from .modeling_recurrent import (
     RecurrentCache,
@@ -32,6 +45,7 @@ AutoModelForTokenClassification.register(CrfTaggerConfig, CrfTaggerForTokenClass
 AutoTokenizer.register(RecurrentConfig, fast_tokenizer_class=RecurrentTokenizer, exist_ok=True)
 
 __all__ = [
+    "IGNORED",
     "CrfTaggerConfig",
     "CrfTaggerForTokenClassification",
     "RecurrentCache",

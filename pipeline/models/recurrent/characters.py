@@ -1,6 +1,6 @@
-"""Characters of words as features: the CNN of Ma & Hovy (2016) and the bidirectional LSTM of Lample et al. (2016)."""
+"""Character encoders of words: the CNN of Ma & Hovy (2016) and the bidirectional LSTM of Lample et al. (2016)."""
 
-# Shapes: B batch, T time, N distinct words, W characters of a word, E width of their embeddings, H char_hidden_size.
+# Shapes: B batch, T time, N distinct words, W characters of a word, E char_embedding_size, H char_hidden_size.
 
 from __future__ import annotations
 
@@ -12,58 +12,55 @@ from torch.nn import functional as F
 from transformers import initialization as init
 
 from .configuration_recurrent import RecurrentConfig
+from .layout import can_read, right_padded
+from .recurrence import LSTMCell, Recurrence
 
 
 class CharacterCNN(nn.Module):
-    """Windows of three characters through H filters, and the maximum over the word (Ma & Hovy 2016, section 2.1)."""
+    """H filters over windows of three characters, and the maximum over the word (Ma & Hovy 2016, section 2.1).
+
+    The convolution is one matrix product, over windows whose characters are concatenated.
+    """
 
     def __init__(self, embedding_size: int, hidden_size: int):
         super().__init__()
         self.weight = nn.Parameter(torch.empty(hidden_size, 3 * embedding_size))
         self.bias = nn.Parameter(torch.empty(hidden_size))
 
+    def init_weights(self) -> None:
+        init.xavier_uniform_(self.weight)
+        init.zeros_(self.bias)
+
     def forward(self, embedded: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-        """Features (N, H) of words with `embedded` (N, W, E) characters, of which `lengths` (N,) count."""
+        """Features (N, H) of words from their characters, `embedded` (N, W, E), of which the first `lengths` (N,) are
+        not padding."""
         beyond = (torch.arange(embedded.shape[1], device=lengths.device) >= lengths[:, None])[..., None]
-        padded = F.pad(embedded.masked_fill(beyond, 0.0), (0, 0, 1, 1))
+        # Zeros at both ends, so that the first and the last character are the centre of a window each.
+        padded = F.pad(embedded.masked_fill(beyond, 0.0), (0, 0, 1, 1))  # (N, W+2, E)
         windows = torch.cat([padded[:, :-2], padded[:, 1:-1], padded[:, 2:]], dim=-1)  # (N, W, 3*E)
-        filtered = F.linear(windows, self.weight, self.bias)
+        filtered = F.linear(windows, self.weight, self.bias)  # (N, W, H)
         return filtered.masked_fill(beyond, torch.finfo(filtered.dtype).min).amax(dim=1)
 
 
-class CharacterLSTM(nn.Module):
-    """The final state of an LSTM in each direction (Lample et al. 2016, section 4.1), named as `torch.nn.LSTM`'s."""
+class CharacterLSTM(Recurrence):
+    """The final outputs of an LSTM in each direction (Lample et al. 2016, section 4.1)."""
 
     def __init__(self, embedding_size: int, hidden_size: int):
-        super().__init__()
-        self.hidden_size = hidden_size
-        gates = 4 * hidden_size
-        for suffix in ("_l0", "_l0_reverse"):
-            self.register_parameter(f"weight_ih{suffix}", nn.Parameter(torch.empty(gates, embedding_size)))
-            self.register_parameter(f"weight_hh{suffix}", nn.Parameter(torch.empty(gates, hidden_size)))
-            self.register_parameter(f"bias_ih{suffix}", nn.Parameter(torch.empty(gates)))
-            self.register_parameter(f"bias_hh{suffix}", nn.Parameter(torch.empty(gates)))
+        super().__init__(LSTMCell(embedding_size, hidden_size), bidirectional=True)
 
     def forward(self, embedded: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-        """Features (N, 2*H), forward half first, of words with `embedded` (N, W, E) characters."""
-        last = (lengths - 1).clamp(min=0)[:, None]
-        steps = torch.arange(embedded.shape[1], device=lengths.device)
-        rows = torch.arange(len(lengths), device=lengths.device)
-        reverse = torch.where(steps <= last, last - steps, steps)  # (N, W)
-        weights: list[torch.Tensor] = list(self.parameters())
-        zero = embedded.new_zeros(1, len(lengths), self.hidden_size, dtype=weights[0].dtype)
-        finals = []
-        for inputs, own in ((embedded, weights[:4]), (embedded[rows[:, None], reverse], weights[4:])):
-            states, _, _ = torch.lstm(inputs, (zero, zero), own, True, 1, 0.0, False, False, True)
-            finals.append(states[rows, last[:, 0]])
-        return torch.cat(finals, dim=-1)
+        """Features (N, 2*H), forward half first, of words from their characters, `embedded` (N, W, E), of which the
+        first `lengths` (N,) are not padding."""
+        layout = right_padded(lengths[:, None], embedded.shape[1])
+        return torch.cat([h for _, (h,) in self.run_directions(embedded, layout)], dim=-1)
 
 
 ENCODERS: dict[str, type[CharacterCNN] | type[CharacterLSTM]] = {"cnn": CharacterCNN, "lstm": CharacterLSTM}
 
 
 class CharacterEncoder(nn.Module):
-    """Features of words from their characters; zeros for what has none, as padding. A word is encoded once a batch."""
+    """Features of words from their characters, zeros for words that have none, such as padding. A word that a batch
+    repeats is encoded once."""
 
     def __init__(self, config: RecurrentConfig):
         super().__init__()
@@ -75,42 +72,41 @@ class CharacterEncoder(nn.Module):
         self.dropout = nn.Dropout(config.char_dropout or 0.0)
         self.encoder = ENCODERS[kind](size, hidden_size)
 
-    def init_embedding(self) -> None:
-        """Uniform with the bound of Ma & Hovy 2016, section 3.1; padding is zero."""
+    def init_weights(self) -> None:
+        """Embeddings start uniform in +-sqrt(3 / E) (Ma & Hovy 2016, section 3.1), that of padding at zero."""
         bound = math.sqrt(3.0 / self.embedding.embedding_dim)
         value = torch.empty_like(self.embedding.weight, dtype=torch.float32).uniform_(-bound, bound)
         value[0] = 0.0
         init.copy_(self.embedding.weight, value)
 
-    # Which words are distinct is read back, and Dynamo cannot trace the fused LSTM.
+    # The number of distinct words depends on the values, which Dynamo cannot trace.
     @torch.compiler.disable
     def forward(self, char_ids: torch.Tensor) -> torch.Tensor:
-        """`char_ids` (B, T, W), each word's characters and then zeros, to features (B, T, H) or (B, T, 2*H)."""
+        """Features (B, T, H), or (B, T, 2*H) of the LSTM, from `char_ids` (B, T, W), each word padded with zeros."""
         words, places = distinct(char_ids.flatten(0, 1))
         lengths = (words != 0).sum(dim=-1)
-        longest = int(lengths.max()) if _can_read(words) and words.numel() else words.shape[1]
+        longest = int(lengths.max()) if can_read(words) and words.numel() else words.shape[1]
         embedded = self.dropout(self.embedding(words[:, : max(longest, 1)]))
+        # A word without characters has run over padding alone; its features are set to zero.
         features = self.encoder(embedded, lengths).masked_fill(lengths[:, None] == 0, 0.0)
         features = features if places is None else features.index_select(0, places)
         return features.view(*char_ids.shape[:2], self.width)
 
 
-def _can_read(values: torch.Tensor) -> bool:
-    # Reading a value back would make a GPU wait, and an exported graph holds for any value.
-    return values.device.type == "cpu" and not torch.compiler.is_exporting()
-
-
 def distinct(words: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """The distinct rows (N, W) of `words` and the place of each row among them; None: they are the rows themselves.
+    """The distinct rows (N, W) of `words` (B*T, W), and the index of each row among them.
 
-    Rows are told apart by a 64-bit hash, which sorts several times faster than rows do; should two of them ever share
-    one, all rows are taken. So they are where counting them is no use: on a GPU, which would wait, and in an export.
+    Rows are compared by a 64-bit hash, which is several times faster to sort than rows are. All rows are returned, with
+    None for the index, if two different rows ever share a hash, on a GPU, which would have to wait for N, and in an
+    exported graph, whose shapes are fixed.
     """
-    if not _can_read(words) or not words.numel():
+    if not can_read(words) or not words.numel():
         return words, None
-    # Any odd multiplier keeps all bits; this one is Knuth's golden ratio at 64 bits.
+    # A polynomial hash modulo 2**64, sum of c_i * m**i. An odd m has an inverse, so that no bit is lost; this one is
+    # 2**64 divided by the golden ratio, as a signed number (Knuth, The Art of Computer Programming 3, section 6.4).
     factors = torch.full((words.shape[1],), -7046029254386353131).cumprod(0)
     keys, places = torch.unique((words * factors).sum(dim=-1), return_inverse=True)
+    # Of the rows that share a hash, any one stands for all; `torch.equal` below proves that they are the same.
     first = torch.empty(len(keys), dtype=torch.long).scatter_(0, places, torch.arange(len(words)))
     chosen = words[first]
     return (chosen, places) if torch.equal(chosen[places], words) else (words, None)

@@ -9,13 +9,15 @@ from transformers import AutoConfig, PreTrainedConfig
 @strict
 class CrfTaggerConfig(PreTrainedConfig):
     r"""
-    Configuration of a [`CrfTaggerForTokenClassification`]. The labels are this config's; `text_config` follows them.
+    This is the configuration class to store the configuration of a [`CrfTaggerForTokenClassification`]. The labels are
+    those of this configuration; the model copies them to `text_config`.
 
     Args:
-        text_config (`PreTrainedConfig` or `dict`, *optional*): of the model that scores each position, any that
-            AutoModelForTokenClassification has a class for; None: BERT's.
-        special_token_ids (`list[int]`, *optional*): tokens between words that the sequences of tags pass over where
-            no labels say so, such as `[CLS]`.
+        text_config (`PreTrainedConfig` or `dict`, *optional*):
+            Configuration of the model that computes the emissions: any model with a class for
+            `AutoModelForTokenClassification`. Defaults to BERT.
+        special_token_ids (`list[int]`, *optional*):
+            Tokens that have no tag, such as `[CLS]`; they are skipped when no labels are given.
 
     Example:
 
@@ -32,7 +34,7 @@ class CrfTaggerConfig(PreTrainedConfig):
     model_type = "crf_tagger"
     _auto_class = "AutoConfig"
     sub_configs: ClassVar = {"text_config": AutoConfig}
-    # What transformers' Trainer leaves out of the predictions that it gathers.
+    # Outputs that transformers' Trainer does not gather as predictions.
     keys_to_ignore_at_inference: ClassVar = ["past_key_values", "nll"]
 
     text_config: dict | PreTrainedConfig | None = None

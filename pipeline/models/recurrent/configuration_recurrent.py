@@ -1,4 +1,4 @@
-"""Configuration of the recurrent models: RNN, LSTM and GRU."""
+"""Recurrent model configuration"""
 
 import difflib
 from typing import ClassVar, Literal, NamedTuple
@@ -6,7 +6,7 @@ from typing import ClassVar, Literal, NamedTuple
 from huggingface_hub.dataclasses import strict
 from transformers import GenerationConfig, PreTrainedConfig
 
-# What transformers and its tools write into a config or pass to one without declaring it as a field.
+# Names that transformers and its tools write into a config, or pass to one, without declaring a field.
 UNDECLARED = {
     "model_type",
     "auto_map",
@@ -36,7 +36,7 @@ UNDECLARED = {
     "tf_legacy_loss",
 }
 
-# The names that Keras and torch.nn use, and ours.
+# Names that Keras and torch.nn use -> names of the fields here.
 OTHER_NAMES = {
     "units": "hidden_size",
     "num_layers": "num_hidden_layers",
@@ -61,12 +61,12 @@ DROPOUT_RATES = (
     "weight_dropout",
     "char_dropout",
 )
-# Width of a cluster of the adaptive softmax as a share of the one before; torch's default, after Grave et al. 2017.
+# Each cluster of the adaptive softmax is this many times narrower than the one before, as in torch (Grave et al. 2017).
 ADAPTIVE_DIVISOR = 4
 
 
 class CharacterDefaults(NamedTuple):
-    """Sizes and dropout of a character encoder in its paper, and how often the hidden size is in a word's features."""
+    """Sizes and dropout of a character encoder in its paper, and in how many directions it reads."""
 
     embedding_size: int
     hidden_size: int
@@ -80,58 +80,78 @@ CHARACTER_DEFAULTS = {"cnn": CharacterDefaults(30, 30, 0.5, 1), "lstm": Characte
 @strict
 class RecurrentConfig(PreTrainedConfig):
     r"""
-    Configuration of a [`RecurrentModel`]. A name that is not a field is refused, with the nearest one; in a saved
-    file, where another version of transformers may have added its own, only a name that is nearly one of ours.
+    This is the configuration class to store the configuration of a [`RecurrentModel`].
+
+    A name that is not a field is refused, with a suggestion. In a saved file, which another version of transformers may
+    have added names to, only a near miss of a field's name is refused.
 
     Args:
-        vocab_size (`int`): number of tokens.
-        embedding_size (`int`): width of the word embeddings.
-        hidden_size (`int`): units per direction, as in torch and Keras; the width of `last_hidden_state` is
+        vocab_size (`int`, *optional*, defaults to 30000):
+            Number of tokens.
+        embedding_size (`int`, *optional*, defaults to 128):
+            Width of the word embeddings.
+        hidden_size (`int`, *optional*, defaults to 128):
+            Units per direction, as in torch and Keras. The width of `last_hidden_state` is
             [`~RecurrentConfig.output_size`].
-        num_hidden_layers (`int`): layers; each reads the whole sequence that the one below returns.
-        cell_type (`str`): `"rnn"` (Elman 1990, tanh), `"lstm"` (Hochreiter & Schmidhuber 1997, with the forget gate
-            of Gers et al. 2000) or `"gru"` (Cho et al. 2014, in cuDNN's form).
-        bidirectional (`bool`): whether each layer reads in both directions (Schuster & Paliwal 1997).
-        pooling (`str`): what the classification head sees of the last layer: `"last"`, the final state of each
-            direction; `"mean"` or `"max"` over the words; `"attention"`, additive with a learned query (Bahdanau et
-            al. 2015, section 3.1; Yang et al. 2016, section 2.2).
-        embedding_dropout, hidden_dropout, output_dropout, classifier_dropout (`float`, in [0, 1)): dropout on the
-            embeddings, between layers, on the last layer's states where words are predicted from them, and before the
-            classifier.
-        variational_dropout (`bool`): whether a row's dropout mask on embeddings, between layers and on the last
-            layer is the same at every position (Gal & Ghahramani 2016, section 3) rather than drawn for each.
-        word_dropout (`float`, in [0, 1)): share of the vocabulary whose embeddings are zero for a whole forward pass
-            in training (Merity et al. 2017, section 4.3).
-        weight_dropout (`float`, in [0, 1)): DropConnect on the hidden-to-hidden matrices, one mask for all steps of a
-            forward pass in training (Merity et al. 2017, section 2).
-        initializer_range (`float`): standard deviation of embeddings and classifier. The recurrence itself starts
-            from orthogonal (Saxe et al. 2014) and Glorot-uniform matrices, an LSTM's forget gate from bias 1
-            (Jozefowicz et al. 2015, section 2.2).
-        char_encoder (`str`, *optional*): what reads the characters of each word, given as `char_ids`, beside the word's
-            own embedding: `"cnn"`, windows of three characters and the maximum over them (Ma & Hovy 2016, section
-            2.1), or `"lstm"`, the final states of both directions (Lample et al. 2016, section 4.1).
-        char_vocab_size (`int`): number of characters, with padding, 0, and the unknown one, 1.
-        char_embedding_size, char_hidden_size (`int`, *optional*): width of the characters' embeddings, and filters or
-            units per direction; None: the papers', 30 and 30, or 25 and 25.
-        char_dropout (`float`, in [0, 1), *optional*): dropout on the characters' embeddings; None: the papers', 0.5
-            before the CNN, none before the LSTM.
-        crf (`bool`): whether the token classification head scores whole sequences of tags, by a linear-chain
-            conditional random field (Lample et al. 2016, section 2.2).
-        special_token_ids (`list[int]`, *optional*): tokens between words that the CRF's sequences pass over where no
-            labels say so, such as `[CLS]`.
-        pad_token_id (`int`, *optional*): its embedding is zero and is not trained as an input, unless `eos_token_id` is
-            the same: an end of text is read like a word.
-        tie_word_embeddings (`bool`): whether the head that predicts words shares its matrix with the embeddings (Press
-            & Wolf 2017; Inan et al. 2017), through a projection where [`~RecurrentConfig.output_size`] is not
-            `embedding_size`. The classification head has no output embeddings.
-        adaptive_cutoffs (`list[int]`, *optional*): predict words with an adaptive softmax (Grave et al. 2017): ids
-            below the first cutoff in the head, those between two cutoffs in a cluster whose width is a quarter of the
-            one before. Ids must be in falling order of frequency.
-        use_cache (`bool`): whether the state after the last word is returned, to go on from; never in training unless
-            asked for, nor by bidirectional models.
+        num_hidden_layers (`int`, *optional*, defaults to 1):
+            Number of layers. Each reads the outputs of the layer below at all positions.
+        cell_type (`str`, *optional*, defaults to `"lstm"`):
+            The recurrence: `"rnn"` (Elman 1990, with tanh), `"lstm"` (Hochreiter & Schmidhuber 1997, with the forget
+            gate of Gers et al. 2000) or `"gru"` (Cho et al. 2014, in cuDNN's form).
+        bidirectional (`bool`, *optional*, defaults to `False`):
+            Whether each layer reads in both directions (Schuster & Paliwal 1997).
+        pooling (`str`, *optional*, defaults to `"last"`):
+            What the classification head reads from the last layer: `"last"`, the final output of each direction;
+            `"mean"` or `"max"` over the words; `"attention"`, additive attention with a learned query (Bahdanau et al.
+            2015, section 3.1; Yang et al. 2016, section 2.2).
+        embedding_dropout, hidden_dropout, output_dropout, classifier_dropout (`float`, *optional*, defaults to 0.0):
+            Dropout, in [0, 1), on the embeddings, between layers, on the last layer's outputs before the language
+            modeling head, and before the classifier.
+        variational_dropout (`bool`, *optional*, defaults to `False`):
+            Whether the dropout masks on embeddings, between layers and on the last layer are the same at every position
+            of a row (Gal & Ghahramani 2016, section 3).
+        word_dropout (`float`, *optional*, defaults to 0.0):
+            Share of the vocabulary, in [0, 1), whose embeddings are zero during a forward pass in training (Merity et
+            al. 2017, section 4.3).
+        weight_dropout (`float`, *optional*, defaults to 0.0):
+            DropConnect, in [0, 1), on the hidden-to-hidden matrices, with one mask for all positions of a forward pass
+            in training (Merity et al. 2017, section 2). Refused for a cell that has no such matrices.
+        initializer_range (`float`, *optional*, defaults to 0.1):
+            Standard deviation of the initial embeddings and classifier. The recurrent layers start from orthogonal
+            (Saxe et al. 2014) and Glorot-uniform matrices, and the forget gate of an LSTM from a bias of 1 (Jozefowicz
+            et al. 2015, section 2.2).
+        char_encoder (`str`, *optional*):
+            How to read the characters of each word (`char_ids`), whose features are added to its embedding: `"cnn"`,
+            windows of three characters and the maximum over them (Ma & Hovy 2016, section 2.1), or `"lstm"`, the final
+            outputs of both directions (Lample et al. 2016, section 4.1).
+        char_vocab_size (`int`, *optional*, defaults to 128):
+            Number of character ids, including padding, 0, and unknown characters, 1.
+        char_embedding_size, char_hidden_size (`int`, *optional*):
+            Width of the character embeddings, and number of filters or of units per direction. Default to those of the
+            papers: 30 and 30, or 25 and 25.
+        char_dropout (`float`, *optional*):
+            Dropout, in [0, 1), on the character embeddings. Defaults to that of the papers: 0.5 before the CNN, 0
+            before the LSTM.
+        crf (`bool`, *optional*, defaults to `False`):
+            Whether the token classification head scores whole sequences of tags with a linear-chain conditional random
+            field (Lample et al. 2016, section 2.2).
+        special_token_ids (`list[int]`, *optional*):
+            Tokens that have no tag, such as `[CLS]`; the CRF skips them when no labels are given.
+        pad_token_id (`int`, *optional*, defaults to 0):
+            Its embedding is zero and is not trained, unless it is also the `eos_token_id`, which is read like a word.
+        tie_word_embeddings (`bool`, *optional*, defaults to `False`):
+            Whether the language modeling head shares the embedding matrix (Press & Wolf 2017; Inan et al. 2017), after
+            a projection if [`~RecurrentConfig.output_size`] is not `embedding_size`. Other heads have nothing to share.
+        adaptive_cutoffs (`list[int]`, *optional*):
+            Predict words with an adaptive softmax (Grave et al. 2017): ids below the first cutoff are in the head, and
+            ids between two cutoffs in a cluster that is a quarter as wide as the one before. Ids must be sorted by
+            falling frequency.
+        use_cache (`bool`, *optional*, defaults to `True`):
+            Whether to return the state after the last word, to continue from it. Training and bidirectional models
+            never do so by default.
 
     Raises:
-        ValueError: an unknown name, or a value out of range.
+        ValueError: an unknown name, a value out of range, or a combination that does not work.
 
     Example:
 
@@ -148,7 +168,7 @@ class RecurrentConfig(PreTrainedConfig):
 
     model_type = "recurrent"
     _auto_class = "AutoConfig"
-    # What transformers' Trainer leaves out of the predictions that it gathers.
+    # Outputs that transformers' Trainer does not gather as predictions.
     keys_to_ignore_at_inference: ClassVar = ["past_key_values", "nll"]
 
     vocab_size: int = 30000
@@ -181,7 +201,7 @@ class RecurrentConfig(PreTrainedConfig):
     use_cache: bool = True
 
     def __post_init__(self, **kwargs):
-        # Only what was once saved names its model type.
+        # Only a saved config names its model type.
         self._check_names(kwargs, saved="model_type" in kwargs)
         self._fill_character_sizes()
         self._check_ranges()
@@ -189,8 +209,8 @@ class RecurrentConfig(PreTrainedConfig):
 
     @classmethod
     def from_dict(cls, config_dict, **kwargs):
-        # The base class would drop a misspelt keyword and set a known one unchecked. Other keywords pass through
-        # here that are not ours to refuse: those of tokenizers and of the Hub.
+        # The base class drops a misspelt keyword, and sets a known one without a check. Keywords of tokenizers and of
+        # the Hub pass through here as well, and are not refused.
         cls._check_names(kwargs, saved=True)
         result = super().from_dict(config_dict, **kwargs)
         config = result[0] if isinstance(result, tuple) else result
@@ -205,11 +225,11 @@ class RecurrentConfig(PreTrainedConfig):
         for name in names:
             if name in known or name.startswith("_"):
                 continue
-            # 0.88 finds a slip of a letter or two, and does not take a tokenizer's `pad_token` for `pad_token_id`.
+            # 0.88 finds a typo of a letter or two, and does not take a tokenizer's `pad_token` for `pad_token_id`.
             close = difflib.get_close_matches(name, fields, n=1, cutoff=0.88 if saved else 0.6)
             near = OTHER_NAMES.get(name) or next(iter(close), None)
             if near or not saved:
-                hint = f"did you mean `{near}`?" if near else f"there are: {', '.join(fields)}."
+                hint = f"did you mean `{near}`?" if near else f"the fields are: {', '.join(fields)}."
                 raise ValueError(f"{cls.__name__} has no field `{name}`; {hint}")
 
     def _fill_character_sizes(self) -> None:
@@ -217,9 +237,7 @@ class RecurrentConfig(PreTrainedConfig):
         if self.char_encoder is None:
             for name in names:
                 if getattr(self, f"char_{name}") is not None:
-                    raise ValueError(
-                        f"`char_{name}` is {getattr(self, f'char_{name}')}; it must go with `char_encoder`."
-                    )
+                    raise ValueError(f"`char_{name}` is {getattr(self, f'char_{name}')}; it requires `char_encoder`.")
             return
         for name in names:
             if getattr(self, f"char_{name}") is None:
@@ -234,7 +252,7 @@ class RecurrentConfig(PreTrainedConfig):
             if getattr(self, name) is not None and not 0.0 <= getattr(self, name) < 1.0:
                 raise ValueError(f"`{name}` is {getattr(self, name)}; it must be at least 0 and below 1.")
         if not 0.0 <= self.initializer_range < float("inf"):
-            raise ValueError(f"`initializer_range` is {self.initializer_range}; it must be a number of at least 0.")
+            raise ValueError(f"`initializer_range` is {self.initializer_range}; it must be a number, at least 0.")
         if self.pad_token_id is not None and not 0 <= self.pad_token_id < self.vocab_size:
             raise ValueError(
                 f"`pad_token_id` is {self.pad_token_id}; it must be an id below {self.vocab_size}, or None."
@@ -245,11 +263,11 @@ class RecurrentConfig(PreTrainedConfig):
     def _check_cutoffs(self, cutoffs: list[int]) -> None:
         if not cutoffs or cutoffs != sorted(set(cutoffs)) or cutoffs[0] < 1 or cutoffs[-1] >= self.vocab_size:
             raise ValueError(
-                f"`adaptive_cutoffs` is {cutoffs}; it must be ids from 1 to {self.vocab_size - 1} in rising order."
+                f"`adaptive_cutoffs` is {cutoffs}; it must be ids from 1 to {self.vocab_size - 1} in increasing order."
             )
         if self.output_size < ADAPTIVE_DIVISOR ** len(cutoffs):
             raise ValueError(
-                f"`adaptive_cutoffs` has {len(cutoffs)} cutoffs; {self.output_size} units are too few for so many"
+                f"`adaptive_cutoffs` has {len(cutoffs)} cutoffs; {self.output_size} units are too few for that many"
                 f" clusters, each {ADAPTIVE_DIVISOR} times narrower than the one before."
             )
         if self.tie_word_embeddings:
@@ -264,19 +282,19 @@ class RecurrentConfig(PreTrainedConfig):
 
     @property
     def char_output_size(self) -> int:
-        """Width of the features that the characters of a word add to its embedding; 0 without `char_encoder`."""
+        """Width of the character features of a word; 0 without `char_encoder`."""
         if self.char_encoder is None or self.char_hidden_size is None:
             return 0
         return self.char_hidden_size * CHARACTER_DEFAULTS[self.char_encoder].directions
 
     @property
     def input_size(self) -> int:
-        """Width of what the first layer reads: a word's embedding and the features of its characters."""
+        """Width of the first layer's inputs: the embedding of a word and its character features."""
         return self.embedding_size + self.char_output_size
 
     @property
     def layer_types(self) -> list[str]:
-        """Tells transformers' tools that the layers carry a state instead of keys and values."""
+        """The transformers name for layers that carry a state instead of keys and values."""
         return ["linear_attention"] * self.num_hidden_layers
 
 

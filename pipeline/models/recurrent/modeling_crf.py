@@ -1,6 +1,6 @@
-"""A CRF on top of any token classification model of transformers, such as BERT's.
+"""A CRF on top of any token classification model of transformers, such as BERT.
 
-It lives beside the recurrent models because both travel with `crf.py`, and only files of the same folder do.
+It lives beside the recurrent models because both are saved with `crf.py`, which only works for files of one folder.
 """
 
 # Shapes: B batch, T time, C labels.
@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from torch import nn
 from transformers import AutoModelForTokenClassification, PreTrainedModel
-from transformers import initialization as init
 from transformers.utils.generic import can_return_tuple
 
 from .configuration_crf import CrfTaggerConfig
@@ -20,11 +19,11 @@ from .crf import LinearChainCRF, TaggerOutput, tag
 
 
 class CrfTaggerForTokenClassification(PreTrainedModel):
-    """A token classification model whose logits a linear-chain CRF reads as emissions; see [`LinearChainCRF`].
+    """A token classification model whose logits are the emissions of a linear-chain CRF; see [`LinearChainCRF`].
 
-    Of a word's pieces all are labelled, as the span that they are: the first B-x and the others I-x, in BIOES with E-x
-    last. The sequences run over all pieces and pass over padding and special tokens, in training because these have
-    no labels, in evaluation by the config's `special_token_ids`.
+    All pieces of a word are labelled, as a span: the first one B-x and the others I-x, in BIOES the last one E-x. The
+    sequences of tags run over all pieces and skip padding and special tokens: in training, because they have no labels;
+    in evaluation, because of the config's `special_token_ids`.
     """
 
     config_class = CrfTaggerConfig
@@ -50,13 +49,13 @@ class CrfTaggerForTokenClassification(PreTrainedModel):
     def around(
         cls, model: PreTrainedModel, special_token_ids: list[int] | None = None
     ) -> CrfTaggerForTokenClassification:
-        """A CRF, not trained yet, around the token classification model `model`, whose weights it shares."""
+        """Wrap the token classification model `model`, whose weights are shared, in an untrained CRF."""
         config = CrfTaggerConfig(
             text_config=model.config,
             special_token_ids=special_token_ids,
             pad_token_id=model.config.pad_token_id,
         )
-        with torch.device("meta"):
+        with torch.device("meta"):  # takes no memory: both parts are replaced
             tagger = cls(config)
         tagger.model = model
         tagger.crf = LinearChainCRF(config).to(device=model.device, dtype=model.dtype)
@@ -67,8 +66,7 @@ class CrfTaggerForTokenClassification(PreTrainedModel):
     def _init_weights(self, module: nn.Module) -> None:
         super()._init_weights(module)
         if isinstance(module, LinearChainCRF):
-            for parameter in module.parameters():
-                init.zeros_(parameter)
+            module.init_weights()
 
     @can_return_tuple
     def forward(
@@ -85,14 +83,14 @@ class CrfTaggerForTokenClassification(PreTrainedModel):
         """
         Args:
             input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds: see the model of `text_config`.
-            labels (B, T): tags; -100 at positions that have none.
-            num_items_in_batch: what to divide the loss by; None: the number of labels.
+            labels (B, T): tags; -100 at positions without one.
+            num_items_in_batch: the number to divide the summed loss by; None for the number of labels.
 
         Returns:
-            loss and nll (B,), where labels are given: the mean NLL per label, and that of each row; logits (B, T, C);
-            hidden_states and attentions, where asked for.
+            loss, the mean NLL per label, and the nll of each row (B,), if labels are given; logits (B, T, C);
+            hidden_states and attentions, if requested.
         """
-        # Not every model knows all of these.
+        # Not every model has these arguments, so only those that are set are passed.
         optional = {"token_type_ids": token_type_ids, "position_ids": position_ids, "inputs_embeds": inputs_embeds}
         kwargs |= {name: value for name, value in optional.items() if value is not None}
         kwargs["return_dict"] = True

@@ -1,0 +1,191 @@
+"""Where the words of a batch are: masks, padding in any pattern, and rows that hold several texts."""
+
+# Shapes: B batch, T time, E features; S segments of a packed batch, L the length of the longest one.
+# A position (b, t) of a batch has the flat index b * T + t. Reordering the positions of a batch is then one
+# `index_select` over a matrix of B*T rows, whatever the order is.
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+
+NO_WORDS = "attention_mask: row {} of the batch has no words; drop it or give it one token"
+
+
+class Layout(NamedTuple):
+    """Where the words of a padded batch are. Computed once per forward pass and shared by all layers.
+
+    Attributes:
+        mask: (B, T) bool, True at words.
+        lengths: (B, 1) number of words.
+        last: (B,) flat index of the last word of each row in the compacted batch.
+        compact: two (B*T,) flat indices: the order that moves the words of each row to its front, and its inverse.
+            None if they are already there, as in a right-padded batch.
+        reverse: (B*T,) flat index that reverses the words within each compacted row. It is its own inverse.
+    """
+
+    mask: torch.Tensor
+    lengths: torch.Tensor
+    last: torch.Tensor
+    compact: tuple[torch.Tensor, torch.Tensor] | None
+    reverse: torch.Tensor
+
+
+class Packing(NamedTuple):
+    """How the rows of a packed batch are cut into segments, one for each text, that the layer reads as rows.
+
+    Attributes:
+        layout: the layout of the segments, (S, L).
+        cut: (S, L) flat index into the rows, for each position of the segments.
+        paste: (B*T,) flat index into the segments, for each position of the rows.
+        first: (S,) the row whose state a segment starts from; B if it starts from zeros.
+        last: (B,) the segment that ends each row.
+    """
+
+    layout: Layout
+    cut: torch.Tensor
+    paste: torch.Tensor
+    first: torch.Tensor
+    last: torch.Tensor
+
+
+def can_read(values: torch.Tensor) -> bool:
+    """Whether code may depend on `values`: on a GPU it would have to wait for them, and an exported graph must hold
+    for any values."""
+    return values.device.type == "cpu" and not torch.compiler.is_exporting()
+
+
+def read_mask(
+    attention_mask: torch.Tensor | None, inputs: torch.Tensor, may_be_empty: bool = False
+) -> torch.Tensor | None:
+    """`attention_mask` as (B, T) bool, or None if every position is a word.
+
+    Args:
+        may_be_empty: whether a row may have no words. With a cache, the row of a finished text keeps its state.
+
+    Raises:
+        ValueError: the shape does not match the inputs, or a row has no words. Empty rows are only detected on the
+            CPU: on a GPU and in an exported model they are pooled to zeros.
+    """
+    if inputs.shape[1] == 0:
+        raise ValueError(NO_WORDS.format(0))
+    if attention_mask is None:
+        return None
+    if attention_mask.shape != inputs.shape[:2]:
+        raise ValueError(
+            f"attention_mask has shape {tuple(attention_mask.shape)}, the inputs (batch, time) are"
+            f" {tuple(inputs.shape[:2])}"
+        )
+    mask = attention_mask.bool()
+    if not can_read(mask):
+        return mask
+    if bool(mask.all()):
+        return None
+    empty = (~mask.any(dim=1)).nonzero().flatten().tolist()
+    if empty and not may_be_empty:
+        raise ValueError(NO_WORDS.format(empty[0]))
+    return mask
+
+
+def right_padded(lengths: torch.Tensor, time: int) -> Layout:
+    """The layout of rows of `time` positions with `lengths` (B, 1) words, which are in front already."""
+    rows = torch.arange(lengths.shape[0], device=lengths.device)[:, None] * time  # (B, 1), where each row starts
+    steps = torch.arange(time, device=lengths.device)  # (T,)
+    mask = steps < lengths
+    # Step t of n words swaps with n - 1 - t. Padding stays where it is, so the words stay in front.
+    reverse = torch.where(mask, lengths - 1 - steps, steps)
+    last = rows + (lengths - 1).clamp(min=0)  # some valid index in a row without words, which keeps its state
+    return Layout(mask, lengths, last.flatten(), None, (rows + reverse).flatten())
+
+
+def make_layout(mask: torch.Tensor) -> Layout:
+    """The layout of a batch with words where `mask` (B, T) is True, in any pattern."""
+    batch, time = mask.shape
+    lengths = mask.sum(dim=1, keepdim=True)  # (B, 1)
+    compacted = right_padded(lengths, time)
+    if can_read(mask) and torch.equal(mask, compacted.mask):
+        return compacted
+    # The n-th word of a row goes to place n - 1, and its n-th padding behind the words, to place lengths + n - 1. This
+    # is a permutation of the row, and sorting a permutation inverts it.
+    places = torch.where(mask, mask.cumsum(dim=1), lengths + (~mask).cumsum(dim=1)) - 1
+    rows = torch.arange(batch, device=mask.device)[:, None] * time
+    compact = ((rows + torch.argsort(places, dim=1)).flatten(), (rows + places).flatten())
+    return compacted._replace(mask=mask, compact=compact)
+
+
+def find_borders(position_ids: torch.Tensor, mask: torch.Tensor | None, has_past: bool) -> torch.Tensor | None:
+    """Where a new text begins inside a row.
+
+    Args:
+        position_ids: (B, T), 0 at the first word of each text.
+        mask: (B, T) bool, True at words; None if all positions are.
+        has_past: whether the rows continue from a state, so that a text at the start of a row is a new one as well.
+
+    Returns:
+        (B, T) bool, True at the first word of a text that follows other words; None if there is no such place, for
+        which a GPU has to wait.
+    """
+    words = torch.ones_like(position_ids, dtype=torch.bool) if mask is None else mask
+    begins = (position_ids == 0) & words
+    if not has_past:
+        begins &= words.cumsum(dim=1) > 1  # the first word of a row needs no cut: its state is zero anyway
+    return begins if bool(begins.any()) else None
+
+
+def make_packing(borders: torch.Tensor, mask: torch.Tensor | None) -> Packing:
+    """Cut the rows at `borders` (B, T) into segments. The first segment of a row continues from the row's state unless
+    the row starts with a border."""
+    batch, time = borders.shape
+    device = borders.device
+    begins = borders.clone()
+    begins[:, 0] = True  # a segment never spans two rows
+    # In flat order the segments lie one behind the other, so each ends where the next one starts.
+    starts = begins.flatten().nonzero().flatten()  # (S,)
+    lengths = torch.diff(starts, append=starts.new_tensor([batch * time]))
+    steps = torch.arange(int(lengths.max()), device=device)  # (L,)
+    inside = steps < lengths[:, None]  # (S, L)
+    cut = torch.where(inside, starts[:, None] + steps, starts[:, None])  # beyond a segment: any valid index
+    # Position p belongs to the segment s that started last: s = (starts up to p) - 1, at step p - starts[s].
+    segment = begins.flatten().cumsum(0) - 1  # (B*T,)
+    paste = segment * len(steps) + torch.arange(batch * time, device=device) - starts[segment]
+    counts = begins.sum(dim=1)  # (B,), segments of each row
+    last = counts.cumsum(0) - 1
+    # Row B stands for the zero state that the layer appends to the rows' states.
+    first = torch.full_like(starts, batch)
+    first[last - counts + 1] = torch.where(borders[:, 0], batch, torch.arange(batch, device=device))
+    words = inside if mask is None else inside & mask.flatten()[cut]
+    return Packing(make_layout(words), cut, paste, first, last)
+
+
+class _Permute(torch.autograd.Function):
+    """Reorder the rows of a matrix. The gradient of a permutation is its inverse; torch would use the slower
+    `index_add`, as it cannot know that no index repeats."""
+
+    @staticmethod
+    def forward(ctx, rows, index, inverse):
+        ctx.save_for_backward(inverse)
+        return rows.index_select(0, index)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        (inverse,) = ctx.saved_tensors
+        return gradient.index_select(0, inverse), None, None
+
+
+def permute(states: torch.Tensor, index: torch.Tensor, inverse: torch.Tensor) -> torch.Tensor:
+    """`states` (B, T, E) with their B*T positions in the order of the flat `index`, whose inverse is `inverse`."""
+    return _Permute.apply(states.reshape(-1, states.shape[-1]), index, inverse).view(states.shape)
+
+
+__all__ = [
+    "Layout",
+    "Packing",
+    "can_read",
+    "find_borders",
+    "make_layout",
+    "make_packing",
+    "permute",
+    "read_mask",
+    "right_padded",
+]

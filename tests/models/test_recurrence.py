@@ -1,0 +1,195 @@
+"""Cells and layers agree with torch.nn, and a cell with other parameters fits into the same models."""
+
+from __future__ import annotations
+
+from typing import get_args, get_type_hints
+
+import pytest
+import torch
+from contract import padded, randomised, words
+from torch import nn
+from torch.nn import functional as F
+
+from pipeline.config.recipe import Recurrent
+from pipeline.models.recurrent import RecurrentConfig, RecurrentModel
+from pipeline.models.recurrent.layout import make_layout
+from pipeline.models.recurrent.recurrence import CELLS, Cell, after_last_word
+
+TORCH = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
+
+
+def test_configuration_and_recipe_offer_every_cell():
+    assert get_args(RecurrentConfig.__dataclass_fields__["cell_type"].type) == tuple(CELLS)
+    assert get_args(get_type_hints(Recurrent)["cell"]) == tuple(CELLS)
+
+
+@pytest.mark.parametrize("cell", TORCH)
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("side", ["right", "left"])
+def test_states_and_gradients_equal_the_packed_form_of_torch(cell, bidirectional, side):
+    config = RecurrentConfig(
+        vocab_size=50, embedding_size=6, hidden_size=5, num_hidden_layers=2, cell_type=cell, bidirectional=bidirectional
+    )
+    model = randomised(RecurrentModel(config))
+    reference = TORCH[cell](6, 5, 2, batch_first=True, bidirectional=bidirectional)
+    for index, layer in enumerate(model.layers):  # parameters go by the same names
+        values = {name.replace("_l0", f"_l{index}"): value for name, value in layer.state_dict().items()}
+        reference.load_state_dict(values, strict=False)
+    rows = words([8, 3, 1, 5])
+    ids, mask = padded(rows, side, extra=1)
+    embedded = nn.utils.rnn.pad_sequence([model.embed_tokens(row).detach() for row in rows], batch_first=True)
+    embedded.requires_grad_()
+    lengths = torch.tensor([len(row) for row in rows])
+    packed = nn.utils.rnn.pack_padded_sequence(embedded, lengths, batch_first=True, enforce_sorted=False)
+    states, _ = nn.utils.rnn.pad_packed_sequence(reference(packed)[0], batch_first=True)
+
+    inputs = model.embed_tokens(ids).detach().requires_grad_()
+    ours = model(inputs_embeds=inputs, attention_mask=mask).last_hidden_state
+    real, packed_real = mask.bool(), torch.arange(8) < lengths[:, None]
+    torch.testing.assert_close(ours[real], states[packed_real], atol=1e-5, rtol=1e-5)
+    assert ours[~real].abs().max() == 0.0
+
+    weights = torch.randn(ours[real].shape, generator=torch.Generator().manual_seed(1))
+    (ours[real] * weights).sum().backward()
+    (states[packed_real] * weights).sum().backward()
+    torch.testing.assert_close(inputs.grad[real], embedded.grad[packed_real], atol=1e-5, rtol=1e-5)
+    theirs = dict(reference.named_parameters())
+    for index, layer in enumerate(model.layers):
+        for name, parameter in layer.named_parameters():
+            gradient = theirs[name.replace("_l0", f"_l{index}")].grad
+            torch.testing.assert_close(parameter.grad, gradient, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("cell", TORCH)
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("side", ["right", "left", "holes", "none"])
+def test_a_layer_starts_from_a_state_and_returns_each_rows_own_as_the_packed_form_does(cell, bidirectional, side):
+    layer, reference = a_layer(cell, bidirectional)
+    lengths = [8, 3, 1, 5] if side != "none" else [8] * 4
+    rows = [torch.randn(length, 6) for length in lengths]
+    ids, mask = padded([torch.arange(length) for length in lengths], "right" if side == "none" else side)
+    inputs = torch.randn(*ids.shape, 6)
+    inputs[mask.bool()] = torch.cat(rows)
+    directions = 2 if bidirectional else 1
+    start = [torch.randn(4, directions * 5, requires_grad=True) for _ in range(2 if cell == "lstm" else 1)]
+
+    layout = None if side == "none" else make_layout(mask.bool())
+    _, *final = layer(inputs, layout=layout, state=tuple(start), return_state=True)
+    split = [part.view(4, directions, 5).transpose(0, 1).contiguous() for part in start]
+    packed = nn.utils.rnn.pack_sequence(rows, enforce_sorted=False)
+    theirs = reference(packed, tuple(split) if cell == "lstm" else split[0])[1]
+    theirs = [part.transpose(0, 1).flatten(1) for part in (theirs if cell == "lstm" else [theirs])]
+    gradients = []
+    for states in (final, theirs):
+        torch.testing.assert_close(list(states), theirs, atol=1e-5, rtol=1e-5)
+        loss = sum((state * torch.arange(state.numel()).view_as(state)).sum() for state in states)
+        gradients.append(torch.autograd.grad(loss, start))
+    torch.testing.assert_close(*gradients, atol=1e-4, rtol=1e-4)
+
+
+def a_layer(cell, bidirectional):
+    """A layer of ours and torch's own with the same random weights, over inputs (B, T, 6), with 5 units."""
+    config = RecurrentConfig(vocab_size=9, embedding_size=6, hidden_size=5, cell_type=cell, bidirectional=bidirectional)
+    layer = randomised(RecurrentModel(config)).layers[0]
+    reference = TORCH[cell](6, 5, batch_first=True, bidirectional=bidirectional)
+    reference.load_state_dict(layer.state_dict())
+    return layer, reference
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_two_chunks_with_the_state_carried_over_equal_one_text(cell):
+    """The second chunk is ragged: a row that has ended keeps its state, through forward and backward."""
+    config = RecurrentConfig(vocab_size=9, embedding_size=6, hidden_size=5, cell_type=cell)
+    layer = randomised(RecurrentModel(config)).layers[0]
+    inputs, mask = torch.randn(3, 9, 6, requires_grad=True), torch.arange(9) < torch.tensor([[9], [4], [7]])
+    whole, *at_end = layer(inputs, layout=make_layout(mask), return_state=True)
+    states, carried = [], None
+    for chunk in (slice(0, 4), slice(4, 9)):
+        layout = make_layout(mask[:, chunk])
+        chunk_states, *carried = layer(inputs[:, chunk], layout, state=carried, return_state=True)
+        states.append(chunk_states)
+    torch.testing.assert_close(torch.cat(states, dim=1), whole, atol=1e-6, rtol=1e-6)
+    torch.testing.assert_close(carried, at_end, atol=1e-6, rtol=1e-6)
+    gradients = [torch.autograd.grad(sum(part.sum() for part in end), inputs)[0] for end in (at_end, carried)]
+    torch.testing.assert_close(*gradients, atol=1e-6, rtol=1e-6)
+
+
+@pytest.mark.parametrize("cell", TORCH)
+def test_weight_dropout_is_one_fresh_mask_for_all_steps_of_a_pass_and_only_in_training(cell):
+    config = RecurrentConfig(vocab_size=9, embedding_size=6, hidden_size=5, cell_type=cell, weight_dropout=0.5)
+    layer = randomised(RecurrentModel(config)).layers[0].train()
+    inputs = torch.randn(2, 7, 6)
+    torch.manual_seed(1)
+    masked = F.dropout(layer.weight_hh_l0, 0.5)
+    reference = TORCH[cell](6, 5, batch_first=True)
+    reference.load_state_dict({**layer.state_dict(), "weight_hh_l0": masked.detach()})
+    torch.manual_seed(1)
+    dropped = layer(inputs)[0]
+    torch.testing.assert_close(dropped, reference(inputs)[0], atol=1e-6, rtol=1e-6)
+    assert not torch.equal(layer(inputs)[0], dropped)
+    layer.eval()
+    reference.load_state_dict(layer.state_dict())
+    torch.testing.assert_close(layer(inputs)[0], reference(inputs)[0])
+
+
+def test_parameters_stand_one_to_three_to_four():
+    sizes = {}
+    for cell in TORCH:
+        config = RecurrentConfig(vocab_size=9, cell_type=cell, embedding_size=6, hidden_size=5)
+        sizes[cell] = sum(p.numel() for p in RecurrentModel(config).layers.parameters())
+    assert sizes["gru"] == 3 * sizes["rnn"]
+    assert sizes["lstm"] == 4 * sizes["rnn"]
+
+
+class MinGRU(Cell):
+    """A GRU whose gates read the input only, so that it has no hidden-to-hidden weights (Feng et al. 2024)."""
+
+    def parameter_shapes(self):
+        return {"weight_z": (self.hidden_size, self.input_size), "weight_h": (self.hidden_size, self.input_size)}
+
+    def initialize(self, name, value):
+        nn.init.xavier_uniform_(value)
+
+    def run(self, inputs, weights, start, layout, return_state):
+        gates = torch.sigmoid(F.linear(inputs, weights["weight_z"]))
+        candidates = F.linear(inputs, weights["weight_h"])
+        (h,), outputs = start, []
+        for z, candidate in zip(gates.unbind(1), candidates.unbind(1), strict=True):
+            h = (1 - z) * h + z * candidate
+            outputs.append(h)
+        states = torch.stack(outputs, dim=1)
+        return states, (after_last_word(states, start[0], layout),)
+
+
+def a_min_gru(monkeypatch, **changes) -> RecurrentModel:
+    monkeypatch.setitem(CELLS, "gru", MinGRU)
+    sizes = {"vocab_size": 50, "embedding_size": 6, "hidden_size": 5, "num_hidden_layers": 2}
+    return randomised(RecurrentModel(RecurrentConfig(cell_type="gru", **{**sizes, **changes})))
+
+
+@pytest.mark.parametrize("side", ["right", "left", "holes"])
+def test_a_cell_without_hidden_to_hidden_weights_reads_padded_texts_in_both_directions(side, monkeypatch):
+    model = a_min_gru(monkeypatch, bidirectional=True)
+    names = {"weight_z_l0", "weight_h_l0", "weight_z_l0_reverse", "weight_h_l0_reverse"}
+    assert dict(model.layers[1].named_parameters()).keys() == names
+    rows = words([7, 1, 4])
+    alone = torch.cat([model(row[None]).pooler_output for row in rows])
+    torch.testing.assert_close(model(*padded(rows, side, extra=2)).pooler_output, alone, atol=1e-6, rtol=1e-6)
+
+
+def test_a_cell_without_hidden_to_hidden_weights_continues_from_a_state_and_keeps_texts_apart(monkeypatch):
+    model = a_min_gru(monkeypatch)
+    first, second = words([5, 4])
+    whole = model(first[None])
+    cache = model(first[None, :3]).past_key_values
+    later = model(first[None, 3:], past_key_values=cache)
+    torch.testing.assert_close(later.last_hidden_state, whole.last_hidden_state[:, 3:])
+    positions = torch.cat([torch.arange(5), torch.arange(4)])[None]
+    packed = model(torch.cat([first, second])[None], position_ids=positions).last_hidden_state
+    torch.testing.assert_close(packed[:, :5], whole.last_hidden_state)
+    torch.testing.assert_close(packed[:, 5:], model(second[None]).last_hidden_state)
+
+
+def test_weight_dropout_is_refused_for_a_cell_without_hidden_to_hidden_weights(monkeypatch):
+    with pytest.raises(ValueError, match=r"`weight_dropout` is 0\.5; a cell of the type 'gru' has no hidden-to-hidden"):
+        a_min_gru(monkeypatch, weight_dropout=0.5)
