@@ -1,26 +1,26 @@
-# The pinned environment with the recipes in it, on GPUs or without:
+# An image with the pinned environment and the recipes, for machines with or without GPUs:
 #
 #     docker build --tag finetune .
 #     docker run --gpus all --shm-size 8g --volume "$PWD/runs:/work/runs" finetune run recipes/sentiment_bert.py
 #
-# torch's wheels bring CUDA along; the host needs the driver and NVIDIA's container toolkit.
+# torch's wheels include CUDA; the host needs the NVIDIA driver and the NVIDIA Container Toolkit.
 FROM python:3.11-slim-bookworm
 
-# Compiles what torch.compile generates; nothing else here needs it.
+# torch.compile needs a C compiler.
 # hadolint ignore=DL3008
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends gcc libc6-dev \
     && rm -rf /var/lib/apt/lists/*
 
 WORKDIR /opt/finetune
-# What changes seldom comes first, so that a change of the code does not install torch again.
+# Install the dependencies first, so that a change to the code does not reinstall torch.
 COPY constraints.txt ./
 RUN pip install --no-cache-dir --constraint constraints.txt torch transformers datasets accelerate
 COPY pyproject.toml README.md LICENSE ./
 COPY pipeline ./pipeline
 RUN pip install --no-cache-dir --constraint constraints.txt '.[samples,lora,tensorboard]'
 
-# Runs, logs and caches are written to where the container is started, not into it.
+# Runs, logs and caches are written to /work, where a volume can hold them.
 WORKDIR /work
 COPY recipes ./recipes
 COPY scripts ./scripts

@@ -1,4 +1,4 @@
-# The commands of this project; each makes the environment first where it is missing or out of date.
+# The commands for development. Each one first creates or updates .venv if necessary.
 PYTHON ?= python3
 BIN := .venv/bin
 
@@ -7,9 +7,9 @@ BIN := .venv/bin
 
 setup: .venv/.installed
 
-# Made again when what it installs changes; otherwise a no-op.
+# Reinstalls when the requirements change.
 .venv/.installed: pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if v >= (3, 10) else "Python 3.10 or newer is needed, %s is %d.%d: make PYTHON=python3.12 ..." % (sys.executable, *v))'
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if v >= (3, 10) else "Python 3.10 or newer is required, but %s is %d.%d; try make PYTHON=python3.12 ..." % (sys.executable, *v))'
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[samples,dev]'
 	@touch $@

@@ -1,6 +1,6 @@
-"""Entities in tweets with a pretrained BERT: MiniLM from a pip package, or any checkpoint of the Hub.
+"""Fine-tunes a pretrained BERT to find named entities in tweets.
 
-Run it, or with a network:
+The checkpoint is MiniLM, from a pip package. With network access, use any checkpoint from the Hub:
 
     python recipes/ner_bert.py
     python recipes/ner_bert.py --model.checkpoint google-bert/bert-base-cased --optim.learning-rate 5e-5

@@ -1,6 +1,6 @@
-"""Entities in tweets with a bidirectional LSTM over words from scratch; each tag is chosen by itself.
+"""Finds named entities in tweets with a bidirectional LSTM that predicts each tag independently.
 
-Run it, or start it from word vectors:
+It is trained from scratch, or starts from pretrained word vectors:
 
     python recipes/ner_bilstm.py
     python recipes/ner_bilstm.py --model.vectors sample:glove-6b-50d --train.output-dir runs/ner-glove

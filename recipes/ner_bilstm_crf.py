@@ -1,6 +1,6 @@
-"""Entities in tweets with a BiLSTM-CRF that reads the characters of each word, too (Ma & Hovy 2016).
+"""Finds named entities in tweets with a BiLSTM-CRF and a character CNN (Ma & Hovy 2016).
 
-Run it, or on CoNLL-2003 as a folder of column files:
+To train on CoNLL-2003, pass a folder of column files:
 
     python recipes/ner_bilstm_crf.py
     python recipes/ner_bilstm_crf.py --data.source my/conll2003

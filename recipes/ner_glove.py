@@ -1,7 +1,7 @@
-"""Entities with a BiLSTM, a CRF, a character CNN and word vectors: the tagger of Ma & Hovy 2016.
+"""Adds pretrained GloVe vectors to the BiLSTM-CRF with a character CNN, as in Ma & Hovy 2016.
 
-The vectors stay as they are, so that words which no training text holds are read as well as those which some do. Run
-it, or on CoNLL-2003 as a folder of column files:
+The vectors are frozen, so the model reads words that are not in the training data as well as those that are. To train
+on CoNLL-2003, pass a folder of column files:
 
     python recipes/ner_glove.py
     python recipes/ner_glove.py --data.source my/conll2003 --train.epochs 8

@@ -1,4 +1,4 @@
-"""Entities in tweets with a plain one-way RNN: it tags a word before it has read what follows.
+"""Finds named entities in tweets with a plain left-to-right RNN, which tags each word before it sees the next ones.
 
 Run it:
 

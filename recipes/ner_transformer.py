@@ -1,6 +1,6 @@
-"""Entities in tweets with a small BERT from scratch: attention with nobody's pretraining, on words.
+"""Finds named entities in tweets with a small BERT on words, trained from scratch.
 
-Run it:
+It shows what attention does without pretraining:
 
     python recipes/ner_transformer.py
 """

@@ -1,6 +1,6 @@
-"""The next word of film reviews with the regularised LSTM of Merity et al. 2017: dropped weights, words and states.
+"""Trains the AWD-LSTM language model of Merity et al. 2017, with dropout on weights, words and states.
 
-Run it, or on a larger corpus as a folder of .txt files:
+To train on a larger corpus, pass a folder of .txt files:
 
     python recipes/next_word_awd_lstm.py
     python recipes/next_word_awd_lstm.py --data.source my/wikitext --model.hidden-size 650

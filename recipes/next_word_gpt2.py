@@ -1,10 +1,11 @@
-"""The next word of film reviews with a small GPT-2 from scratch: attention beside the recurrent networks.
+"""Trains a small GPT-2 from scratch on movie reviews, to compare attention with the recurrent language models.
 
 Run it:
 
     python recipes/next_word_gpt2.py
 
-A pretrained GPT-2 is another kind of model; with a network, a sibling that begins `from next_word_gpt2 import recipe`:
+A pretrained GPT-2 uses another class of model settings. With network access, write a recipe that starts with
+`from next_word_gpt2 import recipe`:
 
     recipe = replace(recipe, name="next-word-distilgpt2", model=Pretrained(checkpoint="distilbert/distilgpt2"),
                      data=replace(recipe.data, tokenizer=None, min_frequency=None, max_length=256))

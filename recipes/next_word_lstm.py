@@ -1,6 +1,6 @@
-"""The next word of film reviews with an LSTM: the state is carried over the whole text, in training and in scoring.
+"""Trains an LSTM language model whose state is carried through the whole text, in training and evaluation.
 
-Run it, or on a corpus whose words stand between blanks, such as the Penn Treebank as a folder of .txt files:
+To train on a corpus whose tokens are separated by spaces, such as the Penn Treebank, pass a folder of .txt files:
 
     python recipes/next_word_lstm.py
     python recipes/next_word_lstm.py --data.source my/ptb --train.epochs 15

@@ -1,6 +1,6 @@
-"""The next word of film reviews with a plain RNN: what can be said from the last few words.
+"""Trains a plain RNN language model on movie reviews, which predicts the next word from the last few words.
 
-Run it, and let it go on writing:
+The trained model also generates text:
 
     python recipes/next_word_rnn.py
     echo "the film is" | finetune predict runs/next-word-rnn --generate 20

@@ -1,6 +1,6 @@
-"""Rotten Tomatoes with a pretrained BERT: MiniLM from a pip package, or any checkpoint of the Hub.
+"""Fine-tunes a pretrained BERT on Rotten Tomatoes.
 
-Run it, or with a network:
+The checkpoint is MiniLM, from a pip package. With network access, use any checkpoint from the Hub:
 
     python recipes/sentiment_bert.py
     python recipes/sentiment_bert.py --model.checkpoint google-bert/bert-base-uncased

@@ -1,4 +1,4 @@
-"""Rotten Tomatoes with a bidirectional LSTM from scratch: the baseline that BERT has to beat.
+"""Trains a bidirectional LSTM from scratch on Rotten Tomatoes, as the baseline that BERT has to beat.
 
 Run it:
 

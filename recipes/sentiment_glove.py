@@ -1,6 +1,6 @@
-"""Rotten Tomatoes with two layers of bidirectional LSTM that start from word vectors: GloVe, 50 dimensions.
+"""Trains a two-layer bidirectional LSTM on Rotten Tomatoes, starting from 50-dimensional GloVe vectors.
 
-Run it, or give vectors of your own:
+It also reads vectors of your own:
 
     python recipes/sentiment_glove.py
     python recipes/sentiment_glove.py --model.vectors glove.6B.300d.txt

@@ -1,4 +1,4 @@
-"""Rotten Tomatoes with a one-way GRU, read at its last state: three quarters of an LSTM's recurrent weights.
+"""Trains a GRU on Rotten Tomatoes and classifies its last state, with 25% fewer recurrent weights than an LSTM.
 
 Run it:
 

@@ -1,4 +1,4 @@
-"""IMDB with a bidirectional LSTM from scratch: whole reviews of some 230 words, on which gates have something to keep.
+"""Trains a bidirectional LSTM from scratch on whole IMDB reviews, about 230 words each.
 
 Run it:
 

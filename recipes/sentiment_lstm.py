@@ -1,4 +1,4 @@
-"""Rotten Tomatoes with a one-way LSTM, read at its last state: what gates add to a plain RNN.
+"""Trains an LSTM on Rotten Tomatoes and classifies its last state, to show what gates add to a plain RNN.
 
 Run it:
 

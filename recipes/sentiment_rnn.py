@@ -1,4 +1,4 @@
-"""Rotten Tomatoes with a plain one-way RNN, read at its last state: the network that is said to forget.
+"""Trains a plain RNN on Rotten Tomatoes and classifies its last state, which tends to forget the first words.
 
 Run it:
 

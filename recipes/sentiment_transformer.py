@@ -1,4 +1,4 @@
-"""Rotten Tomatoes with a small BERT from scratch: attention with nobody's pretraining, beside the recurrent networks.
+"""Trains a small BERT from scratch on Rotten Tomatoes, to show what attention does without pretraining.
 
 Run it:
 

@@ -1,4 +1,4 @@
-"""What all tests share: no network, a cache of their own, one thread, small data."""
+"""Fixtures and helpers for all tests: no network, a separate cache, one thread, small data."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 
 from hub_server import REAL_HUB, Hub, environment
 
-# Before any library reads them.
+# Set these before any library reads them.
 os.environ |= {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "OMP_NUM_THREADS": "1", **environment()}
 
 import pytest
@@ -37,14 +37,14 @@ def _is_loopback(address: object) -> bool:
 
 @pytest.fixture(autouse=True)
 def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A test that opens a socket to anything but loopback fails."""
+    """Fail any test that connects a socket to something other than loopback."""
 
     def guarded(method: str) -> Callable:
         original = getattr(socket.socket, method)
 
         def connect(self: socket.socket, address: object) -> object:
             if not _is_loopback(address) and not REAL_HUB:
-                pytest.fail(f"a socket to {address} was opened: tests run offline")
+                pytest.fail(f"the test connected to {address}; tests must run offline")
             return original(self, address)
 
         return connect
@@ -54,8 +54,8 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Encoded data of the tests goes to a folder of their own."""
+def separate_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Keep the tests' encoded data out of the user's cache."""
     root = tmp_path_factory.mktemp("cache")
     os.environ["FINETUNE_CACHE"] = str(root)
     return root
@@ -63,7 +63,7 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[Hub]:
-    """The Hub of the tests, one a process; on the real one nothing of it is used."""
+    """The tests' local Hub, one per process. It is not started when the tests run against the real Hub."""
     hub = Hub()
     if not REAL_HUB:
         hub.start()
@@ -74,6 +74,7 @@ def server() -> Iterator[Hub]:
 
 @pytest.fixture(autouse=True)
 def one_thread() -> None:
+    """Run torch on one thread, so that results do not depend on the number of cores."""
     import torch
 
     torch.set_num_threads(1)
@@ -81,7 +82,7 @@ def one_thread() -> None:
 
 @pytest.fixture
 def reviews(tmp_path: Path) -> Path:
-    """A csv file of 160 different short reviews, half of them positive."""
+    """A CSV file with 160 different short reviews, half of them positive."""
     rows = ["text,label"]
     for number in range(80):
         rows.append(f'"{POSITIVE[number % 4]} {number}",positive')
@@ -92,7 +93,7 @@ def reviews(tmp_path: Path) -> Path:
 
 
 def finetune(*arguments: str | Path, cwd: Path | None = None, stdin: str = "") -> subprocess.CompletedProcess[str]:
-    """The `finetune` command as a process of its own."""
+    """Run the `finetune` command in a process of its own."""
     return subprocess.run(
         [sys.executable, "-c", "from pipeline.cli.main import entry; entry()", *map(str, arguments)],
         cwd=cwd,
@@ -106,9 +107,13 @@ def finetune(*arguments: str | Path, cwd: Path | None = None, stdin: str = "") -
 
 
 def save_checkpoint(folder: Path, kind: str, texts: list[str], **config: float) -> None:
-    """A small BERT or GPT-2, by the name of `folder`, with a tokenizer of `kind` trained on `texts`.
+    """Save a small BERT or GPT-2 with a tokenizer trained on `texts`.
 
-    `config`: what its configuration has besides its sizes, such as no dropout.
+    Args:
+        folder: where to save; its name, "bert" or "gpt2", is the architecture.
+        kind: the kind of tokenizer.
+        texts: the texts to train it on.
+        config: other fields of the model's configuration, such as dropout.
     """
     from transformers import BertConfig, BertForMaskedLM, GPT2Config, GPT2LMHeadModel
 
@@ -117,7 +122,7 @@ def save_checkpoint(folder: Path, kind: str, texts: list[str], **config: float) 
 
     tokenizer = tokenizers.train(kind, texts, Data("x", max_length=64, vocab_size=400))
     size, ends = len(tokenizer), {"bos_token_id": tokenizer.eos_token_id, "eos_token_id": tokenizer.eos_token_id}
-    made: Any = {
+    model: Any = {
         "bert": lambda: BertForMaskedLM(
             BertConfig(
                 vocab_size=size,
@@ -133,10 +138,11 @@ def save_checkpoint(folder: Path, kind: str, texts: list[str], **config: float) 
             GPT2Config(vocab_size=size, n_embd=16, n_layer=2, n_head=2, n_positions=64, **ends, **config)
         ),
     }[folder.name]()
-    made.save_pretrained(folder)
+    model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 
 
 def need_deepspeed() -> None:
+    """Skip the test if DeepSpeed is not installed."""
     if importlib.util.find_spec("deepspeed") is None:
         pytest.skip('DeepSpeed is not installed: pip install "finetune-pipeline[deepspeed]"')

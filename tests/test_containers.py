@@ -1,5 +1,7 @@
-"""The container files: they copy what is there, install the pinned set, and agree. Building them takes a registry of
-images, which the tests have none of."""
+"""Checks that the Dockerfile and apptainer.def copy files that exist, install the pinned versions and match each other.
+
+The tests do not build the images: that needs an image registry.
+"""
 
 from __future__ import annotations
 
@@ -24,13 +26,13 @@ def copied_by_docker() -> list[str]:
 def copied_by_apptainer() -> list[str]:
     section = re.search(r"^%files\n(.*?)^%", APPTAINER, re.M | re.S)[1]
     pairs = [line.split() for line in section.splitlines() if line.strip()]
-    assert all(len(pair) == 2 for pair in pairs)  # apptainer takes one source a line
+    assert all(len(pair) == 2 for pair in pairs)  # apptainer takes one source per line
     assert all(target == f"/opt/finetune/{source}" for source, target in pairs)
     return [source for source, _ in pairs]
 
 
 @pytest.mark.parametrize("copied", [copied_by_docker, copied_by_apptainer])
-def test_what_is_copied_is_there_and_suffices_to_build_the_package(copied, tmp_path):
+def test_the_copied_files_exist_and_are_enough_to_build_the_package(copied, tmp_path):
     names = copied()
     assert all((ROOT / name).exists() for name in names)
     tracked = subprocess.run(["git", "ls-files", *names], cwd=ROOT, capture_output=True, text=True, check=True)
@@ -44,12 +46,12 @@ def test_what_is_copied_is_there_and_suffices_to_build_the_package(copied, tmp_p
     assert list((tmp_path / "dist").glob("finetune_pipeline-*.whl"))
 
 
-def test_docker_ignores_nothing_that_it_copies():
-    let_through = re.findall(r"^!(.+)$", (ROOT / ".dockerignore").read_text(), re.M)
-    assert sorted(let_through) == sorted(copied_by_docker())
+def test_dockerignore_lists_exactly_the_files_that_the_dockerfile_copies():
+    included = re.findall(r"^!(.+)$", (ROOT / ".dockerignore").read_text(), re.M)
+    assert sorted(included) == sorted(copied_by_docker())
 
 
-def test_both_install_the_pinned_set_with_extras_that_exist_on_the_same_base():
+def test_both_images_install_the_same_pinned_versions_and_extras_on_the_same_base():
     installs = [re.search(r"pip install [^\n]*'\.\[(.+)\]'", text) for text in (DOCKER, APPTAINER)]
     assert installs[0][0] == installs[1][0]
     assert "--constraint constraints.txt" in installs[0][0]
@@ -58,7 +60,7 @@ def test_both_install_the_pinned_set_with_extras_that_exist_on_the_same_base():
     assert re.search(r"^FROM (\S+)", DOCKER, re.M)[1] == re.search(r"^From: (\S+)", APPTAINER, re.M)[1]
 
 
-def test_the_commands_in_the_shells_of_both_parse():
+def test_the_shell_commands_of_both_files_parse():
     script = re.search(r"^%post\n(.*?)^%", APPTAINER, re.M | re.S)[1]
     layers = [line.replace("\\\n", " ") for line in re.findall(r"^RUN ((?:.*\\\n)*.*)$", DOCKER, re.M)]
     for text in (script, *layers):

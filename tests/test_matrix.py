@@ -1,7 +1,7 @@
-"""Every task with every kind of model: trained for a few updates, it answers the same once it is saved and loaded.
+"""Trains every kind of model on every task for a few updates, and checks that the saved model gives the same outputs.
 
-It is loaded twice: as `finetune predict` does, and by the Auto classes of transformers in a clean process that has
-never heard of this package, the same process for all of them, as its imports take longer than the rest.
+Each model is loaded twice: by `pipeline.inference`, and by the Auto classes of transformers in a process that cannot
+import this package. All tests share that process, because its imports take longer than the tests.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ TEXTS = ["Ada went to Paris , funny", "a dull mess"]
 
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory) -> Path:
-    """Data of each task, and small checkpoints of a BERT and a GPT-2 with their tokenizers."""
+    """A folder with data for each task, and small BERT and GPT-2 checkpoints with tokenizers."""
     folder = tmp_path_factory.mktemp("matrix")
     texts = [f"{text} {number}" for number in range(10) for text in POSITIVE + NEGATIVE]
     labels = ["good" if text.rsplit(maxsplit=1)[0] in POSITIVE else "bad" for text in texts]
@@ -71,12 +71,12 @@ CASES = [
     (task, model)
     for task in TASKS
     for model in MODELS
-    if not (task == "next_word" and model.startswith("bi"))  # the backward pass would read the answer
+    if not (task == "next_word" and model.startswith("bi"))  # the backward direction would read the answer
 ]
 
 
 def a_recipe(task: str, kind: str, workplace: Path, folder: Path) -> Recipe:
-    """With a CRF: of BIOES, and recurrent models read characters, too."""
+    """A short recipe. With a CRF, tags are BIOES and recurrent models read characters."""
     model: Any = MODELS[kind](workplace)
     crf = task == "ner-crf"
     if crf:
@@ -92,24 +92,24 @@ def a_recipe(task: str, kind: str, workplace: Path, folder: Path) -> Recipe:
     )
 
 
-def answer(model, tokenizer, texts: list[str]) -> dict[str, list]:
-    """What plain transformers makes of a model: logits (B, T, C) or (B, C), and labels or four more tokens."""
+def outputs_of(model, tokenizer, texts: list[str]) -> dict[str, list]:
+    """A model's outputs in plain transformers: logits (B, T, C) or (B, C), and labels or four generated tokens."""
     import torch
     from transformers import pipeline
 
     model.eval()
     with torch.no_grad():
-        told = {"logits": model(**tokenizer(texts, return_tensors="pt", padding=True)).logits.tolist()}
+        outputs = {"logits": model(**tokenizer(texts, return_tensors="pt", padding=True)).logits.tolist()}
         if model.can_generate():
             one = tokenizer(texts[:1], return_tensors="pt")
-            told["written"] = model.generate(**one, max_new_tokens=4, num_beams=2, do_sample=False).tolist()
+            outputs["written"] = model.generate(**one, max_new_tokens=4, num_beams=2, do_sample=False).tolist()
         else:
             kind = "token" if type(model).__name__.endswith("ForTokenClassification") else "text"
-            told["labels"] = pipeline(f"{kind}-classification", model=model, tokenizer=tokenizer)(texts)
-    return told
+            outputs["labels"] = pipeline(f"{kind}-classification", model=model, tokenizer=tokenizer)(texts)
+    return outputs
 
 
-STRANGER = f"""
+CLEAN_PROCESS = f"""
 import importlib.abc, json, sys
 
 class Missing(importlib.abc.MetaPathFinder):
@@ -120,24 +120,24 @@ class Missing(importlib.abc.MetaPathFinder):
 sys.meta_path.insert(0, Missing())
 import transformers
 
-{inspect.getsource(answer)}
+{inspect.getsource(outputs_of)}
 
 for line in sys.stdin:
     folder, head, texts = json.loads(line)
     model = getattr(transformers, "AutoModelFor" + head).from_pretrained(folder, trust_remote_code=True)
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=True)
-    print(json.dumps([type(model).__module__, answer(model, tokenizer, texts)], default=float), flush=True)
+    print(json.dumps([type(model).__module__, outputs_of(model, tokenizer, texts)], default=float), flush=True)
 """
 
 
 @pytest.fixture(scope="module")
-def stranger(tmp_path_factory) -> Iterator[Callable[[Path, str], Any]]:
-    """Asks a clean process about the model in a folder."""
+def clean_process(tmp_path_factory) -> Iterator[Callable[[Path, str], Any]]:
+    """Loads a saved model in a process without this package; returns the module of its class, and its outputs."""
     process = subprocess.Popen(
-        [sys.executable, "-I", "-c", STRANGER],
+        [sys.executable, "-I", "-c", CLEAN_PROCESS],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        stderr=(log := tmp_path_factory.mktemp("stranger") / "stderr").open("w"),
+        stderr=(log := tmp_path_factory.mktemp("clean_process") / "stderr").open("w"),
         text=True,
     )
     assert process.stdin is not None
@@ -146,43 +146,43 @@ def stranger(tmp_path_factory) -> Iterator[Callable[[Path, str], Any]]:
     def ask(folder: Path, head: str) -> Any:
         process.stdin.write(json.dumps([str(folder), head, TEXTS]) + "\n")
         process.stdin.flush()
-        told = process.stdout.readline()
-        assert told, log.read_text()
-        return json.loads(told)
+        line = process.stdout.readline()
+        assert line, log.read_text()
+        return json.loads(line)
 
     yield ask
     process.stdin.close()
     assert process.wait(timeout=30) == 0
 
 
-def about(value: Any) -> Any:
-    """`value` with its numbers to six digits: where weights lie in memory moves the last bits."""
+def approximately(value: Any) -> Any:
+    """`value` with a tolerance of 1e-6 on floats: the last bits depend on the layout of the weights in memory."""
     if isinstance(value, dict):
-        return {name: about(part) for name, part in value.items()}
+        return {name: approximately(part) for name, part in value.items()}
     if isinstance(value, list):
-        return [about(part) for part in value]
+        return [approximately(part) for part in value]
     return pytest.approx(value, abs=1e-6) if isinstance(value, float) else value
 
 
 @pytest.mark.parametrize(("task", "kind"), CASES, ids=lambda name: name)
-def test_a_trained_model_answers_the_same_here_and_where_it_is_loaded(
-    task, kind, workplace, stranger, tmp_path, monkeypatch
+def test_a_trained_model_gives_the_same_outputs_after_it_is_saved_and_loaded(
+    task, kind, workplace, clean_process, tmp_path, monkeypatch
 ):
-    kept: list[Any] = []
+    trained: list[Any] = []
     save = run._save
-    monkeypatch.setattr(run, "_save", lambda this, *rest: (kept.append(this), save(this, *rest)))
+    monkeypatch.setattr(run, "_save", lambda this, *rest: (trained.append(this), save(this, *rest)))
     recipe = a_recipe(task, kind, workplace, tmp_path / "run")
     metrics = run.train(recipe)
-    (this,) = kept
+    (this,) = trained
     assert metrics["train"]["updates"] == UPDATES
     assert {"validation", "test"} < metrics.keys()
     model, tokenizer = this.model.eval(), this.tokenizer
     before = list(this.task.predict(TEXTS, model, tokenizer, this.labels))
-    assert list(inference.predict(str(tmp_path / "run"), TEXTS)) == about(before)
-    module, told = stranger(tmp_path / "run/model", this.task.head)
+    assert list(inference.predict(str(tmp_path / "run"), TEXTS)) == approximately(before)
+    module, loaded = clean_process(tmp_path / "run/model", this.task.head)
     travels = isinstance(recipe.model, Recurrent) or task == "ner-crf"
     assert module.split(".")[0] == ("transformers_modules" if travels else "transformers")
-    own = json.loads(json.dumps(answer(model, tokenizer, TEXTS), default=float))
-    assert told == about(own)
-    assert ("written" in own) == (task == "next_word")
+    expected = json.loads(json.dumps(outputs_of(model, tokenizer, TEXTS), default=float))
+    assert loaded == approximately(expected)
+    assert ("written" in expected) == (task == "next_word")
     assert isinstance(model, RecurrentForCausalLM) == (task == "next_word" and isinstance(recipe.model, Recurrent))

@@ -1,4 +1,4 @@
-"""The recipes: each loads, derives, runs, and starts from the loss that it has always started from."""
+"""Tests of every recipe: its file, its commands, its golden loss and its score."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from pipeline.tasks.base import load_task
 
 FILES = sorted((ROOT / "recipes").glob("*.py"))
 ROWS, UPDATES = 400, 4
-# Mean training loss of the first four updates on 400 rows with seed 0, one thread: a change of data, order, model or
-# optimiser shows here. A change that is meant is written here.
+# The mean training loss of the first four updates on 400 rows, with seed 0 and one thread. It changes with the data,
+# their order, the model and the optimiser; update the value if the change is intended.
 GOLDEN = {
     "ner_bert": 2.6555,
     "ner_bilstm": 2.8765,
@@ -50,7 +50,7 @@ recipes = pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 
 
 @recipes
-def test_a_recipe_is_a_short_file_that_says_what_it_is_for_and_how_to_run_it(file):
+def test_a_recipe_is_a_short_file_that_says_what_it_does_and_how_to_run_it(file):
     text = file.read_text(encoding="utf-8")
     assert len(text.splitlines()) <= 35
     assert re.match(r'"""[A-Z].*\.\n', text)
@@ -59,14 +59,14 @@ def test_a_recipe_is_a_short_file_that_says_what_it_is_for_and_how_to_run_it(fil
 
 
 @recipes
-def test_a_recipe_survives_json_and_the_command_line(file):
+def test_a_recipe_survives_a_round_trip_through_json_and_the_command_line(file):
     recipe = load_recipe(str(file))
     assert from_json(recipe.to_json(), "here") == recipe
     assert override(recipe, [], "here") == recipe
 
 
 @recipes
-def test_the_commands_in_a_recipes_docstring_and_in_its_row_are_accepted(file):
+def test_the_commands_in_a_recipes_docstring_and_in_the_readme_are_valid(file):
     lines = re.findall(r"^ {4}python recipes/(\w+\.py)(.*)$", file.read_text(encoding="utf-8"), re.MULTILINE)
     lines += re.findall(r"recipes/(\w+\.py)([^`]*)`", " ".join(rows(RECIPES)[file.stem]))
     assert lines
@@ -76,19 +76,19 @@ def test_the_commands_in_a_recipes_docstring_and_in_its_row_are_accepted(file):
 
 
 @recipes
-def test_a_recipe_trains_from_its_golden_loss_and_leaves_a_model(file, tmp_path):
+def test_a_recipe_starts_at_its_golden_loss_and_saves_a_model(file, tmp_path):
     recipe = load_recipe(str(file))
-    shorter = dataclasses.replace(
+    short = dataclasses.replace(
         recipe,
         data=dataclasses.replace(recipe.data, limit=ROWS),
         train=dataclasses.replace(
             recipe.train, output_dir=str(tmp_path / "run"), max_steps=UPDATES, log_every=UPDATES, precision="fp32"
         ),
     )
-    metrics = train(shorter)
+    metrics = train(short)
     task = load_task(recipe.task)
-    most = 10.0 if getattr(task, "lower_is_better", False) else 1.0  # no worse than a guess among 20,000 words
-    assert 0.0 <= metrics["test"][task.monitor] <= most
+    upper_bound = 10.0 if getattr(task, "lower_is_better", False) else 1.0  # no worse than guessing among 20,000 words
+    assert 0.0 <= metrics["test"][task.monitor] <= upper_bound
     assert (tmp_path / "run/model/model.safetensors").is_file()
     first = json.loads((tmp_path / "run/history.jsonl").read_text().splitlines()[0])
     assert first["step"] == UPDATES
@@ -97,8 +97,8 @@ def test_a_recipe_trains_from_its_golden_loss_and_leaves_a_model(file, tmp_path)
 
 @pytest.mark.slow
 @recipes
-def test_a_recipe_scores_as_its_row_in_the_table_says(file, tmp_path):
-    """Minutes each. Another processor sums in another order, which moves the score of one seed by about a point."""
+def test_a_recipe_reaches_the_score_in_the_readme(file, tmp_path):
+    """Takes minutes per recipe. Rounding differs between processors and moves the score of a seed by about a point."""
     stated = float(rows(RECIPES)[file.stem][-1].split()[0])
     command = [sys.executable, file, "--train.output-dir", str(tmp_path / "run")]
     subprocess.run(command, check=True, cwd=ROOT, stdout=subprocess.DEVNULL)

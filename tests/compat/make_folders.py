@@ -1,6 +1,6 @@
-"""Makes the folders that test_folders.py reads, by the code of a commit: `python tests/compat/make_folders.py COMMIT`.
+"""Creates the folders for test_folders.py with the code of a commit: `python tests/compat/make_folders.py COMMIT`.
 
-The recipes in folders/ stay; data/, finished/, unfinished/, commit.txt and predictions.json are written anew.
+It keeps the recipes in folders/ and rewrites data/, finished/, unfinished/, commit.txt and predictions.json.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import Any
 
 HERE = Path(__file__).resolve().parent
 FOLDERS = HERE / "folders"
-# recipe -> what its model is asked
+# recipe -> inputs for its model
 ASKED = {
     "sentiment": ["the warm and gripping film", "a dull plot , a stale mess", "the film"],
     "ner": ["then Ann Lee went to New York .", "Bob saw Rome", "so it was said"],
@@ -32,13 +32,13 @@ ASKED = {
     "adapter": ["the warm and gripping film", "a dull plot , a stale mess", "the film"],
 }
 OPTIONS = {"next_word": {"generate": 4}}
-# Those that are stopped as well, and an update after which they are: in the midst of the second epoch. Sentiment has
-# been scored by then, so that another checkpoint holds its best weights; the others have not.
+# Recipes that are also stopped, and after how many updates: in the middle of the second epoch. Sentiment has been
+# evaluated by then, so its best weights are in an earlier checkpoint; the other two have not.
 STOPPED_AFTER = {"sentiment": 25, "ner": 25, "next_word": 25}
 EXIT_INTERRUPTED = 75
-# The code of our models is the same beside each, 84 KB of it: one keeps it.
+# Every saved model holds the same 84 KB of code; only this one keeps it.
 WITH_CODE = "ner"
-# What stands where a run has noted what it ran on.
+# Replaces the description of the machine in metrics.json and the model card.
 NEUTRAL = {"processor": "a processor", "cores": 1, "memory_bytes": 2**33}
 
 POSITIVE = ["warm", "gripping", "tender", "moving", "wise", "brilliant", "funny"]
@@ -73,7 +73,7 @@ def main(commit: str) -> None:
 
 
 class Version:
-    """The package as a commit has it, run in processes of their own in FOLDERS."""
+    """The package at a commit; its commands run in FOLDERS, each in a process of its own."""
 
     def __init__(self, commit: str, folder: Path):
         self.commit = git("rev-parse", "--verify", f"{commit}^{{commit}}").decode().strip()
@@ -90,26 +90,26 @@ class Version:
             "OMP_NUM_THREADS": "1",
             "CUDA_VISIBLE_DEVICES": "",
         }
-        told = subprocess.run(
+        imported = subprocess.run(
             [sys.executable, "-c", "import pipeline; print(pipeline.__file__)"],
             **self._options(),
             check=True,
             stdout=subprocess.PIPE,
         ).stdout
-        if not told.startswith(str(folder)):
-            sys.exit(f"the code of {commit} is not what runs: {told}")
+        if not imported.startswith(str(folder)):
+            sys.exit(f"expected the code of {commit}, but imported {imported}")
 
     def _options(self) -> dict[str, Any]:
         return {"cwd": FOLDERS, "env": self.environment, "text": True, "encoding": "utf-8"}
 
     def run(self, *arguments: str, stdin: str = "") -> str:
-        """What a command prints."""
+        """Run a command and return its output."""
         command = [sys.executable, "-m", "pipeline", *arguments]
         print("$", *command[1:], flush=True)
         return subprocess.run(command, **self._options(), check=True, input=stdin, stdout=subprocess.PIPE).stdout
 
     def stop(self, name: str, step: int) -> None:
-        """Start a run and stop it by SIGTERM once it has logged `step`."""
+        """Start a run and send it SIGTERM once it has logged update `step`."""
         folder = FOLDERS / "unfinished" / name
         command = [sys.executable, "-m", "pipeline", "run", f"{name}.py", "--train.output-dir", f"unfinished/{name}"]
         print("$", *command[1:], flush=True)
@@ -118,14 +118,14 @@ class Version:
                 time.sleep(0.001)
             process.send_signal(signal.SIGTERM)
         if process.returncode != EXIT_INTERRUPTED:
-            sys.exit(f"{name}: the run that was to be stopped has ended with {process.returncode}")
+            sys.exit(f"{name}: expected exit code {EXIT_INTERRUPTED} after SIGTERM, got {process.returncode}")
 
     def predictions(self, name: str) -> dict[str, Any]:
-        """What a finished model is asked, and what it says."""
+        """The inputs of a finished model, and its answers."""
         options = OPTIONS.get(name, {})
         flags = [text for option, value in options.items() for text in (f"--{option}", str(value))]
-        told = self.run("predict", f"finished/{name}", *flags, stdin="\n".join(ASKED[name]) + "\n")
-        answers = [json.loads(line) for line in told.splitlines()]
+        output = self.run("predict", f"finished/{name}", *flags, stdin="\n".join(ASKED[name]) + "\n")
+        answers = [json.loads(line) for line in output.splitlines()]
         return {"texts": ASKED[name], "options": options, "answers": answers}
 
 
@@ -134,7 +134,7 @@ def git(*arguments: str) -> bytes:
 
 
 def history(folder: Path) -> list[dict[str, Any]]:
-    """The lines of history.jsonl that are complete."""
+    """The complete lines of history.jsonl."""
     try:
         lines = (folder / "history.jsonl").read_text(encoding="utf-8").split("\n")[:-1]
     except FileNotFoundError:
@@ -143,28 +143,28 @@ def history(folder: Path) -> list[dict[str, Any]]:
 
 
 def strip(folder: Path) -> None:
-    """Leave out what a finished run is read without, and what tells of the machine."""
+    """Remove the files that a finished run can do without, and the description of the machine."""
     shutil.rmtree(folder / "checkpoints")
     if folder.name != WITH_CODE:
         for file in (folder / "model").glob("*.py"):
             file.unlink()
     file = folder / "metrics.json"
     metrics = json.loads(file.read_text(encoding="utf-8"))
-    told = metrics["machine"]
-    was, now = (f"{facts['processor']}, {facts['cores']} cores" for facts in (told, NEUTRAL))
-    metrics["machine"] = {**told, **NEUTRAL}
+    machine = metrics["machine"]
+    was, now = (f"{described['processor']}, {described['cores']} cores" for described in (machine, NEUTRAL))
+    metrics["machine"] = {**machine, **NEUTRAL}
     file.write_text(json.dumps(metrics, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     card = folder / "model/README.md"
     text = card.read_text(encoding="utf-8").replace(was, now)
     card.write_text(text, encoding="utf-8")
-    # A card with another digest would count as one that was edited by hand.
+    # A card whose digest differs counts as edited by hand.
     file = folder / "answers.json"
     answers = {**json.loads(file.read_text(encoding="utf-8")), "card": hashlib.sha256(text.encode()).hexdigest()}
     file.write_text(json.dumps(answers, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def keep_what_resuming_needs(folder: Path) -> None:
-    """The newest checkpoint and the best one."""
+    """Remove all checkpoints except the newest and the best one."""
     newest = newest_in(folder)
     kept = {newest.name, f"step-{state_of(newest)['best_step'] or 0:08d}"}
     for checkpoint in (folder / "checkpoints").iterdir():
@@ -181,17 +181,17 @@ def state_of(checkpoint: Path) -> dict[str, Any]:
 
 
 def check_order(name: str) -> None:
-    """A run that was stopped on the border of an epoch, or beyond the best weights, would show less."""
+    """Check that the run was stopped within an epoch and before its best update, so that the test covers both."""
     state = state_of(newest_in(FOLDERS / "unfinished" / name))
     metrics = json.loads((FOLDERS / "finished" / name / "metrics.json").read_text(encoding="utf-8"))
     best = metrics["train"]["best_update"]
-    print(f"{name}: stopped after update {state['step']}, the best weights are those of update {best}")
+    print(f"{name}: stopped after update {state['step']}; its best update is {best}")
     if not state["position"] or state["step"] >= best:
-        sys.exit(f"{name}: it was stopped at {state}; try again, or change its recipe")
+        sys.exit(f"{name}: stopped too late, at {state}; try again, or change the recipe")
 
 
 def write_data(folder: Path, generator: random.Random) -> None:
-    """Three splits for each task, small and so mixed that a model learns them slowly."""
+    """Write three small splits for each task, with enough noise that a model learns them slowly."""
     splits: dict[str, tuple[str, Callable[[random.Random, int], Iterator[str]]]] = {
         "reviews": ("csv", reviews),
         "names": ("conll", sentences),

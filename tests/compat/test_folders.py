@@ -1,6 +1,6 @@
-"""What the version before has written is still read: its models answer, its runs go on, its folders are pushed.
+"""Checks that folders from the previous version still work: its models load, its runs resume, its folders are pushed.
 
-make_folders.py has made the folders; nothing here names a module of the package, so that they may move.
+make_folders.py created the folders. The tests use only the public API and the command, so modules may move freely.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ from pipeline import Data, evaluate, predict
 FOLDERS = Path(__file__).parent / "folders"
 DATA = {"sentiment": "reviews", "ner": "names", "next_word": "story", "transformer": "reviews", "adapter": "reviews"}
 PREDICTIONS = json.loads((FOLDERS / "predictions.json").read_text(encoding="utf-8"))
-# Another processor sums in another order: that moves weights by 1e-6 until a run has ended, and scores by less.
+# Rounding differs between processors. It moves the final weights of a run by 1e-6, and its scores by less.
 SCORE, WEIGHT = 1e-5, 1e-5
 
-needs_peft = pytest.mark.skipif(find_spec("peft") is None, reason="adapters are read by peft")
+needs_peft = pytest.mark.skipif(find_spec("peft") is None, reason="adapters need peft")
 finished = pytest.mark.parametrize(
     "name", [pytest.param(name, marks=needs_peft if name == "adapter" else ()) for name in DATA]
 )
 unfinished = pytest.mark.parametrize("name", sorted(path.name for path in (FOLDERS / "unfinished").iterdir()))
-on_a_cpu = pytest.mark.skipif(torch.cuda.is_available(), reason="the runs began on a CPU; a GPU draws other dropout")
+on_a_cpu = pytest.mark.skipif(torch.cuda.is_available(), reason="the runs started on a CPU; dropout differs on a GPU")
 
 
 @pytest.fixture(autouse=True)
 def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of the folders, as the working folder: the paths in them are relative to it."""
+    """Copy the folders and make the copy the working directory, because paths in them are relative."""
     shutil.copytree(FOLDERS, tmp_path / "folders")
     monkeypatch.chdir(tmp_path / "folders")
     return tmp_path / "folders"
@@ -50,7 +50,7 @@ def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def command(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., int]]:
-    """`python -m pipeline` within this process, which spares the seconds of the imports; returns its exit code."""
+    """Runs `python -m pipeline` in this process, which saves the time of its imports, and returns the exit code."""
 
     def run(*arguments: str) -> int:
         monkeypatch.setattr(sys, "argv", ["finetune", *arguments])
@@ -65,16 +65,16 @@ def command(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., int]]:
         signal.signal(number, handler)
 
 
-def assert_still_told(found: Any, told: Any) -> None:
-    """All that `told` says stands in `found`, which may say more; numbers with a point up to SCORE."""
-    if isinstance(told, dict):
-        for name, value in told.items():
-            assert_still_told(found[name], value)
-    elif isinstance(told, list):
-        for pair in zip(found, told, strict=True):
-            assert_still_told(*pair)
+def assert_contains(found: Any, expected: Any) -> None:
+    """Check that `found` has everything in `expected`; it may have more. Floats are compared with tolerance SCORE."""
+    if isinstance(expected, dict):
+        for name, value in expected.items():
+            assert_contains(found[name], value)
+    elif isinstance(expected, list):
+        for pair in zip(found, expected, strict=True):
+            assert_contains(*pair)
     else:
-        assert found == (pytest.approx(told, abs=SCORE) if isinstance(told, float) else told)
+        assert found == (pytest.approx(expected, abs=SCORE) if isinstance(expected, float) else expected)
 
 
 def read(file: str) -> Any:
@@ -89,24 +89,24 @@ def assert_same_weights(one: str, other: str) -> None:
     found, expected = (load_file(Path(run, "model/model.safetensors")) for run in (one, other))
     assert found.keys() == expected.keys()
     for name, tensor in expected.items():
-        torch.testing.assert_close(found[name], tensor, rtol=0.0, atol=WEIGHT, msg=lambda told, n=name: f"{n}: {told}")
+        torch.testing.assert_close(found[name], tensor, rtol=0.0, atol=WEIGHT, msg=lambda text, n=name: f"{n}: {text}")
 
 
 @finished
-def test_a_saved_model_answers_as_it_did(name):
+def test_a_saved_model_gives_the_same_predictions(name):
     asked = PREDICTIONS[name]
     answers = predict(f"finished/{name}", asked["texts"], **asked["options"])
-    assert_still_told(list(answers), asked["answers"])
+    assert_contains(list(answers), asked["answers"])
 
 
 @finished
-def test_a_saved_model_is_scored_on_its_test_split_as_it_was(name):
+def test_a_saved_model_gets_the_same_score_on_its_test_split(name):
     scores = evaluate(f"finished/{name}", Data(source=f"data/{DATA[name]}"), split="test")
-    assert_still_told(scores, read(f"finished/{name}/metrics.json")["test"])
+    assert_contains(scores, read(f"finished/{name}/metrics.json")["test"])
 
 
 @pytest.mark.parametrize("names", [("sentiment", "transformer", "adapter"), ("ner",), ("next_word",)], ids="-".join)
-def test_finished_runs_of_a_task_are_put_into_one_table(names, command, capsys):
+def test_finished_runs_of_a_task_are_compared_in_one_table(names, command, capsys):
     assert command("compare", *(f"finished/{name}" for name in names)) == 0
     table = capsys.readouterr().out
     for name in names:
@@ -114,48 +114,48 @@ def test_finished_runs_of_a_task_are_put_into_one_table(names, command, capsys):
         assert f"{read(f'finished/{name}/metrics.json')['test']['loss']:.4f}" in row
 
 
-def test_a_finished_run_is_not_run_again_in_its_folder(command, capsys):
+def test_a_finished_run_is_not_repeated_in_its_folder(command, capsys):
     assert command("run", "sentiment.py", "--train.output-dir", "finished/sentiment") == 2
     assert "finished/sentiment" in capsys.readouterr().err
 
 
 @on_a_cpu
 @unfinished
-def test_a_run_that_was_stopped_goes_on_by_the_same_command_and_ends_as_one_that_was_not(name, command):
+def test_the_same_command_resumes_a_stopped_run_with_the_result_of_an_uninterrupted_one(name, command):
     assert not Path(f"unfinished/{name}/metrics.json").exists()
     done = history(f"unfinished/{name}")
     assert command("run", f"{name}.py", "--train.output-dir", f"unfinished/{name}") == 0
-    ours, undisturbed = f"unfinished/{name}", f"finished/{name}"
-    assert_same_weights(ours, undisturbed)
-    assert_still_told(read(f"{ours}/metrics.json")["test"], read(f"{undisturbed}/metrics.json")["test"])
+    resumed, uninterrupted = f"unfinished/{name}", f"finished/{name}"
+    assert_same_weights(resumed, uninterrupted)
+    assert_contains(read(f"{resumed}/metrics.json")["test"], read(f"{uninterrupted}/metrics.json")["test"])
     scored, expected = (
         [[line["step"], line["loss"]] for line in history(run) if line["kind"] == "validation"]
-        for run in (ours, undisturbed)
+        for run in (resumed, uninterrupted)
     )
-    assert_still_told(scored, expected)
-    assert history(ours)[: len(done)] == done
+    assert_contains(scored, expected)
+    assert history(resumed)[: len(done)] == done
 
 
 @on_a_cpu
-def test_a_stopped_run_goes_on_by_its_own_recipe_json_in_a_process_of_its_own(folders):
+def test_a_stopped_run_resumes_from_its_recipe_json_in_a_new_process(folders):
     done = finetune("run", "unfinished/ner/recipe.json", cwd=folders)
     assert done.returncode == 0, done.stderr
     assert_same_weights("unfinished/ner", "finished/ner")
 
 
 @on_a_cpu
-def test_a_recipe_json_that_was_left_by_a_run_gives_the_same_run_again(command):
+def test_the_recipe_json_of_a_run_repeats_that_run(command):
     assert command("run", "finished/next_word/recipe.json", "--train.output-dir", "again") == 0
     assert_same_weights("again", "finished/next_word")
 
 
-def test_a_stopped_run_with_other_settings_is_refused(command, capsys):
+def test_a_stopped_run_does_not_resume_with_other_settings(command, capsys):
     assert command("run", "ner.py", "--train.output-dir", "unfinished/ner", "--optim.learning-rate", "0.5") == 2
     assert "optim.learning_rate 0.5, was 0.01" in capsys.readouterr().err
 
 
-@pytest.mark.skipif(REAL_HUB, reason="the folders hold nothing for others to read")
-def test_a_finished_run_is_pushed_whole(server: Hub, folders, monkeypatch):
+@pytest.mark.skipif(REAL_HUB, reason="these folders are not meant for the real Hub")
+def test_a_push_uploads_every_file_of_a_finished_run(server: Hub, folders, monkeypatch):
     server.reset()
     for name, value in {"HF_TOKEN": "hf_of_alice", "HF_HUB_OFFLINE": "0"}.items():
         monkeypatch.setenv(name, value)
@@ -168,7 +168,7 @@ def test_a_finished_run_is_pushed_whole(server: Hub, folders, monkeypatch):
     assert json.loads(files["metrics.json"])["test"] == read("finished/ner/metrics.json")["test"]
 
 
-STRANGER = """
+CLEAN_PROCESS = """
 import importlib.abc, json, sys
 
 class Missing(importlib.abc.MetaPathFinder):
@@ -183,22 +183,22 @@ from transformers import AutoModelForTokenClassification, AutoTokenizer
 folder, *texts = sys.argv[1:]
 model = AutoModelForTokenClassification.from_pretrained(folder, trust_remote_code=True).eval()
 tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=True)
-told = []
+answers = []
 for text in texts:
     batch = tokenizer(text, return_tensors="pt")
     with torch.inference_mode():
         logits, tags = model(**batch).logits[0].max(dim=-1)
-    told.append({"ids": batch["input_ids"][0].tolist(), "best": tags.tolist(), "logits": logits.tolist()})
-print(json.dumps(told))
+    answers.append({"ids": batch["input_ids"][0].tolist(), "best": tags.tolist(), "logits": logits.tolist()})
+print(json.dumps(answers))
 """
 
 
-def test_a_saved_model_answers_by_its_own_code_where_this_package_is_not(tmp_path):
-    """It lies in another folder, as it does where somebody has downloaded it."""
+def test_a_saved_model_runs_on_its_own_code_without_this_package(tmp_path):
+    """The model is copied to another folder, as after a download."""
     folder = shutil.copytree("finished/ner/model", tmp_path / "elsewhere/model")
     expected = read("finished/ner/answers.json")
     done = subprocess.run(
-        [sys.executable, "-I", "-c", STRANGER, str(folder), *expected["texts"]],
+        [sys.executable, "-I", "-c", CLEAN_PROCESS, str(folder), *expected["texts"]],
         cwd=tmp_path / "elsewhere",
         env={**os.environ, "HF_MODULES_CACHE": str(tmp_path / "modules")},
         capture_output=True,
@@ -207,6 +207,6 @@ def test_a_saved_model_answers_by_its_own_code_where_this_package_is_not(tmp_pat
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout.splitlines()[-1])
-    wanted = [{key: answer[key] for key in ("ids", "best", "logits")} for answer in expected["answers"]]
-    assert_still_told(told, wanted)
+    answers = json.loads(done.stdout.splitlines()[-1])
+    expected_answers = [{key: answer[key] for key in ("ids", "best", "logits")} for answer in expected["answers"]]
+    assert_contains(answers, expected_answers)

@@ -1,6 +1,6 @@
-"""A Slurm cluster of two nodes on this machine: loopback only, all of its state in one folder.
+"""Starts a Slurm cluster of two nodes on this machine, on loopback, with all of its state in one folder.
 
-`python tests/slurm/cluster.py` starts one to try things on, and stops it on Ctrl-C.
+To try things by hand, run `python tests/slurm/cluster.py`; Ctrl-C stops the cluster.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import psutil
 ROOT = Path(__file__).parent.parent.parent
 PROGRAMS = {"slurm-wlm": ("slurmctld", "slurmd", "sbatch"), "munge": ("munged",)}
 NODES, CPUS = 2, 4
-GPUS = ("/dev/null", "/dev/zero")  # what Slurm tells of them is what it would of GPUs
+GPUS = ("/dev/null", "/dev/zero")  # stand-ins for GPUs: Slurm allocates them in the same way
 ENDED = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED", "BOOT_FAIL")
 
 CONF = """
@@ -63,32 +63,32 @@ PartitionName=high Nodes=ALL MaxTime=INFINITE PriorityTier=10 PreemptMode=OFF St
 
 
 def why_not() -> str | None:
-    """Why there can be no cluster here; Slurm is installed where that is all that is missing."""
+    """Why no cluster can start here, or None. Installs Slurm if only that is missing."""
     if os.geteuid() != 0:
-        return "Slurm's daemons are started by root"
+        return "Slurm's daemons need root"
     missing = [package for package, names in PROGRAMS.items() if not all(map(shutil.which, names))]
     return _install(missing) if missing else None
 
 
 def _install(packages: list[str]) -> str | None:
     if shutil.which("apt-get") is None:
-        return f"{' and '.join(packages)} are not installed, and there is no apt-get to install them with"
-    calm = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}  # no daemon is started by a package
+        return f"{' and '.join(packages)} are not installed, and apt-get is not available"
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}  # RUNLEVEL: start no daemons
     for call in (["update"], ["install", "--yes", "--no-install-recommends", *packages]):
-        done = subprocess.run(["apt-get", "-qq", *call], env=calm, capture_output=True, text=True, check=False)
-    return f"apt-get cannot install them: {done.stderr.strip()[-300:]}" if done.returncode else None
+        done = subprocess.run(["apt-get", "-qq", *call], env=environment, capture_output=True, text=True, check=False)
+    return f"apt-get failed to install them: {done.stderr.strip()[-300:]}" if done.returncode else None
 
 
-def waited_for(what: Callable[[], bool], seconds: float, name: str) -> None:
-    """Return when `what` holds.
+def wait_for(condition: Callable[[], bool], seconds: float, name: str) -> None:
+    """Wait until `condition` is true.
 
     Raises:
-        TimeoutError: it does not within `seconds`.
+        TimeoutError: it is still false after `seconds`.
     """
     deadline = time.monotonic() + seconds
-    while not what():
+    while not condition():
         if time.monotonic() > deadline:
-            raise TimeoutError(f"{name}: not within {seconds:.0f} s")
+            raise TimeoutError(f"{name}: nothing after {seconds:.0f} s")
         time.sleep(0.1)
 
 
@@ -101,7 +101,7 @@ def free_ports(count: int) -> list[int]:
 
 
 class Cluster:
-    """Two nodes, a partition `low` whose jobs are requeued for those of `high`."""
+    """Two nodes, and the partitions `low` and `high`. Jobs in `high` preempt those in `low`, which are requeued."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -124,11 +124,11 @@ class Cluster:
         key.chmod(0o600)
         files = [f"--{name}-file={munge}/{name}" for name in ("key", "pid", "log", "seed")]
         self._daemon("munged", "--foreground", "--force", f"--socket={munge}/socket", *files)
-        waited_for((munge / "socket").exists, 30, "munged")
+        wait_for((munge / "socket").exists, 30, "munged")
         self._daemon("slurmctld", "-D")
         for number in range(NODES):
             self._daemon("slurmd", "-D", "-N", f"node{number}")
-        waited_for(lambda: self.ask("sinfo", "-h", "-N", "-p", "low", "-o", "%t").split() == ["idle"] * NODES, 60,
+        wait_for(lambda: self.ask("sinfo", "-h", "-N", "-p", "low", "-o", "%t").split() == ["idle"] * NODES, 60,
                    f"nodes of {self.folder}")  # fmt: skip
 
     def _configure(self) -> None:
@@ -146,19 +146,19 @@ class Cluster:
 
     def _daemon(self, *call: str) -> None:
         with (self.folder / f"{call[0]}-{len(self._daemons)}.log").open("w") as log:
-            # Also if this process is killed, its daemons end.
+            # The daemons must exit even if this process is killed.
             call = ("setpriv", "--pdeathsig", "TERM", "--", *call)
             self._daemons.append(
                 subprocess.Popen(call, env=self.environment, stdout=log, stderr=log, start_new_session=True)
             )
 
     def stop(self) -> None:
-        """End the jobs and the daemons, and nothing else."""
+        """Stop the jobs and the daemons of this cluster only."""
         if len(self._daemons) > 1:
             self.ask("scancel", "--me")
             self.ask("scancel", "--me", "--signal=KILL", "--full")
             with contextlib.suppress(TimeoutError):
-                waited_for(lambda: not self.ask("squeue", "-h", "-o", "%i"), 20, "the end of all jobs")
+                wait_for(lambda: not self.ask("squeue", "-h", "-o", "%i"), 20, "the end of all jobs")
         for daemon in reversed(self._daemons):
             daemon.terminate()
         for daemon in self._daemons:
@@ -167,12 +167,12 @@ class Cluster:
             except subprocess.TimeoutExpired:
                 daemon.kill()
                 daemon.wait()
-        for left in self._left():
+        for process in self._leftovers():
             with contextlib.suppress(psutil.NoSuchProcess):
-                left.kill()
+                process.kill()
 
-    def _left(self) -> list[psutil.Process]:
-        """What the daemons have started and not ended: it has their configuration in its environment."""
+    def _leftovers(self) -> list[psutil.Process]:
+        """Processes that the daemons started and did not stop; SLURM_CONF in their environment identifies them."""
         found = []
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error, OSError):
@@ -183,7 +183,7 @@ class Cluster:
         return found
 
     def ask(self, *call: str, cwd: Path | None = None, check: bool = False, **environment: str) -> str:
-        """What a command of Slurm prints."""
+        """Run a Slurm command and return its output."""
         done = subprocess.run(
             call, env={**self.environment, **environment}, cwd=cwd, capture_output=True, text=True, check=False
         )
@@ -192,39 +192,39 @@ class Cluster:
         return done.stdout.strip()
 
     def submit(self, cwd: Path, *call: str, **environment: str) -> str:
-        """Hand in a job; its number."""
+        """Submit a job and return its number."""
         return self.ask("sbatch", "--parsable", *call, cwd=cwd, check=True, **environment)
 
-    def facts(self, job: str) -> dict[str, str]:
-        """What `scontrol show job` says."""
+    def job_info(self, job: str) -> dict[str, str]:
+        """The fields that `scontrol show job` prints."""
         return dict(re.findall(r"(\S+?)=(\S*)", self.ask("scontrol", "show", "job", "-o", job)))
 
     def state(self, job: str) -> str:
-        return self.facts(job).get("JobState", "UNKNOWN")
+        return self.job_info(job).get("JobState", "UNKNOWN")
 
     def ended(self, job: str, seconds: float = 240) -> str:
-        """The state in which the job ended; a requeued one need not wait for its turn."""
+        """Wait until the job has ended and return its state. A requeued job starts at once, without Slurm's delay."""
         pending_since: float | None = None
 
         def is_over() -> bool:
             nonlocal pending_since
             state, now = self.state(job), time.monotonic()
             pending_since = (pending_since or now) if state == "PENDING" else None
-            # Not before Slurm has forgotten the attempt before: it would take the end of its script for the new one's.
+            # Wait until Slurm has cleaned up the previous attempt, or it takes the end of that script for the new one.
             if pending_since and now - pending_since > 2:
                 self.ask("scontrol", "update", f"JobId={job}", "StartTime=now")
                 pending_since = None
             return state in ENDED
 
-        waited_for(is_over, seconds, f"the end of job {job}")
+        wait_for(is_over, seconds, f"the end of job {job}")
         return self.state(job)
 
 
 @contextlib.contextmanager
 def running() -> Iterator[Cluster]:
-    """A cluster in a folder of its own, both of which are gone afterwards."""
+    """Start a cluster in a temporary folder; both are removed afterwards."""
     folder = Path(tempfile.mkdtemp(prefix="slurm-"))
-    folder.chmod(0o755)  # munged wants its clients to reach the socket
+    folder.chmod(0o755)  # munged requires that clients can reach its socket
     cluster = Cluster(folder)
     try:
         cluster.start()
@@ -240,6 +240,6 @@ if __name__ == "__main__":
         sys.exit(reason)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with running() as started, contextlib.suppress(KeyboardInterrupt):
-        own = ("SLURM_CONF", "GLOO_SOCKET_IFNAME", "PYTHON")
-        print("export", *(f"{name}={started.environment[name]}" for name in own), flush=True)
+        names = ("SLURM_CONF", "GLOO_SOCKET_IFNAME", "PYTHON")
+        print("export", *(f"{name}={started.environment[name]}" for name in names), flush=True)
         signal.pause()

@@ -1,4 +1,4 @@
-"""Jobs of scripts/slurm on a real Slurm: they train as one process does, and what stops them changes nothing."""
+"""Tests of scripts/slurm on a real Slurm: jobs train as one process does, and interruptions change nothing."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 import torch
-from cluster import CPUS, NODES, ROOT, Cluster, running, waited_for, why_not
+from cluster import CPUS, NODES, ROOT, Cluster, running, wait_for, why_not
 from conftest import NEGATIVE, POSITIVE, finetune
 from safetensors.torch import load_file
 
@@ -27,7 +27,7 @@ from pipeline.run import train
 pytestmark = pytest.mark.slurm
 
 TRAIN, SWEEP = ROOT / "scripts/slurm/train.sbatch", ROOT / "scripts/slurm/sweep.sbatch"
-# Two processes take about 10 ms for an update of so small a model: it is under way for as long as its tests need.
+# An update of this small model takes two processes about 10 ms, so the run lasts as long as the tests need.
 LONG = ("--train.epochs", "60", "--train.save-every", "100")
 RECIPE = """
 from pipeline import Data, Optim, Recipe, Recurrent, Train, main
@@ -50,7 +50,7 @@ def cluster() -> Iterator[Cluster]:
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory) -> Path:
-    """A folder with a recipe and its data, as a user's on a disk that all nodes see."""
+    """A user's folder with a recipe and its data, on a disk that all nodes see."""
     folder = tmp_path_factory.mktemp("place")
     rows = [
         f'"{texts[n % 4]} {n}",{label}' for n in range(80) for texts, label in ((POSITIVE, "yes"), (NEGATIVE, "no"))
@@ -61,16 +61,16 @@ def place(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(cluster, place) -> Path:
-    """The folder of a run of two nodes that nothing happened to."""
-    assert cluster.ended(submit(cluster, place, "undisturbed")) == "COMPLETED"
-    return place / "runs/undisturbed"
+def uninterrupted(cluster, place) -> Path:
+    """The folder of a run on two nodes that nothing interrupted."""
+    assert cluster.ended(submit(cluster, place, "uninterrupted")) == "COMPLETED"
+    return place / "runs/uninterrupted"
 
 
 def submit(
     cluster: Cluster, place: Path, name: str, *options: str, settings: tuple[str, ...] = LONG, **env: str
 ) -> str:
-    """A job of two nodes whose run is called `name`."""
+    """Submit a job on two nodes with the run folder runs/`name`, and return its number."""
     folder = ("--train.output-dir", f"runs/{name}")
     return cluster.submit(place, "--nodes=2", *options, str(TRAIN), "tiny.py", *folder, *settings, **env)
 
@@ -90,21 +90,21 @@ def are_the_same(one: Path, other: Path) -> bool:
 
 
 def step_of(run: Path) -> int:
-    """The last update that the run has logged."""
+    """The last update in the log of the run."""
     file = run / "history.jsonl"
     found = re.findall(r'"step": (\d+)', file.read_text()) if file.is_file() else []
     return int(found[-1]) if found else 0
 
 
-def under_way(run: Path, step: int = 30) -> None:
-    waited_for(lambda: step_of(run) >= step, 180, f"update {step} of {run}")
+def wait_for_update(run: Path, step: int = 30) -> None:
+    wait_for(lambda: step_of(run) >= step, 180, f"update {step} of {run}")
 
 
 def restarts(cluster: Cluster, job: str) -> int:
-    return int(cluster.facts(job)["Restarts"])
+    return int(cluster.job_info(job)["Restarts"])
 
 
-def test_a_job_of_two_nodes_trains_and_equals_the_run_of_one_process(cluster, place, monkeypatch):
+def test_a_job_on_two_nodes_trains_the_same_model_as_a_single_process(cluster, place, monkeypatch):
     settings = ("--train.max-steps", "40", "--model.dropout", "0", "--model.embedding-dropout", "0")
     job = submit(cluster, place, "two", settings=settings)
     assert cluster.ended(job) == "COMPLETED", log_of(place, job)
@@ -121,15 +121,18 @@ def test_a_job_of_two_nodes_trains_and_equals_the_run_of_one_process(cluster, pl
 @pytest.mark.parametrize(
     ("settings", "line"),
     [
-        (("--train.epochs", "0"), "train.epochs: 0 is out of range; it must be >= 1"),  # before the processes start
-        (("--data.source", "nowhere.csv"), "error: data.source: there is no file or folder nowhere.csv"),  # by them
+        (("--train.epochs", "0"), "train.epochs: 0 is out of range; it must be >= 1"),  # found before the ranks start
+        (
+            ("--data.source", "nowhere.csv"),
+            "error: data.source: there is no file or folder nowhere.csv",
+        ),  # by the ranks
     ],
 )
-def test_a_bad_recipe_fails_with_its_reason_and_is_not_requeued(cluster, place, settings, line):
+def test_a_job_with_a_bad_recipe_fails_with_one_message_and_is_not_requeued(cluster, place, settings, line):
     job = submit(cluster, place, "bad", settings=settings)
     assert cluster.ended(job) == "FAILED"
-    facts = cluster.facts(job)
-    assert (facts["ExitCode"], facts["Restarts"]) == ("2:0", "0")
+    info = cluster.job_info(job)
+    assert (info["ExitCode"], info["Restarts"]) == ("2:0", "0")
     assert log_of(place, job).count(line) == 1
     assert not (place / "runs/bad").exists()
 
@@ -137,23 +140,23 @@ def test_a_bad_recipe_fails_with_its_reason_and_is_not_requeued(cluster, place, 
 @pytest.mark.parametrize(
     ("call", "environment", "line"),
     [
-        ((), {}, "name a recipe: sbatch --nodes 2 --gpus-per-node 8 scripts/slurm/train.sbatch RECIPE [settings]"),
+        ((), {}, "no recipe given: sbatch --nodes 2 --gpus-per-node 8 scripts/slurm/train.sbatch RECIPE [settings]"),
         (("tiny.py",), {"PYTHON": "/no/python"}, "PYTHON: /no/python on "),
-        (("tiny.py",), {"PYTHON": "python3 -S"}, "cannot run this: ModuleNotFoundError: No module named"),
-        (("tiny.py",), {"ACCELERATE_CONFIG": "x.yaml"}, "one process has none to share with; ask for more, or leave"),
+        (("tiny.py",), {"PYTHON": "python3 -S"}, "cannot run finetune: ModuleNotFoundError: No module named"),
+        (("tiny.py",), {"ACCELERATE_CONFIG": "x.yaml"}, "ACCELERATE_CONFIG: needs more than one process; request more"),
     ],
 )
 def test_a_job_that_cannot_start_says_why_in_one_line(cluster, place, call, environment, line):
     job = cluster.submit(place, str(TRAIN), *call, **environment)
     assert cluster.ended(job) == "FAILED"
-    facts = cluster.facts(job)
-    assert (facts["ExitCode"], facts["Restarts"]) == ("2:0", "0")
-    (told,) = log_of(place, job).splitlines()
-    assert line in told
+    info = cluster.job_info(job)
+    assert (info["ExitCode"], info["Restarts"]) == ("2:0", "0")
+    (printed,) = log_of(place, job).splitlines()
+    assert line in printed
 
 
 @pytest.mark.slow
-def test_blanks_in_folders_settings_and_names_of_files_are_nothing_special(cluster, place):
+def test_folders_files_and_settings_may_contain_spaces(cluster, place):
     folder = place / "a folder"
     shutil.copytree(TRAIN.parent, folder / "scripts/some slurm", ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("tiny.py", "reviews.csv"):
@@ -175,7 +178,7 @@ def requeue(cluster: Cluster, job: str) -> None:
     cluster.ask("scontrol", "requeue", job)
 
 
-def to_the_shell(cluster: Cluster, job: str) -> None:
+def signal_script(cluster: Cluster, job: str) -> None:
     cluster.ask("scancel", "--batch", "--signal=USR1", job)
 
 
@@ -197,61 +200,61 @@ def kill_a_rank(cluster: Cluster, job: str) -> None:
 
 
 def process_of(job: str, rank: int) -> int:
-    """The process that trains as rank `rank`; not the shell above it."""
+    """The process id of the Python process of a rank, not of the shell that started it."""
     for process in psutil.process_iter(["cmdline", "environ"]):
         environment = process.info["environ"] or {}
         trains = process.info["cmdline"][1:4] == ["-m", "pipeline", "run"]
         if trains and (environment.get("SLURM_JOB_ID"), environment.get("RANK")) == (job, str(rank)):
             return process.pid
-    raise LookupError(f"rank {rank} of job {job} does not run")
+    raise LookupError(f"rank {rank} of job {job} is not running")
 
 
-DISTURBANCES = [
-    pytest.param(term, "ended with 75", id="scancel --signal=TERM"),
-    pytest.param(to_the_shell, "ended with 75", id="a signal to the script", marks=pytest.mark.slow),
+INTERRUPTIONS = [
+    pytest.param(term, "exited with code 75", id="scancel --signal=TERM"),
+    pytest.param(signal_script, "exited with code 75", id="signal to the script", marks=pytest.mark.slow),
     pytest.param(requeue, "", id="scontrol requeue", marks=pytest.mark.slow),
-    pytest.param(preempt, "ended with 75", id="a higher partition", marks=pytest.mark.slow),
-    pytest.param(preempt_without_grace, "", id="a higher partition that leaves KillWait", marks=pytest.mark.slow),
-    pytest.param(kill_a_rank, "rank 1 was killed by SIGKILL", id="the death of a rank", marks=pytest.mark.slow),
+    pytest.param(preempt, "exited with code 75", id="preemption", marks=pytest.mark.slow),
+    pytest.param(preempt_without_grace, "", id="preemption without GraceTime", marks=pytest.mark.slow),
+    pytest.param(kill_a_rank, "rank 1 was killed by SIGKILL", id="killed rank", marks=pytest.mark.slow),
 ]
 
 
-@pytest.mark.parametrize(("disturb", "told"), DISTURBANCES)
-def test_a_disturbed_job_is_requeued_and_ends_with_the_same_weights(
-    cluster, place, undisturbed, disturb: Callable[[Cluster, str], None], told: str, request
+@pytest.mark.parametrize(("interrupt", "report"), INTERRUPTIONS)
+def test_an_interrupted_job_is_requeued_and_ends_with_the_same_weights(
+    cluster, place, uninterrupted, interrupt: Callable[[Cluster, str], None], report: str
 ):
-    name = disturb.__name__
+    name = interrupt.__name__
     job = submit(cluster, place, name)
     run = place / f"runs/{name}"
-    under_way(run, 120)
-    disturb(cluster, job)
+    wait_for_update(run, 120)
+    interrupt(cluster, job)
     assert cluster.ended(job) == "COMPLETED", log_of(place, job)
     assert restarts(cluster, job) == 1
-    assert are_the_same(run, undisturbed)
-    assert told in log_of(place, job)
+    assert are_the_same(run, uninterrupted)
+    assert report in log_of(place, job)
     first = [(place / f"logs/{job}/attempt-0" / rank).read_text().strip() for rank in "01"]
-    assert first == (["69", "137"] if disturb is kill_a_rank else ["75", "75"])
-    if disturb is kill_a_rank:
+    assert first == (["69", "137"] if interrupt is kill_a_rank else ["75", "75"])
+    if interrupt is kill_a_rank:
         assert LOST in (place / f"logs/{job}/attempt-0/rank-0.log").read_text()
 
 
-@pytest.mark.slow  # Slurm looks at time limits twice a minute
-def test_a_job_that_reaches_its_time_limit_goes_on_until_it_is_done(cluster, place):
-    """Each attempt is signalled within half a minute, as its minute is shorter than the lead of the signal."""
+@pytest.mark.slow  # Slurm checks time limits twice a minute
+def test_a_job_that_reaches_its_time_limit_is_requeued_until_the_run_is_finished(cluster, place):
+    """The limit of one minute is shorter than the lead of the signal, so Slurm signals each attempt within 30 s."""
     longer = ("--train.epochs", "400", "--train.save-every", "500")
-    assert cluster.ended(submit(cluster, place, "all-at-once", settings=longer)) == "COMPLETED"
-    job = submit(cluster, place, "by-and-by", "--time=1", settings=longer)
+    assert cluster.ended(submit(cluster, place, "without-limit", settings=longer)) == "COMPLETED"
+    job = submit(cluster, place, "with-limit", "--time=1", settings=longer)
     assert cluster.ended(job, 600) == "COMPLETED", log_of(place, job)
     assert restarts(cluster, job) >= 1
-    assert are_the_same(place / "runs/by-and-by", place / "runs/all-at-once")
+    assert are_the_same(place / "runs/with-limit", place / "runs/without-limit")
 
 
 @pytest.mark.slow
-def test_a_run_goes_on_with_more_processes_that_share_the_model(cluster, place):
-    """Two processes with the whole model each, then four that share it, on what Slurm takes for GPUs."""
+def test_a_run_resumes_on_more_processes_that_shard_the_model(cluster, place):
+    """From DDP on two processes to FSDP on four, with the stand-ins for GPUs."""
     job = submit(cluster, place, "moved")
     run = place / "runs/moved"
-    under_way(run)
+    wait_for_update(run)
     cluster.ask("scancel", job)
     assert cluster.ended(job) == "CANCELLED"
     reached = step_of(run)
@@ -266,19 +269,19 @@ def test_a_run_goes_on_with_more_processes_that_share_the_model(cluster, place):
 
 
 @pytest.mark.slow
-def test_a_cancelled_job_leaves_a_checkpoint_and_does_not_come_back(cluster, place):
+def test_a_cancelled_job_writes_a_checkpoint_and_is_not_requeued(cluster, place):
     job = submit(cluster, place, "cancelled")
-    under_way(place / "runs/cancelled")
+    wait_for_update(place / "runs/cancelled")
     cluster.ask("scancel", job)
     assert cluster.ended(job) == "CANCELLED"
-    waited_for(lambda: cluster.ask("squeue", "-h", "-j", job, "-o", "%T") == "", 60, "the end of the cancelled job")
+    wait_for(lambda: cluster.ask("squeue", "-h", "-j", job, "-o", "%T") == "", 60, "the end of the cancelled job")
     time.sleep(2)
     assert (cluster.state(job), restarts(cluster, job)) == ("CANCELLED", 0)
     assert list((place / "runs/cancelled/checkpoints").glob("step-*"))
 
 
 @pytest.mark.slow
-def test_a_job_that_comes_no_further_fails_after_so_many_requeues(cluster, place):
+def test_a_job_that_makes_no_progress_fails_after_max_requeues(cluster, place):
     (place / "dies.py").write_text("import os, signal\nif 'RANK' in os.environ: os.kill(os.getpid(), signal.SIGKILL)\n"
                                    + RECIPE)  # fmt: skip
     job = cluster.submit(place, "--nodes=2", str(TRAIN), "dies.py", "--train.output-dir", "runs/dies", MAX_REQUEUES="1")
@@ -289,25 +292,25 @@ def test_a_job_that_comes_no_further_fails_after_so_many_requeues(cluster, place
 
 
 @pytest.mark.slow
-def test_a_finished_run_is_refused_at_first_and_is_the_end_of_a_job_that_finished_it(cluster, place, undisturbed):
-    job = submit(cluster, place, "undisturbed")
+def test_a_new_job_refuses_a_finished_run_and_a_requeued_job_that_finished_it_succeeds(cluster, place, uninterrupted):
+    job = submit(cluster, place, "uninterrupted")
     assert cluster.ended(job) == "FAILED"
     assert "holds a finished run; name another folder or add --train.overwrite" in log_of(place, job)
-    job = submit(cluster, place, "anew", settings=(*LONG, "--train.overwrite"))
-    under_way(place / "runs/anew", 120)
+    job = submit(cluster, place, "overwritten", settings=(*LONG, "--train.overwrite"))
+    wait_for_update(place / "runs/overwritten", 120)
     requeue(cluster, job)
     assert cluster.ended(job) == "COMPLETED", log_of(place, job)
-    assert are_the_same(place / "runs/anew", undisturbed)
-    kept = (place / "runs/anew/metrics.json").stat().st_mtime_ns
+    assert are_the_same(place / "runs/overwritten", uninterrupted)
+    kept = (place / "runs/overwritten/metrics.json").stat().st_mtime_ns
     requeue(cluster, job)
-    waited_for(lambda: restarts(cluster, job) == 2, 60, "the second requeue")
+    wait_for(lambda: restarts(cluster, job) == 2, 60, "the second requeue")
     assert cluster.ended(job) == "COMPLETED"
-    assert (place / "runs/anew/metrics.json").stat().st_mtime_ns == kept
-    assert "runs/anew holds the finished run" in log_of(place, job)
+    assert (place / "runs/overwritten/metrics.json").stat().st_mtime_ns == kept
+    assert "the run in runs/overwritten is already finished" in log_of(place, job)
 
 
 @pytest.mark.slow
-def test_a_sweep_runs_each_seed_of_each_line_and_goes_on_with_what_is_left(cluster, place):
+def test_a_sweep_runs_each_line_with_each_seed_and_skips_finished_runs(cluster, place):
     (place / "settings.txt").write_text("# two rates\n--optim.learning-rate 1e-2\n\n--optim.learning-rate '1e-3'\n")
     call = (str(SWEEP), "tiny.py", "settings.txt", "--train.max-steps", "10")
     job = cluster.submit(place, "--array=0-2", *call, SEEDS="3 4")
@@ -318,18 +321,18 @@ def test_a_sweep_runs_each_seed_of_each_line_and_goes_on_with_what_is_left(clust
     again = cluster.submit(place, "--array=0-4", *call, SEEDS="3 4", SWEEP=f"runs/{sweep.name}")
     assert [cluster.ended(f"{again}_{task}") for task in range(5)] == [*["COMPLETED"] * 4, "FAILED"]
     assert (sweep / "1-seed-3/metrics.json").stat().st_mtime_ns == kept
-    told = (place / f"slurm-{again}_4.out").read_text()
-    assert "task 4 of 2 variants x 2 seeds; hand in with --array=0-3" in told
+    log = (place / f"slurm-{again}_4.out").read_text()
+    assert "no task 4 in 2 variants x 2 seeds; use --array=0-3" in log
     table = finetune("compare", "--over-seeds", *sorted(sweep.iterdir())).stdout
     assert re.findall(r"optim.learning_rate (\S+) +│ +(\d) ", table) == [("0.01", "2"), ("0.001", "2")]
 
 
 @pytest.mark.slow
-def test_an_array_of_four_seeds_survives_a_requeue_of_one(cluster, place):
+def test_a_sweep_survives_the_requeue_of_one_of_its_tasks(cluster, place):
     (place / "one.txt").write_text("--optim.learning-rate 1e-2\n")
     job = cluster.submit(place, "--array=0-3", str(SWEEP), "tiny.py", "one.txt", "--train.epochs", "100")
     sweep = place / f"runs/sweep-{job}"
-    under_way(sweep / "1-seed-3")
+    wait_for_update(sweep / "1-seed-3")
     cluster.ask("scancel", "--signal=TERM", f"{job}_3")  # the last, whose number is that of the array
     assert [cluster.ended(f"{job}_{task}") for task in range(4)] == ["COMPLETED"] * 4
     assert [restarts(cluster, f"{job}_{task}") for task in range(4)] == [0, 0, 0, 1]
@@ -340,37 +343,37 @@ def test_an_array_of_four_seeds_survives_a_requeue_of_one(cluster, place):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif("fetch" not in COMMANDS, reason="finetune fetch is not there")
-def test_what_is_fetched_on_a_login_node_trains_without_network(cluster, place):
+@pytest.mark.skipif("fetch" not in COMMANDS, reason="needs finetune fetch")
+def test_a_recipe_fetched_on_a_login_node_trains_without_network(cluster, place):
     call = [str(ROOT / "scripts/slurm/fetch.sh"), "tiny.py", "fetched", "--train.max-steps", "5"]
     done = subprocess.run(call, cwd=place, env=cluster.environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    environment, command = done.stdout.splitlines()[-1].removeprefix("now: ").split(" sbatch ")
+    environment, command = done.stdout.splitlines()[-1].removeprefix("submit it: ").split(" sbatch ")
     assert environment == "HF_HUB_OFFLINE=1"
     assert command == f"--nodes 1 --gpus-per-node 1 {TRAIN} fetched/recipe.json"
     job = cluster.submit(place, *command.split(), HF_HUB_OFFLINE="1")
     assert cluster.ended(job) == "COMPLETED", log_of(place, job)
 
 
-def test_a_sweep_that_is_no_array_is_refused(cluster, place):
+def test_a_sweep_must_be_submitted_as_a_job_array(cluster, place):
     job = cluster.submit(place, str(SWEEP), "tiny.py", "settings.txt")
     assert cluster.ended(job) == "FAILED"
-    assert "a sweep is an array: sbatch --array=0-N" in log_of(place, job)
+    assert "submit a sweep as a job array: sbatch --array=0-N" in log_of(place, job)
 
 
 @pytest.mark.slow
-def test_a_job_whose_node_fails_goes_on_when_it_gets_nodes(cluster, place, undisturbed):
+def test_a_job_whose_node_fails_resumes_on_other_nodes(cluster, place, uninterrupted):
     job = submit(cluster, place, "failing")
-    under_way(place / "runs/failing", 120)
+    wait_for_update(place / "runs/failing", 120)
     cluster.ask("scontrol", "update", "NodeName=node1", "State=DOWN", "Reason=test", check=True)
-    waited_for(lambda: restarts(cluster, job) == 1, 60, "the requeue")
-    cluster.ask("scontrol", "update", "NodeName=node1", "State=RESUME")  # unless it has come back by itself
+    wait_for(lambda: restarts(cluster, job) == 1, 60, "the requeue")
+    cluster.ask("scontrol", "update", "NodeName=node1", "State=RESUME")  # unless it has recovered by itself
     assert cluster.ended(job) == "COMPLETED", log_of(place, job)
-    assert are_the_same(place / "runs/failing", undisturbed)
+    assert are_the_same(place / "runs/failing", uninterrupted)
 
 
-@pytest.mark.slow  # srun gives the others a minute
-def test_a_rank_that_hangs_after_another_has_died_does_not_hold_the_job(cluster, place):
+@pytest.mark.slow  # srun kills the other ranks after a minute
+def test_a_rank_that_hangs_after_another_has_died_does_not_block_the_job(cluster, place):
     (place / "hangs.py").write_text(
         "import os, signal, time\n"
         "if os.environ.get('RANK') == '1': os.kill(os.getpid(), signal.SIGKILL)\n"
@@ -384,24 +387,24 @@ def test_a_rank_that_hangs_after_another_has_died_does_not_hold_the_job(cluster,
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
         (("--nodes=2", "--mincpus=4"), "2 process(es) on node[0-1], 4 CPU(s) each"),
-        (("--nodes=2", "--exclusive"), "4 process(es) on node[0-1], 2 CPU(s) each"),  # it gives the GPUs, too
+        (("--nodes=2", "--exclusive"), "4 process(es) on node[0-1], 2 CPU(s) each"),  # this allocates the GPUs, too
         (("--nodes=1", "--ntasks=2", "--cpus-per-task=2"), "2 process(es) on node0, 2 CPU(s) each"),
-        (("--nodes=1", "--gpus-per-node=2"), "2 processes share 1 CPU of a node; --cpus-per-gpu 4 gives more"),
-        (("--nodes=2", "--ntasks=3"), "nodes with unlike numbers of tasks (2,1); ask for --nodes and"),
+        (("--nodes=1", "--gpus-per-node=2"), "2 processes share 1 CPU(s) per node; try --cpus-per-gpu 4"),
+        (("--nodes=2", "--ntasks=3"), "nodes have different numbers of tasks (2,1); use --nodes and"),
     ],
 )
-def test_processes_and_their_cpus_follow_from_what_slurm_gave(cluster, place, options, told):
+def test_the_allocation_decides_the_number_of_processes_and_their_cpus(cluster, place, options, message):
     settings = ("--train.max-steps", "2", "--train.output-dir", f"runs/{'-'.join(options)}")
     job = cluster.submit(place, *options, str(TRAIN), "tiny.py", *settings)
-    assert cluster.ended(job) == ("FAILED" if "unlike" in told else "COMPLETED"), log_of(place, job)
-    assert told in log_of(place, job)
+    assert cluster.ended(job) == ("FAILED" if "different" in message else "COMPLETED"), log_of(place, job)
+    assert message in log_of(place, job)
 
 
 @pytest.mark.slow
-def test_a_rank_that_sees_one_gpu_takes_it(cluster, place):
+def test_a_rank_that_sees_one_gpu_uses_it(cluster, place):
     shown = "import os\nprint('sees', os.environ.get('CUDA_VISIBLE_DEVICES'), os.environ.get('LOCAL_RANK'))\n"
     (place / "shows.py").write_text(shown + RECIPE)
     for options, expected in (
@@ -416,14 +419,14 @@ def test_a_rank_that_sees_one_gpu_takes_it(cluster, place):
 
 
 @pytest.mark.slow
-def test_a_signal_to_the_script_before_the_ranks_start_requeues_it_at_once(cluster, place):
+def test_a_signal_to_the_script_before_the_ranks_start_requeues_the_job_at_once(cluster, place):
     (place / "slow.py").write_text(f"import os, time\ntime.sleep(0 if 'SLURM_STEP_ID' in os.environ else 5)\n{RECIPE}")
     job = cluster.submit(place, "--nodes=2", str(TRAIN), "slow.py", "--train.max-steps", "5",
                          "--train.output-dir", "runs/slow")  # fmt: skip
-    waited_for((place / f"logs/{job}/attempt-0").is_dir, 60, f"the start of job {job}")
+    wait_for((place / f"logs/{job}/attempt-0").is_dir, 60, f"the start of job {job}")
     cluster.ask("scancel", "--batch", "--signal=USR1", job)
-    waited_for(lambda: restarts(cluster, job) == 1, 60, "the requeue")
+    wait_for(lambda: restarts(cluster, job) == 1, 60, "the requeue")
     assert list((place / f"logs/{job}/attempt-0").iterdir()) == []
-    told = f"job {job}: stopped before its ranks have begun\njob {job}: to be continued from the beginning\n"
-    assert log_of(place, job).startswith(told)
+    report = f"job {job}: stopped before its ranks started\njob {job}: the next attempt starts from the beginning\n"
+    assert log_of(place, job).startswith(report)
     assert cluster.ended(job) == "COMPLETED", log_of(place, job)
