@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
+from pathlib import Path
 from typing import Any
 
 from accelerate import Accelerator
@@ -48,12 +47,12 @@ def train(recipe: Recipe) -> dict[str, Any]:
         with stop.interruptible(accelerator):
             this, notes, prepared = _ready(recipe, accelerator)
         with run_folder.unless_refused(recipe.folder), writing("train.output_dir", recipe.folder):
-            with hardware.sufficing(TOO_MUCH):
+            with hardware.out_of_memory_is_refused(TOO_MUCH):
                 trainer.fit(this, stop)
             with stop.interruptible(accelerator):
                 _merge_adapters(this)
                 metrics = {**_measure(this, notes, prepared), "revisions": pinning.read(recipe.folder)}
-            this.model = this.whole_model()
+            this.model = this.full_model()
             if accelerator.is_main_process:
                 _save(this, metrics, prepared)
         accelerator.wait_for_everyone()
@@ -71,7 +70,7 @@ def _ready(recipe: Recipe, accelerator: Accelerator) -> tuple[trainer.Run, dict[
     model, notes = assembly.build_for(recipe, task, prepared)
     this = assembly.run_of(recipe, task, model, prepared, accelerator)
     if recipe.train.auto_batch:
-        recipe = batch_size_finder.settled(this, run_folder.unfinished(recipe))
+        recipe = batch_size_finder.with_found_batch_size(this, run_folder.unfinished(recipe))
         this = assembly.run_of(recipe, task, model, prepared, accelerator)  # evaluation takes batches of this size, too
     if accelerator.is_main_process:
         run_folder.open_(recipe)
@@ -101,11 +100,11 @@ def _merge_adapters(this: trainer.Run) -> None:
 def _measure(this: trainer.Run, notes: dict[str, Any], prepared: Prepared) -> dict[str, Any]:
     """metrics.json: the best weights on validation and test, and what training them took."""
     scores: dict[str, Any] = {split: this.evaluate(split) for split in ("validation", "test") if split in this.splits}
-    state, model = this.state, this.accelerator.unwrap_model(this.model)
+    state, model = this.progress, this.accelerator.unwrap_model(this.model)
     cost = {
         "seconds": state.seconds,
         "tokens_per_second": state.tokens / max(state.busy_seconds, 1e-9),
-        "peak_memory_bytes": hardware.peak(this.accelerator.device),
+        "peak_memory_bytes": hardware.peak_memory(this.accelerator.device),
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "updates": state.step,
         "best_update": state.best_step,
@@ -117,29 +116,26 @@ def _measure(this: trainer.Run, notes: dict[str, Any], prepared: Prepared) -> di
         "distributed_type": this.accelerator.distributed_type.value,
         "device": str(this.accelerator.device.type),
         **notes,
-        **this.objective.facts(),
+        **this.objective.metadata(),
     }
     return {**scores, "train": cost, "data": prepared.report, "machine": hardware.environment()}
 
 
 def _save(this: trainer.Run, metrics: dict[str, Any], prepared: Prepared) -> None:
     """model/ aside and renamed, metrics.json last: a folder that has it is a finished run."""
-    target = this.folder / run_folder.MODEL
-    aside = target.with_name(storage.ASIDE + target.name)
-    shutil.rmtree(aside, ignore_errors=True)
     model = this.accelerator.unwrap_model(this.model)
-    model.save_pretrained(aside)
-    if this.labels and (aside / paths.ADAPTER).is_file():
-        adapters.write_labels(aside, model)
-    this.tokenizer.save_pretrained(aside)
-    (aside / run_folder.RECIPE).write_text(this.recipe.to_json(), encoding="utf-8")
-    text = card(Facts(this.recipe, metrics, any(aside.glob("*.py")), labels_in(aside)))
-    (aside / "README.md").write_text(text, encoding="utf-8")
-    reference_outputs.write(
-        this.folder, model, this.tokenizer, load_task(this.recipe.task).head, prepared.splits["validation"], text
-    )
-    for path in (*aside.rglob("*"), aside):
-        storage.sync(path)
-    shutil.rmtree(target, ignore_errors=True)
-    os.replace(aside, target)
+
+    def fill(folder: Path) -> None:
+        model.save_pretrained(folder)
+        if this.labels and (folder / paths.ADAPTER).is_file():
+            adapters.write_labels(folder, model)
+        this.tokenizer.save_pretrained(folder)
+        (folder / run_folder.RECIPE).write_text(this.recipe.to_json(), encoding="utf-8")
+        text = card(Facts(this.recipe, metrics, any(folder.glob("*.py")), labels_in(folder)))
+        (folder / "README.md").write_text(text, encoding="utf-8")
+        reference_outputs.write(
+            this.folder, model, this.tokenizer, load_task(this.recipe.task).head, prepared.splits["validation"], text
+        )
+
+    storage.publish_folder(this.folder / run_folder.MODEL, fill)
     storage.write(this.folder / run_folder.METRICS, json.dumps(metrics, indent=2, ensure_ascii=False) + "\n")

@@ -1,4 +1,4 @@
-"""The folder of a run: new, to be continued, finished, or somebody else's."""
+"""The folder of a run: whether a recipe may run in it, what is in it, and which settings may change on resuming."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from pipeline.errors import UserError
 
 RECIPE, METRICS, HISTORY, MODEL, CHECKPOINTS = "recipe.json", "metrics.json", "history.jsonl", "model", "checkpoints"
 DASHBOARDS = "dashboards"
-# What a few rows are answered with, and which commits of the Hub a run has read.
+# The model's answers to a few rows, and the commits on the Hub that the run has read.
 ANSWERS, REVISIONS = "answers.json", "revisions.json"
 
-# Settings that do not change what a run computes: they may differ when it is continued. A checkpoint holds those of
-# the batch to their product with the number of processes.
+# Settings that do not change what a run computes, so that they may differ when it is resumed. Those of the batch must
+# keep the number of rows in an update, which the checkpoint checks.
 FREE = {
     f"train.{name}"
     for name in (
@@ -36,7 +36,8 @@ def check(recipe: Recipe) -> None:
     """Refuse a folder in which `recipe` must not run.
 
     Raises:
-        UserError: a finished run, another recipe's run, or something else is there, and train.overwrite is off.
+        UserError: the folder cannot be written to, holds something other than a run, or, unless train.overwrite is set,
+            holds a finished run or a run with other settings.
     """
     folder = paths.local(str(recipe.folder), "train.output_dir")
     above = next(path for path in (folder, *folder.parents) if path.exists() or path == path.parent)
@@ -63,20 +64,24 @@ def check(recipe: Recipe) -> None:
 
 
 def unfinished(recipe: Recipe) -> Recipe | None:
-    """The recipe of the run that `recipe` is to go on with, where there is one; see `check`."""
+    """The recipe of the run that `recipe` continues, if there is one; see `check`."""
     file = recipe.folder / RECIPE
     return read_json(file) if file.is_file() and not recipe.train.overwrite else None
 
 
 def model_in(name: str) -> str:
-    """The folder or Hub id of a model; a run's folder stands for the model in it."""
+    """`name`, the folder or Hub id of a model; for a run's folder, the model in it."""
     folder = paths.local(name, "model")
     inner = folder / MODEL
     return str(inner) if inner.is_dir() and not (folder / "config.json").is_file() else name
 
 
 def open_(recipe: Recipe) -> Path:
-    """Make the folder of `recipe`, or empty it if train.overwrite says so, and put recipe.json there."""
+    """Create the folder of `recipe`, or empty it if train.overwrite is set, and write recipe.json.
+
+    Raises:
+        UserError: it cannot be written to.
+    """
     folder = recipe.folder
     if recipe.train.overwrite and (folder / RECIPE).is_file():
         _clear(folder)
@@ -90,13 +95,13 @@ def open_(recipe: Recipe) -> Path:
 
 @contextlib.contextmanager
 def unless_refused(folder: Path) -> Iterator[None]:
-    """Leave nothing in `folder` of a run that is refused before its first checkpoint."""
+    """Remove what a run has written to `folder` if the block refuses it before its first checkpoint."""
     try:
         yield
     except UserError:
         if not any((folder / CHECKPOINTS).glob("step-*")):
             _clear(folder)
-            with contextlib.suppress(OSError):  # something else is in it
+            with contextlib.suppress(OSError):  # not empty
                 folder.rmdir()
         raise
 
@@ -104,19 +109,19 @@ def unless_refused(folder: Path) -> Iterator[None]:
 def _clear(folder: Path) -> None:
     for name in (MODEL, CHECKPOINTS, DASHBOARDS):
         shutil.rmtree(folder / name, ignore_errors=True)
-    for name in (METRICS, HISTORY, ANSWERS, REVISIONS, RECIPE):  # the recipe last: a folder without it is nobody's run
+    for name in (METRICS, HISTORY, ANSWERS, REVISIONS, RECIPE):  # recipe.json last: without it this is no run's folder
         (folder / name).unlink(missing_ok=True)
 
 
 def differences(one: Recipe, other: Recipe) -> list[str]:
-    """Settings in which two recipes differ, as `data.limit 100, was 200`."""
+    """Settings of `one` that differ from `other`, as `data.limit 100, was 200`."""
     left, right = settings_of(one), settings_of(other)
     names = [name for name in {**left, **right} if not _is_free(name) and left.get(name) != right.get(name)]
     return [f"{name} {left.get(name)}, was {right.get(name)}" for name in names]
 
 
 def settings_of(recipe: Recipe) -> dict[str, Any]:
-    """Each setting by its name on the command line, as `data.limit`."""
+    """Each setting under its name on the command line, such as `data.limit`."""
     return _flat(json.loads(recipe.to_json()))
 
 

@@ -1,4 +1,8 @@
-"""Folders that are whole or absent: written aside, hashed, forced to the disk and only then given their name."""
+"""Files and folders that are whole or absent: written aside, forced to the disk, then renamed.
+
+`write` does this for a file and `publish_folder` for a folder. A folder can carry a manifest with the hash of each of
+its files, from which `damage` finds what has changed since.
+"""
 
 from __future__ import annotations
 
@@ -7,17 +11,18 @@ import hashlib
 import json
 import os
 import shutil
-import threading
-from collections.abc import Callable, Iterator
+import uuid
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 MANIFEST = "manifest.json"
-# What a killed process has not finished begins with the first.
+# Prefixes of what a killed process may leave: a file or folder that it was writing, a folder that it was replacing.
 ASIDE, OLD = ".writing-", ".old-"
 
 
 def write(file: Path, text: str) -> None:
-    """Write `text` aside, force it to the disk and rename, so that `file` is never half-written."""
+    """Write `text` to `file`, which is never seen half-written."""
     aside = file.with_name(ASIDE + file.name)
     aside.write_text(text, encoding="utf-8")
     sync(aside)
@@ -25,69 +30,81 @@ def write(file: Path, text: str) -> None:
     sync(file.parent)
 
 
-def sync(path: Path) -> None:
-    """Force a file's bytes, or a folder's entries, to the disk before anything relies on them."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+def publish_folder(
+    target: Path,
+    fill: Callable[[Path], None],
+    *,
+    manifest: bool = False,
+    keep_existing: Callable[[Path], bool] | None = None,
+) -> None:
+    """Make the folder `target`: let `fill` write its files aside, force them to the disk and rename.
 
+    If `fill` raises, nothing is left of what it wrote, and an earlier `target` stays as it was.
 
-def publish(target: Path, fill: Callable[[Path], None]) -> None:
-    """Let `fill` write files into a new folder, and call that `target` once every byte of it is on the disk."""
+    Args:
+        target: replaced where it exists; missing parents are made.
+        fill: called with a new, empty folder beside `target`.
+        manifest: whether to add a file with the size and hash of each other file, see `damage`.
+        keep_existing: for a `target` that several processes may publish at once. Called when ours is ready, it says
+            whether the one in place is as good; if so, that is kept and ours is thrown away.
+
+    Raises:
+        OSError: the disk is full, or the folder cannot be written to. Whatever `fill` raises passes.
+    """
     aside = target.with_name(ASIDE + target.name)
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
+    if keep_existing is not None:  # another process may be writing aside as well
+        aside = aside.with_name(f"{aside.name}-{uuid.uuid4().hex[:8]}")
+    _make_empty(aside)
     try:
         fill(aside)
-        seal(aside)
-        _rename(aside, target)
-    except BaseException:
-        shutil.rmtree(aside, ignore_errors=True)  # on a full disk its bytes are wanted
-        raise
+        if manifest:
+            seal(aside)
+        else:
+            sync_tree(aside)
+        _rename(aside, target, keep_existing or (lambda _: False))
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)  # gone if renamed; else its bytes may be what a full disk lacks
+
+
+def _make_empty(folder: Path) -> None:
+    is_first = not folder.parent.is_dir()
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    if is_first:
+        sync(folder.parent.parent)
+
+
+def _rename(aside: Path, target: Path, keep_existing: Callable[[Path], bool]) -> None:
+    if keep_existing(target):
+        return
+    old = target.with_name(OLD + target.name)
+    try:
+        if target.exists() or target.is_symlink():
+            discard(old)
+            target.rename(old)
+        aside.rename(target)
+    except OSError:
+        if not keep_existing(target):  # no other process was faster
+            raise
+        return
+    sync(target.parent)
+    with contextlib.suppress(OSError):
+        discard(old)
 
 
 def seal(folder: Path) -> None:
-    """Write the manifest of the files in `folder`, and force all of them to the disk."""
-    files = [file for file in sorted(folder.iterdir()) if file.name != MANIFEST]
-    facts = {file.name: {"sha256": _sha256(file), "bytes": file.stat().st_size} for file in files}
-    (folder / MANIFEST).write_text(json.dumps(facts, indent=2), encoding="utf-8")
-    for path in (*folder.iterdir(), folder):
-        sync(path)
-
-
-def _rename(aside: Path, target: Path) -> None:
-    old = target.with_name(OLD + target.name)
-    if target.exists():  # a damaged one
-        target.replace(old)
-    aside.rename(target)
-    sync(target.parent)
-    sync(target.parent.parent)
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def _sha256(file: Path) -> str:
-    digest = hashlib.sha256()
-    with file.open("rb") as opened:
-        while chunk := opened.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
-
-
-def discard(path: Path) -> None:
-    """Remove a folder, or what stands in its place; of a link, not what it leads to."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
+    """Add the manifest of the files in `folder`, and force all of them to the disk."""
+    files = [file for file in sorted(folder.rglob("*")) if file.is_file() and file != folder / MANIFEST]
+    entries = {str(file.relative_to(folder)): _entry(file) for file in files}
+    (folder / MANIFEST).write_text(json.dumps(entries, indent=2), encoding="utf-8")
+    sync_tree(folder)
 
 
 def damage(folder: Path) -> str | None:
-    """What of `folder` is not as it was written, or None."""
+    """What in `folder` differs from its manifest, in a few words; None if nothing does."""
     try:
-        files = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        for name, written in files.items():
+        entries = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        for name, written in entries.items():
             size = (folder / name).stat().st_size
             if size != written["bytes"]:
                 return f"{name} has {size} bytes, was written with {written['bytes']}"
@@ -100,51 +117,36 @@ def damage(folder: Path) -> str | None:
     return None
 
 
-class Writer:
-    """Writes beside what goes on, one thing at a time."""
+def _entry(file: Path) -> dict[str, Any]:
+    return {"sha256": _sha256(file), "bytes": file.stat().st_size}
 
-    def __init__(self) -> None:
-        self._thread: threading.Thread | None = None
-        self._error: Exception | None = None
 
-    def submit(self, work: Callable[[], None]) -> None:
-        """Do `work` in a thread; what was given before must have been waited for."""
-        assert self._thread is None
-        # A process that is told to leave at once does not wait for it: what is half-written has another name.
-        self._thread = threading.Thread(target=self._do, args=(work,), name="checkpoint", daemon=True)
-        self._thread.start()
+def _sha256(file: Path) -> str:
+    digest = hashlib.sha256()
+    with file.open("rb") as opened:
+        while chunk := opened.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
 
-    def _do(self, work: Callable[[], None]) -> None:
-        try:
-            work()
-        except Exception as error:  # told to who waits
-            self._error = error
 
-    def wait(self) -> Exception | None:
-        """Wait for what is under way, and return what it has raised."""
-        if self._thread is not None:
-            self._thread.join()
-            self._thread = None
-        error, self._error = self._error, None
-        return error
+def sync(path: Path) -> None:
+    """Force a file's bytes, or a folder's entries, to the disk before anything relies on them."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
-    @contextlib.contextmanager
-    def running(self) -> Iterator[Writer]:
-        """Whatever ends what is done inside, save an order to leave at once, nothing is being written afterwards.
 
-        Raises:
-            Exception: what was being written could not be.
-        """
-        try:
-            yield self
-        except KeyboardInterrupt:
-            raise
-        except BaseException:
-            self._raise_error()
-            raise
-        self._raise_error()
+def sync_tree(folder: Path) -> None:
+    """`sync` everything in `folder`, and `folder` itself."""
+    for path in (*folder.rglob("*"), folder):
+        sync(path)
 
-    def _raise_error(self) -> None:
-        error = self.wait()
-        if error is not None:
-            raise error
+
+def discard(path: Path) -> None:
+    """Remove a file, a folder or a link, if there is one; what a link leads to stays."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

@@ -1,21 +1,21 @@
-"""Speed and memory beside the obvious alternatives, in alternating pairs; prints a table and, with --json, writes JSON.
+"""Speed and memory against the obvious alternatives, measured in alternating pairs. Prints tables; --json writes JSON.
 
 Run it:
 
-    python scripts/benchmark.py loop           # our loop against a bare PyTorch loop: same batches; each task
+    python scripts/benchmark.py loop           # our loop against a bare PyTorch loop: same batches, each task
     python scripts/benchmark.py recurrent      # our recurrent path against PackedSequence with random batches
-    python scripts/benchmark.py bert           # MiniLM fine-tuning against the Trainer of transformers at its defaults
-    python scripts/benchmark.py crf            # training a tagger with a CRF against the same without
-    python scripts/benchmark.py generate       # writing with a carried state against reading all of the text anew
-    python scripts/benchmark.py checkpoint     # how long training stands still at a checkpoint
-    python scripts/benchmark.py deterministic  # training with train.deterministic against the same without
+    python scripts/benchmark.py bert           # fine-tuning MiniLM against the Trainer of transformers at its defaults
+    python scripts/benchmark.py crf            # training a tagger with a CRF against one without
+    python scripts/benchmark.py generate       # generating with a cached state against reading the text again
+    python scripts/benchmark.py checkpoint     # how long a checkpoint stops training
+    python scripts/benchmark.py deterministic  # training with train.deterministic against without
     python scripts/benchmark.py memory         # peak memory with 10,000 and with 200,000 rows
-    python scripts/benchmark.py scaling        # one process and two: speed, share of the all-reduce, bytes a step
-    python scripts/benchmark.py cluster        # a model, not a measurement: DDP and FSDP on 1 to 1,024 GPUs
-    python scripts/benchmark.py kernels        # bf16, fused AdamW, attention, recurrence, torch.compile against not
+    python scripts/benchmark.py scaling        # one process and two: speed, share of the all-reduce, bytes per step
+    python scripts/benchmark.py cluster        # calculated, not measured: DDP and FSDP on 1 to 1,024 GPUs
+    python scripts/benchmark.py kernels        # bf16, fused AdamW, SDPA, padding, torch.compile, each against without
 
-With --device cuda, kernels runs on a GPU; it is what is measured there if nothing is named. --scaling prints scaling
-and cluster: what two processes cost, and what many GPUs would.
+With --device cuda, kernels runs on a GPU and is the default. --scaling prints scaling and cluster: what two processes
+cost, and what many GPUs would.
 """
 
 from __future__ import annotations
@@ -63,15 +63,15 @@ def main(
     scaling: tyro.conf.FlagCreatePairsOff[bool] = False,
     json_file: Annotated[Path | None, tyro.conf.arg(name="json")] = None,
 ) -> None:
-    """Measure one thing, or print what goes together.
+    """Run one benchmark, or those that belong together.
 
     Args:
-        which: what to measure.
-        device: what kernels runs on.
+        which: name of the benchmark.
+        device: where kernels runs.
         pairs: alternating measurements of each side; medians are printed.
         threads: of torch. With one, tokens per second are tokens per CPU second.
-        scaling: scaling and cluster, one after the other.
-        json_file: where to write the figures.
+        scaling: run scaling and cluster, one after the other.
+        json_file: where to write the results.
     """
     import torch
 
@@ -81,18 +81,18 @@ def main(
     torch.set_num_threads(threads)
     names = SCALING if scaling else (which or ("kernels" if device == "cuda" else None),)
     if names == (None,):
-        raise SystemExit(f"name what to measure: {', '.join(MEASURES)}")
+        raise SystemExit(f"name a benchmark: {', '.join(MEASURES)}")
     if scaling and which:
-        raise SystemExit(f"--scaling: it is {' and '.join(SCALING)}; leave out {which}")
+        raise SystemExit(f"--scaling: runs {' and '.join(SCALING)}; leave out {which}")
     if device == "cuda" and (names != ("kernels",) or not torch.cuda.is_available()):
-        raise SystemExit("--device cuda: " + ("there is no GPU here" if names == ("kernels",) else "for kernels only"))
-    told = []
+        raise SystemExit(f"--device cuda: {'there is no GPU here' if names == ('kernels',) else 'for kernels only'}")
+    results = []
     for name in names:
         rows = kernels(pairs, device) if name == "kernels" else MEASURES[name](pairs)
         _print(name, rows, _title(name, device, threads, pairs))
-        told.append({"benchmark": name, "threads": threads, "pairs": pairs, "rows": rows})
+        results.append({"benchmark": name, "threads": threads, "pairs": pairs, "rows": rows})
     if json_file:
-        json_file.write_text(json.dumps(told, indent=2))
+        json_file.write_text(json.dumps(results, indent=2))
 
 
 def _print(name: str, rows: RowsOfTable, title: str) -> None:

@@ -38,7 +38,7 @@ def test_scaling_prints_what_was_measured_and_what_follows_for_many_gpus(benchma
     told = json.loads((tmp_path / "told.json").read_text())
     assert [table["benchmark"] for table in told] == ["scaling", "cluster"]
     assert {row["GPUs"] for row in told[1]["rows"]} >= {1, 8, 1024}
-    with pytest.raises(SystemExit, match="--scaling: it is scaling and cluster; leave out memory"):
+    with pytest.raises(SystemExit, match="--scaling: runs scaling and cluster; leave out memory"):
         script["main"]("memory", scaling=True)
 
 

@@ -22,9 +22,9 @@ from pipeline.tasks.base import load_task
 from pipeline.training import batch_size_finder, hardware, trainer
 from pipeline.training.distributed import launch
 from pipeline.training.hardware import has_fast_bf16
-from pipeline.training.hidden_state import Carry
+from pipeline.training.hidden_state import HiddenStateCarry
 from pipeline.training.optim import build_optimizer, build_scheduler
-from pipeline.training.step import Parts, cells, update, windows
+from pipeline.training.step import TrainState, padded_tokens, update, update_batches
 
 LIBRARIES = ("torch", "transformers", "accelerate", "datasets", "evaluate", "huggingface_hub", "tokenizers")
 WARM_UPDATES, TIMED_UPDATES = 2, 6
@@ -75,7 +75,7 @@ def _plan(recipe: Recipe) -> dict[str, str]:
     accelerator = launch.start()
     this = assembly.run_of(recipe, task, model, prepared, accelerator)
     if recipe.train.auto_batch:
-        this = assembly.run_of(batch_size_finder.settled(this, None), task, model, prepared, accelerator)
+        this = assembly.run_of(batch_size_finder.with_found_batch_size(this, None), task, model, prepared, accelerator)
     memory_line = _memory(this)  # before anything else is held
     model.to(accelerator.device)
     seconds = _seconds_per_token(this)
@@ -89,7 +89,7 @@ def _plan(recipe: Recipe) -> dict[str, str]:
         "model": f"{type(model).__name__}, {model.num_parameters():,} parameters, {trained:,} of them trained",
         **{name: str(value) for name, value in notes.items()},
         "updates": f"{this.total_updates:,}, of {this.rows_per_update} rows; {this.updates_per_epoch:,} an epoch",
-        "batches": str(this.dealing),
+        "batches": str(this.layout),
         "world": f"{accelerator.num_processes} on {accelerator.device.type}; distributed: "
         + accelerator.distributed_type.value.lower(),
         "precision": "bf16" if this.autocast else "fp32",
@@ -123,14 +123,14 @@ def _padding(this: trainer.Run) -> float:
     """Share of padding in the batches of the first epoch."""
     lengths, size = this.splits["train"].lengths, this.recipe.train.batch_size
     order = this.splits["train"].updates(this.rows_per_update, this.recipe.train.seed, 0)
-    return 1 - int(lengths.sum()) / sum(cells(lengths, rows, size) for rows in order)
+    return 1 - int(lengths.sum()) / sum(padded_tokens(lengths, rows, size) for rows in order)
 
 
 def _memory(this: trainer.Run) -> str:
     """What a process holds at most in training, measured on its longest rows with a copy of the model."""
     device, size = this.accelerator.device, min(this.recipe.train.batch_size, len(this.splits["train"]))
-    free, held = hardware.free(device), hardware.held(device)
-    peak = batch_size_finder.peak(this, size)
+    free, held = hardware.free_memory(device), hardware.used_memory(device)
+    peak = batch_size_finder.peak_memory(this, size)
     at = f"at the {size} longest rows, up to {int(this.splits['train'].lengths.max())} tokens each"
     if peak is None:
         return f"does not suffice {at}; {run.TOO_MUCH}"
@@ -170,20 +170,20 @@ def _seconds_per_token(this: trainer.Run) -> float:
     """From a few updates on the model, which is thrown away."""
     optimizer = build_optimizer(this.model, this.recipe.optim)
     scheduler = build_scheduler(optimizer, this.recipe.optim, this.total_updates)
-    carry = Carry(this.model if this.splits["train"].carries else None)
-    parts = Parts(this.model, optimizer, scheduler, carry, this.objective)
+    carry = HiddenStateCarry(this.model if this.splits["train"].carries else None)
+    state = TrainState(this.model, optimizer, scheduler, carry, this.objective)
     lengths, train = this.splits["train"].lengths, this.recipe.train
     order = this.splits["train"].updates(this.rows_per_update, train.seed, 0)
     chosen = order[: WARM_UPDATES + TIMED_UPDATES]
     tokens, seconds = 0, 0.0
     this.model.train()
-    batches = windows(chosen, train.batch_size, this.weighed, this.accelerator)
+    batches = update_batches(chosen, train.batch_size, this.weighted_batch, this.accelerator)
     for number in range(len(chosen)):
         started = time.perf_counter()
-        window = next(batches)
-        loss, _, _ = update(this.accelerator, parts, window, this.recipe.optim.max_grad_norm, this.autocast)
+        batch = next(batches)
+        loss, _, _ = update(this.accelerator, state, batch, this.recipe.optim.max_grad_norm, this.autocast)
         loss.item()  # waits for the device
         if number >= WARM_UPDATES or len(chosen) <= WARM_UPDATES:
             seconds += time.perf_counter() - started
-            tokens += int(lengths[window.rows].sum())
+            tokens += int(lengths[batch.rows].sum())
     return seconds / tokens

@@ -1,4 +1,4 @@
-"""The largest micro-batch that fits into memory, found before the run on steps that are thrown away."""
+"""The largest micro-batch that fits into memory, found before the run on updates of a copy of the model."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from accelerate.utils.memory import clear_device_cache
 from pipeline.config.recipe import Recipe
 from pipeline.errors import UserError
 from pipeline.training import hardware, seeding
-from pipeline.training.hidden_state import Carry
+from pipeline.training.hidden_state import HiddenStateCarry
 from pipeline.training.optim import build_optimizer
 from pipeline.training.trainer import Run
 
-SHARE = 0.9  # of the free memory: an allocator cannot use every byte
+SHARE = 0.9  # of the free memory; fragmentation keeps an allocator from using every byte
 
 
-def settled(run: Run, earlier: Recipe | None) -> Recipe:
+def with_found_batch_size(run: Run, earlier: Recipe | None) -> Recipe:
     """The recipe of `run` with the largest `train.batch_size` that fits, and as many rows in an update as before.
 
     Args:
         run: its model is copied; neither its weights nor the random state change.
-        earlier: recipe of the unfinished run that is to go on: what was found for it is kept, as other micro-batches
-            would round otherwise.
+        earlier: recipe of the unfinished run to continue, if any. Its batch size is kept: other micro-batches would
+            round differently.
 
     Raises:
         UserError: not even micro-batches of one row fit.
@@ -41,62 +41,62 @@ def settled(run: Run, earlier: Recipe | None) -> Recipe:
 
 
 def _largest(run: Run, rows: int) -> int:
-    """The largest divisor of `rows` that fits on all processes; those that are out of reach are not tried."""
+    """The largest divisor of `rows` that fits on all processes. Sizes that cannot fit are not tried."""
     device, random = run.accelerator.device, seeding.state()
-    start, limit = hardware.held(device), int(hardware.free(device) * SHARE)
-    taken: list[tuple[int, int]] = []  # micro-batch, and the bytes that it took
+    start, limit = hardware.used_memory(device), int(hardware.free_memory(device) * SHARE)
+    measured: list[tuple[int, int]] = []  # micro-batch, and the bytes that it took
     for size in (number for number in range(1, rows + 1) if rows % number == 0):
-        most = peak(run, size) if _expected(taken, size) <= limit else None
-        if not _everywhere(most is not None and most - start <= limit, run.accelerator):
+        peak = peak_memory(run, size) if _predicted(measured, size) <= limit else None
+        if not _on_all_processes(peak is not None and peak - start <= limit, run.accelerator):
             break
-        taken.append((size, (most or 0) - start))
+        measured.append((size, (peak or 0) - start))
     seeding.restore(random)
-    hardware.forget_peak(device)
-    if not taken:
+    hardware.reset_peak_memory(device)
+    if not measured:
         longest = int(run.splits["train"].lengths.max())
         raise UserError(
             f"train.auto_batch: not even a row of {longest} tokens at a time fits into {limit / 2**30:.2f} GiB; lower"
             " data.max_length or take a smaller model"
         )
-    return taken[-1][0]
+    return measured[-1][0]
 
 
-def _expected(taken: list[tuple[int, int]], size: int) -> float:
-    """Bytes that micro-batches of `size` rows will take, on the line through the last two."""
-    if len(taken) < 2:
+def _predicted(measured: list[tuple[int, int]], size: int) -> float:
+    """Bytes that micro-batches of `size` rows will take, on the line through the last two measurements."""
+    if len(measured) < 2:
         return 0.0
-    (before, less), (last, more) = taken[-2:]
+    (before, less), (last, more) = measured[-2:]
     return more + max(more - less, 0) * (size - last) / (last - before)
 
 
-def _everywhere(fits: bool, accelerator: Accelerator) -> bool:
+def _on_all_processes(fits: bool, accelerator: Accelerator) -> bool:
     if accelerator.num_processes == 1:
         return fits
     misfits = accelerator.reduce(torch.tensor(float(not fits), device=accelerator.device), "sum")
     return float(misfits) == 0.0
 
 
-def peak(run: Run, size: int) -> int | None:
-    """Most bytes that are held while a copy of the model learns from the `size` longest rows; None: too many."""
-    hardware.forget_peak(run.accelerator.device)
+def peak_memory(run: Run, size: int) -> int | None:
+    """Most bytes in use while a copy of the model trains on the `size` longest rows; None: memory ran out."""
+    hardware.reset_peak_memory(run.accelerator.device)
     try:
-        _learn(run, size)
+        _train_copy(run, size)
     except (RuntimeError, MemoryError) as error:
-        if not hardware.ran_out(error):
+        if not hardware.is_out_of_memory(error):
             raise
         return None
     finally:
         clear_device_cache(garbage_collection=True)
-    return hardware.peak(run.accelerator.device)
+    return hardware.peak_memory(run.accelerator.device)
 
 
-def _learn(run: Run, size: int) -> None:
-    """An update, so that the optimiser holds its moments, and then another; each process for itself."""
+def _train_copy(run: Run, size: int) -> None:
+    """Two updates, each process for itself: the second needs room for the moments that the first created."""
     device, split = run.accelerator.device, run.splits["train"]
     model = copy.deepcopy(run.model).to(device).train()
-    optimizer, carry = build_optimizer(model, run.recipe.optim), Carry(model if split.carries else None)
+    optimizer, carry = build_optimizer(model, run.recipe.optim), HiddenStateCarry(model if split.carries else None)
     rows = np.argsort(-split.lengths, kind="stable")[:size]
-    batch = {name: value.to(device) for name, value in run.weighed(rows)[0].items()}
+    batch = {name: value.to(device) for name, value in run.weighted_batch(rows)[0].items()}
     for _ in range(2):
         with torch.autocast(device.type, torch.bfloat16, enabled=run.autocast):
             outputs = model(**batch, **carry.inputs(0))

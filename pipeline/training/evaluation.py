@@ -12,7 +12,7 @@ from accelerate.utils import gather_object
 from torch import Tensor, nn
 
 from pipeline.training.distributed import fsdp
-from pipeline.training.hidden_state import Carry
+from pipeline.training.hidden_state import HiddenStateCarry
 from pipeline.training.step import Collate
 
 Progress = Callable[[int, int], None]
@@ -61,7 +61,7 @@ def evaluate(
     was_training = model.training
     model.eval()
     carries = split is not None and split.carries
-    parts, carry = [], Carry(model if carries else None)
+    parts, carry = [], HiddenStateCarry(model if carries else None)
     sharded = fsdp.is_sharded(model)
     own = batches if carries else _share(batches, accelerator, in_step=sharded)
     # What is made in inference mode stays with a sharded model, which then cannot train.
@@ -72,7 +72,7 @@ def evaluate(
             carry.keep(0, outputs)
             parts.append({"id": torch.from_numpy(rows), **scorer.outcome(outputs, batch)})
     model.train(was_training)
-    fsdp.settle(model)
+    fsdp.reshard(model)
     outcome = _in_order(_gather(parts))
     if split is not None:
         outcome |= split.facts(getattr(scorer, "scored_with", ()))

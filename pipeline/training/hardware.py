@@ -1,4 +1,7 @@
-"""The hardware of a run: what the device can do, its memory, and the environment that is reported with a run."""
+"""The hardware of a run: the memory of a device, what it can compute with, and the environment in metrics.json.
+
+"Memory" is that of the GPU where the device is one, otherwise that of this process.
+"""
 
 from __future__ import annotations
 
@@ -22,13 +25,13 @@ CGROUPS = Path("/sys/fs/cgroup")
 LIBRARIES = ("torch", "transformers", "accelerate", "datasets", "tokenizers", "huggingface_hub")
 
 
-def held(device: torch.device) -> int:
-    """Bytes held now: of the GPU if `device` is one, else of this process."""
+def used_memory(device: torch.device) -> int:
+    """Bytes in use now."""
     return torch.cuda.memory_allocated(device) if device.type == "cuda" else psutil.Process().memory_info().rss
 
 
-def peak(device: torch.device) -> int:
-    """Most bytes held so far, or since `forget_peak`: of the GPU if `device` is one, else of this process."""
+def peak_memory(device: torch.device) -> int:
+    """Most bytes in use at once so far, or since `reset_peak_memory`."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     status = Path("/proc/self/status")
@@ -39,52 +42,57 @@ def peak(device: torch.device) -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
-def forget_peak(device: torch.device) -> None:
-    """Let the peak begin at what is held now, where the system can do that."""
+def reset_peak_memory(device: torch.device) -> None:
+    """Let the peak start at what is in use now. Without GPU this works on Linux only; elsewhere the peak stays."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         return
-    try:
-        Path("/proc/self/clear_refs").write_text("5")
-    except OSError:  # another system: the peak of all that was before counts, which is on the safe side
-        return
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")  # man 5 proc_pid_clear_refs: resets VmHWM
 
 
-def free(device: torch.device) -> int:
-    """Bytes that this process may still take: on the GPU, or within the machine's memory and the limits that the
-    shell (`ulimit -v`) and the scheduler (control groups) set. Processes of the run beside it get as much each."""
+def free_memory(device: torch.device) -> int:
+    """Bytes that this process may still take.
+
+    Without GPU, the least of what the machine and the control groups have left, shared with the run's other processes
+    on the machine, and of what `ulimit -v` leaves this process.
+    """
     if device.type == "cuda":
         cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return torch.cuda.mem_get_info(device)[0] + cached
-    beside = int(os.environ.get("LOCAL_WORLD_SIZE") or os.environ.get("WORLD_SIZE") or 1)
+    processes = int(os.environ.get("LOCAL_WORLD_SIZE") or os.environ.get("WORLD_SIZE") or 1)
     shared = min([psutil.virtual_memory().available, *_left_in_groups()])
     limit, _ = resource.getrlimit(resource.RLIMIT_AS)
     own = [] if limit == resource.RLIM_INFINITY else [limit - psutil.Process().memory_info().vms]
-    return max(min([shared // beside, *own]), 0)
+    return max(min([shared // processes, *own]), 0)
 
 
-def ran_out(error: BaseException) -> bool:
-    """Whether `error` says that the device's memory does not suffice."""
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether `error` means that memory ran out."""
     return isinstance(error, MemoryError) or (isinstance(error, Exception) and should_reduce_batch_size(error))
 
 
 @contextlib.contextmanager
-def sufficing(remedy: str) -> Iterator[None]:
-    """Tell in one line, with `remedy`, that memory ran out inside.
+def out_of_memory_is_refused(remedy: str) -> Iterator[None]:
+    """Turn the error of memory that runs out in the block into one line that ends with `remedy`.
 
     Raises:
-        UserError: it did; whatever else is raised passes.
+        UserError: memory ran out. Other errors pass.
     """
     try:
         yield
     except Exception as error:
-        if not ran_out(error):
+        if not is_out_of_memory(error):
             raise
         raise UserError(f"memory ran out; {remedy}") from error
 
 
 def _left_in_groups() -> list[int]:
-    """Bytes left in each control group of this process that has a limit, of either version."""
+    """Bytes left in each control group above this process that has a limit, of version 1 and 2.
+
+    /proc/self/cgroup has lines ID:CONTROLLERS:PATH; in version 2 the controllers are empty (man 7 cgroups). A limit
+    applies to all groups below it.
+    """
     try:
         lines = Path("/proc/self/cgroup").read_text().splitlines()
     except OSError:
@@ -106,7 +114,7 @@ def _left_in_groups() -> list[int]:
 def _left_in(folder: Path, limit: str, used: str) -> list[int]:
     try:
         return [int((folder / limit).read_text()) - int((folder / used).read_text())]
-    except (OSError, ValueError):  # there is no limit, which is written "max", or the group is another container's
+    except (OSError, ValueError):  # no limit, which is written "max", or a group outside this container
         return []
 
 
@@ -119,7 +127,7 @@ def has_fast_bf16(device: torch.device) -> bool:
 
 
 def environment() -> dict[str, Any]:
-    """Versions, processor and accelerators, JSON-able."""
+    """Versions, processor, memory and accelerators, for JSON."""
     gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
     return {
         "python": platform.python_version(),

@@ -1,4 +1,8 @@
-"""What rows go on from: a state for each micro-batch of a window, kept from update to update and over a resume."""
+"""Hidden states that a language model carries from update to update, and over a checkpoint.
+
+Running text is read by truncated backpropagation through time (Williams & Peng 1990): each update starts from the state
+that the one before ended with, and gradients stop at the border between them.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +15,8 @@ from pipeline.training.checkpointing import serialization
 
 
 @dataclass(frozen=True)
-class Dealing:
-    """How the rows of an update are dealt out: in slices of `batch_size`, in turn, `accumulation` to each process."""
+class BatchLayout:
+    """How an update's rows are dealt to the processes: slices of `batch_size` in turn, `accumulation` to each."""
 
     batch_size: int
     accumulation: int
@@ -27,58 +31,61 @@ class Dealing:
         return f"{self.batch_size} rows x {self.accumulation} micro-batches x {self.processes} processes"
 
 
-class Carry:
-    """States that the micro-batches of the next window go on from, cut off from the graph at the border between them.
+class HiddenStateCarry:
+    """The hidden state that each micro-batch of the next update starts from, detached from the graph.
 
-    Every micro-batch has a place of its own in the window, and every process its own carry: with accumulation and on
-    several processes a row goes on from the same row's state as in one large batch. A split whose rows go on
-    (`carries`) puts the same rows at the same place each time, and its positions say where a state starts anew.
+    Micro-batches are known by their index in the update, and every process has a carry of its own: with accumulation or
+    several processes, a row starts from the same state as in one large batch. A split whose rows continue one another
+    (`carries`) puts the same rows at the same index each time, and its position ids say where a state is reset.
 
-    A model that can go on has a method `new_cache`; its caches have `detach`, `state_dict` and `load_state_dict`, are
-    passed as `past_key_values` and come back under that name.
+    The model must have a method `new_cache`. Its caches have `detach`, `state_dict` and `load_state_dict`; they are
+    passed as `past_key_values` and returned under that name.
     """
 
     def __init__(self, model: nn.Module | None = None):
-        """`model`: None where rows do not go on from one another; nothing is kept then."""
+        """`model`: None if rows do not continue one another; nothing is kept then."""
         self._model: Any = model
         self._caches: dict[int, Any] = {}
 
-    def inputs(self, place: int) -> dict[str, Any]:
-        """What the model is given beside the micro-batch at `place`."""
+    def inputs(self, index: int) -> dict[str, Any]:
+        """Further keyword arguments for the micro-batch at `index`."""
         if self._model is None:
             return {}
-        return {"past_key_values": self._caches.get(place) or self._model.new_cache(), "use_cache": True}
+        return {"past_key_values": self._caches.get(index) or self._model.new_cache(), "use_cache": True}
 
-    def keep(self, place: int, outputs: Any) -> None:
-        """Keep what the model returned for the micro-batch at `place`."""
+    def keep(self, index: int, outputs: Any) -> None:
+        """Keep the state in the model's `outputs` for the micro-batch at `index`."""
         if self._model is not None:
-            self._caches[place] = outputs.past_key_values
+            self._caches[index] = outputs.past_key_values
             outputs.past_key_values.detach()
 
     def state_dict(self) -> dict[int, Any]:
-        """Tensors and numbers, by place."""
-        return {place: cache.state_dict() for place, cache in self._caches.items()}
+        """Tensors and numbers, by the index of the micro-batch."""
+        return {index: cache.state_dict() for index, cache in self._caches.items()}
 
     def load_state_dict(self, states: dict[int, Any]) -> None:
-        """Put back what `state_dict` gave."""
-        for place, state in states.items():
-            self._caches[place] = self._model.new_cache()
-            self._caches[place].load_state_dict(state)
+        """Restore what `state_dict` returned."""
+        for index, state in states.items():
+            self._caches[index] = self._model.new_cache()
+            self._caches[index].load_state_dict(state)
 
 
-def redealt(carries: list[dict[int, Any]], dealing: Dealing, process: int) -> dict[int, Any]:
-    """What `process` goes on from where the rows of an update are dealt out anew.
+def redistribute(carries: list[dict[int, Any]], layout: BatchLayout, process: int) -> dict[int, Any]:
+    """The states of `process` when a run is resumed with another batch layout.
+
+    Slice number i of the update was micro-batch i // P of process i % P, for P processes (step.micro_batch_rows).
+    Joined in this order, the states are those of the update's rows one after the other, and can be sliced anew.
 
     Args:
-        carries: `Carry.state_dict` of each process that there was; they hold a state for each row of an update.
-        dealing: of the processes that there are, with the same number of rows in an update.
+        carries: `HiddenStateCarry.state_dict` of each earlier process; together one state for each row of an update.
+        layout: the new one, with as many rows in an update as before.
 
     Raises:
-        ValueError: the states are of different forms.
+        ValueError: the states differ in structure.
     """
-    slices = [state for place in sorted(carries[0]) for state in (carry[place] for carry in carries)]
+    slices = [state for index in sorted(carries[0]) for state in (carry[index] for carry in carries)]
     if not slices:
         return {}
-    whole, size = serialization.joined(slices), dealing.batch_size
-    starts = ((place * dealing.processes + process) * size for place in range(dealing.accumulation))
-    return {place: serialization.rows_of(whole, start, start + size) for place, start in enumerate(starts)}
+    whole, size = serialization.concatenate(slices), layout.batch_size
+    starts = ((index * layout.processes + process) * size for index in range(layout.accumulation))
+    return {index: serialization.slice_rows(whole, start, start + size) for index, start in enumerate(starts)}

@@ -1,4 +1,7 @@
-"""What training minimises: the model's own loss, or the cross-entropy of weighted classes and smoothed labels."""
+"""The loss that training minimises: the model's own, or cross-entropy with class weights and label smoothing.
+
+Shapes: C classes.
+"""
 
 from __future__ import annotations
 
@@ -23,23 +26,27 @@ class Objective:
         return outputs.loss
 
     def weight(self, batch: Mapping[str, Tensor], labels: int) -> float:
-        """What the micro-batch's mean loss counts in an update: the number of its `labels`."""
+        """The weight of the micro-batch's mean loss in an update: the number of its `labels`."""
         return labels
 
-    def facts(self) -> dict[str, Any]:
-        """What is worth keeping with the metrics, JSON-able."""
+    def metadata(self) -> dict[str, Any]:
+        """What metrics.json should hold about the loss."""
         return {}
 
 
 class LabelObjective(Objective):
-    """Cross-entropy with weights of classes (King & Zeng 2001) and smoothed labels (Szegedy et al. 2016, section 7).
+    """Cross-entropy with class weights (King & Zeng 2001) and label smoothing (Szegedy et al. 2016, section 7).
 
     As in `torch.nn.functional.cross_entropy`: a label y with weight w_y and smoothing e costs
-    (1 - e) w_y nll_y + e / C * sum_c w_c nll_c, and the mean divides by the sum of the w_y. Shapes: C classes.
+    (1 - e) w_y nll_y + e / C * sum_c w_c nll_c, and the mean divides by the sum of the w_y.
     """
 
     def __init__(self, names: Sequence[str], weights: Tensor | None, smoothing: float):
-        """`weights`: (C,) float32, at least 0; None: all 1. `smoothing`: in [0, 1)."""
+        """Args:
+        names: of the C classes.
+        weights: (C,) float32, at least 0; None: all 1.
+        smoothing: in [0, 1).
+        """
         self._names, self._weights, self._smoothing = names, weights, smoothing
 
     def loss(self, outputs: Any, batch: Mapping[str, Tensor]) -> Tensor:
@@ -56,19 +63,24 @@ class LabelObjective(Objective):
         if self._weights is None:
             return labels
         known = batch["labels"][batch["labels"] != IGNORED]
+        # In float64: an update's shares must add up to one however its rows are split.
         return float(self._weights[known].double().sum())
 
-    def facts(self) -> dict[str, Any]:
+    def metadata(self) -> dict[str, Any]:
         if self._weights is None:
             return {}
         return {"class_weights": dict(zip(self._names, self._weights.tolist(), strict=True))}
 
 
 def build_objective(settings: Train, names: Sequence[str], labels: Callable[[], Iterable[Tensor]]) -> Objective:
-    """The objective of `settings` for the classes `names`; `labels` gives all labels of the training split, in parts.
+    """The objective that `settings` ask for.
+
+    Args:
+        names: of the classes, in the order of their ids.
+        labels: returns all labels of the training split, in parts of any shape; called for balanced weights only.
 
     Raises:
-        UserError: a weight is given to a class that is not there, or all weights are 0.
+        UserError: a weight names a class that the data does not have, or all weights are 0.
     """
     if settings.class_weights is None and not settings.label_smoothing:
         return Objective()
@@ -81,7 +93,7 @@ def build_objective(settings: Train, names: Sequence[str], labels: Callable[[], 
 
 
 def _balanced(classes: int, labels: Iterable[Tensor]) -> Tensor:
-    """(C,) number of labels / (C * number of the class's), as scikit-learn balances; 1 for a class without any."""
+    """(C,) all labels / (C * labels of the class), as scikit-learn's "balanced"; 1 for a class without any."""
     counts = torch.zeros(classes, dtype=torch.int64)
     for part in labels:
         counts += torch.bincount(part[part != IGNORED].flatten(), minlength=classes)
@@ -89,7 +101,7 @@ def _balanced(classes: int, labels: Iterable[Tensor]) -> Tensor:
 
 
 def _given(names: Sequence[str], given: Mapping[str, float]) -> Tensor:
-    """(C,) weights by the names of classes; the type of an entity stands for all of its tags; 1 where none is given."""
+    """(C,) the weight given to each class, else 1. An entity type stands for its tags: PER for B-PER and I-PER."""
     weights = dict.fromkeys(names, 1.0)
     for name, weight in given.items():
         named = [label for label in names if label == name or label.partition("-")[2] == name]
@@ -97,5 +109,5 @@ def _given(names: Sequence[str], given: Mapping[str, float]) -> Tensor:
             raise UserError(f"train.class_weights: the data has no label {name!r}{suggest(name, names)}")
         weights |= dict.fromkeys(named, weight)
     if not any(weights.values()):
-        raise UserError("train.class_weights: all of them are 0, so that there is nothing to learn; raise one")
+        raise UserError("train.class_weights: all of them are 0, which leaves nothing to learn; raise one")
     return torch.tensor([weights[name] for name in names])

@@ -1,4 +1,4 @@
-"""AdamW and its schedule."""
+"""AdamW, its parameter groups and its learning rate schedule."""
 
 from __future__ import annotations
 
@@ -15,11 +15,14 @@ SCHEDULES = {"linear": "linear", "cosine": "cosine", "constant": "constant_with_
 
 
 def parameter_groups(model: nn.Module, settings: Optim) -> list[dict]:
-    """Trainable parameters in groups: apart stand those whose weights do not decay (biases, norms and embeddings) and,
-    with `layer_decay`, those of each layer.
+    """Trainable parameters in groups of equal weight decay and learning rate.
 
-    A parameter of depth d of L layers learns at learning_rate * layer_decay ** (L + 1 - d): the head at the whole rate,
-    the embeddings at the lowest (Clark et al. 2020, appendix B).
+    Biases, norms and embeddings do not decay. With `layer_decay`, a parameter of depth d of L layers learns at
+    learning_rate * layer_decay ** (L + 1 - d): the head at the full rate, the embeddings at the lowest (Clark et al.
+    2020, appendix B). Groups are sorted from the head down, those that decay first.
+
+    Raises:
+        UserError: `layer_decay` is set, and the layers of `model` are unknown.
     """
     spared_ids = {id(p) for module in model.modules() if _is_spared(module) for p in module.parameters(recurse=False)}
     depths = {} if settings.layer_decay is None else depths_of(model, "optim.layer_decay")
@@ -44,14 +47,14 @@ def _is_spared(module: nn.Module) -> bool:
 
 
 def build_optimizer(model: nn.Module, settings: Optim) -> torch.optim.AdamW:
-    """AdamW over the trainable parameters of `model`, in one fused kernel."""
+    """AdamW (Loshchilov & Hutter 2019) over the trainable parameters of `model`, in one fused kernel."""
     return torch.optim.AdamW(parameter_groups(model, settings), lr=settings.learning_rate, fused=True)
 
 
 def build_scheduler(
     optimizer: torch.optim.Optimizer, settings: Optim, total_updates: int
 ) -> torch.optim.lr_scheduler.LambdaLR:
-    """The schedule over `total_updates` updates. It is stepped once per update on any number of processes."""
+    """The schedule over `total_updates` updates, stepped once per update on any number of processes."""
     return get_scheduler(
         SCHEDULES[settings.schedule],
         optimizer,

@@ -1,6 +1,7 @@
-"""Every generator that a run may draw from: seeded, stored and put back; and algorithms that leave nothing to chance.
+"""The random generators that a run draws from: seeded, stored and restored; and deterministic algorithms.
 
-The order of the rows needs none of them.
+They are global: a run that is trained from Python seeds the generators of its process, as transformers' `set_seed`
+does. The order of the rows depends on none of them (see data/bucketing.py).
 """
 
 from __future__ import annotations
@@ -18,19 +19,19 @@ from pipeline.errors import UserError, reason
 
 
 def seed_all(seed: int) -> None:
-    """Seed all generators of this process; `seed` is not below 0."""
+    """Seed the generators of torch, numpy and Python; `seed`: at least 0."""
     torch.manual_seed(seed)
-    np.random.seed(seed % 2**32)  # what a task of somebody else's may draw from
+    np.random.seed(seed % 2**32)  # numpy takes 32 bits; nothing here draws from it, but a task may
     random.seed(seed)
 
 
-def derived(*numbers: int) -> int:
+def derive(*numbers: int) -> int:
     """A seed that is a function of `numbers`, such as seed, rank and step, and of their order."""
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint32)[0])
 
 
 def state() -> dict[str, Any]:
-    """The generators of torch, of each GPU, of numpy and of Python, as tensors and numbers."""
+    """The state of the generators of torch, each GPU, numpy and Python, as tensors and numbers."""
     _, words, *numbers = np.random.get_state(legacy=True)
     return {
         "torch": torch.get_rng_state(),
@@ -41,7 +42,7 @@ def state() -> dict[str, Any]:
 
 
 def restore(stored: dict[str, Any]) -> None:
-    """Put back what `state` gave; GPUs that are not there any more, or are new, keep what they have."""
+    """Restore what `state` returned. Stored states of missing GPUs are ignored; new GPUs keep the state they have."""
     torch.set_rng_state(stored["torch"])
     if torch.cuda.is_available():
         for device, generator in enumerate(stored["cuda"][: torch.cuda.device_count()]):
@@ -53,10 +54,12 @@ def restore(stored: dict[str, Any]) -> None:
 
 @contextlib.contextmanager
 def deterministic(is_on: bool) -> Iterator[None]:
-    """Inside, the same inputs give the same bits on the same device, as torch, cuDNN and cuBLAS can guarantee it.
+    """Use deterministic algorithms in the block if `is_on`: the same inputs give the same bits on the same device.
+
+    The settings of torch, cuDNN and cuBLAS are restored afterwards.
 
     Raises:
-        UserError: something inside has no such algorithm.
+        UserError: an operation has no deterministic algorithm.
     """
     if not is_on:
         yield
@@ -64,6 +67,7 @@ def deterministic(is_on: bool) -> Iterator[None]:
     cudnn = torch.backends.cudnn
     before = torch.are_deterministic_algorithms_enabled(), cudnn.deterministic, cudnn.benchmark
     # cuBLAS reads it when it is first used (NVIDIA, cuBLAS Library, "Results Reproducibility").
+    is_set = "CUBLAS_WORKSPACE_CONFIG" in os.environ
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True)
     cudnn.deterministic, cudnn.benchmark = True, False
@@ -74,5 +78,7 @@ def deterministic(is_on: bool) -> Iterator[None]:
             raise
         raise UserError(f"train.deterministic: {reason(error)}; set it to False") from error
     finally:
+        if not is_set:
+            os.environ.pop("CUBLAS_WORKSPACE_CONFIG", None)
         torch.use_deterministic_algorithms(before[0])
         cudnn.deterministic, cudnn.benchmark = before[1:]

@@ -1,4 +1,4 @@
-"""Stopping on request: what is under way is brought to a point that the same command goes on from."""
+"""Stopping on a signal: the run saves a checkpoint, from which the same command continues."""
 
 from __future__ import annotations
 
@@ -14,22 +14,27 @@ from accelerate import Accelerator
 
 from pipeline.errors import STOPPING, Interrupted
 
-# On Ctrl-C a terminal signals torchrun and its workers, and torchrun then signals the workers again.
+# On Ctrl-C the terminal signals torchrun and its workers, and torchrun then signals the workers again: a second SIGINT
+# within this time is not a second Ctrl-C.
 FORWARDED_SECONDS = 1.0
 
 
 class StopRequest:
-    """Catches SIGTERM, SIGINT and SIGUSR1 while it is entered; a second SIGINT stops at once."""
+    """Catches SIGTERM, SIGINT and SIGUSR1 while entered; a second SIGINT stops at once.
+
+    Attributes:
+        requested: whether this process has been asked to stop.
+    """
 
     def __init__(self) -> None:
         self.requested = False
         self._requested_at = 0.0
-        self._at_once = False
+        self._raises = False  # whether a signal interrupts what is running
         self._previous: dict[int, signal.Handlers] = {}
 
     def __enter__(self) -> StopRequest:
         for number in STOPPING:
-            self._previous[number] = signal.signal(number, self._note)  # type: ignore[assignment]
+            self._previous[number] = signal.signal(number, self._on_signal)  # type: ignore[assignment]
         return self
 
     def __exit__(
@@ -38,12 +43,12 @@ class StopRequest:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
 
-    def _note(self, number: int, frame: FrameType | None) -> None:
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if number == signal.SIGINT and self.requested and not self._is_forwarded():
             raise KeyboardInterrupt
         if not self.requested:
             self.requested, self._requested_at = True, time.monotonic()
-        if self._at_once:
+        if self._raises:
             raise Interrupted
 
     def _is_forwarded(self) -> bool:
@@ -52,23 +57,23 @@ class StopRequest:
 
     @contextlib.contextmanager
     def interruptible(self, accelerator: Accelerator) -> Iterator[None]:
-        """For what leaves nothing half-done and is done again on resuming: a signal ends it at once.
+        """A signal ends the block at once. It must leave nothing half-done, and is repeated when the run is resumed.
 
-        With several processes it goes on to its end, as those that were not asked cannot be told in the midst of it.
+        With several processes the block runs to its end: the others could not be reached in the middle of it.
 
         Raises:
-            Interrupted: a process is, or was before, asked to stop.
+            Interrupted: a process is asked to stop, or was before the block.
         """
         if self.agreed(accelerator):
             raise Interrupted
-        self._at_once = accelerator.num_processes == 1
+        self._raises = accelerator.num_processes == 1
         try:
             yield
         finally:
-            self._at_once = False
+            self._raises = False
 
     def agreed(self, accelerator: Accelerator) -> bool:
-        """Whether any process was asked to stop: all of them have to stop after the same update."""
+        """Whether any process was asked to stop, the same on all of them: all must stop after the same update."""
         if accelerator.num_processes == 1:
             return self.requested
         flag = torch.tensor(float(self.requested), device=accelerator.device)

@@ -1,1 +1,5 @@
-"""What benchmark.py measures, a module for each kind of thing."""
+"""What benchmark.py measures.
+
+`common` measures two sides in turn and builds the runs they need. `loops`, `models`, `trainers`, `costs`, `memory`,
+`scaling` and `kernels` hold the benchmarks; `cluster` calculates what many GPUs would cost.
+"""

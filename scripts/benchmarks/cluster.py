@@ -1,4 +1,4 @@
-"""What many GPUs would cost, by arithmetic: nothing is measured here."""
+"""What many GPUs would cost: calculated, not measured."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from benchmarks.common import RowsOfTable
 
 @dataclass(frozen=True)
 class Cluster:
-    """What is assumed of the machines: datasheet figures of a DGX H100, less what is not reached of a peak.
+    """What is assumed of the machines: the datasheet of a DGX H100, less the share of a peak that is not reached.
 
     Attributes:
         flops: bf16 FLOP/s that a GPU reaches (40 % of 989e12). memory: bytes of a GPU.
         inside: bytes/s between GPUs of a node, each way (NVLink 4, 450e9, half reached).
         outside: bytes/s of a GPU's share of the network (400 Gbit/s InfiniBand, 50e9, 80 % reached).
-        hop: seconds of latency of a step of a ring between nodes. per_node: GPUs of a node.
-        overlap: share of the backward pass behind which an exchange can hide.
+        hop: seconds of latency of a step of a ring between nodes. per_node: GPUs in a node.
+        overlap: share of the computation that can hide communication.
     """
 
     flops: float = 0.4 * 989e12
@@ -31,10 +31,13 @@ class Cluster:
 
 @dataclass(frozen=True)
 class Job:
-    """What is trained: `parameters` in all, `units` that FSDP gathers in turn, `tokens` of a GPU's update.
+    """What is trained.
 
-    activations: bytes a token; 34 bytes x hidden size x layers without recomputing (Korthikanti et al. 2022, section
-    4.1, less the attention scores that fused kernels never store).
+    Attributes:
+        units: blocks that FSDP gathers in turn.
+        tokens: of an update, on each GPU.
+        activations: bytes per token; without recomputation 34 bytes x hidden size x layers (Korthikanti et al. 2022,
+            section 4.1, less the attention scores that fused kernels never store).
     """
 
     name: str
@@ -51,26 +54,25 @@ JOBS = (
     Job("7 billion, 2 x 2,048", 7e9, 32, 2 * 2048, 34 * 4096 * 32),
 )
 WORLDS = (1, 8, 64, 256, 1024)
-# Bytes a parameter, float32 throughout, as bf16 is autocast here: whole on each GPU, and shared by all of them. With
-# ZeRO-2 gradients are whole until the update ends, and each GPU has the weights and gradients of its part once more.
+# Bytes per parameter, replicated on each GPU and sharded over all. All are float32, as bf16 is autocast here. With
+# ZeRO-2, gradients stay full until the update ends, and each GPU has the weights and gradients of its part twice.
 WEIGHTS, GRADIENTS, MOMENTS = 4, 4, 8
 STATE = {
     "ddp": (WEIGHTS + GRADIENTS + MOMENTS, 0),
     "zero2": (WEIGHTS + GRADIENTS, WEIGHTS + GRADIENTS + MOMENTS),
     "fsdp": (0, WEIGHTS + GRADIENTS + MOMENTS),
 }
-# What autocast computes with, copies of the weights in bf16: whole on each GPU, however the weights are shared, as the
-# backward pass needs them again.
+# Bytes per parameter of autocast's bf16 copies, which the backward pass needs again: full on each GPU, sharded or not.
 COPIES = 2
 
 
 def cluster(pairs: int) -> RowsOfTable:
-    """Nothing is measured: time of an update (DDP, FSDP) and memory of a GPU (ZeRO-2 as well) by arithmetic."""
+    """Calculated time of an update (DDP, FSDP) and memory of a GPU (ZeRO-2 as well); `pairs` is not used."""
     return [_modelled(job, world, Cluster()) for job in JOBS for world in WORLDS]
 
 
 def assumptions() -> str:
-    """What the figures of `cluster` rest on."""
+    """What the results of `cluster` rest on."""
     m = Cluster()
     return (
         f"Assumed, not measured: a GPU of {m.memory / 1e9:.0f} GB reaches {m.flops / 1e12:.0f} TFLOP/s in bf16; links"
@@ -97,13 +99,15 @@ def _modelled(job: Job, world: int, machines: Cluster) -> dict[str, Any]:
 
 
 def compute_seconds(job: Job, machines: Cluster) -> float:
-    """6 FLOPs a parameter and token (Kaplan et al. 2020, section 2.1): a third forward, two thirds backward."""
+    """6 FLOPs per parameter and token (Kaplan et al. 2020, section 2.1): a third forward, two thirds backward."""
     return 6 * job.parameters * job.tokens / machines.flops
 
 
 def ring_seconds(size: float, world: int, machines: Cluster) -> float:
-    """Of a reduce-scatter or an all-gather of `size` bytes: a ring in each node, then one across nodes for each GPU's
-    part, whose pieces cross nodes - 1 hops (Thakur et al. 2005, section 4.1)."""
+    """Time of a reduce-scatter or an all-gather of `size` bytes (Thakur et al. 2005, section 4.1).
+
+    A ring in each node comes first, then, for each GPU's part, a ring across nodes, whose pieces take nodes - 1 hops.
+    """
     local = min(world, machines.per_node)
     nodes = world // local
     inside = size * (local - 1) / local / machines.inside
@@ -111,10 +115,10 @@ def ring_seconds(size: float, world: int, machines: Cluster) -> float:
 
 
 def update_seconds(job: Job, world: int, kind: str, machines: Cluster) -> float:
-    """Of an update; what is exchanged hides behind `overlap` of the computing that runs beside it.
+    """Time of an update, where communication hides behind `overlap` of the computation that runs at the same time.
 
-    DDP exchanges gradients once (reduce-scatter and all-gather) beside the backward pass. FSDP gathers the weights
-    forward and backward, and scatters the gradients, unit by unit, so that the hops count for each unit.
+    DDP reduces gradients once (reduce-scatter and all-gather) during the backward pass. FSDP gathers the weights in the
+    forward and in the backward pass and scatters the gradients, unit by unit, so that hops count for each unit.
     """
     compute = compute_seconds(job, machines)
     if world == 1:
@@ -127,9 +131,9 @@ def update_seconds(job: Job, world: int, kind: str, machines: Cluster) -> float:
 
 
 def gpu_bytes(job: Job, world: int, kind: str) -> float:
-    """The peak of an update of several micro-batches: all gradients are there while the last one's activations are.
+    """Peak memory of an update of several micro-batches: all gradients, and the activations of the last one.
 
-    FSDP has two units gathered, that which is computed and the next, and the gradients of one that are not yet shared.
+    FSDP holds two gathered units, the current and the next, and the full gradients of one.
     """
     whole, shared = STATE[kind if world > 1 else "ddp"]
     gathered = (2 * WEIGHTS + GRADIENTS) / job.units if kind == "fsdp" and world > 1 else 0
@@ -137,7 +141,7 @@ def gpu_bytes(job: Job, world: int, kind: str) -> float:
 
 
 def breaks_first(job: Job, world: int, machines: Cluster) -> str:
-    """What keeps the better of the two ways from 90 % of the speed of `world` GPUs."""
+    """What keeps the faster of DDP and FSDP below 90 % efficiency on `world` GPUs."""
     fits = [kind for kind in ("ddp", "fsdp") if gpu_bytes(job, world, kind) < 0.9 * machines.memory]
     if not fits:
         return "memory: recompute activations, fewer rows"

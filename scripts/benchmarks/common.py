@@ -1,4 +1,4 @@
-"""Two sides measured in turn, and the runs that they measure."""
+"""What the benchmarks share: two sides measured in turn, and runs that are ready to be trained."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def alternate(ours: Callable[[], float], theirs: Callable[[], float], pairs: int
 
 
 def a_run(recipe: Recipe) -> Any:
-    """What `finetune run` would train, ready to be stepped through; its folder is a new one."""
+    """What `finetune run` would train, in a new folder and ready for `update`."""
     from pipeline import assembly
     from pipeline.tasks.base import load_task
     from pipeline.training.distributed import launch
@@ -45,25 +45,25 @@ def speed(train: Callable[[], float], tokens: int) -> Callable[[], float]:
 
 def our_loop(ours: Any, order: list[Any]) -> Callable[[], float]:
     """CPU seconds of the updates in `order` as `fit` does them."""
-    from pipeline.training.hidden_state import Carry
-    from pipeline.training.monitoring.log import Figures, Log
+    from pipeline.training.hidden_state import HiddenStateCarry
+    from pipeline.training.monitoring.log import Log, UpdateStats
     from pipeline.training.monitoring.progress import Display
     from pipeline.training.optim import build_optimizer, build_scheduler
-    from pipeline.training.step import Parts, cells, update, windows
+    from pipeline.training.step import TrainState, padded_tokens, update, update_batches
 
     optimizer = build_optimizer(ours.model, Optim())
-    carry = Carry(ours.model if ours.splits["train"].carries else None)
-    parts = Parts(ours.model, ours.accelerator.prepare(optimizer), build_scheduler(optimizer, Optim(), 10**6), carry)
+    carry = HiddenStateCarry(ours.model if ours.splits["train"].carries else None)
+    state = TrainState(ours.model, optimizer, build_scheduler(optimizer, Optim(), 10**6), carry)
 
     def train() -> float:
         started = time.process_time()
-        with Log(ours.folder, ours.state, Display(100, 0, 100, shown=False), ours.accelerator, 10) as log:
-            for window in windows(order, 32, ours.weighed, ours.accelerator):
-                figures = update(ours.accelerator, parts, window, 1.0, autocast=False)
-                ours.state.step += 1
-                length = int(ours.splits["train"].lengths[window.rows].sum())
-                padded = cells(ours.splits["train"].lengths, window.rows, 32)
-                log.add(Figures(ours.state.step, window.rows, length, padded, *figures))
+        with Log(ours.folder, ours.progress, Display(100, 0, 100, shown=False), ours.accelerator, 10) as log:
+            for batch in update_batches(order, 32, ours.weighted_batch, ours.accelerator):
+                results = update(ours.accelerator, state, batch, 1.0, autocast=False)
+                ours.progress.step += 1
+                length = int(ours.splits["train"].lengths[batch.rows].sum())
+                padded = padded_tokens(ours.splits["train"].lengths, batch.rows, 32)
+                log.add(UpdateStats(ours.progress.step, batch.rows, length, padded, *results))
         return time.process_time() - started
 
     return train

@@ -1,4 +1,4 @@
-"""What training costs beside the updates: checkpoints, and determinism."""
+"""What training costs besides the updates: checkpoints and determinism."""
 
 from __future__ import annotations
 
@@ -15,32 +15,31 @@ UPDATES = 8  # between two checkpoints, or in a measurement
 
 
 def checkpoint(pairs: int) -> RowsOfTable:
-    """Milliseconds for which training stands still at a checkpoint that is written beside it, and at one that is waited
-    for, by the wall clock."""
+    """Milliseconds of wall time for which a checkpoint stops training: written in a thread, and waited for."""
     return [_checkpoint_row(title, Recipe("checkpoint", "sentiment", ROTTEN_TOMATOES, model), pairs)
             for title, model in MODELS.items()]  # fmt: skip
 
 
 def _checkpoint_row(title: str, recipe: Recipe, pairs: int) -> dict[str, Any]:
-    from pipeline import storage
     from pipeline.training.checkpointing import checkpoint
+    from pipeline.training.checkpointing.writer import Writer
 
     this = a_run(recipe)
-    parts, writer = _parts(this), storage.Writer()
-    steps = _steps(this, parts)
+    state, writer = _train_state(this), Writer()
+    steps = _steps(this, state)
 
     def save(is_waited_for: bool) -> float:
         for _ in range(UPDATES):
             next(steps)
-            this.state.step += 1
+            this.progress.step += 1
         started = time.perf_counter()
-        checkpoint.save(this.folder, parts, this.state, this.dealing, this.accelerator, writer, 2)
+        checkpoint.save(this.folder, state, this.progress, this.layout, this.accelerator, writer, 2)
         if is_waited_for:
-            checkpoint.settle(writer, this.accelerator)
+            checkpoint.wait_until_written(writer, this.accelerator)
         return 1e3 * (time.perf_counter() - started)
 
     beside, waited, ratio = alternate(lambda: save(False), lambda: save(True), pairs)
-    checkpoint.settle(writer, this.accelerator)
+    checkpoint.wait_until_written(writer, this.accelerator)
     size = sum(file.stat().st_size for file in checkpoint.newest(this.folder).iterdir()) / 2**20  # type: ignore[union-attr]
     return {"model": title, "MiB": size, "stall ms": beside, "if waited for ms": waited, "ratio": ratio}
 
@@ -52,7 +51,7 @@ def deterministic(pairs: int) -> RowsOfTable:
     rows = []
     for title, model in MODELS.items():
         this = a_run(Recipe("deterministic", "sentiment", ROTTEN_TOMATOES, model, train=Train(batch_size=32)))
-        steps = _steps(this, _parts(this))
+        steps = _steps(this, _train_state(this))
 
         def measure(is_on: bool, steps: Iterator[int] = steps) -> float:
             with deterministic(is_on):
@@ -65,21 +64,21 @@ def deterministic(pairs: int) -> RowsOfTable:
     return rows
 
 
-def _parts(this: Any) -> Any:
+def _train_state(this: Any) -> Any:
     from pipeline.training.optim import build_optimizer, build_scheduler
-    from pipeline.training.step import Parts
+    from pipeline.training.step import TrainState
 
     optimizer = build_optimizer(this.model, Optim(learning_rate=1e-5))
-    return Parts(this.model, optimizer, build_scheduler(optimizer, Optim(), 10**6))
+    return TrainState(this.model, optimizer, build_scheduler(optimizer, Optim(), 10**6))
 
 
-def _steps(this: Any, parts: Any) -> Iterator[int]:
-    """Updates without end, over and over on the same rows; the tokens of each."""
-    from pipeline.training.step import update, windows
+def _steps(this: Any, state: Any) -> Iterator[int]:
+    """Endless updates on the same rows; yields the tokens of each."""
+    from pipeline.training.step import update, update_batches
 
     order = this.splits["train"].updates(32, 0, 0)[:UPDATES]
     while True:
-        for window in windows(order, 32, this.weighed, this.accelerator):
-            loss, _, _ = update(this.accelerator, parts, window, 1.0, autocast=False)
+        for batch in update_batches(order, 32, this.weighted_batch, this.accelerator):
+            loss, _, _ = update(this.accelerator, state, batch, 1.0, autocast=False)
             loss.item()  # waits for the device
-            yield int(this.splits["train"].lengths[window.rows].sum())
+            yield int(this.splits["train"].lengths[batch.rows].sum())

@@ -1,4 +1,4 @@
-"""Choices that depend on the device, each against the other: precision, optimiser, attention, recurrence, compiler."""
+"""Choices that depend on the device, against others: precision, optimiser, attention, recurrence, compiler."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from benchmarks.common import RowsOfTable, alternate
 
 ROWS, LENGTH, WORDS, STEPS = 32, 128, 8000, 3
-# On a GPU what a run may have; on a CPU small, to see that each works and what it gives there.
+# On a GPU the size of a real run; on a CPU small.
 SIZES = {
     "cuda": {"hidden_size": 768, "layers": 12, "units": 512},
     "cpu": {"hidden_size": 128, "layers": 2, "units": 64},
@@ -18,7 +18,7 @@ Step = Callable[[], Any]
 
 
 def kernels(pairs: int, device: str = "cpu") -> RowsOfTable:
-    """Steps per second with each choice and without it, by the wall clock, the device waited for."""
+    """Steps per second of wall time with each choice and its alternative; the device is synchronised."""
     sides: dict[str, Callable[[str], tuple[Step, Step]]] = {
         "BERT, forward and backward: bf16 autocast against fp32": _precision,
         "BERT, AdamW: one fused kernel against a kernel for each operation (foreach)": _optimizer,
@@ -37,16 +37,16 @@ def kernels(pairs: int, device: str = "cpu") -> RowsOfTable:
 def _speed(step: Step, device: str) -> Callable[[], float]:
     import torch
 
-    def settle() -> None:
+    def synchronize() -> None:
         if device == "cuda":
             torch.cuda.synchronize()
 
     def measure() -> float:
-        settle()
+        synchronize()
         started = time.perf_counter()
         for _ in range(STEPS):
             step()
-        settle()
+        synchronize()
         return STEPS / (time.perf_counter() - started)
 
     return measure
@@ -123,7 +123,7 @@ def _compiled(device: str) -> tuple[Step, Step]:
 
 
 def _recurrence(device: str) -> tuple[Step, Step]:
-    """The same layer sizes over the same rows, from ids to classes."""
+    """The same layers over the same rows, from ids to classes."""
     import torch
     from torch import nn
 

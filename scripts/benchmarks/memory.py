@@ -1,9 +1,10 @@
-"""Peak memory with few rows and with many."""
+"""Peak memory with few rows and with many: it must not grow with the data."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -15,8 +16,10 @@ from pipeline import Train
 
 
 def memory(pairs: int) -> RowsOfTable:
-    """Peak memory of preparing and training on few and on many rows, each in a process of its own; `pairs` is unused
-    here, as memory does not wander."""
+    """Peak memory of preparing and training on few and on many rows, each in a process of its own.
+
+    One measurement suffices, as memory hardly varies; `pairs` is not used.
+    """
     return [{"rows": f"{rows:,}", **_memory_of(rows)} for rows in (10_000, 200_000)]
 
 
@@ -31,14 +34,14 @@ def _memory_of(rows: int) -> dict[str, Any]:
             "recipe = Recipe('m', 'sentiment', Data(sys.argv[1]), Recurrent(hidden_size=16), train=Train(**settings))\n"
             "print(train(recipe)['train']['peak_memory_bytes'])"
         )
-        environment = {**__import__("os").environ, "FINETUNE_CACHE": f"{folder}/cache"}
+        environment = {**os.environ, "FINETUNE_CACHE": f"{folder}/cache"}
         command = [sys.executable, "-c", code, str(file), json.dumps(settings)]
-        told = subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout
-        return {"file MiB": file.stat().st_size / 2**20, "peak MiB": int(told.split()[-1]) / 2**20}
+        output = subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout
+        return {"file MiB": file.stat().st_size / 2**20, "peak MiB": int(output.split()[-1]) / 2**20}
 
 
 def _write_rows(file: Path, rows: int) -> None:
-    """Rows of 40 words out of 5,000, no two alike."""
+    """Write different rows of 40 words, from 5,000."""
     import random
 
     generator = random.Random(0)

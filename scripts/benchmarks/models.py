@@ -1,4 +1,4 @@
-"""Models alone: the recurrent path beside PackedSequence, and writing with a carried state beside reading anew."""
+"""Models alone: the recurrent path against PackedSequence, and generation with a cached state against without."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pipeline import Recipe, Recurrent
 
 
 def generate(pairs: int) -> RowsOfTable:
-    """Tokens written a second by greedy search, from the carried state and by reading the whole text for each."""
+    """Tokens per CPU second of greedy search: from the cached state, and reading the whole text for each token."""
     import torch
 
     from pipeline.models.recurrent import RecurrentConfig, RecurrentForCausalLM
@@ -29,7 +29,7 @@ def generate(pairs: int) -> RowsOfTable:
             return prompt.shape[0] * count / (time.process_time() - started)
 
         speed, other, ratio = alternate(lambda write=write: write(True), lambda write=write: write(False), pairs)
-        row = {"carried tokens/s": speed, "recomputed tokens/s": other, "ratio": ratio}
+        row = {"cached tokens/s": speed, "recomputed tokens/s": other, "ratio": ratio}
         rows.append({"model": f"LSTM 2x200, {count} tokens for 4 texts", **row})
     return rows
 

@@ -1,6 +1,6 @@
-"""What several processes cost, measured on one and on two.
+"""What a second process costs, measured on one and on two.
 
-As a program it is one of the two processes: `python scaling.py MODEL PAIRS FILE`, with RANK and so on set.
+As a program this is one of the processes: `python scaling.py MODEL PAIRS FILE`, with RANK and the like set.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from benchmarks.common import ROTTEN_TOMATOES, TAGGER, RowsOfTable, a_run
 from pipeline import Pretrained, Recipe, Train
 
 MODELS = {"BiLSTM 128": TAGGER, "MiniLM": Pretrained("sample:minilm")}
-ROWS, UPDATES = 16, 6  # of one process and micro-batch; in one measurement
+ROWS, UPDATES = 16, 6  # rows of a micro-batch on each process; updates in a measurement
 
 
 def scaling(pairs: int) -> RowsOfTable:
-    """Tokens per second of one and of two processes with as many rows each, and what the exchange of gradients takes.
+    """Tokens per second of one and of two processes with as many rows each, and the cost of the all-reduce.
 
-    Its share of the time is what is gained without it, in alternating measurements of the same processes. A process
-    sends its gradients once in a ring of two: 2 (n - 1) / n times their size.
+    Its share of the time is what leaving it out gains, in alternating measurements of the same processes. In a ring of
+    n processes each sends 2 (n - 1) / n times the size of the gradients, in a ring of two that size once.
     """
     return [_row(title, pairs) for title in MODELS]
 
@@ -69,62 +69,62 @@ def _measured(title: str, pairs: int, processes: int) -> dict[str, float]:
 
 
 def process(title: str, pairs: int, file: Path) -> None:
-    """Measure as one of the processes; the first writes `file`."""
+    """Measure as one of the processes; the first writes the results to `file`."""
     import torch
 
-    from benchmarks.costs import _parts
+    from benchmarks.costs import _train_state
     from pipeline.cli.quiet import quiet
 
     quiet()
     torch.set_num_threads(1)
     this = a_run(Recipe("scaling", "sentiment", ROTTEN_TOMATOES, MODELS[title], train=Train(batch_size=ROWS)))
-    parts, sent = _parts(this), [0]
+    state, sent = _train_state(this), [0]
     accelerator = this.accelerator
-    parts = replace(parts, model=accelerator.prepare(this.model), optimizer=accelerator.prepare(parts.optimizer))
+    state = replace(state, model=accelerator.prepare(this.model))
     if accelerator.num_processes > 1:
-        parts.model.register_comm_hook(sent, _counted)
-    measure = _measure(this, parts)
-    measure(True)  # warm-up, in which DDP arranges its buckets, too
+        state.model.register_comm_hook(sent, _counted)
+    measure = _measure(this, state)
+    measure(True)  # warm-up, in which DDP also builds its buckets
     sent[0] = 0
-    with_exchange, shares = [], []
+    with_reduce, shares = [], []
     for _ in range(pairs):
-        exchanged, alone = measure(True), measure(False)
-        with_exchange.append(exchanged)
-        shares.append(1 - exchanged / alone)
+        reduced, alone = measure(True), measure(False)
+        with_reduce.append(reduced)
+        shares.append(1 - reduced / alone)
     ring = 2 * (accelerator.num_processes - 1) / accelerator.num_processes
-    told = {
-        "tokens/s": statistics.median(with_exchange),
+    results = {
+        "tokens/s": statistics.median(with_reduce),
         "share": max(0.0, statistics.median(shares)),
         "bytes": ring * sent[0] / (pairs * UPDATES),
     }
     if accelerator.is_main_process:
-        file.write_text(json.dumps(told))
+        file.write_text(json.dumps(results))
     accelerator.wait_for_everyone()
     accelerator.end_training()
 
 
-def _counted(sent, bucket):  # DDP refuses other annotations than its own classes
+def _counted(sent, bucket):  # DDP accepts only its own classes as annotations
     from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
 
     sent[0] += bucket.buffer().nbytes
     return allreduce_hook(None, bucket)
 
 
-def _measure(this: Any, parts: Any) -> Callable[[bool], float]:
-    """Tokens per second of all processes, with the exchange of gradients or without."""
-    from pipeline.training.step import update, windows
+def _measure(this: Any, state: Any) -> Callable[[bool], float]:
+    """Tokens per second of all processes, with the all-reduce of gradients or without."""
+    from pipeline.training.step import update, update_batches
 
     processes = this.accelerator.num_processes
     order = this.splits["train"].updates(ROWS * processes, 0, 0)[:UPDATES]
-    ready = list(windows(order, ROWS, this.weighed, this.accelerator))
-    tokens = sum(int(this.splits["train"].lengths[window.rows].sum()) for window in ready)
+    ready = list(update_batches(order, ROWS, this.weighted_batch, this.accelerator))
+    tokens = sum(int(this.splits["train"].lengths[batch.rows].sum()) for batch in ready)
 
-    def measure(exchanges: bool) -> float:
-        parts.model.require_backward_grad_sync = exchanges  # what DDP's own no_sync sets
+    def measure(reduces: bool) -> float:
+        state.model.require_backward_grad_sync = reduces  # what DDP's own no_sync sets
         this.accelerator.wait_for_everyone()
         started = time.perf_counter()
-        for window in ready:
-            loss, _, _ = update(this.accelerator, parts, window, 1.0, autocast=False)
+        for batch in ready:
+            loss, _, _ = update(this.accelerator, state, batch, 1.0, autocast=False)
         loss.item()
         this.accelerator.wait_for_everyone()
         return tokens / (time.perf_counter() - started)

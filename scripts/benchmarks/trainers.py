@@ -1,4 +1,4 @@
-"""Fine-tuning beside the Trainer of transformers."""
+"""Fine-tuning against the Trainer of transformers."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from pipeline import Optim, Pretrained, Recipe, Train
 
 
 def bert(pairs: int) -> RowsOfTable:
-    """MiniLM on Rotten Tomatoes at batch 32: our update, bucketed and in bf16, against transformers' Trainer."""
+    """MiniLM on Rotten Tomatoes at batch 32: our update on bucketed batches, in bf16, against transformers' Trainer."""
     import numpy as np
 
     from pipeline.training.optim import build_optimizer, build_scheduler
-    from pipeline.training.step import Parts, update, windows
+    from pipeline.training.step import TrainState, update, update_batches
 
     train = Train(batch_size=32, precision="auto")
     recipe = Recipe("bert", "sentiment", ROTTEN_TOMATOES, Pretrained("sample:minilm"), train=train)
@@ -24,12 +24,12 @@ def bert(pairs: int) -> RowsOfTable:
     order = ours.splits["train"].updates(32, 0, 0)[:updates_each]
     tokens = int(ours.splits["train"].lengths[np.concatenate(order)].sum())
     optimizer = build_optimizer(ours.model, Optim(learning_rate=1e-5))
-    parts = Parts(ours.model, ours.accelerator.prepare(optimizer), build_scheduler(optimizer, Optim(), 10**6))
+    state = TrainState(ours.model, optimizer, build_scheduler(optimizer, Optim(), 10**6))
 
     def our_updates() -> float:
         started = time.perf_counter()
-        for window in windows(order, 32, lambda rows: ours.collate("train", rows), ours.accelerator):
-            update(ours.accelerator, parts, window, 1.0, ours.autocast)
+        for batch in update_batches(order, 32, lambda rows: ours.collate("train", rows), ours.accelerator):
+            update(ours.accelerator, state, batch, 1.0, ours.autocast)
         return tokens / (time.perf_counter() - started)
 
     their_updates = _hf_trainer(a_run(recipe), updates_each)

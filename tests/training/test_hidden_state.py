@@ -1,4 +1,4 @@
-"""States that rows go on from: through windows, accumulation, checkpoints and a kill."""
+"""Carried hidden states: from update to update, with accumulation, and over checkpoints."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from pipeline.models.recurrent import RecurrentConfig, RecurrentForCausalLM
 from pipeline.run import train
 from pipeline.training import trainer
 from pipeline.training.checkpointing import checkpoint
-from pipeline.training.hidden_state import Carry
+from pipeline.training.hidden_state import HiddenStateCarry
 from pipeline.training.optim import build_scheduler
-from pipeline.training.step import Parts, update, windows
+from pipeline.training.step import TrainState, update, update_batches
 
 
 @pytest.fixture
@@ -54,15 +54,15 @@ def a_recipe(text, tmp_path, **changes) -> Recipe:
 
 
 @pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
-def test_windows_go_on_from_one_another_and_gradients_stop_at_their_border(cell):
+def test_an_update_starts_from_the_last_ones_state_and_gradients_stop_between_them(cell):
     """Against a loop of torch's own: state detached, loss of the second window alone."""
     torch.manual_seed(0)
     sizes = {"vocab_size": 20, "embedding_size": 6, "hidden_size": 5, "cell_type": cell}
     model = RecurrentForCausalLM(RecurrentConfig(**sizes))
     text = torch.randint(1, 20, (4, 13))
     optimizer = torch.optim.SGD(model.parameters(), lr=0.0)  # the weights stay, so that both windows can be compared
-    carry = Carry(model)
-    parts = Parts(model, optimizer, build_scheduler(optimizer, Optim(warmup_ratio=0.0), 10), carry)
+    carry = HiddenStateCarry(model)
+    state = TrainState(model, optimizer, build_scheduler(optimizer, Optim(warmup_ratio=0.0), 10), carry)
 
     def collate(rows):
         chosen = torch.from_numpy(rows)
@@ -73,7 +73,9 @@ def test_windows_go_on_from_one_another_and_gradients_stop_at_their_border(cell)
 
     accelerator = Accelerator(cpu=True)
     order = [np.arange(4), np.arange(4, 8)]
-    norms = [update(accelerator, parts, w, None, False)[:2] for w in windows(order, 2, collate, accelerator)]
+    norms = [
+        update(accelerator, state, batch, None, False)[:2] for batch in update_batches(order, 2, collate, accelerator)
+    ]
 
     states, reference = (
         None,
@@ -102,17 +104,17 @@ def test_accumulation_gives_the_same_run_as_larger_batches(text, tmp_path):
             torch.testing.assert_close(value, large[name], atol=1e-5, rtol=1e-4)
 
 
-def test_a_state_survives_being_stored():
+def test_a_carried_state_survives_a_checkpoint():
     model = RecurrentForCausalLM(RecurrentConfig(vocab_size=20, embedding_size=6, hidden_size=5)).eval()
     ids = torch.randint(1, 20, (2, 9))
-    carry, again = Carry(model), Carry(model)
+    carry, again = HiddenStateCarry(model), HiddenStateCarry(model)
     carry.keep(3, model(ids[:, :5], **carry.inputs(3)))
     again.load_state_dict(carry.state_dict())
     assert torch.equal(model(ids[:, 5:], **again.inputs(3)).logits, model(ids[:, 5:], **carry.inputs(3)).logits)
-    assert Carry().inputs(0) == {}
+    assert HiddenStateCarry().inputs(0) == {}
 
 
-def test_a_run_that_is_stopped_within_an_epoch_continues_from_the_states_it_had(text, tmp_path, monkeypatch):
+def test_a_run_stopped_within_an_epoch_resumes_with_its_hidden_states(text, tmp_path, monkeypatch):
     dropped = {"weight_dropout": 0.3, "word_dropout": 0.1}
     for name in ("undisturbed", "run"):
         recipe = a_recipe(text, tmp_path, output_dir=str(tmp_path / name), accumulation=2, model=dict(dropped))
@@ -128,13 +130,13 @@ def test_a_run_that_is_stopped_within_an_epoch_continues_from_the_states_it_had(
 def stop_at(step, advance):
     def advance_and_stop(run):
         advance(run)
-        if run.state.step == step:
+        if run.progress.step == step:
             signal.raise_signal(signal.SIGTERM)
 
     return advance_and_stop
 
 
-def test_the_lowest_loss_is_the_best(text, tmp_path):
+def test_for_a_loss_the_lowest_score_is_the_best(text, tmp_path):
     metrics = train(a_recipe(text, tmp_path, epochs=6))
     lines = [json.loads(line) for line in (tmp_path / "run/history.jsonl").read_text().splitlines()]
     losses = [line["loss"] for line in lines if line["kind"] == "validation"]

@@ -42,7 +42,7 @@ def by_hand(logits: np.ndarray, labels: np.ndarray, weights: np.ndarray, smoothi
 
 @pytest.mark.parametrize("weights", [None, {"O": 0.5, "PER": 3.0}])
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
-def test_the_loss_is_what_the_formula_says(weights, smoothing):
+def test_the_loss_follows_its_formula(weights, smoothing):
     generator = torch.Generator().manual_seed(0)
     logits, labels = torch.randn(4, 5, 3, generator=generator), torch.randint(0, 3, (4, 5), generator=generator)
     labels[1], labels[2, 3:] = -100, -100
@@ -57,12 +57,12 @@ def test_balanced_weights_are_those_of_scikit_learn():
     parts = [torch.from_numpy(part) for part in np.split(labels, [20, 33])]
     padded = [torch.cat([part, torch.full((4,), -100)]) for part in parts]
     expected = compute_class_weight("balanced", classes=np.arange(3), y=labels)
-    facts = objective("balanced", labels=padded).facts()
+    facts = objective("balanced", labels=padded).metadata()
     assert facts["class_weights"] == pytest.approx(dict(zip(NAMES, expected, strict=True)))
 
 
-def test_a_class_without_a_label_keeps_the_weight_one():
-    assert objective("balanced", labels=[torch.tensor([0, 0, 1])]).facts()["class_weights"]["I-PER"] == 1.0
+def test_a_class_without_labels_keeps_weight_one():
+    assert objective("balanced", labels=[torch.tensor([0, 0, 1])]).metadata()["class_weights"]["I-PER"] == 1.0
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 8])
@@ -73,7 +73,7 @@ def test_weighted_gradients_are_those_of_one_large_batch(batch_size):
     torch.testing.assert_close(result, large, rtol=0, atol=1e-6)
 
 
-def test_a_weight_for_an_unknown_class_is_refused_with_the_nearest():
+def test_a_weight_for_an_unknown_class_is_refused_with_a_suggestion():
     with pytest.raises(UserError, match=r"^train.class_weights: the data has no label 'B-PRE'; did you mean B-PER\?$"):
         objective({"B-PRE": 2.0})
 
@@ -83,7 +83,7 @@ def test_weights_that_are_all_zero_are_refused():
         objective({"O": 0.0, "PER": 0.0})
 
 
-def test_balanced_weights_of_a_run_lift_the_rare_class(tmp_path):
+def test_balanced_weights_raise_the_scores_of_a_rare_class(tmp_path):
     """A model that can learn nothing but how frequent the classes are takes the rare one for as likely as the other."""
     texts = [f"word{number % 7} word{number % 3} {number}" for number in range(200)]
     rows = [{"text": text, "label": "usual" if number % 10 else "rare"} for number, text in enumerate(texts)]

@@ -1,4 +1,4 @@
-"""Signals that come at any time, to one process or to one of two."""
+"""Signals at any time, to a single process or to one of two."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def stopped_in(monkeypatch, name: str, number: int, module=runs) -> None:
 
 @pytest.mark.parametrize("number", STOPPING)
 @pytest.mark.parametrize("phase", ["prepare_for", "build_for", "_measure"])
-def test_a_signal_outside_training_stops_at_once_and_the_same_call_continues(
+def test_a_signal_outside_training_stops_at_once_and_the_same_call_resumes(
     reviews, tmp_path, monkeypatch, phase, number
 ):
     train(a_recipe(reviews, tmp_path, output_dir=str(tmp_path / "undisturbed")))
@@ -55,7 +55,7 @@ def test_a_signal_outside_training_stops_at_once_and_the_same_call_continues(
 
 
 @pytest.mark.parametrize("number", STOPPING)
-def test_a_signal_before_anything_has_begun_exits_as_one_in_training(tmp_path, number):
+def test_a_signal_before_training_exits_with_the_same_code_as_in_training(tmp_path, number):
     recipe = tmp_path / "slow.py"
     recipe.write_text("import pathlib, time\npathlib.Path('begun').touch()\ntime.sleep(60)\n")
     command = [sys.executable, "-c", "from pipeline.cli.main import entry; entry()", "run", "slow.py"]
@@ -71,7 +71,7 @@ def test_a_signal_before_anything_has_begun_exits_as_one_in_training(tmp_path, n
     )
 
 
-def test_a_second_sigint_stops_at_once_but_not_one_that_torchrun_passes_on(monkeypatch):
+def test_a_second_sigint_stops_at_once_unless_torchrun_forwarded_it(monkeypatch):
     with pytest.raises(KeyboardInterrupt), StopRequest():  # noqa: PT012
         signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGTERM)
@@ -85,7 +85,7 @@ def test_a_second_sigint_stops_at_once_but_not_one_that_torchrun_passes_on(monke
 
 @pytest.mark.parametrize("number", STOPPING)
 @pytest.mark.parametrize("asked_at", ["the update before", "the second batch"])
-def test_a_stop_does_not_wait_for_a_validation_which_the_run_that_goes_on_begins_with(
+def test_a_stop_does_not_wait_for_validation_and_the_resumed_run_begins_with_it(
     reviews, tmp_path, monkeypatch, number, asked_at
 ):
     """It may take longer than a scheduler waits."""
@@ -98,8 +98,8 @@ def test_a_stop_does_not_wait_for_a_validation_which_the_run_that_goes_on_begins
 
         def collate_and_ask(split, rows):
             batches.append(rows)
-            if asked_at == "the second batch" and len(batches) == 2 and run.state.epoch == 2 and not asked:
-                asked.append(run.state.step)
+            if asked_at == "the second batch" and len(batches) == 2 and run.progress.epoch == 2 and not asked:
+                asked.append(run.progress.step)
                 signal.raise_signal(number)
             return collate(split, rows)
 
@@ -112,8 +112,8 @@ def test_a_stop_does_not_wait_for_a_validation_which_the_run_that_goes_on_begins
 
     def advance_and_ask(run):
         advance(run)
-        if asked_at == "the update before" and (run.state.epoch, run.state.position) == (2, 0):
-            asked.append(run.state.step)
+        if asked_at == "the update before" and (run.progress.epoch, run.progress.position) == (2, 0):
+            asked.append(run.progress.step)
             signal.raise_signal(number)
 
     monkeypatch.setattr(trainer.Run, "evaluate", asked_while_scoring)
@@ -133,9 +133,7 @@ def test_a_stop_does_not_wait_for_a_validation_which_the_run_that_goes_on_begins
     assert validations[0] == validations[1]
 
 
-def test_a_stop_asked_for_in_a_validation_that_came_to_its_end_comes_before_the_next_update(
-    reviews, tmp_path, monkeypatch
-):
+def test_a_stop_asked_for_at_the_end_of_validation_comes_before_the_next_update(reviews, tmp_path, monkeypatch):
     settings = {"epochs": 3, "batch_size": 4, "patience": None, "save_every": 100}
     train(a_recipe(reviews, tmp_path, output_dir=str(tmp_path / "undisturbed"), **settings))
     stopped_in(monkeypatch, "_remember", signal.SIGTERM, trainer)
@@ -153,7 +151,7 @@ def test_a_stop_asked_for_in_a_validation_that_came_to_its_end_comes_before_the_
     assert validations[0] == validations[1]
 
 
-def test_a_signal_while_the_model_is_saved_lets_it_be_saved(reviews, tmp_path, monkeypatch):
+def test_a_signal_while_the_model_is_saved_does_not_interrupt_saving(reviews, tmp_path, monkeypatch):
     stopped_in(monkeypatch, "_save", signal.SIGTERM)
     train(a_recipe(reviews, tmp_path))
     assert (tmp_path / "run/metrics.json").is_file()
@@ -185,7 +183,7 @@ def ended(processes: list[subprocess.Popen]) -> list[int]:
     return codes if set(codes) <= {0, 75} else pytest.fail("\n".join(told))
 
 
-def test_two_processes_agree_to_stop_and_one_goes_on_from_their_states(text, tmp_path):  # noqa: F811
+def test_two_processes_agree_to_stop_and_one_resumes_from_their_states(text, tmp_path):  # noqa: F811
     """The signal reaches one of them; without dropout, on one process the run ends as if it had never been on two."""
     dropped = {"dropout": 0.0, "embedding_dropout": 0.0}
     settings = {"epochs": 12, "save_every": 10}
@@ -206,7 +204,7 @@ def test_two_processes_agree_to_stop_and_one_goes_on_from_their_states(text, tmp
     assert metrics["validation"]["loss"] == pytest.approx(train(whole)["validation"]["loss"], abs=2e-4)
 
 
-def test_a_process_that_dies_takes_the_other_with_it_and_the_same_command_goes_on(reviews, tmp_path):
+def test_if_a_process_dies_the_other_ends_as_well_and_leaves_a_whole_checkpoint(reviews, tmp_path):
     settings = {"epochs": 60, "log_every": 1, "save_every": 5, "patience": None, "batch_size": 4}
     recipe = a_recipe(reviews, tmp_path, **settings)
     processes = spread(recipe, tmp_path, 2)
@@ -216,7 +214,7 @@ def test_a_process_that_dies_takes_the_other_with_it_and_the_same_command_goes_o
     processes[1].communicate()
     assert processes[0].returncode == EXIT_LOST
     assert [line for line in told.splitlines() if not line.startswith("[")] == [LOST]
-    assert checkpoint.choose(tmp_path / "run", Accelerator(cpu=True)) is not None
+    assert checkpoint.newest_whole(tmp_path / "run", Accelerator(cpu=True)) is not None
 
 
 TORCHRUN = ["torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
@@ -243,7 +241,7 @@ def torchrun(recipe, tmp_path, launcher=TORCHRUN) -> subprocess.Popen:
 @pytest.mark.slow  # two processes, three times
 @pytest.mark.parametrize("ask", [lambda pid: os.kill(pid, signal.SIGTERM), lambda pid: os.killpg(pid, signal.SIGINT)],
                          ids=["SIGTERM to torchrun", "Ctrl-C in its terminal"])  # fmt: skip
-def test_under_torchrun_a_stopped_run_continues_to_the_same_weights(reviews, tmp_path, ask):
+def test_under_torchrun_a_stopped_run_resumes_to_the_same_weights(reviews, tmp_path, ask):
     settings = {"epochs": 30, "log_every": 1, "patience": None, "batch_size": 4}
     assert torchrun(a_recipe(reviews, tmp_path, output_dir="whole", **settings), tmp_path).wait(120) == 0
     recipe = a_recipe(reviews, tmp_path, output_dir="run", **settings)
@@ -261,7 +259,7 @@ def test_under_torchrun_a_stopped_run_continues_to_the_same_weights(reviews, tmp
 
 
 @pytest.mark.slow  # two processes, three times
-def test_under_torchrun_a_process_that_dies_ends_the_run_and_the_same_command_goes_on(reviews, tmp_path):
+def test_under_torchrun_a_process_that_dies_ends_the_run_and_the_same_command_resumes_it(reviews, tmp_path):
     settings = {"epochs": 30, "log_every": 1, "save_every": 5, "patience": None, "batch_size": 4}
     assert torchrun(a_recipe(reviews, tmp_path, output_dir="whole", **settings), tmp_path).wait(120) == 0
     recipe = a_recipe(reviews, tmp_path, output_dir="run", **settings)
@@ -279,7 +277,7 @@ def test_under_torchrun_a_process_that_dies_ends_the_run_and_the_same_command_go
 
 @pytest.mark.slow  # two processes, four times
 @pytest.mark.parametrize("launcher", [TORCHRUN, SHARED, ZERO], ids=["whole", "shared", "DeepSpeed"])
-def test_processes_that_are_all_killed_go_on_to_the_same_weights(reviews, tmp_path, launcher):
+def test_a_run_whose_processes_are_all_killed_resumes_to_the_same_weights(reviews, tmp_path, launcher):
     """Where a kill falls is up to the machine; with dropout, each process's random state counts."""
     if launcher is ZERO:
         need_deepspeed()

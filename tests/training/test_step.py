@@ -15,8 +15,8 @@ from torch import nn
 
 from pipeline.config.training import Optim
 from pipeline.training.loss import Objective
-from pipeline.training.optim import build_optimizer, build_scheduler, parameter_groups
-from pipeline.training.step import Parts, micro_batches, update, windows
+from pipeline.training.optim import build_scheduler
+from pipeline.training.step import TrainState, micro_batch_rows, update, update_batches
 
 
 class Outputs:
@@ -53,15 +53,15 @@ def one_update(batch_size: int, objective: Objective | None = None) -> tuple[flo
     model = Tagger()
     optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
     scheduler = build_scheduler(optimizer, Optim(warmup_ratio=0.0), 10)
-    parts = Parts(model, optimizer, scheduler, objective=objective)
+    state = TrainState(model, optimizer, scheduler, objective=objective)
 
     def collate(rows):
         chosen = torch.from_numpy(rows)
         batch = {"inputs": inputs[chosen], "labels": labels[chosen]}
         return batch, objective.weight(batch, int((batch["labels"] != -100).sum()))
 
-    (window,) = windows([np.arange(13)], batch_size, collate, Accelerator(cpu=True))
-    loss, norm, _ = update(Accelerator(cpu=True), parts, window, None, autocast=False)
+    (batch,) = update_batches([np.arange(13)], batch_size, collate, Accelerator(cpu=True))
+    loss, norm, _ = update(Accelerator(cpu=True), state, batch, None, autocast=False)
     weights = torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
     return float(loss), torch.cat([norm[None], weights])
 
@@ -93,12 +93,12 @@ TWO = """
     inputs, labels = test_step.a_problem()
     model = accelerator.prepare(test_step.Tagger())
     optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
-    parts = test_step.Parts(model, optimizer, test_step.build_scheduler(optimizer, Optim(warmup_ratio=0.0), 10))
+    state = test_step.TrainState(model, optimizer, test_step.build_scheduler(optimizer, Optim(warmup_ratio=0.0), 10))
     def collate(rows):
         chosen = torch.from_numpy(rows)
         return {{"inputs": inputs[chosen], "labels": labels[chosen]}}, int((labels[chosen] != -100).sum())
-    (window,) = test_step.windows([np.arange(13)], {batch_size}, collate, accelerator)
-    _, norm, _ = test_step.update(accelerator, parts, window, None, autocast=False)
+    (batch,) = test_step.update_batches([np.arange(13)], {batch_size}, collate, accelerator)
+    _, norm, _ = test_step.update(accelerator, state, batch, None, autocast=False)
     weights = torch.cat([norm[None], *(parameter.detach().flatten() for parameter in model.parameters())])
     if accelerator.is_main_process:
         torch.save(weights, {file!r})
@@ -121,37 +121,7 @@ def test_two_processes_give_the_update_of_one_large_batch(batch_size, tmp_path):
 
 @pytest.mark.parametrize("processes", [1, 2, 3, 4])
 @pytest.mark.parametrize("rows", [1, 5, 8, 13])
-def test_every_process_runs_as_often_and_every_row_once(processes, rows):
-    shares = [micro_batches(np.arange(rows), 2, process, processes) for process in range(processes)]
+def test_each_process_gets_as_many_micro_batches_and_each_row_is_used_once(processes, rows):
+    shares = [micro_batch_rows(np.arange(rows), 2, process, processes) for process in range(processes)]
     assert len({len(share) for share in shares}) == 1
     assert sorted(row for share in shares for batch in share for row in batch) == list(range(rows))
-
-
-def test_biases_norms_and_embeddings_do_not_decay():
-    model = nn.ModuleDict({"e": nn.Embedding(3, 2), "n": nn.LayerNorm(2), "l": nn.Linear(2, 2), "f": nn.Linear(2, 2)})
-    model["f"].requires_grad_(False)
-    decayed, spared = parameter_groups(model, Optim(weight_decay=0.1))
-    assert decayed["params"] == [model["l"].weight]
-    assert decayed["weight_decay"] == 0.1
-    assert {id(p) for p in spared["params"]} == {
-        id(p) for p in (model["e"].weight, *model["n"].parameters(), model["l"].bias)
-    }
-
-
-@pytest.mark.parametrize(
-    ("schedule", "expected"),
-    [
-        ("linear", [0.0, 0.5, 1.0, 0.75, 0.5, 0.25, 0.0]),
-        ("constant", [0.0, 0.5, 1.0, 1.0, 1.0, 1.0, 1.0]),
-        ("cosine", [0.0, 0.5, 1.0, 0.853553, 0.5, 0.146447, 0.0]),
-    ],
-)
-def test_the_schedule_rises_over_the_warm_up_and_falls_to_the_end(schedule, expected):
-    optimizer = build_optimizer(nn.Linear(2, 2), Optim(learning_rate=1.0))
-    scheduler = build_scheduler(optimizer, Optim(schedule=schedule, warmup_ratio=1 / 3, learning_rate=1.0), 6)
-    rates = []
-    for _ in range(7):
-        rates.append(scheduler.get_last_lr()[0])
-        optimizer.step()
-        scheduler.step()
-    assert rates == pytest.approx(expected, abs=1e-6)

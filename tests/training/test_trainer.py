@@ -1,4 +1,4 @@
-"""A run: trains, keeps the best weights, stops when asked, and continues as if nothing had happened."""
+"""A run: it trains, keeps the best weights, stops when asked, and resumes as if nothing had happened."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def history(run) -> list[dict]:
     return [json.loads(line) for line in (run / "history.jsonl").read_text().splitlines()]
 
 
-def test_a_run_leaves_what_other_programs_rely_on(reviews, tmp_path):
+def test_a_run_leaves_the_files_that_other_programs_rely_on(reviews, tmp_path):
     metrics = train(a_recipe(reviews, tmp_path))
     run = tmp_path / "run"
     assert {file.name for file in run.iterdir()} == {
@@ -73,7 +73,7 @@ def test_a_run_leaves_what_other_programs_rely_on(reviews, tmp_path):
     assert "step-00000016" in {folder.name for folder in (run / "checkpoints").iterdir()}
 
 
-def test_a_finished_run_is_on_the_disk_before_it_counts_as_one(reviews, tmp_path, monkeypatch):
+def test_everything_is_on_the_disk_before_a_run_counts_as_finished(reviews, tmp_path, monkeypatch):
     """When metrics.json gets its name, a power cut must not leave a model without its bytes."""
     forced, fsync, replace = set(), os.fsync, Path.replace
     missing = []
@@ -126,7 +126,7 @@ def test_the_best_weights_are_kept_and_patience_ends_the_run(reviews, tmp_path):
     assert metrics["validation"]["accuracy"] == best[0]
 
 
-def test_a_loss_that_is_no_number_stops_with_update_rows_and_remedy(reviews, tmp_path):
+def test_a_loss_that_is_not_a_number_stops_the_run_with_update_rows_and_remedy(reviews, tmp_path):
     recipe = a_recipe(reviews, tmp_path, optim=Optim(learning_rate=1e30, warmup_ratio=0.0, max_grad_norm=None))
     recipe = dataclasses.replace(recipe, model=Scratch(hidden_size=8, layers=1, heads=1))
     with pytest.raises(
@@ -136,7 +136,7 @@ def test_a_loss_that_is_no_number_stops_with_update_rows_and_remedy(reviews, tmp
     assert not (tmp_path / "run/metrics.json").exists()
 
 
-def test_a_finished_run_is_not_replaced_unless_asked(reviews, tmp_path):
+def test_a_finished_run_is_not_overwritten_unless_asked(reviews, tmp_path):
     recipe = a_recipe(reviews, tmp_path, max_steps=2)
     train(recipe)
     with pytest.raises(UserError, match=r"holds a finished run; name another folder or add --train\.overwrite"):
@@ -144,7 +144,7 @@ def test_a_finished_run_is_not_replaced_unless_asked(reviews, tmp_path):
     train(dataclasses.replace(recipe, train=dataclasses.replace(recipe.train, overwrite=True)))
 
 
-def test_a_folder_of_something_else_is_left_alone(reviews, tmp_path):
+def test_a_folder_that_is_not_a_run_is_left_alone(reviews, tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run/thesis.txt").write_text("precious")
     recipe = a_recipe(reviews, tmp_path, overwrite=True)
@@ -153,7 +153,7 @@ def test_a_folder_of_something_else_is_left_alone(reviews, tmp_path):
     assert (tmp_path / "run/thesis.txt").read_text() == "precious"
 
 
-def test_a_refusal_makes_no_folder(tmp_path):
+def test_a_refused_run_makes_no_folder(tmp_path):
     (tmp_path / "bad.csv").write_text("text,label\na,1\nb,\n")
     with pytest.raises(UserError, match=r"bad\.csv:3: the label is missing"):
         train(a_recipe(tmp_path / "bad.csv", tmp_path))
@@ -185,7 +185,7 @@ def wait_for_step(run, step: int) -> None:
 @pytest.mark.parametrize(
     "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGKILL]
 )
-def test_a_run_that_is_stopped_and_continued_ends_with_the_same_weights(reviews, tmp_path, number):
+def test_a_run_that_is_stopped_and_resumed_ends_with_the_same_weights(reviews, tmp_path, number):
     """A real process and a real signal; on SIGKILL it falls back to the last checkpoint."""
     changes = {"epochs": 12, "save_every": 7, "log_every": 1, "patience": None}
     undisturbed = a_recipe(reviews, tmp_path, output_dir=str(tmp_path / "undisturbed"), **changes)

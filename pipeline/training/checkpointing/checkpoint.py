@@ -1,14 +1,14 @@
-"""Checkpoints: everything that resuming needs, whole or absent, in a folder per step.
+"""Checkpoints: everything that resuming needs, in a folder per step that is whole or absent.
 
-safetensors and JSON: no pickle is ever read.
+A folder holds the weights, the optimiser and its schedule, the state of each process (random generators, carried
+hidden states) and the run's progress, as safetensors and JSON: no pickle is ever read. Tensors are full however they
+were sharded, so that a run can continue on another number of processes, with FSDP, DeepSpeed or neither.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import json
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,85 +22,66 @@ from torch.distributed.tensor import DTensor
 from pipeline import storage
 from pipeline.errors import UserError, reason
 from pipeline.training import seeding
-from pipeline.training.checkpointing import serialization
+from pipeline.training.checkpointing import run_progress, serialization
+from pipeline.training.checkpointing.run_progress import RunProgress
+from pipeline.training.checkpointing.writer import Writer
 from pipeline.training.distributed import deepspeed, fsdp
-from pipeline.training.hidden_state import Dealing, redealt
-from pipeline.training.step import Parts
+from pipeline.training.hidden_state import BatchLayout, redistribute
+from pipeline.training.step import TrainState
 
 FOLDER = "checkpoints"
 STATE = "state.json"
 WEIGHTS = "model.safetensors"
 OPTIMIZER = "optimizer.safetensors"
 PROCESSES = "processes.safetensors"
+LAYOUT = "dealing"  # the batch layout's key in PROCESSES
 
 # What the libraries raise for files that are missing, damaged or of another kind.
 UNREADABLE = (OSError, RuntimeError, ValueError, TypeError, AttributeError, LookupError, SafetensorError)
 
 
-@dataclass
-class State:
-    """Where a run stands.
-
-    Attributes:
-        step: updates done. epoch, position: epochs done, and updates done in the one under way.
-        scored: step of the last validation. best_score, best_step: of the best. stale: validations since then.
-        tokens, busy_seconds: trained on, and the time that took. seconds: the same with evaluation and saving.
-        history_bytes: length of history.jsonl, which is cut to this length on resuming.
-    """
-
-    step: int = 0
-    epoch: int = 0
-    position: int = 0
-    scored: int = 0
-    best_score: float | None = None
-    best_step: int | None = None
-    stale: int = 0
-    tokens: int = 0
-    busy_seconds: float = 0.0
-    seconds: float = 0.0
-    history_bytes: int = 0
-
-
 def folder_of(root: Path, step: int) -> Path:
-    """Folder of the checkpoint at `step` below the run's folder `root`."""
+    """Folder of the checkpoint at `step`, in the run's folder `root`."""
     return root / FOLDER / f"step-{step:08d}"
 
 
-def found(root: Path) -> list[Path]:
-    """Checkpoints of the run in `root`, the last one first; half-written ones have another name and never count."""
+def list_checkpoints(root: Path) -> list[Path]:
+    """Checkpoints of the run in `root`, newest first, damaged ones included. Half-written ones have another name."""
     folders = (path for path in (root / FOLDER).glob("step-*") if path.name.removeprefix("step-").isdecimal())
     return sorted(folders, reverse=True)
 
 
 def newest(root: Path) -> Path | None:
-    """The last checkpoint of the run in `root`."""
-    return next(iter(found(root)), None)
+    """The newest checkpoint of the run in `root`."""
+    return next(iter(list_checkpoints(root)), None)
 
 
 def save(
     root: Path,
-    parts: Parts,
-    state: State,
-    dealing: Dealing,
+    state: TrainState,
+    done: RunProgress,
+    layout: BatchLayout,
     accelerator: Accelerator,
-    writer: storage.Writer,
+    writer: Writer,
     keep: int,
 ) -> None:
-    """Copy what there is into host memory and let `writer` make a checkpoint of the copy while training goes on.
+    """Copy everything to host memory, and let `writer` write the copy during training. All processes call this.
 
-    The newest `keep` stay, and the best weights of each of them.
+    Args:
+        root: folder of the run.
+        keep: number of checkpoints that stay; the best weights of each of them stay as well.
 
     Raises:
         Exception: the checkpoint before could not be written; on all processes.
     """
-    settle(writer, accelerator)
-    own = serialization.on_host({"random": seeding.state(), "carry": parts.carry.state_dict()})
-    processes = {"dealing": dataclasses.asdict(dealing), "processes": gather_object([own])}
-    model, is_main = accelerator.unwrap_model(parts.model), accelerator.is_main_process
-    if not is_main and not (fsdp.is_sharded(model) or isinstance(parts.optimizer, deepspeed.SharedOptimizer)):
-        return
-    weights = serialization.on_host(_weights(model), is_main)
-    optimizer, told = serialization.on_host(_optimizer_state(parts), is_main), json.dumps(dataclasses.asdict(state))
+    wait_until_written(writer, accelerator)
+    own = serialization.to_host({"random": seeding.state(), "carry": state.carry.state_dict()})
+    processes = {LAYOUT: dataclasses.asdict(layout), "processes": gather_object([own])}
+    model, is_main = accelerator.unwrap_model(state.model), accelerator.is_main_process
+    if not is_main and not (fsdp.is_sharded(model) or isinstance(state.optimizer, deepspeed.ShardedOptimizer)):
+        return  # nothing to gather from this process
+    weights = serialization.to_host(_weights(model), is_main)
+    optimizer, progress_json = serialization.to_host(_optimizer_state(state), is_main), done.to_json()
     if not is_main:
         return
 
@@ -108,22 +89,22 @@ def save(
         save_file(weights, folder / WEIGHTS, metadata={"format": "pt"})
         serialization.write(optimizer, folder / OPTIMIZER)
         serialization.write(processes, folder / PROCESSES)
-        (folder / STATE).write_text(told, encoding="utf-8")
+        (folder / STATE).write_text(progress_json, encoding="utf-8")
 
-    target = folder_of(root, state.step)
+    target = folder_of(root, done.step)
 
     def work() -> None:
-        storage.publish(target, fill)
-        _forget_old(root, keep)
+        storage.publish_folder(target, fill, manifest=True)
+        _remove_old(root, keep)
 
     writer.submit(work)
 
 
-def settle(writer: storage.Writer, accelerator: Accelerator) -> None:
-    """Wait until the checkpoint under way is complete.
+def wait_until_written(writer: Writer, accelerator: Accelerator) -> None:
+    """Wait for the checkpoint that is being written. All processes call this.
 
     Raises:
-        Exception: it could not be written; on all processes, as they all have to end.
+        Exception: it could not be written; on all processes, since all must stop.
     """
     outcome = [writer.wait()]
     if accelerator.num_processes > 1:
@@ -133,45 +114,48 @@ def settle(writer: storage.Writer, accelerator: Accelerator) -> None:
 
 
 def _weights(model: nn.Module) -> dict[str, Tensor]:
-    """The state of `model`; of tensors that share their memory, as tied weights do, the first."""
+    """The state dict of `model`. Of tensors that share memory, such as tied weights, only the first is kept."""
     seen: set[Any] = set()
     kept = {}
     for name, tensor in model.state_dict(keep_vars=True).items():
-        is_placed = tensor.numel() and not isinstance(tensor, DTensor)
-        place = (tensor.data_ptr(), tensor.shape, tensor.stride()) if is_placed else id(tensor)
-        if place not in seen:
-            seen.add(place)
+        # Empty tensors all have address 0, and shards of tied weights are the same object.
+        has_address = tensor.numel() and not isinstance(tensor, DTensor)
+        key = (tensor.data_ptr(), tensor.shape, tensor.stride()) if has_address else id(tensor)
+        if key not in seen:
+            seen.add(key)
             kept[name] = tensor
     return kept
 
 
-def _forget_old(root: Path, keep: int) -> None:
-    """Only the newest `keep` stay, and the best of each: a run that goes on from it needs those weights, too."""
-    newest_ones = found(root)[:keep]
-    best = [_best_of(folder) for folder in newest_ones]
+def _remove_old(root: Path, keep: int) -> None:
+    """Keep the newest `keep` and the best of each, whose weights a run that resumes from it may end with."""
+    newest_ones = list_checkpoints(root)[:keep]
+    best = [_best_step(folder) for folder in newest_ones]
     kept = {*newest_ones, *(folder_of(root, step) for step in best if step is not None)}
     for folder in (root / FOLDER).iterdir():
         if folder not in kept:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _best_of(folder: Path) -> int | None:
+def _best_step(folder: Path) -> int | None:
     try:
-        return _read_state(folder / STATE).best_step
+        return run_progress.read(folder / STATE).best_step
     except UNREADABLE:
         return None
 
 
-def choose(root: Path, accelerator: Accelerator) -> Path | None:
-    """The last whole checkpoint; what is damaged is told of and, as the run goes on from before it, removed.
+def newest_whole(root: Path, accelerator: Accelerator) -> Path | None:
+    """The newest checkpoint that is not damaged, the same on all processes.
+
+    Damaged ones are reported and removed, as the run continues from before them.
 
     Raises:
-        UserError: there are checkpoints, and all of them are damaged.
+        UserError: there are checkpoints, and all are damaged.
     """
     chosen: list[Any] = [None]
     if accelerator.is_main_process:
         try:
-            chosen = [_last_whole(root)]
+            chosen = [_newest_whole(root)]
         except UserError as error:
             chosen = [error]
     if accelerator.num_processes > 1:
@@ -181,16 +165,16 @@ def choose(root: Path, accelerator: Accelerator) -> Path | None:
     return chosen[0]
 
 
-def _last_whole(root: Path) -> Path | None:
+def _newest_whole(root: Path) -> Path | None:
     damaged: list[tuple[Path, str]] = []
-    for folder in found(root):
-        why = _damage(root, folder)
-        if why is None:
-            for other, told in damaged:
-                print(f"checkpoint: {other} is damaged ({told}); going on from {folder.name}", flush=True)
+    for folder in list_checkpoints(root):
+        damage = _damage(root, folder)
+        if damage is None:
+            for other, its_damage in damaged:
+                print(f"checkpoint: {other} is damaged ({its_damage}); resuming from {folder.name}", flush=True)
                 storage.discard(other)
             return folder
-        damaged.append((folder, why))
+        damaged.append((folder, damage))
     if damaged:
         raise UserError(_refusal(*damaged[0]))
     return None
@@ -198,102 +182,99 @@ def _last_whole(root: Path) -> Path | None:
 
 def _damage(root: Path, folder: Path) -> str | None:
     """What is wrong with `folder`, or with the best weights that it relies on."""
-    why = storage.damage(folder)
-    best = _best_of(folder) if why is None else None
+    damage = storage.damage(folder)
+    best = _best_step(folder) if damage is None else None
     if best is None or folder_of(root, best) == folder:
-        return why
-    why = storage.damage(folder_of(root, best))
-    return why and f"the best weights, of step {best}: {why}"
+        return damage
+    damage = storage.damage(folder_of(root, best))
+    return damage and f"the best weights, of step {best}: {damage}"
 
 
 def _refusal(folder: Path, why: str) -> str:
     return (
-        f"{folder}: this checkpoint cannot be resumed: {why}; remove this folder to go on from an earlier one, or start"
-        " anew with --train.overwrite"
+        f"{folder}: this checkpoint cannot be resumed: {why}; remove this folder to resume from an earlier one, or"
+        " start anew with --train.overwrite"
     )
 
 
-def load(folder: Path, parts: Parts, dealing: Dealing, seed: int, accelerator: Accelerator) -> State:
-    """Restore `parts`, with what this process's rows go on from, and its random state from a checkpoint.
+def load(folder: Path, state: TrainState, layout: BatchLayout, seed: int, accelerator: Accelerator) -> RunProgress:
+    """Restore `state` and this process's random state from a checkpoint.
 
-    On another number of processes with as many rows in an update, the order of the rows goes on as it was, and each
-    row from its own state: what stays exact. What dropout draws does not: a process that was there before goes on
-    from its own generators, others' are derived from the seed, their rank and the step, and each draws for other rows.
+    On another number of processes, with as many rows in an update, the order of the rows stays the same and each row
+    continues from its own hidden state: the arithmetic is the same up to rounding, but dropout masks are not. A process
+    that was there before continues with its own generators; those of a new one are seeded from the seed, its rank and
+    the step.
 
     Raises:
-        UserError: the checkpoint belongs to another model, or an update of it to another number of rows, or it cannot
-            be read.
+        UserError: the checkpoint belongs to another model, its updates have another number of rows, or it cannot be
+            read.
     """
     try:
-        state = _read_state(folder / STATE)
-        load_weights(folder, parts.model, accelerator)
+        done = run_progress.read(folder / STATE)
+        load_weights(folder, state.model, accelerator)
         stored = serialization.read(folder / OPTIMIZER)
-        _check_alike(OPTIMIZER, _settings_of(stored), _settings_of(_optimizer_state(parts)))
-        parts.optimizer.load_state_dict(_cut(stored["optimizer"], parts.optimizer))
-        _check_moments(parts.optimizer)
-        parts.scheduler.load_state_dict(stored["scheduler"])
+        _check_alike(OPTIMIZER, _settings(stored), _settings(_optimizer_state(state)))
+        state.optimizer.load_state_dict(_shard_moments(stored["optimizer"], state.optimizer))
+        _check_moments(state.optimizer)
+        state.scheduler.load_state_dict(stored["scheduler"])
         stored = serialization.read(folder / PROCESSES)
-        before = Dealing(**stored["dealing"])
-        if before.rows == dealing.rows:
-            _restore_own(stored["processes"], parts, before, dealing, (seed, state.step), accelerator.process_index)
+        before = BatchLayout(**stored[LAYOUT])
+        if before.rows == layout.rows:
+            process = accelerator.process_index
+            state.carry.load_state_dict(_own_carry(stored["processes"], before, layout, process))
+            _restore_generators(stored["processes"], seed, done.step, process)
     except UNREADABLE as error:
         raise UserError(_refusal(folder, reason(error))) from error
-    if before.rows != dealing.rows:
+    if before.rows != layout.rows:
         raise UserError(
-            f"{folder}: an update of this run has {before.rows} rows ({before}), not {dealing.rows} ({dealing});"
+            f"{folder}: an update of this run has {before.rows} rows ({before}), not {layout.rows} ({layout});"
             " set train.batch_size or train.accumulation so that it has as many, or start anew with --train.overwrite"
         )
-    return state
+    return done
 
 
-def _restore_own(
-    processes: list[dict[str, Any]], parts: Parts, before: Dealing, now: Dealing, at: tuple[int, int], process: int
-) -> None:
-    """Put back what this process has of its own; `at`: seed and step."""
+def _own_carry(processes: list[dict[str, Any]], before: BatchLayout, now: BatchLayout, process: int) -> dict[int, Any]:
     carries = [own["carry"] for own in processes]
-    parts.carry.load_state_dict(carries[process] if before == now else redealt(carries, now, process))
+    return carries[process] if before == now else redistribute(carries, now, process)
+
+
+def _restore_generators(processes: list[dict[str, Any]], seed: int, step: int, process: int) -> None:
     if process < len(processes):
         seeding.restore(processes[process]["random"])
     else:
-        seeding.seed_all(seeding.derived(at[0], process, at[1]))
+        seeding.seed_all(seeding.derive(seed, process, step))
 
 
-def _cut(stored: dict[str, Any], optimizer: deepspeed.Optimizer) -> dict[str, Any]:
-    """Moments cut as the parameters are that they belong to, which go by their number over all groups."""
+def _shard_moments(stored: dict[str, Any], optimizer: deepspeed.Optimizer) -> dict[str, Any]:
+    """The full optimiser state `stored` with each moment sharded as its parameter is.
+
+    A state dict numbers parameters in the order of the groups. Moments have their parameter's shape; the count of
+    steps, a scalar, is the same on all processes.
+    """
     numbered = enumerate(parameter for group in optimizer.param_groups for parameter in group["params"])
-    like = {number: parameter for number, parameter in numbered if isinstance(parameter, DTensor)}
-    moments = {
-        number: {
-            name: fsdp.cut(value, like[number]) if number in like and value.shape == like[number].shape else value
-            for name, value in kept.items()
-        }
-        for number, kept in stored["state"].items()
+    sharded = {number: parameter for number, parameter in numbered if isinstance(parameter, DTensor)}
+
+    def shard(number: int, value: Any) -> Any:
+        is_moment = number in sharded and value.shape == sharded[number].shape
+        return fsdp.shard_like(value, sharded[number]) if is_moment else value
+
+    states = {
+        number: {name: shard(number, value) for name, value in kept.items()} for number, kept in stored["state"].items()
     }
-    return {**stored, "state": moments}
+    return {**stored, "state": states}
 
 
-def _read_state(file: Path) -> State:
-    values = json.loads(file.read_text(encoding="utf-8"))
-    fields = {field.name: str(field.type) for field in dataclasses.fields(State)}
-    if not isinstance(values, dict) or values.keys() != fields.keys():
-        raise ValueError(f"{file.name} must be an object with {', '.join(fields)}")
-    for name, kind in fields.items():
-        value = values[name]
-        is_right = (
-            type(value) is int or (type(value) is float and "float" in kind) or (value is None and "None" in kind)
-        )
-        if not is_right or (value is not None and value < 0 and name != "best_score"):
-            raise ValueError(f"{file.name} has {name} {value!r}; expected {kind}")
-    return State(**values)
-
-
-def _settings_of(stored: dict[str, Any]) -> dict[str, Any]:
-    """What a file of the optimiser's state holds besides the tensors."""
+def _settings(stored: dict[str, Any]) -> dict[str, Any]:
+    """What the optimiser's file holds besides tensors."""
     return {"param_groups": stored["optimizer"]["param_groups"], "scheduler": stored["scheduler"]}
 
 
 def _check_alike(name: str, stored: Any, own: Any) -> None:
-    """Hold what was stored to the form of our own, as far as both have it; another version of torch may add names."""
+    """Check that `stored` has the structure and types of `own`; another version of torch may add or lack keys.
+
+    Raises:
+        ValueError: it has not.
+    """
     if isinstance(own, dict) and isinstance(stored, dict):
         for key in own.keys() & stored.keys():
             _check_alike(f"{name}: {key}", stored[key], own[key])
@@ -312,14 +293,14 @@ def _is_number(value: Any) -> bool:
 
 def _check_moments(optimizer: deepspeed.Optimizer) -> None:
     for parameter, kept in optimizer.state.items():
-        if any(kept[name].shape != parameter.shape for name in ("exp_avg", "exp_avg_sq")):
+        if any(kept[name].shape != parameter.shape for name in deepspeed.MOMENTS):
             raise ValueError(f"{OPTIMIZER} belongs to another model")
 
 
 def load_weights(folder: Path, model: nn.Module, accelerator: Accelerator) -> None:
-    """Put the checkpoint's weights into `model`."""
+    """Load the weights of a checkpoint into `model`."""
     fsdp.load(accelerator.unwrap_model(model), load_file(folder / WEIGHTS))
 
 
-def _optimizer_state(parts: Parts) -> dict[str, Any]:
-    return {"optimizer": parts.optimizer.state_dict(), "scheduler": parts.scheduler.state_dict()}
+def _optimizer_state(state: TrainState) -> dict[str, Any]:
+    return {"optimizer": state.optimizer.state_dict(), "scheduler": state.scheduler.state_dict()}

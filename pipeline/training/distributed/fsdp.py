@@ -1,8 +1,8 @@
-"""A model that its processes share (FSDP2): cut up, evaluated, stored and loaded as if it were one.
+"""A model sharded over the processes (FSDP2): sharding it, gathering it and loading weights into it.
 
 Each process holds a part of every parameter, of its gradient and of the optimiser's moments, and gathers a block's
-parameters for as long as it computes with them (Zhao et al. 2023). What is stored is whole, so that a run goes on with
-another number of processes, or without sharding.
+parameters while it computes with them (Zhao et al. 2023). Checkpoints hold full tensors, so that a run can continue
+with another number of processes, or without sharding.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ def is_sharded(model: nn.Module) -> bool:
 
 
 def shard(model: nn.Module, accelerator: Accelerator) -> nn.Module:
-    """Cut up the parameters of `model`, in place: those of each block together, and those of what is left.
+    """Shard the parameters of `model` in place: each block is a group of its own, the rest another.
 
     Raises:
-        UserError: the launcher's file asks for what is not done here, or the model has low-rank adapters.
+        UserError: the launcher's file asks for something unsupported, or the model has low-rank adapters.
     """
     plugin = accelerator.state.fsdp_plugin
     for name, is_asked in {
@@ -51,15 +51,19 @@ def shard(model: nn.Module, accelerator: Accelerator) -> nn.Module:
     for block in _blocks(model):
         fully_shard(block, reshard_after_forward=plugin.reshard_after_forward, **options)
     fully_shard(model, **options)
-    # A process that has no row left in an update runs one without a loss, which may not reach all parameters.
+    # A process without rows in an update runs a micro-batch at weight 0, which may not reach all parameters.
     model.set_reduce_scatter_unused_params(True)  # type: ignore[operator]
     return model
 
 
 def _blocks(model: nn.Module) -> list[nn.Module]:
-    """Modules that the class of `model` names as blocks (`_no_split_modules`), but for those that share a weight with
-    what is around them, as embeddings do with a head: it has to stay whole for as long as either computes with it."""
+    """Modules that the class of `model` names as blocks (`_no_split_modules`).
+
+    A block that shares a weight with the rest of the model, as embeddings do with a head, is left out: its weight must
+    stay gathered while either computes with it.
+    """
     names = set(getattr(model, "_no_split_modules", None) or ())
+    # A tied weight has several names; a block may be sharded alone only if it has all of them.
     places = Counter(id(parameter) for _, parameter in model.named_parameters(remove_duplicate=False))
     blocks = []
     for module in model.modules():
@@ -69,8 +73,8 @@ def _blocks(model: nn.Module) -> list[nn.Module]:
     return blocks
 
 
-def skeleton(model: nn.Module) -> nn.Module:
-    """A copy of `model` whose parameters take no memory."""
+def meta_copy(model: nn.Module) -> nn.Module:
+    """A copy of `model` whose parameters are on the meta device and take no memory."""
     memo: dict[int, Any] = {
         id(parameter): nn.Parameter(torch.empty_like(parameter, device="meta"), parameter.requires_grad)
         for parameter in model.parameters()
@@ -78,46 +82,49 @@ def skeleton(model: nn.Module) -> nn.Module:
     return copy.deepcopy(model, memo)
 
 
-def whole(model: nn.Module, bones: nn.Module, accelerator: Accelerator) -> nn.Module:
-    """`bones`, the skeleton of `model`, with its weights in host memory; on processes but the first, without them.
+def full_model(model: nn.Module, meta: nn.Module, accelerator: Accelerator) -> nn.Module:
+    """`meta`, the `meta_copy` of `model`, filled with its full weights in host memory.
 
-    Buffers that change in training, such as running means, are each process's own: the first one's are taken. All
-    processes have to call it.
+    All processes must call this; the first alone gets the weights. Buffers that change in training, such as running
+    means, differ between processes: those of the first are taken.
     """
     tensors = [*model.named_parameters(), *model.named_buffers()]
     gathered = {name: gather(value, accelerator.is_main_process) for name, value in tensors}
     if accelerator.is_main_process:
-        bones.load_state_dict(gathered, strict=False, assign=True)
-        bones.tie_weights()  # type: ignore[operator]
-        bones.to("cpu")
-    return bones.train(model.training)
+        meta.load_state_dict(gathered, strict=False, assign=True)
+        meta.tie_weights()  # type: ignore[operator]
+        meta.to("cpu")
+    return meta.train(model.training)
 
 
 def gather(tensor: Tensor, is_kept: bool = True) -> Tensor:
-    """A copy of `tensor`, whole and in host memory, or nothing of it. All processes have to call it for a shard."""
+    """A full copy of `tensor` in host memory, or an empty one. All processes must call this for a sharded tensor."""
     tensor = tensor.detach()
     if isinstance(tensor, DTensor):
         tensor = tensor.full_tensor()
     return tensor.to("cpu", copy=True).contiguous() if is_kept else tensor.new_empty(0)
 
 
-def cut(tensor: Tensor, like: Tensor) -> Tensor:
-    """This process's part of a whole tensor, cut as `like` is."""
+def shard_like(tensor: Tensor, like: Tensor) -> Tensor:
+    """This process's part of the full `tensor`, sharded as `like` is; `tensor` itself if `like` is not sharded."""
     if not isinstance(like, DTensor):
         return tensor
     moved = tensor.to(like.device, like.dtype)
+    # No source rank: each process has read the full tensor, so that nothing has to be sent.
     return distribute_tensor(moved, like.device_mesh, like.placements, src_data_rank=None)
 
 
 def load(model: nn.Module, weights: dict[str, Tensor]) -> None:
-    """Put whole `weights`, which hold each parameter under the first of its names, and buffers, into `model`, or its
-    parts where it is sharded.
+    """Load full weights into `model`, sharded or not.
+
+    Args:
+        weights: each parameter under the first of its names, and buffers.
 
     Raises:
         LookupError: one is missing, or unknown to `model`.
-        RuntimeError: one is of another shape.
+        RuntimeError: one has another shape.
     """
-    settle(model)
+    reshard(model)
     own = model.state_dict(keep_vars=True)
     lacking = [name for name, _ in model.named_parameters() if name not in weights]
     if lacking:
@@ -125,12 +132,12 @@ def load(model: nn.Module, weights: dict[str, Tensor]) -> None:
     with torch.no_grad():
         for name, value in weights.items():
             if value.shape != own[name].shape:
-                raise RuntimeError(f"{name} is of another shape")
-            own[name].copy_(cut(value, own[name]))
+                raise RuntimeError(f"{name} has another shape")
+            own[name].copy_(shard_like(value, own[name]))
 
 
-def settle(model: nn.Module) -> None:
-    """Give back what was gathered for a forward pass that no backward pass has followed: it would go stale."""
+def reshard(model: nn.Module) -> None:
+    """Free the parameters gathered for a forward pass without a backward pass; they would miss the next update."""
     for module in model.modules():
         if isinstance(module, FSDPModule):
             module.reshard()

@@ -1,36 +1,36 @@
-"""What a run's own figures give reason to worry about, said once each."""
+"""Warnings about a run that diverges or waits for its data, each given once."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-# A loss so many times that of the first record, in so many records one behind another, has diverged.
+# A loss above FAR times that of the first record, in LONG records in a row, has diverged.
 FAR, LONG = 2.0, 5
-# More than this share of the time of as many records, and so many seconds in all, is a stall.
+# Waiting for more than this share of the time in LONG records in a row, and for this many seconds in all, is a stall.
 STALLED_SHARE, STALLED_SECONDS = 0.5, 10.0
 
 
-class Watch:
-    """Reads each record of training and says what is wrong when it has been so for a while."""
+class HealthMonitor:
+    """Reads each record of training and warns when something has been wrong for a while."""
 
     def __init__(self, first_loss: float | None = None):
-        """`first_loss`: of the run's first record, where an earlier process has written it."""
+        """`first_loss`: of the run's first record, if an earlier process has written it."""
         self._first_loss = first_loss
         self._far_since: int | None = None
         self._far = self._stalled = 0
         self._waited = 0.0
-        self._told: set[str] = set()
+        self._given: set[str] = set()
 
-    def concerns(self, step: int, record: Mapping[str, Any], seconds: float) -> list[str]:
-        """What is to be said at the record of `step`, over whose updates `seconds` went by."""
+    def warnings(self, step: int, record: Mapping[str, Any], seconds: float) -> list[str]:
+        """Warnings due at the record of `step`, whose updates took `seconds`."""
         return [line for line in (self._divergence(step, record["loss"]), self._stall(record, seconds)) if line]
 
     def once(self, line: str | None) -> str | None:
-        """`line`, unless it has been said."""
-        if line is None or line in self._told:
+        """`line`, unless it has been given before."""
+        if line is None or line in self._given:
             return None
-        self._told.add(line)
+        self._given.add(line)
         return line
 
     def _divergence(self, step: int, loss: float) -> str | None:
@@ -39,12 +39,13 @@ class Watch:
         is_far = loss > FAR * self._first_loss
         self._far = self._far + 1 if is_far else 0
         self._far_since = (self._far_since or step) if is_far else None
-        if self._far < LONG or "divergence" in self._told:
+        if self._far < LONG or "divergence" in self._given:
             return None
-        self._told.add("divergence")
+        self._given.add("divergence")
         return (
-            f"training: the loss diverges: {loss:.4g}, and more than {FAR:g} times its start ({self._first_loss:.4g})"
-            f" since update {self._far_since}; lower optim.learning_rate or raise optim.warmup_ratio"
+            f"training: the loss diverges: {loss:.4g}; it has been above {FAR:g} times its start"
+            f" ({self._first_loss:.4g}) since update {self._far_since}; lower optim.learning_rate or raise"
+            " optim.warmup_ratio"
         )
 
     def _stall(self, record: Mapping[str, Any], seconds: float) -> str | None:
@@ -52,10 +53,10 @@ class Watch:
         is_stalled = share > STALLED_SHARE
         self._stalled = self._stalled + 1 if is_stalled else 0
         self._waited = self._waited + share * seconds if is_stalled else 0.0
-        if self._stalled < LONG or self._waited < STALLED_SECONDS or "stall" in self._told:
+        if self._stalled < LONG or self._waited < STALLED_SECONDS or "stall" in self._given:
             return None
-        self._told.add("stall")
+        self._given.add("stall")
         return (
-            f"training: {share:.0%} of the time goes into waiting for batches; put the cache of encoded data"
+            f"training: {share:.0%} of the time is spent waiting for batches; put the cache of encoded data"
             " (FINETUNE_CACHE) on a faster disk, or raise train.batch_size"
         )

@@ -1,4 +1,4 @@
-"""The figures of updates: gathered on the device, then written to history.jsonl and shown."""
+"""The log of training: results of updates stay on the device, and become a record every few updates."""
 
 from __future__ import annotations
 
@@ -16,49 +16,59 @@ from torch import Tensor
 
 from pipeline.errors import UserError
 from pipeline.training import hardware
-from pipeline.training.checkpointing.checkpoint import State
-from pipeline.training.monitoring.health import Watch
+from pipeline.training.checkpointing.run_progress import RunProgress
+from pipeline.training.monitoring.health import HealthMonitor
 from pipeline.training.monitoring.progress import Display, History
-from pipeline.training.monitoring.trackers import Dashboards
+from pipeline.training.monitoring.trackers import Trackers
 
 T = TypeVar("T")
 
 
-class Figures(NamedTuple):
-    """Of one update: its number, its rows, their tokens without and with padding (`cells`), this process's share of
-    the loss and the gradient norm, on the device."""
+class UpdateStats(NamedTuple):
+    """The results of one update.
+
+    Attributes:
+        step: number of the update, from 1.
+        rows: row indices on all processes. tokens, padded_tokens: in these rows, without and with padding.
+        loss: this process's share, a scalar on the device. grad_norm: before clipping, likewise.
+    """
 
     step: int
     rows: np.ndarray
     tokens: int
-    cells: int
+    padded_tokens: int
     loss: Tensor
     grad_norm: Tensor
     learning_rate: float
 
 
 class Log:
-    """Writes a line of history every few updates, and refuses to go on with a loss that is not a number.
+    """Writes a record every few updates, and ends a run whose loss is not a number.
 
-    Reading a figure waits for the device; between two lines nothing is read.
+    Reading a loss waits for the device, so that between two records nothing is read.
     """
 
     def __init__(
         self,
         folder: Path,
-        state: State,
+        progress: RunProgress,
         display: Display,
         accelerator: Accelerator,
         every: int,
-        dashboards: Dashboards | None = None,
+        trackers: Trackers | None = None,
     ):
-        self.state, self.display, self.accelerator, self.every = state, display, accelerator, every
-        self.dashboards = dashboards
-        main = accelerator.is_main_process
-        self.history = History(folder / "history.jsonl", state.history_bytes) if main else None
-        self.watch = Watch(self.history.first_loss() if self.history else None)
-        self.pending: list[Figures] = []
-        self.waited = 0.0
+        """Args:
+        folder: of the run; an existing history.jsonl is continued.
+        progress: of the run; its tokens and seconds are counted here.
+        every: updates between two records.
+        """
+        self.progress, self.display, self.accelerator, self.every = progress, display, accelerator, every
+        self.trackers = trackers
+        is_main = accelerator.is_main_process
+        self.history = History(folder / "history.jsonl", progress.history_bytes) if is_main else None
+        self.health = HealthMonitor(self.history.first_loss() if self.history else None)
+        self.pending: list[UpdateStats] = []
+        self.waited = 0.0  # seconds spent waiting for batches since the last record
         self.busy_since = self.counted_until = time.monotonic()
 
     def __enter__(self) -> Log:
@@ -69,58 +79,63 @@ class Log:
         self.display.__exit__(*error)
         if self.history:
             self.history.close()
-        if self.dashboards:
-            self.dashboards.close()
+        if self.trackers:
+            self.trackers.close()
 
     def timed(self, batches: Iterable[T]) -> Iterator[T]:
-        """`batches`, and note how long each was waited for."""
-        pending = iter(batches)
+        """`batches`, with the time counted that is spent waiting for each."""
+        coming = iter(batches)
         while True:
             started = time.monotonic()
             try:
-                batch = next(pending)
+                batch = next(coming)
             except StopIteration:
                 return
             finally:
                 self.waited += time.monotonic() - started
             yield batch
 
-    def add(self, figures: Figures) -> None:
-        """Note an update."""
-        self.pending.append(figures)
-        if figures.step % self.every == 0:
+    def add(self, stats: UpdateStats) -> None:
+        """Log an update."""
+        self.pending.append(stats)
+        if stats.step % self.every == 0:
             self.flush()
         else:
-            self.display.advance(figures.step)
+            self.display.advance(stats.step)
 
     def flush(self) -> None:
-        """Write and show what is pending, having made sure that every loss is a number."""
+        """Write and show the record of the pending updates.
+
+        Raises:
+            UserError: a loss is not a number.
+        """
         if not self.pending:
             return
         losses = self._losses()
-        last, tokens = self.pending[-1], sum(figures.tokens for figures in self.pending)
+        last, tokens = self.pending[-1], sum(stats.tokens for stats in self.pending)
+        padded = sum(stats.padded_tokens for stats in self.pending)
         seconds = max(self._count_time(), 1e-9)
-        self.state.tokens += tokens
-        self.state.busy_seconds += seconds
+        self.progress.tokens += tokens
+        self.progress.busy_seconds += seconds
         record = {
             "loss": sum(losses) / len(losses),
             "learning_rate": last.learning_rate,
             "grad_norm": float(last.grad_norm),
             "tokens_per_second": tokens / seconds,
-            "memory_bytes": hardware.held(self.accelerator.device),
-            "padding": 1.0 - tokens / max(sum(figures.cells for figures in self.pending), 1),
+            "memory_bytes": hardware.used_memory(self.accelerator.device),
+            "padding": 1.0 - tokens / max(padded, 1),
             "waiting": min(self.waited / seconds, 1.0),
         }
         self.waited = 0.0
         self.write("train", record)
-        for concern in self.watch.concerns(last.step, record, seconds):
-            self.display.say(concern)
+        for warning in self.health.warnings(last.step, record, seconds):
+            self.display.print(warning)
         self.display.show(last.step, f"loss {record['loss']:.4f}  {record['tokens_per_second']:,.0f} tokens/s")
         self.pending = []
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
-        """What is done inside, evaluating or saving, does not count into the speed of training."""
+        """Keep the block, which evaluates or saves, out of the speed of training."""
         self.flush()
         try:
             yield
@@ -128,34 +143,36 @@ class Log:
             self.busy_since = time.monotonic()
 
     def write(self, kind: str, record: dict[str, Any]) -> None:
-        """Append `record` to history.jsonl, with the step it belongs to."""
-        if self.dashboards:
-            self.dashboards.write(kind, record, self.state.step)
+        """Append `record` to history.jsonl with the current step and epoch, and send it to the trackers."""
+        if self.trackers:
+            self.trackers.write(kind, record, self.progress.step)
         if self.history:
-            record = {"kind": kind, "step": self.state.step, "epoch": self.state.epoch, **record}
-            self.state.history_bytes = self.history.write(record)
+            record = {"kind": kind, "step": self.progress.step, "epoch": self.progress.epoch, **record}
+            self.progress.history_bytes = self.history.write(record)
 
-    def tell(self, concern: str | None) -> None:
-        """Say what scores give reason to worry about, once."""
-        if line := self.watch.once(concern):
-            self.display.say(f"validation: {line}")
+    def warn(self, concern: str | None) -> None:
+        """Print a task's warning about its scores, each once; None: there is none."""
+        if line := self.health.once(concern):
+            self.display.print(f"validation: {line}")
 
     def _count_time(self) -> float:
-        """Seconds of training since the last flush; all seconds go to the state."""
+        """Seconds of training since the last record. All seconds, pauses included, are added to the progress."""
         now = time.monotonic()
-        busy, self.state.seconds = now - self.busy_since, self.state.seconds + now - self.counted_until
+        busy = now - self.busy_since
+        self.progress.seconds += now - self.counted_until
         self.busy_since = self.counted_until = now
         return busy
 
     def _losses(self) -> list[float]:
-        shares = torch.stack([figures.loss for figures in self.pending])
+        """The loss of each pending update: each process has a share, and their sum is the mean over all labels."""
+        shares = torch.stack([stats.loss for stats in self.pending])
         losses = (self.accelerator.reduce(shares, "sum") if self.accelerator.num_processes > 1 else shares).tolist()
-        for figures, loss in zip(self.pending, losses, strict=True):
+        for stats, loss in zip(self.pending, losses, strict=True):
             if not math.isfinite(loss):
-                rows = ", ".join(map(str, sorted(figures.rows.tolist())[:8])) + ", ..." * (len(figures.rows) > 8)
+                rows = ", ".join(map(str, sorted(stats.rows.tolist())[:8])) + ", ..." * (len(stats.rows) > 8)
                 raise UserError(
-                    f"training: the loss is {loss} at update {figures.step} (rows {rows} of train);"
-                    f" lower optim.learning_rate ({figures.learning_rate:.2g} there), raise optim.warmup_ratio or lower"
+                    f"training: the loss is {loss} at update {stats.step} (rows {rows} of train);"
+                    f" lower optim.learning_rate ({stats.learning_rate:.2g} there), raise optim.warmup_ratio or lower"
                     " optim.max_grad_norm"
                 )
         return losses

@@ -1,4 +1,4 @@
-"""What a run tells while it goes on: history.jsonl for programs, a progress bar or plain lines for people."""
+"""Progress while a run trains: history.jsonl for programs, a bar or plain lines for people."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ SECONDS_BETWEEN_LINES = 10.0
 
 
 class History:
-    """history.jsonl: one JSON object per line. Written by one process."""
+    """history.jsonl: one JSON object per line, written by the first process."""
 
     def __init__(self, file: Path, length: int):
-        """Continue `file`, cut to `length` bytes: what a killed run wrote after its checkpoint is repeated."""
+        """Continue `file` after its first `length` bytes: what a killed run wrote after its checkpoint is repeated."""
         file.touch()
         os.truncate(file, min(length, file.stat().st_size))
         self._file_name = file
         self._file = file.open("a", encoding="utf-8")
 
     def first_loss(self) -> float | None:
-        """The loss of the first record of training, where there is one that can be read."""
+        """The loss of the first record of training, if it can be read."""
         with contextlib.suppress(ValueError, TypeError, LookupError), self._file_name.open(encoding="utf-8") as lines:
             records = (json.loads(line) for line in lines)
             return next((record["loss"] for record in records if record["kind"] == "train"), None)
-        return None  # nothing that is computed depends on it
+        return None  # a damaged line must not stop a run: no result depends on it
 
     def write(self, record: dict[str, Any]) -> int:
         """Append `record` and return the length of the file in bytes."""
@@ -47,16 +47,19 @@ class History:
 class Display:
     """Epoch, step, loss, speed and time left: a bar on a terminal, a line every ten seconds elsewhere.
 
-    The bar goes to stderr, which is a terminal then; the lines go to stdout, as stderr is for mistakes.
+    The bar goes to stderr if that is a terminal. Lines go to stdout, as stderr is for errors.
     """
 
     def __init__(self, total: int, done: int, updates_per_epoch: int, shown: bool):
-        """A run of `total` updates, `done` of which are behind us; `shown` on one process only."""
+        """Args:
+        total: updates of the run. done: those of an earlier process.
+        shown: whether anything is printed; on one process only.
+        """
         self.total, self.first, self.updates_per_epoch, self.shown = total, done, updates_per_epoch, shown
         self.started = self.last_line = time.monotonic()
         console = Console(stderr=True)
         self._bar = _bar(console) if shown and console.is_terminal else None
-        self._task = self._bar.add_task("", total=total, completed=done, epoch="", facts="") if self._bar else None
+        self._task = self._bar.add_task("", total=total, completed=done, epoch="", text="") if self._bar else None
 
     def __enter__(self) -> Display:
         if self._bar:
@@ -74,18 +77,18 @@ class Display:
         if self._bar and self._task is not None:
             self._bar.update(self._task, completed=step)
 
-    def show(self, step: int, facts: str) -> None:
-        """Show the figures of `step`."""
+    def show(self, step: int, text: str) -> None:
+        """Show `text` about `step`."""
         epochs = (math.ceil(count / self.updates_per_epoch) for count in (step, self.total))
         where = "epoch {}/{}".format(*epochs)
         if self._bar and self._task is not None:
-            self._bar.update(self._task, completed=step, epoch=where, facts=facts)
+            self._bar.update(self._task, completed=step, epoch=where, text=text)
         elif self.shown and time.monotonic() - self.last_line >= SECONDS_BETWEEN_LINES:
             self.last_line = time.monotonic()
-            print(f"{where}  step {step}/{self.total}  {facts}  {self._left(step)} left", flush=True)
+            print(f"{where}  step {step}/{self.total}  {text}  {self._left(step)} left", flush=True)
 
-    def say(self, line: str) -> None:
-        """A line that stays, above the bar."""
+    def print(self, line: str) -> None:
+        """Print a line that stays, above the bar."""
         if self._bar:
             self._bar.console.print(line, highlight=False)
         elif self.shown:
@@ -101,7 +104,7 @@ def _bar(console: Console) -> Progress:
         TextColumn("{task.fields[epoch]}"),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[facts]}"),
+        TextColumn("{task.fields[text]}"),
         TimeRemainingColumn(),
         TextColumn("left"),
         console=console,

@@ -1,6 +1,6 @@
-"""Dashboards: the figures of a run in TensorBoard, MLflow, W&B or Trackio, through accelerate's trackers.
+"""Dashboards: the records of a run in TensorBoard, MLflow, W&B or Trackio, through accelerate's trackers.
 
-Nothing heavy is imported before a dashboard is opened: what is not installed is refused at once.
+Nothing heavy is imported before a tracker is opened, so that one that is not installed is refused at once.
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 import functools
 import importlib.util
 import json
-import logging
 import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -24,10 +23,10 @@ FOLDER = "dashboards"
 
 
 def check(names: Sequence[str]) -> None:
-    """Refuse dashboards whose package is not installed.
+    """Refuse trackers whose package is not installed.
 
     Raises:
-        UserError: one is not.
+        UserError: one is not installed.
     """
     for name in names:
         if importlib.util.find_spec(name) is None:
@@ -36,16 +35,20 @@ def check(names: Sequence[str]) -> None:
             )
 
 
-class Dashboards:
-    """The open dashboards of a run, on its first process. One that fails on the way is left out: training goes on."""
+class Trackers:
+    """The open trackers of a run, on its first process. If one fails during the run, it is dropped."""
 
-    def __init__(self, recipe: Recipe, accelerator: Accelerator, step: int, say: Callable[[str], None]):
-        """Open what `train.trackers` names, or go on in them from `step`.
+    def __init__(self, recipe: Recipe, accelerator: Accelerator, step: int, warn: Callable[[str], None]):
+        """Open the trackers named in `train.trackers`.
+
+        Args:
+            step: updates done; above 0 the trackers continue what an earlier process sent.
+            warn: prints a line.
 
         Raises:
             UserError: one of them cannot be opened.
         """
-        self._say = say
+        self._warn = warn
         self._trackers: list[Any] = []
         if not (recipe.train.trackers and accelerator.is_main_process):
             return
@@ -55,25 +58,25 @@ class Dashboards:
             try:
                 options = OPTIONS[name](recipe, _identity(folder), step)
                 self._trackers.append(_open(name, recipe.name, folder, options, None if step else config, accelerator))
-            except Exception as error:  # whatever a service raises that cannot be reached or wants a key
+            except Exception as error:  # each service raises its own when it is unreachable or wants a key
                 raise UserError(f"train.trackers: {name} cannot be opened: {reason(error)}; remove it") from error
 
     def write(self, kind: str, record: dict[str, Any], step: int) -> None:
-        """The numbers of `record`, as `kind/name`."""
+        """Send the numbers in `record`, named `kind/name`."""
         values = {f"{kind}/{name}": value for name, value in record.items() if isinstance(value, (int, float))}
         for tracker in list(self._trackers):
-            self._unless_it_fails(tracker, functools.partial(tracker.log, values, step=step))
+            self._try(tracker, functools.partial(tracker.log, values, step=step))
 
     def close(self) -> None:
         for tracker in list(self._trackers):
-            self._unless_it_fails(tracker, tracker.finish)
+            self._try(tracker, tracker.finish)
 
-    def _unless_it_fails(self, tracker: Any, action: Callable[[], None]) -> None:
+    def _try(self, tracker: Any, action: Callable[[], None]) -> None:
         try:
             action()
         except Exception as error:  # a run of days must not end because a service is down
             self._trackers.remove(tracker)
-            self._say(f"training: {tracker.name} fails and is left out from here: {reason(error)}")
+            self._warn(f"training: {tracker.name} failed and is not used any more: {reason(error)}")
 
 
 def _open(
@@ -81,7 +84,6 @@ def _open(
 ) -> Any:
     from accelerate.tracking import filter_trackers
 
-    logging.getLogger("accelerate.tracking").setLevel(logging.ERROR)
     accelerator.trackers, accelerator.log_with = [], filter_trackers([name], str(folder))
     accelerator.project_configuration.set_directories(str(folder))
     accelerator.init_trackers(project, config, {name: options})
@@ -90,7 +92,7 @@ def _open(
 
 
 def _identity(folder: Path) -> str:
-    """The run's name in services that hold many of them; kept with the run."""
+    """A name for the run that is unique in services with many runs; stored in its `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / "identity"
     if not file.is_file():
@@ -102,28 +104,29 @@ def _title(recipe: Recipe) -> str:
     return recipe.folder.resolve().name
 
 
-def _tensorboard(recipe: Recipe, own: str, step: int) -> dict[str, Any]:
+def _tensorboard(recipe: Recipe, identity: str, step: int) -> dict[str, Any]:
     return {"purge_step": step + 1}
 
 
-def _mlflow(recipe: Recipe, own: str, step: int) -> dict[str, Any]:
-    """A run that goes on is found by its tag."""
+def _mlflow(recipe: Recipe, identity: str, step: int) -> dict[str, Any]:
+    """A run is found again by its tag."""
     import mlflow
 
     query: Any = {"search_all_experiments": True, "output_format": "list"}
-    found: Any = mlflow.search_runs(filter_string=f"tags.finetune = '{own}'", **query) if step else []
-    return {"run_name": _title(recipe), "tags": {"finetune": own}, "run_id": found[0].info.run_id if found else None}
+    found: Any = mlflow.search_runs(filter_string=f"tags.finetune = '{identity}'", **query) if step else []
+    run_id = found[0].info.run_id if found else None
+    return {"run_name": _title(recipe), "tags": {"finetune": identity}, "run_id": run_id}
 
 
-def _wandb(recipe: Recipe, own: str, step: int) -> dict[str, Any]:
-    return {"name": _title(recipe), "id": own, "resume": "allow", "dir": str(recipe.folder / FOLDER)}
+def _wandb(recipe: Recipe, identity: str, step: int) -> dict[str, Any]:
+    return {"name": _title(recipe), "id": identity, "resume": "allow", "dir": str(recipe.folder / FOLDER)}
 
 
-def _trackio(recipe: Recipe, own: str, step: int) -> dict[str, Any]:
-    return {"name": f"{_title(recipe)}-{own[:8]}", "resume": "allow", "embed": False}
+def _trackio(recipe: Recipe, identity: str, step: int) -> dict[str, Any]:
+    return {"name": f"{_title(recipe)}-{identity[:8]}", "resume": "allow", "embed": False}
 
 
-# What each dashboard needs to call the run by its folder's name, and to go on with it after a resume.
+# What each tracker needs to name the run after its folder, and to continue it after a resume.
 OPTIONS: dict[str, Callable[[Recipe, str, int], dict[str, Any]]] = {
     "tensorboard": _tensorboard,
     "mlflow": _mlflow,

@@ -1,4 +1,4 @@
-"""Checkpoints: whole or absent, passed over where damaged, kept by count, readable without a pickle."""
+"""Checkpoints: whole or absent, skipped if damaged, and only the newest and best are kept."""
 
 from __future__ import annotations
 
@@ -10,13 +10,11 @@ import threading
 
 import numpy as np
 import pytest
-import torch
 from test_trainer import a_recipe, assert_same_weights
 
 from pipeline import storage
 from pipeline.errors import UserError
 from pipeline.run import train
-from pipeline.training import seeding
 from pipeline.training.checkpointing import checkpoint, serialization
 
 
@@ -47,20 +45,20 @@ FILES = [checkpoint.WEIGHTS, checkpoint.OPTIMIZER, checkpoint.PROCESSES, checkpo
 
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("harm", [cut, flip, os.remove])
-def test_a_damaged_newest_checkpoint_is_told_of_and_the_one_before_is_used(unfinished, tmp_path, capsys, name, harm):
+def test_a_damaged_checkpoint_is_reported_and_the_previous_one_is_used(unfinished, tmp_path, capsys, name, harm):
     newest = checkpoint.newest(tmp_path / "run")
-    before = checkpoint.found(tmp_path / "run")[1]
+    before = checkpoint.list_checkpoints(tmp_path / "run")[1]
     harm(newest / name)
     capsys.readouterr()
     train(unfinished)
     told = [line for line in capsys.readouterr().out.splitlines() if line.startswith("checkpoint: ")]
     assert len(told) == 1
     assert f"{newest} is damaged ({name} " in told[0]
-    assert told[0].endswith(f"going on from {before.name}")
+    assert told[0].endswith(f"resuming from {before.name}")
     assert_same_weights(tmp_path / "run", tmp_path / "undisturbed")
 
 
-def test_without_the_best_weights_of_the_newest_checkpoint_the_one_before_is_used(unfinished, tmp_path, capsys):
+def test_a_checkpoint_without_its_best_weights_is_skipped(unfinished, tmp_path, capsys):
     newest = checkpoint.newest(tmp_path / "run")
     state = json.loads((newest / checkpoint.STATE).read_text())
     (newest / checkpoint.STATE).write_text(json.dumps({**state, "best_step": 14, "best_score": 0.5}))
@@ -85,7 +83,7 @@ def a_link_to_something_damaged(folder, tmp_path):
 
 
 @pytest.mark.parametrize("put", [a_file, a_link_to_nothing, a_link_to_something_damaged])
-def test_what_stands_in_the_place_of_a_checkpoint_is_told_of_and_removed(unfinished, tmp_path, capsys, put):
+def test_anything_else_in_place_of_a_checkpoint_is_reported_and_removed(unfinished, tmp_path, capsys, put):
     """Of a link, not what it leads to."""
     place = checkpoint.folder_of(tmp_path / "run", 99)
     put(place, tmp_path)
@@ -98,28 +96,28 @@ def test_what_stands_in_the_place_of_a_checkpoint_is_told_of_and_removed(unfinis
 
 
 @pytest.mark.parametrize("content", [b'{"kind": "tr', os.urandom(4096), b"3\n" * 4096], ids=["cut", "noise", "numbers"])
-def test_a_damaged_history_does_not_keep_a_run_from_going_on(unfinished, tmp_path, content):
+def test_a_damaged_history_does_not_stop_a_run_from_resuming(unfinished, tmp_path, content):
     (tmp_path / "run/history.jsonl").write_bytes(content)
     train(unfinished)
     assert_same_weights(tmp_path / "run", tmp_path / "undisturbed")
 
 
-def test_where_all_checkpoints_are_damaged_the_run_is_refused_and_nothing_is_removed(unfinished, tmp_path):
-    there = checkpoint.found(tmp_path / "run")
+def test_if_all_checkpoints_are_damaged_the_run_is_refused_and_nothing_is_removed(unfinished, tmp_path):
+    there = checkpoint.list_checkpoints(tmp_path / "run")
     for folder in there:
         flip(folder / checkpoint.WEIGHTS)
     with pytest.raises(UserError, match=r"step-\d+: this checkpoint cannot be resumed: model.safetensors is not what"):
         train(unfinished)
-    assert checkpoint.found(tmp_path / "run") == there
+    assert checkpoint.list_checkpoints(tmp_path / "run") == there
 
 
-def test_the_newest_stay_and_the_best_of_each(reviews, tmp_path, monkeypatch):
+def test_the_newest_checkpoints_are_kept_with_the_best_of_each(reviews, tmp_path, monkeypatch):
     """With scores that rise, then fall: the best is older than any that is kept by count."""
     scores = iter([0.1, 0.2, 0.9, *np.linspace(0.8, 0.1, 20)])
     evaluate = checkpoint_free_evaluation(scores)
     monkeypatch.setattr("pipeline.training.trainer.Run.evaluate", evaluate)
     train(a_recipe(reviews, tmp_path, eval_every=2, max_steps=16, patience=None, keep_checkpoints=3))
-    kept = [int(folder.name.removeprefix("step-")) for folder in checkpoint.found(tmp_path / "run")]
+    kept = [int(folder.name.removeprefix("step-")) for folder in checkpoint.list_checkpoints(tmp_path / "run")]
     assert kept == [16, 14, 12, 6]
 
 
@@ -131,7 +129,7 @@ def checkpoint_free_evaluation(scores):
     return evaluate
 
 
-def test_a_disk_that_fills_up_leaves_the_last_good_checkpoint(reviews, tmp_path, monkeypatch):
+def test_a_full_disk_leaves_the_last_good_checkpoint(reviews, tmp_path, monkeypatch):
     """The error comes in the thread that writes; the run that goes on meanwhile has to hear of it."""
     write, threads = serialization.write, set()
 
@@ -148,41 +146,14 @@ def test_a_disk_that_fills_up_leaves_the_last_good_checkpoint(reviews, tmp_path,
         train(recipe)
     assert threads == {"checkpoint"}
     assert {folder.name for folder in (tmp_path / "run/checkpoints").iterdir()} == {"step-00000003", "step-00000006"}
-    assert [storage.damage(folder) for folder in checkpoint.found(tmp_path / "run")] == [None, None]
+    assert [storage.damage(folder) for folder in checkpoint.list_checkpoints(tmp_path / "run")] == [None, None]
     monkeypatch.undo()
     train(recipe)
     train(a_recipe(reviews, tmp_path, save_every=3, eval_every=100, output_dir=str(tmp_path / "undisturbed")))
     assert_same_weights(tmp_path / "run", tmp_path / "undisturbed")
 
 
-def test_what_is_trained_on_after_a_snapshot_does_not_reach_it():
-    tensor = torch.zeros(3)
-    copy = serialization.on_host({"a": [tensor, (tensor,)]})
-    tensor += 1
-    assert copy["a"][0].sum() == copy["a"][1][0].sum() == 0
-
-
-def test_packing_gives_back_what_it_was_given(tmp_path):
-    state = {"a": {0: torch.arange(3), 7: [torch.ones(2, dtype=torch.bfloat16)]}, "b": (0.1, None, True, "x", [], {})}
-    serialization.write(state, tmp_path / "file")
-    again = serialization.read(tmp_path / "file")
-    assert again["b"] == state["b"]
-    assert list(again["a"]) == [0, 7]
-    assert torch.equal(again["a"][0], state["a"][0])
-    assert torch.equal(again["a"][7][0], state["a"][7][0])
-
-
-def test_all_generators_go_on_where_they_were(tmp_path):
-    import random
-
-    seeding.seed_all(3)
-    serialization.write(seeding.state(), tmp_path / "file")
-    drawn = [random.random(), np.random.rand(), torch.rand(1).item(), random.gauss(0, 1), np.random.randn()]
-    seeding.restore(serialization.read(tmp_path / "file"))
-    assert drawn == [random.random(), np.random.rand(), torch.rand(1).item(), random.gauss(0, 1), np.random.randn()]
-
-
-def test_a_manifest_tells_size_and_hash_of_every_file(unfinished, tmp_path):
+def test_a_manifest_has_the_size_and_hash_of_every_file(unfinished, tmp_path):
     import hashlib
 
     folder = checkpoint.newest(tmp_path / "run")

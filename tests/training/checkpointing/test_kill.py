@@ -1,9 +1,8 @@
-"""Kills: whatever moment a run is killed at, the same command ends with the same bytes.
+"""Kills: at whatever moment a run is killed, the same command ends with the same bytes.
 
-Each run is a process of its own that executes `finetune run` and is killed, by SIGKILL or, now and then, by a signal
-that asks it to stop: after a random time, or as soon as it has begun to write a checkpoint, the model or the metrics.
-The quick test forks its processes from one that has
-imported everything, the slow one starts an interpreter for each.
+Each run is a process of its own that executes `finetune run`. It is killed by SIGKILL, or at times by a signal that
+asks it to stop, at a random moment or as soon as it starts to write a checkpoint, the model or the metrics. The quick
+test forks its processes from one that has imported everything; the slow one starts an interpreter for each.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ from pipeline.config.training import Optim, Train
 from pipeline.errors import EXIT_INTERRUPTED, STOPPING
 from pipeline.training.checkpointing import checkpoint
 
-TOLD = "told.txt"  # what the processes say, in the working folder
+TOLD = "told.txt"  # output of the processes, in the working folder
 TAGS = {"ann": "B-PER", "bob": "B-PER", "rome": "B-LOC", "oslo": "B-LOC"}
 WORDS = ["saw", "the", "of", "near", "went", *TAGS]
 
@@ -219,7 +218,7 @@ def test_a_run_that_is_killed_again_and_again_ends_with_the_same_bytes(place, ta
 
 @pytest.mark.slow  # an interpreter for each of some hundred processes
 @pytest.mark.parametrize("task", ["sentiment", "ner", "next_word"])
-def test_many_kills_of_the_command_itself_end_with_the_same_bytes(place, task):
+def test_the_command_survives_many_kills_with_the_same_bytes(place, task):
     counts: Counter = Counter()
     for seed in range(4):
         survives(Started, recipes(place)[task], place, kills=6, seed=seed, counts=counts)

@@ -1,4 +1,4 @@
-"""What is refused of a launcher's file for DeepSpeed, and where its parts lie. test_spread.py shares for real."""
+"""DeepSpeed: what is refused, and which parameters a slice holds. test_equivalence.py trains with it."""
 
 from __future__ import annotations
 
@@ -28,21 +28,21 @@ from pipeline.training.distributed import deepspeed, launch
         ({}, "ds.json", "launch: deepspeed_config_file ds.json is not supported; take the settings of recipes/acceler"),
     ],
 )
-def test_what_deepspeed_could_do_and_is_not_done_here_is_refused(asked, config, message, monkeypatch):
+def test_unsupported_settings_of_deepspeed_are_refused(asked, config, message, monkeypatch):
     monkeypatch.setenv("ACCELERATE_DEEPSPEED_CONFIG_FILE", config)
     plugin = SimpleNamespace(**{"zero_stage": 2, "offload_optimizer_device": "none", **asked})
     with pytest.raises(UserError) as refusal:
-        deepspeed.share(None, None, SimpleNamespace(state=SimpleNamespace(deepspeed_plugin=plugin)), False)
+        deepspeed.shard(None, None, SimpleNamespace(state=SimpleNamespace(deepspeed_plugin=plugin)), False)
     assert str(refusal.value).startswith(message)
 
 
-def test_deepspeed_that_is_not_installed_is_refused_with_what_to_install(monkeypatch):
+def test_if_deepspeed_is_missing_the_refusal_says_what_to_install(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r'not installed; pip install "finetune-pipeline\[deepspeed\]", or use recipes'):
         launch._check_launch({"ACCELERATE_USE_DEEPSPEED": "true", "ACCELERATE_MIXED_PRECISION": "no"})
 
 
-def test_the_room_for_gradients_that_are_sent_is_no_larger_than_the_model(monkeypatch):
+def test_the_bucket_for_gradients_is_no_larger_than_the_model(monkeypatch):
     groups = [[torch.nn.Parameter(torch.zeros(3, 2))], [torch.nn.Parameter(torch.zeros(5)) for _ in range(2)]]
     assert deepspeed._bucket(groups) == 16
     monkeypatch.setattr(deepspeed, "BUCKET", 10)
@@ -50,10 +50,10 @@ def test_the_room_for_gradients_that_are_sent_is_no_larger_than_the_model(monkey
 
 
 @pytest.mark.parametrize("size", range(1, 8))
-def test_parts_of_any_size_hold_together_what_there_is(size):
+def test_slices_of_any_size_hold_all_parameters_together(size):
     group = [torch.nn.Parameter(torch.arange(2.0).view(1, 2)), torch.nn.Parameter(torch.arange(2.0, 7.0))]
     parts = torch.full((-(-7 // size), size), -1.0)
     for number, part in enumerate(parts):
-        for parameter, start in deepspeed._starts(group):
-            deepspeed._copy_part(parameter.detach(), start - number * size, part)
+        for parameter, start in deepspeed._offsets(group):
+            deepspeed._copy_overlap(parameter.detach(), start - number * size, part)
     assert parts.flatten().tolist() == [*range(7), *[-1] * (parts.numel() - 7)]

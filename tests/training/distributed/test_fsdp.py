@@ -1,4 +1,4 @@
-"""What is refused of a launcher's file, or a model, before a model is shared. test_spread.py shares some for real."""
+"""FSDP: what is refused, and which blocks are sharded. test_equivalence.py trains sharded models."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TAKEN = {"fsdp_version": 2, "activation_checkpointing": False, "cpu_ram_efficien
         ({}, "model.lora: adapters are too small to be sharded; start the run with ddp.yaml"),
     ],
 )
-def test_what_is_not_shared_is_refused(asked, message):
+def test_unsupported_settings_and_models_are_refused(asked, message):
     model = torch.nn.Linear(2, 2)
     model.peft_config = {}
     plugin = SimpleNamespace(**{**TAKEN, **asked})
@@ -31,17 +31,17 @@ def test_what_is_not_shared_is_refused(asked, message):
     assert str(refusal.value).startswith(message)
 
 
-def test_a_skeleton_takes_no_memory_and_keeps_what_is_tied_and_frozen():
+def test_a_meta_copy_takes_no_memory_and_keeps_tied_and_frozen_parameters():
     model = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Linear(2, 2))
     model[1].weight = model[0].weight
     model[1].bias.requires_grad_(False)
-    bones = fsdp.skeleton(model)
-    assert {parameter.device.type for parameter in bones.parameters()} == {"meta"}
-    assert bones[1].weight is bones[0].weight
-    assert [parameter.requires_grad for parameter in bones.parameters()] == [True, True, False]
+    copy = fsdp.meta_copy(model)
+    assert {parameter.device.type for parameter in copy.parameters()} == {"meta"}
+    assert copy[1].weight is copy[0].weight
+    assert [parameter.requires_grad for parameter in copy.parameters()] == [True, True, False]
 
 
-def test_a_block_that_shares_a_weight_with_the_rest_is_gathered_with_the_rest():
+def test_a_block_with_a_tied_weight_is_not_sharded_alone():
     model = torch.nn.Sequential(*(torch.nn.Linear(2, 2) for _ in range(3)))
     model._no_split_modules = ["Linear"]
     assert fsdp._blocks(model) == list(model)

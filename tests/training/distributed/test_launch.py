@@ -1,4 +1,4 @@
-"""How a run is spread: every file in recipes/accelerate starts what it says, and what would start less is refused."""
+"""Launching: every file in recipes/accelerate starts what it says, and a launch that would start less is refused."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def cost(place: Path) -> dict:
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
-def test_the_first_line_of_a_launch_file_says_what_it_is_for_and_how_to_start_it(file):
+def test_the_first_line_of_a_launch_file_says_its_purpose_and_how_to_start_it(file):
     first = file.read_text().splitlines()[0]
     assert re.match(
         rf"# [A-Z][^:]+: accelerate launch --config_file recipes/accelerate/{file.name} .*RECIPE\.py$", first
@@ -103,7 +103,7 @@ def test_two_machines_are_one_run(tiny):
 
 
 @pytest.mark.slow  # two processes
-def test_a_model_is_scored_once_on_two_processes(tiny):
+def test_two_processes_evaluate_a_model_to_the_same_scores_and_print_them_once(tiny):
     finish(start(tiny, f"{sys.executable} tiny.py"))
     script = tiny / "score.py"
     script.write_text("from pipeline.cli.main import entry\nentry()\n")
@@ -115,11 +115,11 @@ def test_a_model_is_scored_once_on_two_processes(tiny):
     assert json.loads(one) == json.loads(two)
 
 
-def test_a_launcher_that_starts_one_process_for_two_is_refused(tiny):
+def test_a_launcher_that_starts_one_process_instead_of_two_is_refused(tiny):
     process = start(tiny, "accelerate launch --cpu --num_processes 2 tiny.py")
     out, errors = process.communicate(timeout=60)
     (line,) = [line for line in errors.splitlines() if line.startswith("error: ")]
-    assert line.startswith("error: launch: accelerate was asked for several processes and has started one, as --cpu")
+    assert line.startswith("error: launch: accelerate was asked for several processes and has started one, as it does")
     assert "torchrun --nproc-per-node N" in line
     assert out == ""
     assert not (tiny / "runs").exists()
@@ -131,17 +131,23 @@ def test_a_launcher_that_starts_one_process_for_two_is_refused(tiny):
         ({**LAUNCHED, "MASTER_ADDR": "127.0.0.1"}, "launch: accelerate was asked for several processes and has"),
         ({"SLURM_STEP_NUM_TASKS": "4"}, "launch: 4 processes were started that do not know of each other, without"),
         ({"WORLD_SIZE": "2", "MASTER_ADDR": "h"}, "launch: 2 processes were started that do not know of each other"),
-        ({"WORLD_SIZE": "two"}, "launch: 'two' is no number of processes; set RANK, WORLD_SIZE, LOCAL_RANK"),
-        ({"WORLD_SIZE": "0"}, "launch: '0' is no number of processes"),
+        ({"WORLD_SIZE": "two"}, "launch: 'two' is not a number of processes; set RANK, WORLD_SIZE, LOCAL_RANK"),
+        ({"WORLD_SIZE": "0"}, "launch: '0' is not a number of processes"),
         (
             {"ACCELERATE_MIXED_PRECISION": "bf16"},
-            "launch: mixed_precision bf16 in the launcher's file, where train.precision decides; remove it there",
+            "launch: the launcher's file sets mixed_precision bf16, which train.precision decides; remove it",
         ),
-        ({"ACCELERATE_GRADIENT_ACCUMULATION_STEPS": "4"}, "launch: gradient_accumulation_steps 4 in the"),
-        ({"ACCELERATE_GRADIENT_CLIPPING": "1.0"}, "launch: gradient_clipping 1.0 in the launcher's file, where optim."),
+        (
+            {"ACCELERATE_GRADIENT_ACCUMULATION_STEPS": "4"},
+            "launch: the launcher's file sets gradient_accumulation_steps 4, which train.accumulation decides; remove",
+        ),
+        (
+            {"ACCELERATE_GRADIENT_CLIPPING": "1.0"},
+            "launch: the launcher's file sets gradient_clipping 1.0, which optim.max_grad_norm decides; remove it",
+        ),
     ],
 )  # fmt: skip
-def test_a_launch_that_would_end_in_another_run_is_refused(environment, message):
+def test_a_launch_that_would_train_otherwise_than_asked_is_refused(environment, message):
     with pytest.raises(UserError) as refusal:
         launch._check_launch(environment)
     assert str(refusal.value).startswith(message)
@@ -156,28 +162,28 @@ def test_a_launch_that_would_end_in_another_run_is_refused(environment, message)
         {**LAUNCHED, "RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "h", "SLURM_STEP_NUM_TASKS": "1"},
     ],
 )
-def test_a_launch_that_is_in_order_is_taken(environment):
+def test_a_correct_launch_is_accepted(environment):
     launch._check_launch(environment)
 
 
 @pytest.mark.parametrize(
     ("environment", "message"),
     [
-        ({"WORLD_SIZE": "2"}, "launch: 2 processes were asked for, 1 is connected; set RANK, WORLD_SIZE, LOCAL_RANK"),
+        ({"WORLD_SIZE": "2"}, "launch: 2 processes were asked for, but only 1 connected; set RANK, WORLD_SIZE,"),
         (
             {"ACCELERATE_USE_FSDP": "true"},
-            "launch: FSDP was asked for, and accelerate makes NO of it on cpu; start it on",
+            "launch: FSDP was asked for, but accelerate would run NO on cpu; start it on GPUs",
         ),
     ],
 )
-def test_a_world_that_is_not_what_was_asked_for_is_refused(environment, message):
+def test_fewer_processes_or_another_distribution_than_asked_for_is_refused(environment, message):
     with pytest.raises(UserError) as refusal:
         launch._check_world(launch.start(), environment)
     assert str(refusal.value).startswith(message)
 
 
 @pytest.mark.parametrize("rank", ["0", pytest.param("1", marks=pytest.mark.slow)])
-def test_a_process_does_not_wait_for_ever_for_one_that_never_comes(tiny, rank):
+def test_a_process_does_not_wait_forever_for_one_that_never_connects(tiny, rank):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
@@ -193,6 +199,6 @@ def test_a_process_does_not_wait_for_ever_for_one_that_never_comes(tiny, rank):
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
     assert done.stderr.splitlines()[-1] == (
-        "error: launch: not all of 2 processes have come within 1 seconds; see what the others say, and start all of"
+        "error: launch: not all 2 processes connected within 1 seconds; see the output of the others, and start all of"
         " them again"
     )

@@ -1,4 +1,4 @@
-"""Dashboards: what they stored is read back; what is not installed or fails is one line."""
+"""Dashboards: their records are read back; one that is missing or fails is reported in one line."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ needs = {
 }
 
 
-def test_each_record_has_the_figures_that_a_run_is_watched_by(reviews, tmp_path):
+def test_each_record_has_loss_speed_memory_padding_and_waiting(reviews, tmp_path):
     recipe = a_recipe(reviews, tmp_path, max_steps=4, batch_size=7)
     train(recipe)
     records = [record for record in history(tmp_path / "run") if record["kind"] == "train"]
@@ -34,7 +34,7 @@ def test_each_record_has_the_figures_that_a_run_is_watched_by(reviews, tmp_path)
 
 
 @needs["tensorboard"]
-def test_tensorboard_holds_the_figures_of_a_run_that_was_stopped_and_continued(reviews, tmp_path, monkeypatch):
+def test_tensorboard_has_every_record_of_a_run_that_was_stopped_and_resumed(reviews, tmp_path, monkeypatch):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     recipe = a_recipe(reviews, tmp_path, max_steps=8, log_every=1, trackers=("tensorboard",))
@@ -58,14 +58,14 @@ def stop_at(step, advance):
 
     def advance_and_stop(run):
         advance(run)
-        if run.state.step == step:
+        if run.progress.step == step:
             signal.raise_signal(signal.SIGTERM)
 
     return advance_and_stop
 
 
 @needs["mlflow"]
-def test_mlflow_holds_one_run_that_was_stopped_and_continued(reviews, tmp_path, monkeypatch):
+def test_mlflow_has_a_single_run_after_a_stop_and_a_resume(reviews, tmp_path, monkeypatch):
     import mlflow
 
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
@@ -110,13 +110,15 @@ class Failing:
         raise AssertionError("it was left out")
 
 
-def test_a_dashboard_that_fails_on_the_way_is_left_out_and_training_goes_on(reviews, tmp_path, monkeypatch, capsys):
+def test_a_dashboard_that_fails_during_training_is_dropped_and_training_continues(
+    reviews, tmp_path, monkeypatch, capsys
+):
     failing = Failing()
     monkeypatch.setattr(trackers, "check", lambda names: None)
     monkeypatch.setattr(trackers, "_open", lambda *_: failing)
     train(a_recipe(reviews, tmp_path, max_steps=6, log_every=1, trackers=("wandb",)))
     assert failing.calls == 2
-    assert capsys.readouterr().out.count("training: wandb fails and is left out from here: no route to host\n") == 1
+    assert capsys.readouterr().out.count("training: wandb failed and is not used any more: no route to host\n") == 1
     assert json.loads((tmp_path / "run/metrics.json").read_text())["train"]["updates"] == 6
 
 
@@ -132,7 +134,7 @@ def test_a_dashboard_that_cannot_be_opened_is_refused_in_one_line(reviews, tmp_p
     assert not (tmp_path / "run").exists()
 
 
-def test_a_run_can_be_continued_with_other_dashboards(reviews, tmp_path):
+def test_a_run_can_be_resumed_with_other_dashboards(reviews, tmp_path):
     from pipeline import run_folder
 
     recipe = a_recipe(reviews, tmp_path)

@@ -1,7 +1,7 @@
-"""The same arithmetic however a run is spread: gradients, losses and scores of every task with every kind of model.
+"""The same arithmetic however a run is distributed: gradients, losses and scores of each task with each kind of model.
 
-Two processes, four, and two that share the model are started once each, and run all their cases (spread_worker.py).
-With -s, the largest differences that were found are printed at the end.
+Each world, such as two processes with DDP or with FSDP, is started once and runs all its cases (equivalence_worker.py).
+With -s, the largest differences are printed at the end.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import equivalence_worker
 import pytest
-import spread_worker
 import torch
 from conftest import NEGATIVE, POSITIVE, ROOT, need_deepspeed, save_checkpoint
 
@@ -30,7 +30,7 @@ SHARED = [*ACCELERATE, f"{ROOT}/recipes/accelerate/fsdp.yaml", "--num_processes"
 ZERO = [*ACCELERATE, f"{ROOT}/recipes/accelerate/deepspeed.yaml", "--num_processes"]
 QUICK = [("sentiment", "lstm"), ("sentiment", "bert"), ("ner", "crf"), ("next_word", "gpt2"), ("next_word", "lstm")]
 QUICK += [("next_word", "adaptive")]
-MORE = [case for case in spread_worker.CASES if case not in QUICK and "lora" not in case]
+MORE = [case for case in equivalence_worker.CASES if case not in QUICK and "lora" not in case]
 
 
 class World(NamedTuple):
@@ -43,13 +43,13 @@ class World(NamedTuple):
 
 
 WORLDS = {
-    "two": World(TORCHRUN, 2, spread_worker.CASES),
-    "four": World(TORCHRUN, 4, spread_worker.CASES),  # on two cores, most of a minute
-    "two that share": World(SHARED, 2, QUICK, "FSDP"),
-    "two that share more": World(SHARED, 2, MORE, "FSDP"),
-    "two with DeepSpeed": World(ZERO, 2, spread_worker.CASES, "DEEPSPEED"),
+    "two": World(TORCHRUN, 2, equivalence_worker.CASES),
+    "four": World(TORCHRUN, 4, equivalence_worker.CASES),  # on two cores, most of a minute
+    "two with FSDP": World(SHARED, 2, QUICK, "FSDP"),
+    "two with FSDP, more cases": World(SHARED, 2, MORE, "FSDP"),
+    "two with DeepSpeed": World(ZERO, 2, equivalence_worker.CASES, "DEEPSPEED"),
 }
-SLOW = ("four", "two that share more", "two with DeepSpeed")
+SLOW = ("four", "two with FSDP, more cases", "two with DeepSpeed")
 worlds = pytest.mark.parametrize(
     "name", [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in WORLDS]
 )
@@ -61,7 +61,7 @@ spread_cases = pytest.mark.parametrize(
         for task, kind in world.cases
     ],
 )
-cases = pytest.mark.parametrize(("task", "kind"), spread_worker.CASES, ids=lambda name: name)
+cases = pytest.mark.parametrize(("task", "kind"), equivalence_worker.CASES, ids=lambda name: name)
 LARGE = (8, 1)
 NO_DROPOUT = {
     "bert": {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0},
@@ -97,10 +97,10 @@ def place(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def differences() -> Iterator[dict[tuple[str, str], list[tuple[float, ...]]]]:
-    """(task, how it was spread) -> of each case the largest differences to one batch on one process."""
+    """(task, how it was distributed) -> the largest differences of each case from one batch on one process."""
     found: dict[tuple[str, str], list[tuple[float, ...]]] = defaultdict(list)
     yield found
-    print("\ntask       spread                         cases  first gradient  losses   validation, test loss")
+    print("\ntask       distributed as                 cases  first gradient  losses   validation, test loss")
     for (task, how), rows in sorted(found.items()):
         first, losses, scores = map(max, zip(*rows, strict=True))
         print(f"{task:<10} {how:<30} {len(rows):>5}  {first:>14.1e}  {losses:.1e}  {scores:.1e}")
@@ -113,13 +113,13 @@ def write(file: Path, lines: list[str]) -> None:
 
 @pytest.fixture(scope="module")
 def alone(place) -> Found:
-    spread_worker.leave(place, "alone", 1)
-    return spread_worker.measure_all(place, "alone", 1, spread_worker.CASES)
+    equivalence_worker.leave(place, "alone", 1)
+    return equivalence_worker.measure_all(place, "alone", 1, equivalence_worker.CASES)
 
 
 @pytest.fixture(scope="module")
 def spread(place, alone) -> Callable[[str], Found]:
-    """What the processes of a world computed; `alone` has filled the cache of the data and saved the models."""
+    """The results of a world's processes; `alone` has filled the cache of encoded data and saved the models."""
     return functools.cache(lambda name: start(name, place))
 
 
@@ -128,7 +128,7 @@ def start(name: str, place: Path) -> Found:
     if kind == "DEEPSPEED":
         need_deepspeed()
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    call = [*launcher, str(processes), spread_worker.__file__, str(place), name, *map("/".join, cases)]
+    call = [*launcher, str(processes), equivalence_worker.__file__, str(place), name, *map("/".join, cases)]
     done = subprocess.run(call, capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stderr[-4000:]
     return torch.load(place / f"{name}.pt", weights_only=True)
@@ -143,11 +143,11 @@ def test_accumulation_changes_nothing(task, kind, alone, differences):
 @spread_cases
 def test_processes_change_nothing(task, kind, name, alone, spread, differences):
     world = WORLDS[name]
-    for batch_size, accumulation in spread_worker.CUTS[world.processes]:
+    for batch_size, accumulation in equivalence_worker.CUTS[world.processes]:
         found = spread(name)[task, kind, batch_size, accumulation]
         assert (found["processes"], found["distributed_type"]) == (world.processes, world.distributed_type)
-        is_shared = world.distributed_type in ("FSDP", "DEEPSPEED")
-        assert found["held"] == pytest.approx(1 / world.processes if is_shared else 1, abs=0.1)
+        is_sharded = world.distributed_type in ("FSDP", "DEEPSPEED")
+        assert found["held"] == pytest.approx(1 / world.processes if is_sharded else 1, abs=0.1)
         how = f"{batch_size} x {accumulation} on {name}"
         differences[task, how].append(assert_same_training(found, alone[(task, kind, *LARGE)]))
 
@@ -155,20 +155,20 @@ def test_processes_change_nothing(task, kind, name, alone, spread, differences):
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in WORLDS]
 )
-@pytest.mark.parametrize("task", spread_worker.RESUMED)
-def test_a_spread_run_that_is_stopped_and_continued_ends_with_the_same_bytes(task, name, spread):
+@pytest.mark.parametrize("task", equivalence_worker.RESUMED)
+def test_a_run_on_several_processes_resumes_to_the_same_bytes(task, name, spread):
     assert spread(name)["resumed", task]
 
 
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in WORLDS]
 )
-@pytest.mark.parametrize("task", spread_worker.RESUMED)
-def test_one_process_goes_on_from_what_several_have_stored_whole_or_shared(task, name, spread, place):
+@pytest.mark.parametrize("task", equivalence_worker.RESUMED)
+def test_one_process_resumes_what_several_have_saved(task, name, spread, place):
     assert spread(name)
-    folders = spread_worker.left(place, name, task), place / f"runs/undisturbed-{name}-{task}"
-    went_on, undisturbed = (run.train(spread_worker.a_recipe(task, "lstm", place, at, *LARGE)) for at in folders)
-    assert undisturbed["train"]["updates"] > spread_worker.STOP_AT
+    folders = equivalence_worker.left(place, name, task), place / f"runs/undisturbed-{name}-{task}"
+    went_on, undisturbed = (run.train(equivalence_worker.a_recipe(task, "lstm", place, at, *LARGE)) for at in folders)
+    assert undisturbed["train"]["updates"] > equivalence_worker.STOP_AT
     for split in ("validation", "test"):
         assert went_on[split] == about(undisturbed[split], 1e-5)
 
@@ -176,15 +176,17 @@ def test_one_process_goes_on_from_what_several_have_stored_whole_or_shared(task,
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in WORLDS]
 )
-@pytest.mark.parametrize("task", spread_worker.RESUMED)
-def test_processes_go_on_from_what_one_has_stored(task, name, spread, place):
-    undisturbed = run.train(spread_worker.a_recipe(task, "lstm", place, place / f"runs/whole-{name}-{task}", *LARGE))
+@pytest.mark.parametrize("task", equivalence_worker.RESUMED)
+def test_several_processes_resume_what_one_has_saved(task, name, spread, place):
+    undisturbed = run.train(
+        equivalence_worker.a_recipe(task, "lstm", place, place / f"runs/whole-{name}-{task}", *LARGE)
+    )
     for split in ("validation", "test"):
         assert spread(name)["went on", task][split] == about(undisturbed[split], 1e-5)
 
 
-def test_a_shared_model_keeps_its_buffers_and_its_frozen_weights(spread):
-    for found in spread("two that share")["kept"]:
+def test_a_sharded_model_keeps_its_buffers_and_frozen_weights(spread):
+    for found in spread("two with FSDP")["kept"]:
         torch.testing.assert_close(found["then"], found["trained"], atol=0, rtol=0)
 
 

@@ -1,8 +1,8 @@
 """Runs of every task with every kind of model, on as many processes as this script is started on.
 
-    torchrun --nproc-per-node 2 tests/training/spread_worker.py FOLDER NAME TASK/MODEL...
+    torchrun --nproc-per-node 2 tests/training/equivalence_worker.py FOLDER NAME TASK/MODEL...
 
-Rank 0 leaves in FOLDER/NAME.pt what each run computed. test_spread.py calls `measure_all` for one process.
+Rank 0 leaves in FOLDER/NAME.pt what each run computed. test_equivalence.py calls `measure_all` for one process.
 """
 
 from __future__ import annotations
@@ -132,7 +132,7 @@ def stop(recipe: Recipe) -> None:
 
     def advance_and_stop(this):
         advance(this)
-        if this.state.step == STOP_AT and is_last:
+        if this.progress.step == STOP_AT and is_last:
             signal.raise_signal(signal.SIGUSR1)
 
     trainer._advance = advance_and_stop
@@ -236,14 +236,14 @@ def kept() -> list[dict[str, dict[str, torch.Tensor]]]:
     """The tensors of a shared model that was trained, and then made whole, or loaded into parts again."""
     accelerator = launch.start()
     model, other = Normed(), Normed()
-    bones = fsdp.skeleton(model)
+    meta = fsdp.meta_copy(model)
     optimizer = torch.optim.AdamW(fsdp.shard(model, accelerator).parameters(), lr=0.1)
     for _ in range(2):
         model(torch.randn(4, 3)).sum().backward()
         optimizer.step()
         optimizer.zero_grad()
     trained = {name: fsdp.gather(tensor) for name, tensor in model.state_dict().items()}
-    whole = fsdp.whole(model, bones, accelerator).state_dict()
+    whole = fsdp.full_model(model, meta, accelerator).state_dict()
     fsdp.load(fsdp.shard(other, accelerator), trained)
     loaded = {name: fsdp.gather(tensor) for name, tensor in other.state_dict().items()}
     assert trained["norm.running_mean"].abs().sum() > 0
