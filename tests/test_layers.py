@@ -1,4 +1,7 @@
-"""The layers of the package: an import may only point down. Read from the source, not from a running program."""
+"""The layers and rooms of the package: imports point down, and modules and functions stay small.
+
+Everything is read from the source, not from a running program.
+"""
 
 from __future__ import annotations
 
@@ -134,3 +137,45 @@ def test_code_that_travels_with_a_model_imports_nothing_of_ours(file):
 @pytest.mark.parametrize("file", MODULES, ids=name_of)
 def test_each_file_says_in_its_first_line_what_it_is_for(file):
     assert ast.get_docstring(ast.parse(file.read_text(encoding="utf-8")))
+
+
+# Lines of a module; the models and their heads belong in one file, as in transformers.
+LONGEST_MODULE = 400
+LONGEST = {"models.recurrent.modeling_recurrent": 640}
+LONGEST_FUNCTION = 45
+FEW_MODULES = 3
+
+
+@pytest.mark.parametrize("file", MODULES, ids=name_of)
+def test_a_module_stays_small(file):
+    lines = len(file.read_text(encoding="utf-8").splitlines())
+    assert lines <= LONGEST.get(name_of(file), LONGEST_MODULE)
+
+
+def lines_of(function: ast.FunctionDef) -> int:
+    """Lines of a function without its docstring."""
+    size = function.end_lineno - function.lineno + 1
+    if ast.get_docstring(function):
+        docstring = function.body[0]
+        size -= docstring.end_lineno - docstring.lineno + 1
+    return size
+
+
+@pytest.mark.parametrize("file", MODULES, ids=name_of)
+def test_a_function_stays_small(file):
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    functions = [node for node in ast.walk(tree) if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))]
+    assert [
+        f"{function.name}: {lines_of(function)}" for function in functions if lines_of(function) > LONGEST_FUNCTION
+    ] == []
+
+
+ROOMS = sorted({file.parent for file in MODULES} - {PACKAGE})
+
+
+@pytest.mark.parametrize("room", ROOMS, ids=lambda room: room.relative_to(PACKAGE).as_posix())
+def test_a_room_of_many_modules_says_how_they_hang_together(room):
+    modules = {file.stem for file in room.glob("*.py")} - {"__init__"}
+    docstring = ast.get_docstring(ast.parse((room / "__init__.py").read_text(encoding="utf-8")))
+    if len(modules) > FEW_MODULES:
+        assert [name for name in sorted(modules) if name not in docstring] == []
