@@ -18,8 +18,8 @@ from pipeline.hub import pinning
 from pipeline.models import adapters
 from pipeline.publish import reference_outputs
 from pipeline.publish.card import card
-from pipeline.publish.card_data import Facts
-from pipeline.publish.push import after_run
+from pipeline.publish.card_data import CardData
+from pipeline.publish.push import push_or_report
 from pipeline.publish.staging import labels_in
 from pipeline.tasks.base import load_task
 from pipeline.training import batch_size_finder, hardware, seeding, trainer
@@ -40,7 +40,7 @@ def train(recipe: Recipe) -> dict[str, Any]:
         UserError: a setting, the data or a checkpoint is refused; nothing has been written then.
         Interrupted: a signal asked to stop; what has been written is complete and the same call continues.
     """
-    run_folder.check(pinning.recall(recipe))
+    run_folder.check(pinning.with_recorded_revisions(recipe))
     trackers.check(recipe.train.trackers)
     with seeding.deterministic(recipe.train.deterministic), StopRequest() as stop:
         accelerator = launch.start()
@@ -51,19 +51,21 @@ def train(recipe: Recipe) -> dict[str, Any]:
                 trainer.fit(this, stop)
             with stop.interruptible(accelerator):
                 _merge_adapters(this)
-                metrics = {**_measure(this, notes, prepared), "revisions": pinning.read(recipe.folder)}
+                metrics = {**_measure(this, notes, prepared), "revisions": pinning.read_revisions(recipe.folder)}
             this.model = this.full_model()
             if accelerator.is_main_process:
                 _save(this, metrics, prepared)
         accelerator.wait_for_everyone()
     if accelerator.is_main_process and recipe.hub.push:
-        after_run(recipe.folder, recipe.hub)
+        push_or_report(recipe.folder, recipe.hub)
     return metrics
 
 
 def _ready(recipe: Recipe, accelerator: Accelerator) -> tuple[trainer.Run, dict[str, Any], Prepared]:
     """The run, its folder open, with what is to be told of its model and its data."""
-    recipe, revisions = broadcast_object_list([*pinning.pin(recipe)] if accelerator.is_main_process else [None, None])
+    recipe, revisions = broadcast_object_list(
+        [*pinning.resolve_revisions(recipe)] if accelerator.is_main_process else [None, None]
+    )
     task = load_task(recipe.task)
     with accelerator.main_process_first():
         prepared = assembly.prepare_for(recipe, task)
@@ -74,7 +76,7 @@ def _ready(recipe: Recipe, accelerator: Accelerator) -> tuple[trainer.Run, dict[
         this = assembly.run_of(recipe, task, model, prepared, accelerator)  # evaluation takes batches of this size, too
     if accelerator.is_main_process:
         run_folder.open_(recipe)
-        pinning.write(recipe.folder, revisions)
+        pinning.write_revisions(recipe.folder, revisions)
         _tell(this, notes, prepared)
     accelerator.wait_for_everyone()
     return this, notes, prepared
@@ -131,7 +133,7 @@ def _save(this: trainer.Run, metrics: dict[str, Any], prepared: Prepared) -> Non
             adapters.write_labels(folder, model)
         this.tokenizer.save_pretrained(folder)
         (folder / run_folder.RECIPE).write_text(this.recipe.to_json(), encoding="utf-8")
-        text = card(Facts(this.recipe, metrics, any(folder.glob("*.py")), labels_in(folder)))
+        text = card(CardData(this.recipe, metrics, any(folder.glob("*.py")), labels_in(folder)))
         (folder / "README.md").write_text(text, encoding="utf-8")
         reference_outputs.write(
             this.folder, model, this.tokenizer, load_task(this.recipe.task).head, prepared.splits["validation"], text

@@ -1,16 +1,15 @@
 """Recipes over several seeds: rows for the tables of README.md and recipes/README.md, as Markdown.
 
-Run it; settings after `--` go to every run, and a run that has finished already is not repeated:
+Settings after `--` go to every run. A run that has already finished is not repeated:
 
     python scripts/measure.py recipes/sentiment_rnn.py recipes/sentiment_lstm.py
     python scripts/measure.py recipes/sentiment_bilstm.py --name gru -- --model.cell gru
 
-The score is the one that picks the best model: accuracy, the F1 of entities, or the loss of next words.
+The score is the one that selects the best model: accuracy, entity F1, or the loss of next_word.
 """
 
 from __future__ import annotations
 
-import statistics
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ import tyro
 from pipeline.compare.table import read_metrics
 from pipeline.config.loading import load_recipe
 from pipeline.errors import UserError, report
+from pipeline.metrics import statistics
 from pipeline.tasks.base import load_task
 
 HEADINGS = ("recipe", "score on test", "spread", "parameters")
@@ -29,20 +29,20 @@ HEADINGS = ("recipe", "score on test", "spread", "parameters")
 
 @dataclass(frozen=True)
 class Options:
-    """Run recipes over seeds and print the mean and the spread of their scores."""
+    """Run recipes with several seeds and print mean and standard deviation of their scores."""
 
     recipes: tyro.conf.Positional[tuple[Path, ...]]
     """Recipe files."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """Values of train.seed; the splits are the same for all."""
     name: str = ""
-    """What tells these runs from others of the same recipe."""
+    """Suffix that distinguishes these runs from others of the same recipe."""
     folder: Path = Path("runs/measure")
-    """Where the runs go."""
+    """Folder of the runs."""
 
 
 def measure(options: Options, settings: list[str]) -> None:
-    """Run what has not been run yet and print a row per recipe."""
+    """Run what has not finished yet, and print one row per recipe."""
     print(table_row(HEADINGS), table_row(["---"] * len(HEADINGS)), sep="\n", flush=True)
     for recipe in options.recipes:
         title = " ".join(filter(None, (recipe.stem, options.name)))
@@ -58,8 +58,7 @@ def measure(options: Options, settings: list[str]) -> None:
 def figures(runs: list[dict[str, Any]], metric: str) -> list[str]:
     """Mean and standard deviation of the score on the test split; parameters."""
     scores = [run["test"][metric] for run in runs]
-    spread = statistics.stdev(scores) if len(scores) > 1 else 0.0
-    return [f"{statistics.mean(scores):.4f}", f"{spread:.4f}", f"{runs[0]['train']['parameters']:,}"]
+    return [f"{statistics.mean(scores):.4f}", f"{statistics.spread(scores):.4f}", f"{runs[0]['train']['parameters']:,}"]
 
 
 def table_row(cells: tuple[str, ...] | list[str]) -> str:

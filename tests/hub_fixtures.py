@@ -1,4 +1,4 @@
-"""What the tests of the Hub share: the server, a user with a token, and a finished run."""
+"""Fixtures of the tests of the Hub: a clean server with a user who is logged in, and caches of the test's own."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pipeline.publish import push as pushing
 
 
 class Place:
-    """The Hub as a test sees it: who is logged in, and repositories that go when the test ends."""
+    """The Hub as a test sees it: who is logged in, and repositories that are deleted when the test ends."""
 
     def __init__(self, server: Hub, monkeypatch: pytest.MonkeyPatch):
         self.server, self._patch = server, monkeypatch
@@ -32,7 +32,7 @@ class Place:
         self._patch.setenv("HF_TOKEN", token)
 
     def name(self, kind: str = "model") -> str:
-        """The id of a repository that is not there yet."""
+        """The id of a repository that does not exist yet."""
         name = f"{self.user}/finetune-{uuid.uuid4().hex[:8]}"
         self.made.append((kind, name))
         return name
@@ -69,9 +69,11 @@ def hub(server: Hub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterato
 
 @pytest.fixture
 def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Spare the clean process where a test is about something else, and the seconds between tries."""
-    monkeypatch.setattr(pushing, "check", lambda *_: None)
+    """Skip the clean process, where a test is about something else, and the pauses between retries."""
+    monkeypatch.setattr(pushing, "verify_in_clean_process", lambda *_: None)
     monkeypatch.setattr(time, "sleep", lambda _: None)
 
 
-made_up = pytest.mark.skipif(REAL_HUB, reason="the real Hub does not fail on demand, and has no other users for us")
+local_hub_only = pytest.mark.skipif(
+    REAL_HUB, reason="the real Hub does not fail on demand, and has no other users for us"
+)

@@ -39,14 +39,14 @@ KIND = r"(?P<kind>models|datasets)"
 
 @dataclass(frozen=True)
 class Blob:
-    """A file: its bytes, which git keeps itself, or the hash of an object of LFS."""
+    """A file, stored in git or, if `lfs`, as an LFS object."""
 
     content: bytes
     lfs: bool
 
     @property
     def oid(self) -> str:
-        """SHA-256 of a large file, else git's hash of a blob."""
+        """SHA-256 of an LFS object, else the hash of a git blob (SHA-1)."""
         if self.lfs:
             return hashlib.sha256(self.content).hexdigest()
         return hashlib.sha1(b"blob %d\0" % len(self.content) + self.content).hexdigest()
@@ -57,7 +57,7 @@ Tree = dict[str, Blob]
 
 @dataclass
 class Repo:
-    """A repository; `commits` hold whole trees, `heads` and `tags` point to them, `pulls` are heads of requests."""
+    """A repository: `commits` are whole trees; `heads` and `tags` point to them, as do `pulls`, the pull requests."""
 
     kind: str
     name: str
@@ -96,7 +96,7 @@ class User:
 
 @dataclass
 class Fault:
-    """What goes wrong with calls whose `METHOD path` matches `calls`, so many `times`."""
+    """A failure of the next `times` calls whose `METHOD path` matches `calls`."""
 
     calls: str
     status: int
@@ -107,7 +107,7 @@ class Fault:
 
 
 class Refusal(Exception):
-    """An answer other than success, with the Hub's headers."""
+    """An error response, with the headers of the Hub."""
 
     def __init__(self, status: int, message: str, code: str | None = None):
         super().__init__(message)
@@ -116,7 +116,7 @@ class Refusal(Exception):
 
 
 class Hub:
-    """The server's state and its answers."""
+    """The state of the server, and the dispatch of its requests."""
 
     def __init__(self) -> None:
         self.endpoint = "http://{}:{}".format(*LISTENER.getsockname())
@@ -147,7 +147,7 @@ class Hub:
         self._thread.join()
 
     def put(self, kind: str, name: str, files: dict[str, bytes], private: bool = False, head: str = "main") -> str:
-        """Commit `files` without a client, as somebody else would have; returns the commit."""
+        """Commit `files` without a client; returns the commit."""
         repo = self.repos.setdefault((kind, name), Repo(kind, name, private))
         tree = {path: Blob(content, bool(LARGE.fullmatch(path))) for path, content in files.items()}
         old = repo.commits.get(repo.heads.get(head, ""), {})
@@ -155,11 +155,11 @@ class Hub:
         return repo.heads[head]
 
     def calls(self, pattern: str) -> list[str]:
-        """The calls so far, `METHOD path`, that match."""
+        """The calls so far, as `METHOD path`, that match `pattern`."""
         return [call for call in self.log if re.fullmatch(pattern, call)]
 
     async def _answer(self, request: Request) -> Response:
-        path = request.scope["raw_path"].decode().split("?")[0]  # a branch may have a slash, which is quoted here
+        path = request.scope["raw_path"].decode().split("?")[0]  # not decoded: the slash in a branch is quoted
         body = await request.body()
         call = f"{request.method} {unquote(path)}"
         self.log.append(call)
@@ -168,9 +168,9 @@ class Hub:
                 fault.times -= 1
                 await asyncio.sleep(fault.seconds)
                 if fault.status:
-                    told = {"X-Error-Message": fault.message, **fault.headers}
-                    return JSONResponse({"error": fault.message}, fault.status, told)
-        for method, pattern, answer in ANSWERS:
+                    headers = {"X-Error-Message": fault.message, **fault.headers}
+                    return JSONResponse({"error": fault.message}, fault.status, headers)
+        for method, pattern, answer in ROUTES:
             found = re.fullmatch(pattern, path)
             if found and request.method in method.split():
                 try:
@@ -183,7 +183,7 @@ class Hub:
 
 @dataclass
 class Call:
-    """One request, with what its path names."""
+    """One request, with the names in its path."""
 
     hub: Hub
     request: Request
@@ -196,10 +196,10 @@ class Call:
 
     @property
     def user(self) -> User | None:
-        told = self.request.headers.get("authorization", "").removeprefix("Bearer ")
-        if told and told not in self.hub.users:
+        token = self.request.headers.get("authorization", "").removeprefix("Bearer ")
+        if token and token not in self.hub.users:
             raise Refusal(401, "Invalid credentials in Authorization header")
-        return self.hub.users.get(told)
+        return self.hub.users.get(token)
 
     def may_write(self, namespace: str) -> bool:
         user = self.user
@@ -234,8 +234,8 @@ def whoami(hub: Hub, call: Call) -> Response:
     user = call.user
     if user is None:
         raise Refusal(401, "Invalid username or password.")
-    told = {"type": "user", "name": user.name, "orgs": [{"name": name} for name in user.organisations]}
-    return JSONResponse({**told, "auth": {"accessToken": {"role": user.role}}})
+    answer = {"type": "user", "name": user.name, "orgs": [{"name": name} for name in user.organisations]}
+    return JSONResponse({**answer, "auth": {"accessToken": {"role": user.role}}})
 
 
 def create_repo(hub: Hub, call: Call) -> Response:
@@ -267,12 +267,12 @@ def delete_repo(hub: Hub, call: Call) -> Response:
 
 def validate_yaml(hub: Hub, call: Call) -> Response:
     errors = card_errors(call.json["content"])
-    told = {"errors": [{"message": message} for message in errors], "warnings": []}
-    return JSONResponse(told, 400 if errors else 200)
+    report = {"errors": [{"message": message} for message in errors], "warnings": []}
+    return JSONResponse(report, 400 if errors else 200)
 
 
 def card_errors(content: str) -> list[str]:
-    """What is wrong with the metadata of a card, of what the Hub looks at."""
+    """Errors in the metadata of a card, as the Hub checks it."""
     found = re.match(r"---\n(.*?)\n---\n", content, re.DOTALL)
     data = yaml.safe_load(found[1]) if found else {}
     errors = []
@@ -294,18 +294,18 @@ def card_errors(content: str) -> list[str]:
 def info(hub: Hub, call: Call) -> Response:
     repo = call.repo()
     commit = call.commit(repo)
-    told = {"id": repo.name, "sha": commit, "private": repo.private, "tags": [], "downloads": 0, "gated": repo.gated}
+    answer = {"id": repo.name, "sha": commit, "private": repo.private, "tags": [], "downloads": 0, "gated": repo.gated}
     card = repo.commits[commit].get("README.md")
     found = re.match(rb"---\n(.*?)\n---\n", card.content, re.DOTALL) if card else None
-    told["cardData"] = yaml.safe_load(found[1]) if found else {}
-    return JSONResponse({**told, "siblings": [{"rfilename": path} for path in repo.commits[commit]]})
+    answer["cardData"] = yaml.safe_load(found[1]) if found else {}
+    return JSONResponse({**answer, "siblings": [{"rfilename": path} for path in repo.commits[commit]]})
 
 
 def _entry(path: str, blob: Blob) -> dict[str, Any]:
-    told: dict[str, Any] = {"type": "file", "path": path, "size": len(blob.content), "oid": blob.oid[:40]}
+    entry: dict[str, Any] = {"type": "file", "path": path, "size": len(blob.content), "oid": blob.oid[:40]}
     if blob.lfs:
-        told["lfs"] = {"oid": blob.oid, "size": len(blob.content), "pointerSize": 130}
-    return told
+        entry["lfs"] = {"oid": blob.oid, "size": len(blob.content), "pointerSize": 130}
+    return entry
 
 
 def _folders(tree: Tree) -> set[str]:
@@ -339,11 +339,11 @@ def paths_info(hub: Hub, call: Call) -> Response:
 def refs(hub: Hub, call: Call) -> Response:
     repo = call.repo()
 
-    def told(table: dict[str, str], prefix: str) -> list[dict[str, str]]:
+    def listed(table: dict[str, str], prefix: str) -> list[dict[str, str]]:
         return [{"name": name, "ref": f"{prefix}{name}", "targetCommit": commit} for name, commit in table.items()]
 
-    branches, tags = told(repo.heads, "refs/heads/"), told(repo.tags, "refs/tags/")
-    return JSONResponse({"branches": branches, "converts": [], "tags": tags, "pullRequests": told(repo.pulls, "")})
+    branches, tags = listed(repo.heads, "refs/heads/"), listed(repo.tags, "refs/tags/")
+    return JSONResponse({"branches": branches, "converts": [], "tags": tags, "pullRequests": listed(repo.pulls, "")})
 
 
 def create_branch(hub: Hub, call: Call) -> Response:
@@ -386,11 +386,11 @@ def lfs_batch(hub: Hub, call: Call) -> Response:
     call.repo()
     objects = []
     for wanted in call.json["objects"]:
-        told = {"oid": wanted["oid"], "size": wanted["size"]}
+        answer = {"oid": wanted["oid"], "size": wanted["size"]}
         if wanted["oid"] not in hub.objects:
             upload = f"{hub.endpoint}/lfs/{wanted['oid']}"
-            told["actions"] = {"upload": {"href": upload}, "verify": {"href": f"{upload}/verify"}}
-        objects.append(told)
+            answer["actions"] = {"upload": {"href": upload}, "verify": {"href": f"{upload}/verify"}}
+        objects.append(answer)
     return JSONResponse({"transfer": "basic", "objects": objects})
 
 
@@ -433,26 +433,26 @@ def commit(hub: Hub, call: Call) -> Response:
         else:
             tree = {name: blob for name, blob in tree.items() if not name.startswith(path)}
     made = repo.add(tree, title)
-    told = {"success": True, "commitOid": made, "commitUrl": f"{hub.endpoint}/{repo.name}/commit/{made}"}
+    answer = {"success": True, "commitOid": made, "commitUrl": f"{hub.endpoint}/{repo.name}/commit/{made}"}
     if call.is_pull:
         number = len(repo.pulls) + 1
         repo.pulls[f"refs/pr/{number}"] = made
-        told["pullRequestUrl"] = f"{hub.endpoint}/{repo.name}/discussions/{number}"
+        answer["pullRequestUrl"] = f"{hub.endpoint}/{repo.name}/discussions/{number}"
     elif revision in repo.heads:
         repo.heads[revision] = made
     else:
         repo.pulls[revision] = made
-    return JSONResponse(told)
+    return JSONResponse(answer)
 
 
 def commits(hub: Hub, call: Call) -> Response:
     repo = call.repo()
     call.commit(repo)
-    told = [
+    listed = [
         {"id": made, "title": title, "message": "", "authors": [], "date": "2026-01-01T00:00:00.000Z"}
         for made, title in repo.titles.items()
     ]
-    return JSONResponse(told[::-1])
+    return JSONResponse(listed[::-1])
 
 
 def resolve(hub: Hub, call: Call) -> Response:
@@ -478,8 +478,8 @@ def page(hub: Hub, call: Call) -> Response:
     return PlainTextResponse("a hub for tests")
 
 
-# Methods, path, and what answers it.
-ANSWERS: list[tuple[str, str, Callable[[Hub, Call], Response]]] = [
+# (methods, pattern of the path, handler)
+ROUTES: list[tuple[str, str, Callable[[Hub, Call], Response]]] = [
     ("GET HEAD", "/", page),
     ("GET", "/api/whoami-v2", whoami),
     ("POST", "/api/repos/create", create_repo),
@@ -503,19 +503,19 @@ ANSWERS: list[tuple[str, str, Callable[[Hub, Call], Response]]] = [
 
 
 def _listen() -> socket.socket:
-    """A socket on a free port of loopback; clients read the address before the server starts."""
+    """A socket on a free port of loopback, bound before any client is imported: they read the address then."""
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
     return listener
 
 
 LISTENER = _listen()
-# Whether the tests run against the real Hub; then HF_TOKEN has to be set, and may write.
+# Whether the tests run against the real Hub: then HF_TOKEN must be set, with write access.
 REAL_HUB = os.environ.get("FINETUNE_TEST_HUB") == "1"
 
 
 def environment() -> dict[str, str]:
-    """What leads the clients here, and to caches and tokens of nobody."""
+    """Environment that points the clients to this server, with empty caches and no token."""
     if REAL_HUB:
         return {}
     home = tempfile.mkdtemp(prefix="finetune-tests-")
@@ -524,5 +524,5 @@ def environment() -> dict[str, str]:
 
 
 def files_of(folder: Path) -> dict[str, bytes]:
-    """Path -> bytes of the files below a folder, as `Hub.put` takes them."""
+    """Path -> content of the files in a folder, as `Hub.put` takes them."""
     return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}

@@ -200,7 +200,7 @@ SETTINGS = [
     ("--data.validation-share 0.95", "leaves nothing to train on"),
     ("--data.tokenizer ''", "data.tokenizer: it is empty"),
     ("--data.source ''", "data.source: it is empty"),
-    ("--data.source org/name", "data.source: org/name is no folder here, and the Hub cannot be reached"),
+    ("--data.source org/name", "data.source: org/name is not a local folder, and the Hub cannot be reached"),
     ("--hub.private", "hub.private: without hub.push nothing is pushed; set it, or remove this setting"),
     ("--hub.push --hub.repo-id a/b/c", "hub.repo_id: 'a/b/c' cannot name a repository; it is user/name"),
     ("--hub.push --hub.revision a..b", "hub.revision: 'a..b' cannot name a branch; use letters"),

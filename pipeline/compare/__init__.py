@@ -1,1 +1,1 @@
-"""What several runs show side by side."""
+"""What several runs show side by side, in one table."""

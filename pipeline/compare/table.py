@@ -1,9 +1,14 @@
-"""One table from the metrics of several runs, or of several settings over seeds."""
+"""The table of `finetune compare`: the metrics of several runs, or of several settings over seeds.
+
+A new column is an entry in `COLUMNS`.
+"""
 
 from __future__ import annotations
 
 import json
-import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,95 +18,148 @@ from rich.table import Table
 from pipeline import run_folder
 from pipeline.config.serialization import read_json
 from pipeline.errors import UserError, reason
+from pipeline.metrics import statistics
 
-# heading -> where it stands in metrics.json, how it is written
-TRAIN_COLUMNS = {
-    "parameters": ("parameters", "{:,}"),
-    "seconds": ("seconds", "{:,.0f}"),
-    "tokens/s": ("tokens_per_second", "{:,.0f}"),
-    "memory MiB": ("peak_memory_bytes", "{:,.0f}"),
-}
 MEBIBYTE = 2**20
 SEED = "train.seed"
+# What every run writes under `train` in metrics.json.
+TRAIN_METRICS = ("parameters", "seconds", "tokens_per_second", "peak_memory_bytes")
 
 
-def read_metrics(run: Path) -> dict[str, Any]:
+@dataclass(frozen=True)
+class ComparedRun:
+    """A finished run: its folder, and what metrics.json in it holds."""
+
+    folder: Path
+    metrics: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        return self.folder.resolve().name
+
+    @cached_property
+    def settings(self) -> dict[str, Any]:
+        """Each setting in recipe.json, as `optim.learning_rate`.
+
+        Raises:
+            UserError: there is no recipe.json, or it cannot be read.
+        """
+        return run_folder.settings_of(read_json(self.folder / run_folder.RECIPE))
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column after those of the scores.
+
+    Attributes:
+        header: its heading.
+        value: the number of a run, of which the mean over the seeds is shown; None where a run does not have it.
+        format: how the number is written, as `str.format` takes it.
+    """
+
+    header: str
+    value: Callable[[ComparedRun], float | None]
+    format: str
+
+
+def _of_training(name: str, unit: float = 1.0) -> Callable[[ComparedRun], float | None]:
+    """The number called `name` under `train` in metrics.json, in units of `unit`; None where a run lacks it."""
+
+    def value(run: ComparedRun) -> float | None:
+        found = run.metrics["train"].get(name)
+        return found / unit if isinstance(found, (int, float)) else None
+
+    return value
+
+
+COLUMNS = (
+    Column("parameters", _of_training("parameters"), "{:,.0f}"),
+    Column("seconds", _of_training("seconds"), "{:,.0f}"),
+    Column("tokens/s", _of_training("tokens_per_second"), "{:,.0f}"),
+    Column("memory MiB", _of_training("peak_memory_bytes", MEBIBYTE), "{:,.0f}"),
+)
+
+
+def print_table(folders: Sequence[Path]) -> None:
+    """One row for each run: its scores on the test split, or on validation where a run has no test, and `COLUMNS`.
+
+    Raises:
+        UserError: a folder is not that of a finished run.
+    """
+    runs = [ComparedRun(folder, read_metrics(folder)) for folder in folders]
+    split, metrics = _scores_of(runs)
+    _print(["run"], split, metrics, [([run.name], [run]) for run in runs])
+
+
+def print_seeds(folders: Sequence[Path]) -> None:
+    """One row for all runs that differ only in the seed: mean and standard deviation of each score, and `COLUMNS`.
+
+    A row is named by the settings in which it differs from the others. Unfinished runs are reported and left out.
+
+    Raises:
+        UserError: a folder is not that of a run, two runs have the same settings and seed, or no run has finished.
+    """
+    groups = _group_by_settings(folders)
+    if not groups:
+        raise UserError("finetune compare: none of these runs has finished")
+    split, metrics = _scores_of([run for group in groups for run in group])
+    titles = _differing_settings([group[-1].settings for group in groups])
+    rows = [([title, str(len(group))], group) for title, group in zip(titles, groups, strict=True)]
+    _print(["settings", "seeds"], split, metrics, rows)
+
+
+def read_metrics(folder: Path) -> dict[str, Any]:
     """metrics.json of a finished run.
 
     Raises:
-        UserError: there is none, or it is not what a run leaves.
+        UserError: there is none, or it is not what a run writes.
     """
-    file = run / run_folder.METRICS
+    file = folder / run_folder.METRICS
     if not file.is_file():
-        state = "has not finished" if (run / run_folder.RECIPE).is_file() else "is not the folder of a run"
-        raise UserError(f"{run}: it {state}; there is no {run_folder.METRICS} in it")
+        state = "has not finished" if (folder / run_folder.RECIPE).is_file() else "is not the folder of a run"
+        raise UserError(f"{folder}: it {state}; there is no {run_folder.METRICS} in it")
     try:
         metrics = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{file}: not JSON: {reason(error)}") from error
-    if not _is_of_a_run(metrics):
-        raise UserError(f"{file}: it lacks the figures of a run, or has others in their places; run it again")
+    if not _are_of_a_run(metrics):
+        raise UserError(f"{file}: not the metrics of a run, or some of them are missing; run it again")
     return metrics
 
 
-def _is_of_a_run(metrics: Any) -> bool:
+def _are_of_a_run(metrics: Any) -> bool:
     if not isinstance(metrics, dict) or not isinstance(metrics.get("train"), dict):
         return False
     scores = [metrics[split] for split in ("validation", "test") if split in metrics]
-    costs = [metrics["train"].get(key) for key, _ in TRAIN_COLUMNS.values()]
     return (
         bool(scores)
         and all(isinstance(score, dict) for score in scores)
-        and all(isinstance(cost, (int, float)) for cost in costs)
+        and all(isinstance(metrics["train"].get(name), (int, float)) for name in TRAIN_METRICS)
     )
 
 
-def print_table(runs: list[Path]) -> None:
-    """Scores on the test split, or on validation where there is no test, and what training took, a row a run."""
-    all_metrics = [read_metrics(run) for run in runs]
-    split, names = _scores(all_metrics)
-    rows = [
-        (run.resolve().name, [_score([metrics], split, name) for name in names], [metrics])
-        for run, metrics in zip(runs, all_metrics, strict=True)
-    ]
-    _print("run", split, names, rows)
-
-
-def print_seeds(runs: list[Path]) -> None:
-    """Runs that differ in their seed alone in one row: mean of each score, with the standard deviation over the seeds.
-
-    A row is named by the settings in which it differs from others; what has not finished is told of and left out.
-
-    Raises:
-        UserError: a folder is not one of a run, two runs have everything in common, or none has finished.
-    """
-    groups: dict[str, dict[int, dict[str, Any]]] = {}
-    settings: dict[str, dict[str, Any]] = {}
-    for run in runs:
-        if (run / run_folder.RECIPE).is_file() and not (run / run_folder.METRICS).is_file():
-            print(f"{run}: it has not finished, and is left out")
+def _group_by_settings(folders: Sequence[Path]) -> list[list[ComparedRun]]:
+    """The finished runs, grouped by all settings that change what a run computes, except the seed."""
+    groups: dict[str, dict[int, ComparedRun]] = {}
+    for folder in folders:
+        if (folder / run_folder.RECIPE).is_file() and not (folder / run_folder.METRICS).is_file():
+            print(f"{folder}: it has not finished, and is left out")
             continue
-        metrics, own = read_metrics(run), run_folder.settings_of(read_json(run / run_folder.RECIPE))
-        seed = own.pop(SEED)
-        key = json.dumps({name: value for name, value in own.items() if name not in run_folder.FREE})
-        settings[key] = own
+        run = ComparedRun(folder, read_metrics(folder))
+        seed = run.settings[SEED]
+        key = json.dumps({n: v for n, v in run.settings.items() if n not in (SEED, *run_folder.FREE)})
         if seed in groups.setdefault(key, {}):
-            raise UserError(f"{run}: another of these runs has the same settings and the seed {seed}; name one of them")
-        groups[key][seed] = metrics
-    if not groups:
-        raise UserError("finetune compare: none of these runs has finished")
-    split, names = _scores([metrics for group in groups.values() for metrics in group.values()])
-    titles = _differing(list(settings.values()))
-    rows = [
-        (title, [str(len(group)), *(_score(list(group.values()), split, name) for name in names)], list(group.values()))
-        for title, group in zip(titles, groups.values(), strict=True)
-    ]
-    _print("settings", split, names, rows, "seeds")
+            raise UserError(
+                f"{folder}: another of these runs has the same settings and the seed {seed}; name one of them"
+            )
+        groups[key][seed] = run
+    return [list(group.values()) for group in groups.values()]
 
 
-def _differing(all_settings: list[dict[str, Any]]) -> list[str]:
-    """What tells each from the others, as `optim.learning_rate 0.01`; the recipe's name where nothing does."""
-    names = dict.fromkeys(name for settings in all_settings for name in settings if name not in run_folder.FREE)
+def _differing_settings(all_settings: Sequence[dict[str, Any]]) -> list[str]:
+    """The settings that tell each from the others, as `optim.learning_rate 0.01`; else the name of the recipe."""
+    every_name = dict.fromkeys(name for settings in all_settings for name in settings)
+    names = [name for name in every_name if name not in (SEED, *run_folder.FREE)]
     differing = [name for name in names if len({str(settings.get(name)) for settings in all_settings}) > 1]
     return [
         "  ".join(f"{name} {settings[name]}" for name in differing if settings.get(name) is not None)
@@ -110,32 +168,38 @@ def _differing(all_settings: list[dict[str, Any]]) -> list[str]:
     ]
 
 
-def _scores(all_metrics: list[dict[str, Any]]) -> tuple[str, list[str]]:
-    """The split that all were scored on, and the names of the scores; the loss last."""
-    split = "test" if all("test" in metrics for metrics in all_metrics) else "validation"
-    found = [name for m in all_metrics for name, value in m.get(split, {}).items() if isinstance(value, float)]
+def _scores_of(runs: Sequence[ComparedRun]) -> tuple[str, list[str]]:
+    """The split on which all runs have scores, and the names of these scores, the loss last."""
+    split = "test" if all("test" in run.metrics for run in runs) else "validation"
+    found = [name for run in runs for name, value in run.metrics.get(split, {}).items() if isinstance(value, float)]
     return split, [*dict.fromkeys(name for name in found if name != "loss"), "loss"]
 
 
-def _score(group: list[dict[str, Any]], split: str, name: str) -> str:
-    """The mean over a group, and how far it spreads."""
-    scores = [metrics[split][name] for metrics in group if isinstance(metrics.get(split, {}).get(name), float)]
-    spread = f" ({statistics.stdev(scores):.4f})" if len(scores) > 1 else ""
-    return f"{statistics.mean(scores):.4f}{spread}" if scores else ""
+def _score(runs: Sequence[ComparedRun], split: str, metric: str) -> str:
+    """Mean and, of several runs, standard deviation; empty where no run has the score."""
+    values = [run.metrics.get(split, {}).get(metric) for run in runs]
+    scores = [value for value in values if isinstance(value, float)]
+    if not scores:
+        return ""
+    return f"{statistics.mean(scores):.4f}" + (f" ({statistics.spread(scores):.4f})" if len(scores) > 1 else "")
+
+
+def _cost(runs: Sequence[ComparedRun], column: Column) -> str:
+    values = [value for value in map(column.value, runs) if value is not None]
+    return column.format.format(statistics.mean(values)) if values else ""
 
 
 def _print(
-    title: str, split: str, names: list[str], rows: list[tuple[str, list[str], list[dict[str, Any]]]], *more: str
+    headers: Sequence[str], split: str, metrics: Sequence[str], rows: Sequence[tuple[list[str], list[ComparedRun]]]
 ) -> None:
-    """Rows of a name, cells of scores, and the metrics whose mean cost is shown; `more`: headings before the scores."""
-    table = Table(title, *more, *(f"{split} {name}" for name in names), *TRAIN_COLUMNS)
+    """Print a table; a row is the cells under `headers`, and the runs whose scores and `COLUMNS` follow."""
+    table = Table(*headers, *(f"{split} {metric}" for metric in metrics), *(column.header for column in COLUMNS))
     for column in table.columns[1:]:
-        column.justify, column.overflow = "right", "fold"  # a name cut short could be another's
-    for name, cells, group in rows:
-        costs = [m["train"] | {"peak_memory_bytes": m["train"].get("peak_memory_bytes", 0) / MEBIBYTE} for m in group]
-        means = {key: statistics.mean(cost.get(key, 0) for cost in costs) for key, _ in TRAIN_COLUMNS.values()}
-        table.add_row(name, *cells, *(form.format(means[key]) for key, form in TRAIN_COLUMNS.values()))
-    console = Console(markup=False, emoji=False)  # the name of a run is nothing but a name
+        column.justify, column.overflow = "right", "fold"  # a heading that is cut short could be another's
+    for cells, runs in rows:
+        scores, costs = [_score(runs, split, metric) for metric in metrics], [_cost(runs, column) for column in COLUMNS]
+        table.add_row(*cells, *scores, *costs)
+    console = Console(markup=False, emoji=False)  # a name in brackets is no markup
     if not console.is_terminal:
-        console.width = 160  # where nobody watches, a narrow default width would fold the columns
+        console.width = 160  # the default width for files and pipes would fold the columns
     console.print(table)

@@ -1,4 +1,4 @@
-"""What this machine has, and what a recipe will do and cost on it before it is run."""
+"""What the machine has, and what a recipe will do and cost on it: `finetune doctor`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pipeline import assembly, run
 from pipeline.config import samples
 from pipeline.config.recipe import Recipe
 from pipeline.data.prepare import Prepared
-from pipeline.doctor.rules import Facts, unusual
+from pipeline.doctor.rules import RunProfile, find_unusual
 from pipeline.tasks.base import load_task
 from pipeline.training import batch_size_finder, hardware, trainer
 from pipeline.training.distributed import launch
@@ -32,18 +32,18 @@ GIBIBYTE = 2**30
 
 
 def examine(recipe: Recipe | None) -> None:
-    """Print what the machine has and, for a recipe, what its run will do and cost, and which settings are unusual.
+    """Print what the machine has and, for a recipe, what a run will do and cost, and which settings are unusual.
 
     Raises:
-        UserError: the recipe's data or model is refused, as it would be in a run.
+        UserError: a run would refuse the recipe, its data or its model.
     """
     _print({"machine": _machine(), **({"recipe": _plan(recipe)} if recipe else {})})
 
 
 def _print(sections: dict[str, dict[str, str]]) -> None:
-    for title, facts in sections.items():
+    for title, lines in sections.items():
         print(title)
-        for name, value in facts.items():
+        for name, value in lines.items():
             print(f"  {name:<16}{value}")
 
 
@@ -60,51 +60,54 @@ def _machine() -> dict[str, str]:
     return {
         "python": platform.python_version(),
         "libraries": ", ".join(f"{name} {importlib.metadata.version(name)}" for name in LIBRARIES),
-        "processors": f"{os.cpu_count()} cores, {torch.get_num_threads()} threads used",
+        "processors": f"{os.cpu_count()} cores, {torch.get_num_threads()} threads",
         "accelerators": ", ".join(gpus) or "none",
-        "bf16": "in hardware" if has_fast_bf16(device) else "not in hardware; train.precision auto takes fp32",
+        "bf16": "in hardware" if has_fast_bf16(device) else "not in hardware; train.precision auto uses fp32",
         "disk": f"{free:.0f} GiB free here",
         "samples": ", ".join(installed) or "none; pip install 'finetune-pipeline[samples]'",
     }
 
 
 def _plan(recipe: Recipe) -> dict[str, str]:
+    """What a run of `recipe` will do and cost, by topic."""
     task = load_task(recipe.task)
     prepared = assembly.prepare_for(recipe, task)
-    model, notes = assembly.build_for(recipe, task, prepared)
+    model, build_info = assembly.build_for(recipe, task, prepared)
     accelerator = launch.start()
     this = assembly.run_of(recipe, task, model, prepared, accelerator)
     if recipe.train.auto_batch:
         this = assembly.run_of(batch_size_finder.with_found_batch_size(this, None), task, model, prepared, accelerator)
-    memory_line = _memory(this)  # before anything else is held
+    memory = _memory(this)  # measured while nothing else is on the device
     model.to(accelerator.device)
-    seconds = _seconds_per_token(this)
-    facts = _facts(this, prepared, seconds)
-    lengths, train = facts.lengths, this.recipe.train
-    trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    seconds_per_token = _seconds_per_token(this)
+    profile = _profile(this, prepared, seconds_per_token)
     return {
-        "rows": ", ".join(f"{name} {count:,}" for name, count in facts.rows.items()),
+        "rows": ", ".join(f"{name} {count:,}" for name, count in profile.rows.items()),
         **({"labels": ", ".join(prepared.labels)} if prepared.labels else {}),
-        "tokens": f"{int(lengths.sum()):,} an epoch; {facts.padding:.1%} of what is computed is padding",
-        "model": f"{type(model).__name__}, {model.num_parameters():,} parameters, {trained:,} of them trained",
-        **{name: str(value) for name, value in notes.items()},
-        "updates": f"{this.total_updates:,}, of {this.rows_per_update} rows; {this.updates_per_epoch:,} an epoch",
+        "tokens": f"{int(profile.lengths.sum()):,} per epoch; {profile.padding:.1%} of the batches is padding",
+        "model": f"{type(model).__name__}, {model.num_parameters():,} parameters, {_trained(model):,} of them trained",
+        **{name: str(value) for name, value in build_info.items()},
+        "updates": f"{this.total_updates:,}, of {this.rows_per_update} rows; {this.updates_per_epoch:,} per epoch",
         "batches": str(this.layout),
-        "world": f"{accelerator.num_processes} on {accelerator.device.type}; distributed: "
+        "processes": f"{accelerator.num_processes} on {accelerator.device.type}; distributed: "
         + accelerator.distributed_type.value.lower(),
         "precision": "bf16" if this.autocast else "fp32",
-        "memory": memory_line,
-        "time": _time(this, seconds),
-        "disk": f"{_disk(model, trained, train.keep_checkpoints) / GIBIBYTE:.2f} GiB for checkpoints and the model",
+        "memory": memory,
+        "time": _time(this, seconds_per_token),
+        "disk": f"{_disk(model, recipe.train.keep_checkpoints) / GIBIBYTE:.2f} GiB for checkpoints and the model",
         "folder": str(recipe.folder),
         **{f"note {number}": note for number, note in enumerate(prepared.report["notes"], start=1)},
-        **{f"unusual {number}": line for number, line in enumerate(unusual(facts), start=1)},
+        **{f"unusual {number}": line for number, line in enumerate(find_unusual(profile), start=1)},
     }
 
 
-def _facts(this: trainer.Run, prepared: Prepared, seconds_per_token: float) -> Facts:
+def _trained(model: PreTrainedModel) -> int:
+    return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+
+
+def _profile(this: trainer.Run, prepared: Prepared, seconds_per_token: float) -> RunProfile:
     report, train = prepared.report, this.splits["train"]
-    return Facts(
+    return RunProfile(
         recipe=this.recipe,
         lengths=train.lengths,
         rows={name: len(rows) for name, rows in this.splits.items()},
@@ -127,39 +130,44 @@ def _padding(this: trainer.Run) -> float:
 
 
 def _memory(this: trainer.Run) -> str:
-    """What a process holds at most in training, measured on its longest rows with a copy of the model."""
+    """The most memory that a process uses in training, measured on the longest rows with a copy of the model."""
     device, size = this.accelerator.device, min(this.recipe.train.batch_size, len(this.splits["train"]))
     free, held = hardware.free_memory(device), hardware.used_memory(device)
     peak = batch_size_finder.peak_memory(this, size)
-    at = f"at the {size} longest rows, up to {int(this.splits['train'].lengths.max())} tokens each"
+    rows = f"the {size} longest rows (up to {int(this.splits['train'].lengths.max())} tokens each)"
     if peak is None:
-        return f"does not suffice {at}; {run.TOO_MUCH}"
-    return f"{peak / GIBIBYTE:.2f} GiB {at}; {(free + held) / GIBIBYTE:.2f} GiB can be had"
+        return f"not enough for a batch of {rows}; {run.TOO_MUCH}"
+    return f"{peak / GIBIBYTE:.2f} GiB for a batch of {rows}; {(free + held) / GIBIBYTE:.2f} GiB available"
 
 
-def _disk(model: PreTrainedModel, trained: int, kept: int) -> int:
-    """Bytes of the model, and of checkpoints with two moments: those kept, the best, one that is being written."""
+def _disk(model: PreTrainedModel, kept: int) -> int:
+    """Bytes of the saved model and of all checkpoints: those that are kept, the best, and one that is being written.
+
+    A checkpoint holds the weights and Adam's two moments, in 4 bytes for each trained parameter.
+    """
     weights = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
-    return (kept + 2) * (weights + 2 * 4 * trained) + weights
+    return (kept + 2) * (weights + 2 * 4 * _trained(model)) + weights
 
 
 def _time(this: trainer.Run, seconds_per_token: float) -> str:
-    """Training and evaluation; a forward pass takes a third of an update."""
+    """Time of training and evaluation. A forward pass is taken as a third of an update: the backward pass computes
+    two matrix products for each of the forward pass."""
     epochs = this.total_updates / this.updates_per_epoch
     training = seconds_per_token * int(this.splits["train"].lengths.sum()) * epochs
     every = this.recipe.train.eval_every or this.updates_per_epoch
-    evaluations = -(-this.total_updates // every) + 1
-    scored = evaluations * int(this.splits["validation"].lengths.sum()) * seconds_per_token / 3
+    evaluations = -(-this.total_updates // every) + 1  # ceil, and once more with the best weights
+    tokens = evaluations * int(this.splits["validation"].lengths.sum())
     if "test" in this.splits:
-        scored += int(this.splits["test"].lengths.sum()) * seconds_per_token / 3
+        tokens += int(this.splits["test"].lengths.sum())
+    evaluation = tokens * seconds_per_token / 3
     return (
-        f"about {_duration(training)} of training and {_duration(scored)} of evaluation, from"
-        f" {TIMED_UPDATES} timed updates"
+        f"about {_duration(training)} for training and {_duration(evaluation)} for evaluation, from {TIMED_UPDATES}"
+        " timed updates"
     )
 
 
 def _duration(seconds: float) -> str:
-    """In the largest unit of which there are two or more."""
+    """In the largest unit, up to days, that gives at least 2."""
     for unit, size in (("days", 86_400), ("hours", 3_600), ("minutes", 60)):
         if seconds >= 2 * size:
             return f"{seconds / size:.1f} {unit}"
@@ -167,7 +175,7 @@ def _duration(seconds: float) -> str:
 
 
 def _seconds_per_token(this: trainer.Run) -> float:
-    """From a few updates on the model, which is thrown away."""
+    """Measured in a few updates, which change the model: it must not be used afterwards."""
     optimizer = build_optimizer(this.model, this.recipe.optim)
     scheduler = build_scheduler(optimizer, this.recipe.optim, this.total_updates)
     carry = HiddenStateCarry(this.model if this.splits["train"].carries else None)
@@ -182,7 +190,7 @@ def _seconds_per_token(this: trainer.Run) -> float:
         started = time.perf_counter()
         batch = next(batches)
         loss, _, _ = update(this.accelerator, state, batch, this.recipe.optim.max_grad_norm, this.autocast)
-        loss.item()  # waits for the device
+        loss.item()  # waits until the device has finished
         if number >= WARM_UPDATES or len(chosen) <= WARM_UPDATES:
             seconds += time.perf_counter() - started
             tokens += int(lengths[batch.rows].sum())

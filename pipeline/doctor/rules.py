@@ -1,6 +1,6 @@
-"""Settings of a recipe that the field would not choose, given its data: what `finetune doctor` warns of.
+"""Settings that are unusual in the literature, given the data: what `finetune doctor` warns about.
 
-A rule is a function of the facts that returns one line, setting first, or None. A new one joins RULES.
+A rule is a function of a `RunProfile` that returns None or one line, which begins with the setting. `RULES` lists them.
 """
 
 from __future__ import annotations
@@ -15,18 +15,19 @@ from pipeline.config.recipe import Recipe
 
 
 @dataclass(frozen=True)
-class Facts:
-    """What rules look at.
+class RunProfile:
+    """What the rules see of a run before it starts.
 
     Attributes:
-        lengths: (N,) tokens of each row of the training split.
-        rows: number of rows of each split.
-        labels: how often each label occurs in the training split; empty where there are none.
-        truncated: rows of the training split whose end was cut off.
-        padding: share of padding in the batches of the first epoch.
-        total_updates, updates_per_epoch: of the run.
-        seconds_per_update: as measured.
-        on_fast_gpu, autocast: whether the device is a GPU that computes in bfloat16, and whether the run does.
+        lengths: (N,) tokens of each training row.
+        rows: split -> number of rows.
+        labels: label -> its count in the training split; empty for next_word.
+        truncated: number of training rows that were truncated.
+        padding: share of padding in the batches of the first epoch, in [0, 1].
+        total_updates, updates_per_epoch: optimizer steps.
+        seconds_per_update: measured.
+        on_fast_gpu: whether the device is a GPU that computes bfloat16 in hardware.
+        autocast: whether the run computes in bfloat16.
     """
 
     recipe: Recipe
@@ -42,119 +43,121 @@ class Facts:
     autocast: bool
 
 
-Rule = Callable[[Facts], "str | None"]
+Rule = Callable[[RunProfile], "str | None"]
 
 
-def unusual(facts: Facts) -> list[str]:
-    """A line for each setting that stands out."""
-    return [line for line in (rule(facts) for rule in RULES) if line]
+def find_unusual(profile: RunProfile) -> list[str]:
+    """One line for each setting that is unusual."""
+    return [line for line in (rule(profile) for rule in RULES) if line]
 
 
-def _learning_rate(facts: Facts) -> str | None:
+def _learning_rate(profile: RunProfile) -> str | None:
     """Devlin et al. 2019, appendix A.3: 2e-5 to 5e-5; Hu et al. 2022, appendix D: 1e-4 to 2e-3 for adapters."""
-    model, rate = facts.recipe.model, facts.recipe.optim.learning_rate
+    model, rate = profile.recipe.model, profile.recipe.optim.learning_rate
     if isinstance(model, Pretrained) and model.lora is not None:
         usual, low, high = "1e-4 to 2e-3 for low-rank adapters", 5e-5, 5e-3
     elif isinstance(model, Pretrained):
-        usual, low, high = "2e-5 to 5e-5 for a pretrained model, a few times that for a small one", 5e-6, 5e-4
+        usual, low, high = "2e-5 to 5e-5 for a pretrained model, and a few times that for a small one", 5e-6, 5e-4
     elif isinstance(model, Scratch):
         usual, low, high = "1e-4 to 1e-3 for a transformer from scratch", 1e-5, 5e-3
     else:
         usual, low, high = "1e-3 to 1e-2 for a recurrent network", 1e-4, 3e-2
-    return None if low <= rate <= high else f"optim.learning_rate {rate:g}: usual is {usual}"
+    return None if low <= rate <= high else f"optim.learning_rate {rate:g}: unusual; common values are {usual}"
 
 
-def _warmup(facts: Facts) -> str | None:
-    if isinstance(facts.recipe.model, Recurrent) or facts.recipe.optim.warmup_ratio > 0:
+def _warmup(profile: RunProfile) -> str | None:
+    if isinstance(profile.recipe.model, Recurrent) or profile.recipe.optim.warmup_ratio > 0:
         return None
-    return "optim.warmup_ratio 0: a transformer without warm-up often diverges (Xiong et al. 2020)"
+    return "optim.warmup_ratio 0: transformers often diverge without warmup (Xiong et al. 2020)"
 
 
-def _clipping(facts: Facts) -> str | None:
-    if not isinstance(facts.recipe.model, Recurrent) or facts.recipe.optim.max_grad_norm is not None:
+def _clipping(profile: RunProfile) -> str | None:
+    if not isinstance(profile.recipe.model, Recurrent) or profile.recipe.optim.max_grad_norm is not None:
         return None
-    return "optim.max_grad_norm None: the gradients of recurrent networks explode now and then (Pascanu et al. 2013)"
+    return "optim.max_grad_norm None: gradients of recurrent networks can explode (Pascanu et al. 2013); try 1.0"
 
 
-def _epochs(facts: Facts) -> str | None:
-    epochs = facts.total_updates / facts.updates_per_epoch
-    if not isinstance(facts.recipe.model, Pretrained) or epochs <= 10:
+def _epochs(profile: RunProfile) -> str | None:
+    epochs = profile.total_updates / profile.updates_per_epoch
+    if not isinstance(profile.recipe.model, Pretrained) or epochs <= 10:
         return None
-    return f"train.epochs {epochs:.3g}: a pretrained model is usually tuned for 2 to 5"
+    return f"train.epochs {epochs:.3g}: pretrained models are usually fine-tuned for 2 to 5 epochs"
 
 
-def _updates(facts: Facts) -> str | None:
-    if facts.total_updates >= 50:
+def _updates(profile: RunProfile) -> str | None:
+    if profile.total_updates >= 50:
         return None
     return (
-        f"{facts.total_updates} updates are few to learn from; raise train.epochs or train.max_steps, or lower"
+        f"a run of {profile.total_updates} updates is short; raise train.epochs or train.max_steps, or lower"
         " train.batch_size"
     )
 
 
-def _large_updates(facts: Facts) -> str | None:
-    rows = -(-facts.rows["train"] // facts.updates_per_epoch)
-    if facts.updates_per_epoch >= 10 or facts.total_updates < 50:
+def _large_updates(profile: RunProfile) -> str | None:
+    rows = -(-profile.rows["train"] // profile.updates_per_epoch)
+    if profile.updates_per_epoch >= 10 or profile.total_updates < 50:
         return None
-    return f"train.batch_size: an update sees {rows:,} of {facts.rows['train']:,} rows"
+    return f"train.batch_size: each update uses {rows:,} of {profile.rows['train']:,} rows; use smaller batches"
 
 
-def _length(facts: Facts) -> str | None:
-    longest, allowed = int(facts.lengths.max()), facts.recipe.data.max_length
-    if not isinstance(facts.recipe.model, Scratch) or allowed <= 2 * longest:
+def _length(profile: RunProfile) -> str | None:
+    longest, allowed = int(profile.lengths.max()), profile.recipe.data.max_length
+    if not isinstance(profile.recipe.model, Scratch) or allowed <= 2 * longest:
         return None
-    return f"data.max_length {allowed}: the longest row has {longest} tokens; the positions beyond are never trained"
+    return f"data.max_length {allowed}: the longest row has {longest} tokens, so later positions are never trained"
 
 
-def _truncation(facts: Facts) -> str | None:
-    share = facts.truncated / facts.rows["train"]
+def _truncation(profile: RunProfile) -> str | None:
+    share = profile.truncated / profile.rows["train"]
     if share <= 0.05:
         return None
-    return f"data.max_length {facts.recipe.data.max_length}: {share:.0%} of the training rows lose their end"
+    return f"data.max_length {profile.recipe.data.max_length}: {share:.0%} of the training rows are truncated"
 
 
-def _padding(facts: Facts) -> str | None:
-    if facts.padding <= 0.3:
+def _padding(profile: RunProfile) -> str | None:
+    if profile.padding <= 0.3:
         return None
-    return f"train.batch_size: {facts.padding:.0%} of what is computed is padding; smaller batches have less"
+    return f"train.batch_size: {profile.padding:.0%} of the batches is padding; smaller batches have less"
 
 
-def _validation(facts: Facts) -> str | None:
-    rows = facts.rows["validation"]
+def _validation(profile: RunProfile) -> str | None:
+    rows = profile.rows["validation"]
     if rows >= 100:
         return None
-    return f"data.validation_share: on {rows} rows of validation, which weights are the best is left to chance"
+    return f"data.validation_share: {rows} validation rows are too few to select the best weights reliably"
 
 
-def _balance(facts: Facts) -> str | None:
-    total = sum(facts.labels.values())
-    if len(facts.labels) < 2 or facts.recipe.train.class_weights is not None:
+def _balance(profile: RunProfile) -> str | None:
+    total = sum(profile.labels.values())
+    if len(profile.labels) < 2 or profile.recipe.train.class_weights is not None:
         return None
-    name, count = max(facts.labels.items(), key=lambda item: item[1])
+    name, count = max(profile.labels.items(), key=lambda item: item[1])
     if count <= 0.9 * total:
         return None
-    return f"train.class_weights None: {count / total:.0%} of the labels are {name}; set balanced if the others matter"
+    return (
+        f"train.class_weights None: {count / total:.0%} of the labels are {name}; set it to balanced if others matter"
+    )
 
 
-def _evaluations(facts: Facts) -> str | None:
-    every = facts.recipe.train.eval_every
-    if every is None or every < facts.total_updates:
+def _evaluations(profile: RunProfile) -> str | None:
+    every = profile.recipe.train.eval_every
+    if every is None or every < profile.total_updates:
         return None
-    return f"train.eval_every {every}: the run has {facts.total_updates} updates, and is scored at its end only"
+    return f"train.eval_every {every}: the run is evaluated only at its end, after {profile.total_updates} updates"
 
 
-def _loss_of_work(facts: Facts) -> str | None:
-    train = facts.recipe.train
-    between = (train.save_every or train.eval_every or facts.updates_per_epoch) * facts.seconds_per_update
+def _lost_work(profile: RunProfile) -> str | None:
+    train = profile.recipe.train
+    between = (train.save_every or train.eval_every or profile.updates_per_epoch) * profile.seconds_per_update
     if between <= 1800:
         return None
-    return f"train.save_every {train.save_every}: a run that is killed loses up to {between / 60:.0f} minutes"
+    return f"train.save_every {train.save_every}: a killed run loses up to {between / 60:.0f} minutes of training"
 
 
-def _precision(facts: Facts) -> str | None:
-    if facts.autocast or not facts.on_fast_gpu:
+def _precision(profile: RunProfile) -> str | None:
+    if profile.autocast or not profile.on_fast_gpu:
         return None
-    return "train.precision fp32: this GPU is several times as fast in bf16; set bf16 or auto"
+    return "train.precision fp32: this GPU is several times faster in bf16; set it to bf16 or auto"
 
 
 RULES: tuple[Rule, ...] = (
@@ -170,6 +173,6 @@ RULES: tuple[Rule, ...] = (
     _validation,
     _balance,
     _evaluations,
-    _loss_of_work,
+    _lost_work,
     _precision,
 )

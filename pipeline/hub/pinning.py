@@ -1,109 +1,75 @@
-"""Which commits of the Hub a run reads: a branch or tag is resolved once, and a run that goes on reads the same."""
+"""The commits of the Hub that a run reads: a branch or tag is resolved once, and a continued run keeps its commit."""
 
 from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from pipeline import run_folder, storage
-from pipeline.config import paths
-from pipeline.config.data import TRAINED_TOKENIZERS, Data
+from pipeline.config import references
 from pipeline.config.recipe import Recipe
+from pipeline.hub import download
 
-# setting that names a repository -> the name, the commit asked for and that which was read.
+# Setting, as `model.checkpoint` -> `name` of the repository, `asked` (the revision in the recipe) and `commit`.
 Revisions = dict[str, dict[str, str | None]]
 
 
-@dataclass(frozen=True)
-class Pin:
-    """A setting that may name a repository of the Hub: its section, the two settings, and the kind of repository."""
-
-    section: str
-    name: str
-    revision: str
-    kind: str
-    is_of_hub: Callable[[Any], bool]
-
-    @property
-    def setting(self) -> str:
-        return f"{self.section}.{self.name}"
+def with_recorded_revisions(recipe: Recipe) -> Recipe:
+    """`recipe` at the commits that the unfinished run in its folder reads; makes no request."""
+    return _with_revisions(recipe, _recorded(recipe))
 
 
-def _is_data_set(data: Data) -> bool:
-    return paths.data_files(data) is None
+def resolve_revisions(recipe: Recipe) -> tuple[Recipe, Revisions]:
+    """`recipe` at the commits of all repositories that it names, and the record of them for `write_revisions`.
 
-
-def _is_tokenizer(data: Data) -> bool:
-    name = data.tokenizer
-    return name not in (None, *TRAINED_TOKENIZERS) and paths.saved_tokenizer(str(name), "data.tokenizer") is None
-
-
-def _is_checkpoint(model: Any) -> bool:
-    name = getattr(model, "checkpoint", None)
-    return name is not None and paths.saved(name, "model.checkpoint") is None
-
-
-PINS = (
-    Pin("data", "source", "revision", "dataset", _is_data_set),
-    Pin("data", "tokenizer", "tokenizer_revision", "model", _is_tokenizer),
-    Pin("model", "checkpoint", "revision", "model", _is_checkpoint),
-)
-
-
-def recall(recipe: Recipe) -> Recipe:
-    """`recipe` with the commits that the unfinished run in its folder has read for the same revisions; asks nobody."""
-    return _pinned(recipe, _of_folder(recipe))
-
-
-def pin(recipe: Recipe) -> tuple[Recipe, Revisions]:
-    """`recipe` with the commits of all that it names on the Hub, and what was asked for.
+    The commits that an unfinished run in the folder reads are kept; the Hub is asked about the others.
 
     Raises:
-        UserError: something is not there, or the Hub cannot be reached and it was never fetched.
+        UserError: a repository or revision does not exist, or the Hub cannot be reached and it was never fetched.
     """
-    from pipeline.hub import download  # it imports what takes seconds, and most recipes name nothing of the Hub
-
-    known, found = _of_folder(recipe), Revisions()
-    for pin in PINS:
-        section = getattr(recipe, pin.section)
-        if not pin.is_of_hub(section):
+    recorded, revisions = _recorded(recipe), Revisions()
+    for reference in references.REFERENCES:
+        repo = reference.on_hub(recipe)
+        if repo is None:
             continue
-        name, asked = getattr(section, pin.name), getattr(section, pin.revision)
-        entry = known.get(pin.setting, {})
+        section, entry = getattr(recipe, reference.section), recorded.get(reference.setting, {})
+        name, asked = getattr(section, reference.name), getattr(section, repo.revision)
         if entry.get("name") != name or asked not in (entry.get("asked"), entry.get("commit")):
-            entry = {"name": name, "asked": asked, "commit": download.resolve(name, asked, pin.setting, pin.kind)}
-        found[pin.setting] = entry
-    return _pinned(recipe, found), found
+            commit = download.resolve(name, asked, reference.setting, repo.repo_type)
+            entry = {"name": name, "asked": asked, "commit": commit}
+        revisions[reference.setting] = entry
+    return _with_revisions(recipe, revisions), revisions
 
 
-def write(folder: Path, revisions: Revisions) -> None:
-    """Keep `revisions` in the folder of a run, for when it goes on."""
+def write_revisions(folder: Path, revisions: Revisions) -> None:
+    """Write revisions.json into the folder of a run."""
     if revisions:
         storage.write(folder / run_folder.REVISIONS, json.dumps(revisions, indent=2) + "\n")
 
 
-def read(folder: Path) -> Revisions:
-    """What the run in `folder` has read from the Hub."""
+def read_revisions(folder: Path) -> Revisions:
+    """revisions.json in the folder of a run; empty where the file is missing or damaged."""
     with contextlib.suppress(OSError, ValueError):
-        told = json.loads((folder / run_folder.REVISIONS).read_text(encoding="utf-8"))
-        return told if isinstance(told, dict) and all(isinstance(entry, dict) for entry in told.values()) else {}
+        revisions = json.loads((folder / run_folder.REVISIONS).read_text(encoding="utf-8"))
+        if isinstance(revisions, dict) and all(isinstance(entry, dict) for entry in revisions.values()):
+            return revisions
     return {}
 
 
-def _of_folder(recipe: Recipe) -> Revisions:
-    """What the run in the recipe's folder has read, if it is one to go on with."""
+def _recorded(recipe: Recipe) -> Revisions:
+    """The revisions of the unfinished run in the recipe's folder, if there is one to continue."""
     finished = (recipe.folder / run_folder.METRICS).is_file()
-    return {} if recipe.train.overwrite or finished else read(recipe.folder)
+    return {} if recipe.train.overwrite or finished else read_revisions(recipe.folder)
 
 
-def _pinned(recipe: Recipe, revisions: Revisions) -> Recipe:
-    for pin in PINS:
-        section, entry = getattr(recipe, pin.section), revisions.get(pin.setting, {})
-        same = entry.get("name") == getattr(section, pin.name, None)
-        if entry and same and getattr(section, pin.revision) in (entry["asked"], entry["commit"]):
-            recipe = replace(recipe, **{pin.section: replace(section, **{pin.revision: entry["commit"]})})
+def _with_revisions(recipe: Recipe, revisions: Revisions) -> Recipe:
+    for reference in references.REFERENCES:
+        section, entry = getattr(recipe, reference.section), revisions.get(reference.setting)
+        if not entry or reference.hub is None or entry.get("name") != getattr(section, reference.name, None):
+            continue
+        if getattr(section, reference.hub.revision) in (entry["asked"], entry["commit"]):
+            section = replace(section, **{reference.hub.revision: entry["commit"]})
+            recipe = replace(recipe, **{reference.section: section})
     return recipe

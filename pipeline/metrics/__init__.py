@@ -1,1 +1,1 @@
-"""Metrics as `evaluate.Metric` modules that are loaded from disk: nothing here asks the network."""
+"""Metrics as `evaluate.Metric` modules, loaded from disk without network, and the statistics of their scores."""

@@ -1,1 +1,12 @@
-"""What leaves for the Hub: the model card, what is checked before, and the push."""
+"""What goes out to the Hub: the model card, the checks before a push, and the push.
+
+One push, from the folder of a run to a commit, in this order:
+
+1. `push` opens the finished run and connects to the Hub.
+2. `staging` copies the files of the model into a temporary folder, with recipe and metrics stripped of local paths
+   (`redact`) and a model card (`card`, made from `card_data`, with code from `snippets`).
+3. `secrets` refuses tokens, names and paths in any of these files.
+4. `verify` loads the staged model in a clean process without this package, and compares its outputs with those that
+   the run has recorded (`reference_outputs`).
+5. `upload` creates repository, branch and tag where they are missing, and commits the files that differ.
+"""

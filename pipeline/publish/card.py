@@ -1,9 +1,8 @@
-"""The model card: what was trained on what, what was measured, how to load it and how to repeat it."""
+"""The model card: what the model is, how it scores, how to use it, and how to reproduce it."""
 
 from __future__ import annotations
 
 import json
-import statistics
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,13 +10,16 @@ from huggingface_hub import EvalResult, ModelCardData
 
 from pipeline.config.recipe import Recipe
 from pipeline.config.samples import PREFIX
+from pipeline.metrics import statistics
 from pipeline.publish import snippets
-from pipeline.publish.card_data import Facts, interval, spread
-from pipeline.publish.redact import public, without_folders
+from pipeline.publish.card_data import CardData
+from pipeline.publish.redact import redacted_recipe, without_folders
 
 GIBIBYTE = 2**30
 UNKNOWN_LICENSE = "unknown"
-SHARED = ("FSDP", "DEEPSPEED")  # ways to spread a run over processes, by accelerate's names
+SCRATCH = "trained from scratch"
+# accelerate's names of what shards a model over the processes -> theirs
+SHARDING = {"FSDP": "FSDP", "DEEPSPEED": "DeepSpeed ZeRO"}
 
 
 # task -> in plain words what the model does, and what it was not made for
@@ -38,97 +40,103 @@ PLAIN = {
 }
 
 
-def card(facts: Facts) -> str:
-    """README.md of a saved model."""
-    recipe, pipeline = facts.recipe, snippets.PIPELINES.get(facts.recipe.task)
-    data = ModelCardData(
-        language=facts.all_languages or None,
-        license=facts.license or UNKNOWN_LICENSE,
+def card(card_data: CardData) -> str:
+    """README.md of a saved model: metadata for the Hub in YAML, then the sections."""
+    recipe, pipeline = card_data.recipe, snippets.PIPELINES.get(card_data.recipe.task)
+    metadata = ModelCardData(
+        language=card_data.all_languages or None,
+        license=card_data.license or UNKNOWN_LICENSE,
         library_name="peft" if snippets.is_adapter(recipe) else "transformers",
         pipeline_tag=pipeline.tag if pipeline else None,
-        base_model=facts.checkpoint if facts.is_of_hub("model.checkpoint") else None,
-        datasets=[facts.source] if facts.is_of_hub("data.source") else None,
+        base_model=card_data.checkpoint if card_data.is_on_hub("model.checkpoint") else None,
+        datasets=[card_data.source] if card_data.is_on_hub("data.source") else None,
         tags=["finetune-pipeline", recipe.task.rpartition(":")[2]],
         model_name=recipe.name,
-        eval_results=_results(facts, pipeline.tag) if pipeline and facts.scores else None,
+        eval_results=_eval_results(card_data, pipeline.tag) if pipeline and card_data.score_names else None,
     )
-    parts = [_title(facts), _measured(facts), _load(facts), _data(facts), _training(facts), _repeat(facts)]
-    parts.append(_limits(facts))
-    return f"---\n{data.to_yaml()}\n---\n\n" + "\n\n".join(parts) + "\n"
+    sections = [section(card_data) for section in SECTIONS]
+    return f"---\n{metadata.to_yaml()}\n---\n\n" + "\n\n".join(sections) + "\n"
 
 
-def _results(facts: Facts, tag: str) -> list[EvalResult]:
-    """model-index: the mean over the seeds; of one run, its figures."""
+def _eval_results(card_data: CardData, task_type: str) -> list[EvalResult]:
+    """The model-index: each score, or its mean over the seeds."""
     results = []
-    for split, name in facts.scores:
-        values = facts.values(split, name)
-        several = {"seeds": facts.seeds, "spread": spread(values), "this_model": values[0]}
+    for split, metric in card_data.score_names:
+        scores = card_data.scores_over_seeds(split, metric)
+        over_seeds = {"seeds": card_data.seeds, "spread": statistics.spread(scores), "this_model": scores[0]}
         results.append(
             EvalResult(
-                tag,
-                facts.source if facts.is_of_hub("data.source") else "custom",
-                facts.source.removeprefix(PREFIX),
-                name,
-                statistics.fmean(values),
-                dataset_config=facts.recipe.data.subset,
+                task_type,
+                card_data.source if card_data.is_on_hub("data.source") else "custom",
+                card_data.source.removeprefix(PREFIX),
+                metric,
+                statistics.mean(scores),
+                dataset_config=card_data.recipe.data.subset,
                 dataset_split=split,
-                dataset_revision=facts.commit("data.source"),
-                metric_name=f"{name}, mean of {len(values)} seeds" if len(values) > 1 else name,
-                metric_args=several if len(values) > 1 else None,
+                dataset_revision=card_data.commit("data.source"),
+                metric_name=f"{metric}, mean of {len(scores)} seeds" if len(scores) > 1 else metric,
+                metric_args=over_seeds if len(scores) > 1 else None,
             )
         )
     return results
 
 
-def _title(facts: Facts) -> str:
-    recipe = facts.recipe
-    does = PLAIN.get(recipe.task, (f"does what the task {recipe.task} asks",))[0]
-    kinds = dict.fromkeys(label.partition("-")[2] for label in facts.labels if "-" in label)
-    does = does.format(labels=", ".join(facts.labels), kinds=", ".join(kinds))
-    return f"# {recipe.name}\n\nThis model {does}. It is {_model(facts)}, trained on `{facts.source}`."
+def _title(card_data: CardData) -> str:
+    recipe = card_data.recipe
+    does = PLAIN.get(recipe.task, (f"was trained for the task `{recipe.task}`",))[0]
+    kinds = dict.fromkeys(label.partition("-")[2] for label in card_data.labels if "-" in label)
+    does = does.format(labels=", ".join(card_data.labels), kinds=", ".join(kinds))
+    return f"# {recipe.name}\n\nThis model {does}. It is {_model(card_data)} on `{card_data.source}`."
 
 
-def _model(facts: Facts) -> str:
-    model: Any = facts.recipe.model
+def _model(card_data: CardData) -> str:
+    """The model and how it was trained, up to the `on` of its training data."""
+    model: Any = card_data.recipe.model
     kind = type(model).__name__.lower()
     if kind == "recurrent":
         cell = f"{'bidirectional ' * model.bidirectional}{model.cell.upper()}"
-        crf = ", a conditional random field above it" if model.crf else ""
-        return f"a recurrent network ({cell}, {model.layers} x {model.hidden_size} units{crf}) from scratch"
+        crf = ", conditional random field" if model.crf else ""
+        size = f"{_count(model.layers, 'layer')} of {model.hidden_size} units"
+        return f"a recurrent network ({cell}, {size}{crf}), {SCRATCH}"
     if kind == "pretrained":
-        how = "low-rank adapters (LoRA) of" if model.lora else "a fine-tuned"
-        return f"{how} `{facts.checkpoint}`"
+        return f"`{card_data.checkpoint}`, fine-tuned{' with LoRA' if model.lora else ''}"
     if kind == "scratch":
-        return f"a transformer ({model.architecture}, {model.layers} layers of width {model.hidden_size}) from scratch"
-    return f"a model of the kind {kind}"
+        size = f"{_count(model.layers, 'layer')} of width {model.hidden_size}"
+        return f"a transformer ({model.architecture}, {size}), {SCRATCH}"
+    return f"a model of the kind `{kind}`, trained"
 
 
-def _measured(facts: Facts) -> str:
-    """Figures of each split, with how far chance alone moves a share, or with mean and spread over seeds."""
-    rows = facts.metrics.get("data", {}).get("rows", {})
-    several = len(facts.seeds) > 1
-    head = ["split", "rows", "metric", "this model", *(["mean", "spread"] if several else [])]
-    lines = ["## What was measured", "", _row(head), _row(["---"] * len(head))]
-    for split, name in facts.scores:
-        values = facts.values(split, name)
-        more = [f"{statistics.fmean(values):.4f}", f"{spread(values):.4f}"] if several else []
-        lines.append(_row([split, f"{rows.get(split, 0):,}", name, f"{values[0]:.4f}", *more]))
-    if note := _note(facts):
-        lines += ["", note]
+def _evaluation(card_data: CardData) -> str:
+    """The scores of each split; with several seeds, also their mean and standard deviation."""
+    rows = card_data.metrics.get("data", {}).get("rows", {})
+    several = len(card_data.seeds) > 1
+    table = []
+    for split, metric in card_data.score_names:
+        scores = card_data.scores_over_seeds(split, metric)
+        over_seeds = [statistics.mean(scores), statistics.spread(scores)] if several else []
+        table.append(
+            [split, f"{rows.get(split, 0):,}", metric, *(f"{value:.4f}" for value in (scores[0], *over_seeds))]
+        )
+    header = ["split", "rows", "metric", "this model", *(["mean", "standard deviation"] if several else [])]
+    paragraphs = ["## Evaluation results", _table(header, table)]
+    if note := _note(card_data):
+        paragraphs.append(note)
     if several:
-        seeds = ", ".join(map(str, facts.seeds))
-        lines += ["", f"Mean and standard deviation over runs with the seeds {seeds}; the weights are the first one's."]
-    accuracy, count = facts.metrics.get("test", {}).get("accuracy"), rows.get("test", 0)
-    if isinstance(accuracy, float) and count and facts.recipe.task == "sentiment":
-        low, high = interval(accuracy, count)
-        lines += [
-            "",
-            f"95 % interval of that accuracy, from {count:,} rows (Wilson): {low:.4f} to {high:.4f}.",
-        ]
-    return "\n".join(lines)
+        seeds = ", ".join(map(str, card_data.seeds))
+        paragraphs.append(
+            f"Mean and standard deviation are over runs with the seeds {seeds}; the weights are those of the first."
+        )
+    accuracy, count = card_data.metrics.get("test", {}).get("accuracy"), rows.get("test", 0)
+    if isinstance(accuracy, float) and count and card_data.recipe.task == "sentiment":
+        low, high = statistics.wilson_interval(accuracy, count)
+        paragraphs.append(
+            f"The 95% confidence interval of the test accuracy is {low:.4f} to {high:.4f} (Wilson score interval,"
+            f" {count:,} rows)."
+        )
+    return "\n\n".join(paragraphs)
 
 
-def _note(facts: Facts) -> str:
+def _note(facts: CardData) -> str:
     """What the figures count, where their names do not tell."""
     if facts.recipe.task == "ner":
         return (
@@ -140,103 +148,120 @@ def _note(facts: Facts) -> str:
     return f"In tokens, texts were read with {' and '.join(window)}." if window else ""
 
 
-def _row(cells: Sequence[Any]) -> str:
-    return f"| {' | '.join(str(cell).replace('|', chr(92) + '|') for cell in cells)} |"
+def _usage(card_data: CardData) -> str:
+    place = card_data.repo_id or snippets.LOCAL
+    with_transformers = snippets.transformers_snippet(card_data.recipe, place, card_data.has_code)
+    return f"## How to use\n\n{with_transformers}\n{snippets.pipeline_snippet(place)}".rstrip()
 
 
-def _load(facts: Facts) -> str:
-    place = facts.repo_id or snippets.LOCAL
-    return (
-        f"## How to load it\n\n{snippets.plain(facts.recipe, place, facts.has_code)}\n{snippets.ours(place)}".rstrip()
-    )
-
-
-def _data(facts: Facts) -> str:
-    data, recipe = facts.metrics.get("data", {}), facts.recipe.data
-    licence = facts.data_license or (facts.known.licence if facts.known else "not stated")
-    told: dict[str, Any] = {
-        "source": f"`{facts.source}`{f', configuration {recipe.subset}' if recipe.subset else ''}",
-        "revision": f"`{facts.commit('data.source')}`" if facts.is_of_hub("data.source") else None,
-        "licence": licence,
+def _training_data(card_data: CardData) -> str:
+    data, recipe = card_data.metrics.get("data", {}), card_data.recipe.data
+    license = card_data.data_license or (card_data.sample_info.license if card_data.sample_info else "not stated")
+    properties = {
+        "source": f"`{card_data.source}`{f', configuration {recipe.subset}' if recipe.subset else ''}",
+        "revision": f"`{card_data.commit('data.source')}`" if card_data.is_on_hub("data.source") else None,
+        "license": license,
         "fingerprint": f"`{data['fingerprint']}`" if "fingerprint" in data else None,
         "rows": ", ".join(f"{split} {count:,}" for split, count in data.get("rows", {}).items()),
-        "languages": ", ".join(facts.all_languages) or "not stated",
+        "languages": ", ".join(card_data.all_languages) or "not stated",
         "scripts": ", ".join(f"{name} {share:.0%}" for name, share in data.get("scripts", {}).items()),
     }
-    lines = ["## Training data", "", _row(["what", "value"]), _row(["---", "---"])]
-    lines += [_row([name, value]) for name, value in told.items() if value]
-    lines += [f"\n{note[:1].upper()}{note[1:]}." for note in without_folders(data.get("notes", []))]
+    paragraphs = ["## Training data", _properties(properties)]
+    paragraphs += [f"{note[:1].upper()}{note[1:]}." for note in without_folders(data.get("notes", []))]
     if data.get("right_to_left_share", 0.0) > 0.1:
-        lines.append(
-            f"\n{data['right_to_left_share']:.0%} of the letters run from right to left. Tokens and offsets are in the"
-            " order of the characters in memory, as in any other text; what is shown on a screen may be in another."
+        paragraphs.append(
+            f"{data['right_to_left_share']:.0%} of the letters belong to scripts that are written from right to left."
+            " Tokens and offsets follow the order of the characters in memory, which may differ from that on a screen."
         )
-    return "\n".join(lines)
+    return "\n\n".join(paragraphs)
 
 
-def _training(facts: Facts) -> str:
-    train, machine = facts.metrics.get("train", {}), facts.metrics.get("machine", {})
+def _training(card_data: CardData) -> str:
+    train, machine = card_data.metrics.get("train", {}), card_data.metrics.get("machine", {})
     gpus = ", ".join(machine.get("accelerators", [])) if train.get("device") != "cpu" else ""
-    processor = f"{machine.get('processor', '')}, {machine.get('cores', '?')} cores"
+    processor = f"{machine.get('processor', '')}, {_count(machine.get('cores', '?'), 'core')}"
     libraries = {"Python": machine.get("python"), **machine.get("libraries", {})}
-    told: dict[str, Any] = {
+    properties = {
         "parameters": f"{train.get('parameters', 0):,}",
         "trained parameters": f"{train['trained_parameters']:,}" if "trained_parameters" in train else None,
-        "updates": f"{train.get('updates', 0):,}, {train.get('epochs', 0):.1f} epochs",
-        "weights of update": train.get("best_update"),
-        "time": f"{train.get('seconds', 0):,.0f} seconds, {train.get('tokens_per_second', 0):,.0f} tokens a second",
+        "updates": f"{train.get('updates', 0):,} ({train.get('epochs', 0):.1f} epochs)",
+        "weights": f"from update {train['best_update']}, the best on validation" if "best_update" in train else None,
+        "training time": f"{train.get('seconds', 0):,.0f} seconds",
+        "throughput": f"{train.get('tokens_per_second', 0):,.0f} tokens per second",
         "hardware": f"{gpus or processor}; {_processes(train)} on {train.get('device')}",
         "peak memory": f"{train.get('peak_memory_bytes', 0) / GIBIBYTE:.2f} GiB",
         "precision": train.get("precision"),
         "versions": ", ".join(f"{name} {version}" for name, version in libraries.items() if version),
     }
-    lines = ["## Training", "", _row(["what", "value"]), _row(["---", "---"])]
-    lines += [_row([name, value]) for name, value in told.items() if value]
-    return "\n".join(
-        [*lines, "", _row(["setting", "value"]), _row(["---", "---"]), *_settings(public(facts.recipe, facts.metrics))]
-    )
+    settings = _settings(redacted_recipe(card_data.recipe, card_data.metrics))
+    return "\n\n".join(["## Training procedure", _properties(properties), _table(["setting", "value"], settings)])
 
 
 def _processes(train: dict[str, Any]) -> str:
-    count, kind = train.get("processes", 1), train.get("distributed_type")
-    if count == 1:
-        return "1 process"
-    return f"{count} processes{f' that shared the model ({kind})' if kind in SHARED else ''}"
+    count, sharding = train.get("processes", 1), SHARDING.get(train.get("distributed_type", ""))
+    return _count(count, "process", "es") + (f", model sharded by {sharding}," if sharding and count > 1 else "")
 
 
-def _settings(recipe: Recipe) -> list[str]:
-    """Every setting that has a value, but for those of the machine and of the push."""
+def _settings(recipe: Recipe) -> list[list[str]]:
+    """Each setting that has a value, except those of the machine and of the push."""
     values = json.loads(recipe.to_json())
-    lines = []
-    for section in ("data", "model", "optim", "train"):
-        for name, value in values[section].items():
-            if value is not None and f"{section}.{name}" not in ("train.output_dir", "train.overwrite"):
-                lines.append(_row([f"{section}.{name}", f"`{json.dumps(value, ensure_ascii=False)}`"]))
-    return lines
+    return [
+        [f"{section}.{name}", f"`{json.dumps(value, ensure_ascii=False)}`"]
+        for section in ("data", "model", "optim", "train")
+        for name, value in values[section].items()
+        if value is not None and f"{section}.{name}" not in ("train.output_dir", "train.overwrite")
+    ]
 
 
-def _repeat(facts: Facts) -> str:
-    lines = ["## How to repeat it", "", "`recipe.json` lies beside the weights; with finetune-pipeline installed:", ""]
-    fetch = [f"hf download {facts.repo_id} recipe.json --local-dir ."] if facts.repo_id else []
-    processes = facts.metrics.get("train", {}).get("processes", 1)
+def _reproduction(card_data: CardData) -> str:
+    download = [f"hf download {card_data.repo_id} recipe.json --local-dir ."] if card_data.repo_id else []
+    processes = card_data.metrics.get("train", {}).get("processes", 1)
     # An update has train.batch_size rows of each process.
     program = "finetune" if processes == 1 else f"torchrun --nproc-per-node {processes} -m pipeline"
-    lines += ["```sh", *fetch, f"{program} run recipe.json", "```"]
-    if not facts.source.startswith(PREFIX) and not facts.is_of_hub("data.source"):
-        lines += ["", f"The data, `{facts.source}` with the fingerprint above, has to lie in the working folder."]
+    lines = [
+        "## How to reproduce",
+        "",
+        "`recipe.json` is beside the weights. With finetune-pipeline installed, run:",
+        "",
+    ]
+    lines += ["```sh", *download, f"{program} run recipe.json", "```"]
+    if not card_data.source.startswith(PREFIX) and not card_data.is_on_hub("data.source"):
+        lines += ["", f"The data, `{card_data.source}` with the fingerprint above, must be in the working folder."]
     return "\n".join(lines)
 
 
-def _limits(facts: Facts) -> str:
-    data, recipe = facts.metrics.get("data", {}), facts.recipe
-    against = PLAIN.get(recipe.task, ("", ""))[1]
-    lines = ["## Intended use and limits", ""]
+def _limitations(card_data: CardData) -> str:
+    data, recipe = card_data.metrics.get("data", {}), card_data.recipe
+    limitation = PLAIN.get(recipe.task, ("", ""))[1]
+    lines = ["## Intended use and limitations", ""]
     lines.append(
-        f"For texts like those of `{facts.source}`; on others its scores were not measured. {against}".rstrip()
+        f"The model is meant for texts like those in `{card_data.source}`; it was not evaluated on others."
+        f" {limitation}".rstrip()
     )
     if recipe.task != "next_word":
-        lines.append(f"Rows of more than {recipe.data.max_length} tokens were cut or read in windows.")
+        lines.append(f"Texts of more than {recipe.data.max_length} tokens were truncated or split into windows.")
     unknown = data.get("encoded", {}).get("test", {}).get("unknown_share")
     if unknown is not None:
-        lines.append(f"{unknown:.1%} of the tokens of the test rows were unknown to its vocabulary.")
+        lines.append(f"{unknown:.1%} of the tokens in the test split are not in the vocabulary.")
     return "\n".join(lines)
+
+
+SECTIONS = (_title, _evaluation, _usage, _training_data, _training, _reproduction, _limitations)
+
+
+def _count(number: int, noun: str, plural: str = "s") -> str:
+    return f"{number} {noun}{plural * (number != 1)}"
+
+
+def _properties(values: dict[str, Any]) -> str:
+    """A table of the values that are known."""
+    return _table(["property", "value"], [[name, value] for name, value in values.items() if value])
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    return "\n".join(map(_row, [header, ["---"] * len(header), *rows]))
+
+
+def _row(cells: Sequence[Any]) -> str:
+    """A row of a Markdown table, in which a cell cannot hold a bare bar."""
+    return f"| {' | '.join(str(cell).replace('|', chr(92) + '|') for cell in cells)} |"

@@ -1,9 +1,7 @@
-"""What a model card is made from: a recipe, what its run has measured, and what is known of the data."""
+"""The data of a model card: a recipe, the metrics of its run, and what is known about the training data."""
 
 from __future__ import annotations
 
-import math
-import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,35 +11,35 @@ from pipeline.config.recipe import Recipe
 from pipeline.config.samples import PREFIX
 
 
-class Known(NamedTuple):
-    """What is known of a packaged sample: its language, by ISO 639, and what its authors say of its licence."""
+class SampleInfo(NamedTuple):
+    """A packaged sample: its language by ISO 639, and the licence that its authors state."""
 
     language: str
-    licence: str
+    license: str
 
 
-SAMPLES = {
-    "rotten_tomatoes": Known("en", "unknown"),
-    "imdb": Known("en", "unknown"),
-    "imdb_text": Known("en", "unknown"),
-    "twitter_ner": Known("en", "unknown"),
-    "hebrew_ner": Known("he", "not for commercial use"),
+SAMPLE_INFO = {
+    "rotten_tomatoes": SampleInfo("en", "unknown"),
+    "imdb": SampleInfo("en", "unknown"),
+    "imdb_text": SampleInfo("en", "unknown"),
+    "twitter_ner": SampleInfo("en", "unknown"),
+    "hebrew_ner": SampleInfo("he", "not for commercial use"),
 }
 
 
 @dataclass(frozen=True)
-class Facts:
-    """What a card is made from.
+class CardData:
+    """What a model card is made from.
 
     Attributes:
         metrics: metrics.json of the run.
-        has_code: whether modeling files of ours lie beside the weights.
+        has_code: whether modeling files come with the weights.
         labels: names of the classes.
-        repo_id: where it will be; None: a local folder.
+        repo_id: repository that the card is for; None: a local folder.
         license: of the model, by its id on the Hub.
-        languages: codes of ISO 639; empty: what is known of the data.
-        data_license: of the training data, by the card of a Hub data set.
-        others: seed -> metrics of runs that differ in nothing else.
+        languages: codes of ISO 639; empty: those of a packaged sample.
+        data_license: of the training data, from the card of a Hub data set.
+        other_seeds: seed -> metrics of runs that differ in nothing else.
     """
 
     recipe: Recipe
@@ -52,66 +50,54 @@ class Facts:
     license: str | None = None
     languages: Sequence[str] = ()
     data_license: str | None = None
-    others: dict[int, dict[str, Any]] = field(default_factory=dict)
+    other_seeds: dict[int, dict[str, Any]] = field(default_factory=dict)
 
     @property
     def source(self) -> str:
-        """The data by a name that means something elsewhere."""
+        """The training data: Hub id, sample:NAME, or the name of a file without its folders."""
         source = self.recipe.data.source
-        return source if source.startswith(PREFIX) or self.is_of_hub("data.source") else Path(source).name
+        return source if source.startswith(PREFIX) or self.is_on_hub("data.source") else Path(source).name
 
     @property
     def checkpoint(self) -> str | None:
-        """The model that was trained on, likewise; nothing for one from scratch."""
+        """The pretrained model, named likewise; None: trained from scratch."""
         name: str | None = getattr(self.recipe.model, "checkpoint", None)
-        return name if name is None or self.is_of_hub("model.checkpoint") else Path(name).name
+        return name if name is None or self.is_on_hub("model.checkpoint") else Path(name).name
 
-    def is_of_hub(self, setting: str) -> bool:
-        """Whether the run has read what `setting` names from the Hub."""
+    def is_on_hub(self, setting: str) -> bool:
+        """Whether the run has read from the Hub what `setting` names."""
         return setting in self.metrics.get("revisions", {})
 
     def commit(self, setting: str) -> str | None:
-        """The commit that it has read."""
+        """The commit of it that the run has read."""
         return self.metrics.get("revisions", {}).get(setting, {}).get("commit")
 
     @property
-    def known(self) -> Known | None:
-        """What is known of the sample that was trained on."""
+    def sample_info(self) -> SampleInfo | None:
+        """What is known about the packaged sample that the model was trained on, if it was one."""
         source = self.recipe.data.source
-        return SAMPLES.get(source.removeprefix(PREFIX)) if source.startswith(PREFIX) else None
+        return SAMPLE_INFO.get(source.removeprefix(PREFIX)) if source.startswith(PREFIX) else None
 
     @property
     def all_languages(self) -> list[str]:
-        return list(self.languages) or ([self.known.language] if self.known else [])
+        return list(self.languages) or ([self.sample_info.language] if self.sample_info else [])
 
     @property
     def seeds(self) -> list[int]:
-        return [self.recipe.train.seed, *self.others]
+        """Seed of this run, then of the others."""
+        return [self.recipe.train.seed, *self.other_seeds]
 
-    def values(self, split: str, name: str) -> list[float]:
-        """A figure of every seed that has it, this model's first."""
-        runs = [self.metrics, *self.others.values()]
-        return [run[split][name] for run in runs if name in run.get(split, {})]
+    def scores_over_seeds(self, split: str, metric: str) -> list[float]:
+        """The score of each run that has it, this model's first."""
+        runs = [self.metrics, *self.other_seeds.values()]
+        return [run[split][metric] for run in runs if metric in run.get(split, {})]
 
     @property
-    def scores(self) -> list[tuple[str, str]]:
-        """Split and name of every single figure."""
+    def score_names(self) -> list[tuple[str, str]]:
+        """(split, metric) of every score that is a single number."""
         return [
-            (split, name)
+            (split, metric)
             for split in ("validation", "test")
-            for name, value in self.metrics.get(split, {}).items()
+            for metric, value in self.metrics.get(split, {}).items()
             if isinstance(value, float)
         ]
-
-
-def spread(values: Sequence[float]) -> float:
-    """Standard deviation over the seeds (of a sample); 0 for one."""
-    return statistics.stdev(values) if len(values) > 1 else 0.0
-
-
-def interval(share: float, count: int) -> tuple[float, float]:
-    """95 % confidence interval of a share that was found in `count` rows (Wilson 1927)."""
-    z = statistics.NormalDist().inv_cdf(0.975)
-    middle = (share + z * z / (2 * count)) / (1 + z * z / count)
-    reach = z / (1 + z * z / count) * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
-    return max(0.0, middle - reach), min(1.0, middle + reach)

@@ -1,4 +1,4 @@
-"""Pushing a finished run: checked here first, then one commit of what has changed, tried again where that may help."""
+"""Push a finished run: stage its files, refuse secrets, verify the model in a clean process, and upload."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import urlparse
 
 from huggingface_hub import HfApi, ModelCard, constants, get_session, get_token
-from huggingface_hub.errors import LocalTokenNotFoundError
+from huggingface_hub.errors import LocalTokenNotFoundError, OfflineModeIsEnabled
 
 from pipeline import run_folder
 from pipeline.config.hub import LANGUAGE, Hub
@@ -22,65 +22,68 @@ from pipeline.errors import Interrupted, UserError, reason
 from pipeline.hub import errors as hub_errors
 from pipeline.publish import reference_outputs
 from pipeline.publish.card import UNKNOWN_LICENSE
-from pipeline.publish.card_data import Facts
-from pipeline.publish.secrets import scan
-from pipeline.publish.staging import CARD, Run, open_run, stage
-from pipeline.publish.upload import WAITS, again, send
-from pipeline.publish.verify import check
+from pipeline.publish.card_data import CardData
+from pipeline.publish.secrets import refuse_secrets
+from pipeline.publish.staging import CARD, FinishedRun, open_run, stage_files
+from pipeline.publish.upload import WAITS, upload_folder, with_retries
+from pipeline.publish.verify import verify_in_clean_process
 
-SECONDS = 60.0
+TIMEOUT_SECONDS = 60.0
 
 
 def push(name: str, hub: Hub, seeds: Sequence[str] = ()) -> None:
-    """Push the finished run in the folder `name` as `hub` says, and print where it is.
+    """Push the finished run in the folder `name` to the repository in `hub`, and print its address.
 
     Args:
-        seeds: folders of runs that differ in the seed alone: the card gives mean and spread over all of them.
+        seeds: folders of runs that differ only in the seed: the card reports mean and spread over all of them.
 
     Raises:
-        UserError: the run or the Hub does not allow it; nothing that is not whole is left there.
+        UserError: the run cannot be pushed, or the Hub refuses it; no commit has been made then.
     """
     run = open_run(name)
-    others = _others(run, seeds)
+    other_seeds = _metrics_of_other_seeds(run, seeds)
     api, user = _connect()
     repo_id = _full_name(hub.repo_id or run.recipe.name, user)
-    hub = _as_before(api, repo_id, hub)
-    with tempfile.TemporaryDirectory(prefix="finetune-push-") as aside:
-        folder = Path(aside)
-        facts = Facts(
-            run.recipe,
-            run.metrics,
-            run.has_code,
-            run.labels,
-            repo_id,
-            hub.license,
-            hub.languages or (),
-            _data_license(api, run),
-            others,
-        )
-        for note in stage(run, facts, folder):
-            print(f"push: {note}", flush=True)
-        scan(folder, repo_id.split("/")[0])
-        check(folder, reference_outputs.read(run.folder), run.has_code)
-        with _plain_uploads(), _words(repo_id, user):
-            send(api, repo_id, hub, folder, run.recipe.task)
+    hub = _with_published_metadata(api, repo_id, hub)
+    card_data = CardData(
+        run.recipe,
+        run.metrics,
+        run.has_code,
+        run.labels,
+        repo_id,
+        hub.license,
+        hub.languages or (),
+        _data_license(api, run),
+        other_seeds,
+    )
+    with tempfile.TemporaryDirectory(prefix="finetune-push-") as staged:
+        folder = Path(staged)
+        for message in stage_files(run, card_data, folder):
+            print(f"push: {message}", flush=True)
+        refuse_secrets(folder, repo_id.split("/")[0])
+        verify_in_clean_process(folder, reference_outputs.read(run.folder), run.has_code)
+        with without_xet(), _explained(repo_id, user):
+            upload_folder(api, repo_id, hub, folder, run.recipe.task)
 
 
-def after_run(folder: Path, hub: Hub) -> None:
-    """Push the run that has just finished; whatever goes wrong is told, with the command for later.
+def push_or_report(folder: Path, hub: Hub) -> None:
+    """Push the run that has just finished; a failed push is reported, with the command for later, and never raises.
 
-    A signal ends the push, too: the run is finished, and must not be started again for it.
+    A signal ends the push as well: the run is finished, so no scheduler should see it as interrupted.
     """
     try:
         push(str(folder), hub)
-    except (Exception, Interrupted, KeyboardInterrupt) as error:  # nothing that a push meets may fail a finished run
-        told = str(error) if isinstance(error, UserError) else reason(error)
-        told = "it was stopped" if isinstance(error, (Interrupted, KeyboardInterrupt)) else told
-        print(f"the run is finished, its model was not pushed: {told}; later: {command(folder, hub)}", file=sys.stderr)
+    except (Exception, Interrupted, KeyboardInterrupt) as error:
+        problem = str(error) if isinstance(error, UserError) else reason(error)
+        problem = "it was stopped" if isinstance(error, (Interrupted, KeyboardInterrupt)) else problem
+        later = push_command(folder, hub)
+        print(
+            f"the run is finished, but its model was not pushed: {problem}; to push it later: {later}", file=sys.stderr
+        )
 
 
-def command(folder: Path, hub: Hub) -> str:
-    """The command that pushes the run in `folder` as `hub` says."""
+def push_command(folder: Path, hub: Hub) -> str:
+    """The `finetune push` command with the settings of `hub`."""
     words = ["finetune", "push", str(folder), hub.repo_id or "REPO_ID"]
     words += [f"--{name.replace('_', '-')}" for name in ("private", "create_pr", "overwrite") if getattr(hub, name)]
     for name in ("revision", "tag", "license"):
@@ -88,12 +91,16 @@ def command(folder: Path, hub: Hub) -> str:
     return shlex.join([*words, *(["--languages", *hub.languages] if hub.languages else [])])
 
 
-def _others(run: Run, names: Sequence[str]) -> dict[int, dict[str, Any]]:
-    """Seed -> metrics of the other runs, which have to be the same but for it."""
-    others: dict[int, dict[str, Any]] = {}
+def _metrics_of_other_seeds(run: FinishedRun, names: Sequence[str]) -> dict[int, dict[str, Any]]:
+    """Seed -> metrics of the runs in the folders `names`, without `run` itself.
+
+    Raises:
+        UserError: two runs have the same seed, or differ in more than the seed.
+    """
+    metrics: dict[int, dict[str, Any]] = {}
     for name in names:
         other = open_run(name)
-        if other.folder.resolve() == run.folder.resolve():  # as runs/seed* names it, too
+        if other.folder.resolve() == run.folder.resolve():  # a pattern such as runs/seed* includes it
             continue
         changed = [
             line
@@ -103,28 +110,32 @@ def _others(run: Run, names: Sequence[str]) -> dict[int, dict[str, Any]]:
         if changed:
             raise UserError(f"seeds: {name} differs from {run.folder} in more than the seed: {'; '.join(changed)}")
         seed = other.recipe.train.seed
-        if seed == run.recipe.train.seed or seed in others:
-            raise UserError(f"seeds: {name} has the seed {seed}, which another of these runs has; give each its own")
-        others[seed] = other.metrics
-    return others
+        if seed == run.recipe.train.seed or seed in metrics:
+            raise UserError(f"seeds: {name} has seed {seed}, as another of these runs has; name one run per seed")
+        metrics[seed] = other.metrics
+    return metrics
 
 
 def _connect() -> tuple[HfApi, dict[str, Any]]:
-    """The Hub, and who is logged in there; with time limits, so that nobody waits for ever."""
+    """The client of the Hub, with a timeout, and the user who is logged in; empty on servers without users.
+
+    Raises:
+        UserError: offline, not logged in, or with a token that cannot write.
+    """
     if constants.HF_HUB_OFFLINE:
-        raise UserError("push: HF_HUB_OFFLINE is set, and this needs the network; unset it")
+        raise UserError(f"push: {hub_errors.explain(OfflineModeIsEnabled())}")
     if get_token() is None:
-        raise UserError(f"push: {hub_errors.told(LocalTokenNotFoundError())}")
-    get_session().timeout = SECONDS
+        raise UserError(f"push: {hub_errors.explain(LocalTokenNotFoundError())}")
+    get_session().timeout = TIMEOUT_SECONDS
     api = HfApi()
     try:
-        user = again(api.whoami, WAITS[:1])
+        user = with_retries(api.whoami, WAITS[:1])
     except hub_errors.HUB_ERRORS as error:
-        if hub_errors.status_of(error) == 404:  # a server that knows repositories and no users
+        if hub_errors.http_status(error) == 404:  # some servers of their own have repositories, but no users
             return api, {}
-        raise UserError(f"push: {hub_errors.told(error)}") from error
+        raise UserError(f"push: {hub_errors.explain(error)}") from error
     if user.get("auth", {}).get("accessToken", {}).get("role") == "read":
-        raise UserError(f"push: the token of {user.get('name')} may read only; make one with write access, and log in")
+        raise UserError(f"push: the token of {user.get('name')} is read-only; log in with one that has write access")
     return api, user
 
 
@@ -132,26 +143,26 @@ def _full_name(repo_id: str, user: dict[str, Any]) -> str:
     if "/" in repo_id:
         return repo_id
     if "name" not in user:
-        raise UserError(f"push: whose is {repo_id}? Give user/{repo_id}")
+        raise UserError(f"push: {repo_id} has no owner; give user/{repo_id}")
     return f"{user['name']}/{repo_id}"
 
 
-def _as_before(api: HfApi, repo_id: str, hub: Hub) -> Hub:
-    """`hub` with the licence and the languages that the card there gives, where it says neither."""
+def _with_published_metadata(api: HfApi, repo_id: str, hub: Hub) -> Hub:
+    """`hub` with licence and languages of the card in the repository, where it does not set them."""
     try:
         with tempfile.TemporaryDirectory() as aside:
             file = api.hf_hub_download(repo_id, CARD, revision=hub.revision, local_dir=aside)
-            there: Any = ModelCard(Path(file).read_text(encoding="utf-8"), ignore_metadata_errors=True).data
-    except hub_errors.HUB_ERRORS:  # there is none, or none that can be read
+            card: Any = ModelCard(Path(file).read_text(encoding="utf-8"), ignore_metadata_errors=True).data
+    except hub_errors.HUB_ERRORS:  # no card, or one that cannot be read
         return hub
-    told = [there.language] if isinstance(there.language, str) else there.language or []
-    languages = tuple(code for code in told if LANGUAGE.fullmatch(str(code))) or None
-    license = there.license if there.license != UNKNOWN_LICENSE else None
+    codes = [card.language] if isinstance(card.language, str) else card.language or []
+    languages = tuple(code for code in codes if LANGUAGE.fullmatch(str(code))) or None
+    license = card.license if card.license != UNKNOWN_LICENSE else None
     return replace(hub, license=hub.license or license, languages=hub.languages or languages)
 
 
-def _data_license(api: HfApi, run: Run) -> str | None:
-    """What the card of a Hub data set says; nothing where there is none, or it cannot be read."""
+def _data_license(api: HfApi, run: FinishedRun) -> str | None:
+    """The licence in the card of a Hub data set, if it has one that can be read."""
     source = run.recipe.data.source
     if "data.source" not in run.metrics.get("revisions", {}):
         return None
@@ -159,13 +170,13 @@ def _data_license(api: HfApi, run: Run) -> str | None:
         card = api.dataset_info(source, revision=run.recipe.data.revision).card_data
     except hub_errors.HUB_ERRORS:
         return None
-    told = card.get("license") if card else None
-    return ", ".join(told) if isinstance(told, list) else told
+    license = card.get("license") if card else None
+    return ", ".join(license) if isinstance(license, list) else license
 
 
 @contextlib.contextmanager
-def _plain_uploads() -> Iterator[None]:
-    """Upload by LFS to a server that is not Hugging Face's own: none of the others has its Xet."""
+def without_xet() -> Iterator[None]:
+    """Upload with git LFS to servers other than huggingface.co, which do not have its Xet storage."""
     host = urlparse(constants.ENDPOINT).hostname or ""
     before = constants.HF_HUB_DISABLE_XET
     if not host.endswith(("huggingface.co", "hf.co")) and "HF_HUB_DISABLE_XET" not in os.environ:
@@ -177,15 +188,15 @@ def _plain_uploads() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _words(repo_id: str, user: dict[str, Any]) -> Iterator[None]:
-    """Tell in one line what the Hub refused."""
+def _explained(repo_id: str, user: dict[str, Any]) -> Iterator[None]:
+    """Turn an error of the Hub into a UserError that explains it."""
     try:
         yield
     except UserError:
         raise
     except hub_errors.HUB_ERRORS as error:
-        told = hub_errors.told(error)
-        if hub_errors.status_of(hub_errors.root_of(error)) == 403 and user:
-            names = [user["name"], *(part["name"] for part in user.get("orgs", []))]
-            told += f"; you are {names[0]}, and may write under {' and '.join(names)}"
-        raise UserError(f"push: {repo_id}: {told}") from error
+        explanation = hub_errors.explain(error)
+        if hub_errors.http_status(hub_errors.root_cause(error)) == 403 and user:
+            names = [user["name"], *(organisation["name"] for organisation in user.get("orgs", []))]
+            explanation += f"; you are logged in as {names[0]} and may write to {' and '.join(names)}"
+        raise UserError(f"push: {repo_id}: {explanation}") from error

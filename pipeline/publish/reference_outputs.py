@@ -1,4 +1,4 @@
-"""What a model answers to a few rows of its data: written by the run, asked again wherever the model is loaded."""
+"""Reference outputs: the logits of a few texts, written by the run and computed again where the model is loaded."""
 
 from __future__ import annotations
 
@@ -12,19 +12,26 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from pipeline.errors import UserError, reason
 from pipeline.run_folder import ANSWERS
-from pipeline.storage import write as write_whole
+from pipeline.storage import write as write_atomically
 
-ROWS, LONGEST = 4, 64
-# Sums in another order, or on another device, move a logit by so much.
+TEXTS, MAX_TOKENS = 4, 64
+# Logits differ by this much where sums are taken in another order or on another device.
 ABSOLUTE, RELATIVE = 1e-4, 1e-3
 
 
-def answers(model, tokenizer, texts, classes=None):  # its source runs in another process as well
-    """For each text its token ids, the best class at each position (one for a whole text), that class's logit, and the
-    logit of the best; `classes` are those whose logits are wanted where they are not the best ones, a list per text."""
+def compute_outputs(model, tokenizer, texts, classes=None):
+    """The best classes and their logits for each text. `verify` runs the source of this function in another process.
+
+    Args:
+        classes: for each text, the class at each position whose logit is returned; None: the best ones.
+
+    Returns:
+        For each text `ids`, its token ids; `best`, the best class at each position (one number for a whole text);
+        `logits`, of `classes`; `top`, of the best classes.
+    """
     import torch
 
-    told = []
+    found = []
     model.eval()
     with torch.inference_mode(), torch.backends.cudnn.flags(allow_tf32=False):
         for number, text in enumerate(texts):
@@ -36,74 +43,80 @@ def answers(model, tokenizer, texts, classes=None):  # its source runs in anothe
             fits = wanted.shape == top.indices.shape and int(wanted.max()) < logits.shape[-1]
             chosen = logits.gather(-1, wanted.unsqueeze(-1)).squeeze(-1) if fits else top.values
             ids = batch["input_ids"][0].tolist()
-            told.append(
+            found.append(
                 {"ids": ids, "best": top.indices.tolist(), "logits": chosen.tolist(), "top": top.values.tolist()}
             )
-    return told
+    return found
 
 
-def texts_of(rows: Dataset, tokenizer: PreTrainedTokenizerBase) -> list[str]:
-    """The first few of encoded rows as text again; a text that holds no word is left out."""
-    texts = [tokenizer.decode(ids[:LONGEST], skip_special_tokens=True) for ids in rows[: 8 * ROWS]["input_ids"]]
-    return list(dict.fromkeys(text for text in texts if text.strip()))[:ROWS] or ["."]
+def sample_texts(rows: Dataset, tokenizer: PreTrainedTokenizerBase) -> list[str]:
+    """Up to TEXTS different texts, decoded from the first of the encoded `rows`; blank ones are skipped."""
+    texts = [tokenizer.decode(ids[:MAX_TOKENS], skip_special_tokens=True) for ids in rows[: 8 * TEXTS]["input_ids"]]
+    return list(dict.fromkeys(text for text in texts if text.strip()))[:TEXTS] or ["."]
 
 
 def write(
     folder: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, head: str, rows: Dataset, card: str
 ) -> None:
-    """Write what `model`, as it was trained, answers to a few of `rows`, and the digest of its card."""
-    texts = texts_of(rows, tokenizer)
-    told = {"head": head, "labels": _labels(model), "card": digest(card), "texts": texts}
+    """Write answers.json: the outputs of the trained `model` for a few of `rows`, its labels, the hash of its card."""
+    texts = sample_texts(rows, tokenizer)
+    reference: dict[str, Any] = {"head": head, "labels": _labels(model), "card": card_hash(card), "texts": texts}
     try:
-        told["answers"] = answers(model, tokenizer, texts)
-    except Exception as error:  # a model of somebody's own may want other inputs: its run is finished all the same
-        told["unasked"] = reason(error)
-    write_whole(folder / ANSWERS, json.dumps(told, indent=2, ensure_ascii=False) + "\n")
+        reference["answers"] = compute_outputs(model, tokenizer, texts)
+    except Exception as error:  # a third party's model may need other inputs: its run must finish all the same
+        reference["unasked"] = reason(error)
+    write_atomically(folder / ANSWERS, json.dumps(reference, indent=2, ensure_ascii=False) + "\n")
 
 
-def digest(card: str) -> str:
-    """What tells whether a card is still as the run has left it."""
+def card_hash(card: str) -> str:
+    """SHA-256 of a card, to see later whether somebody has edited it."""
     return hashlib.sha256(card.encode()).hexdigest()
 
 
 def read(folder: Path) -> dict[str, Any]:
-    """What `write` has written in a run.
+    """answers.json in the folder of a run: `head`, `labels`, `card`, `texts` and `answers`.
 
     Raises:
-        UserError: it is not there or cannot be read.
+        UserError: the file is missing or damaged, or the model could not be asked.
     """
     file = folder / ANSWERS
     try:
-        told = json.loads(file.read_text(encoding="utf-8"))
-        if "unasked" in told:
-            raise UserError(f"{folder}: its model does not answer to texts, and cannot be checked: {told['unasked']}")
-        return {name: told[name] for name in ("head", "labels", "card", "texts", "answers")}
+        reference = json.loads(file.read_text(encoding="utf-8"))
+        if "unasked" in reference:
+            raise UserError(
+                f"{folder}: its model cannot be verified, because it did not run on text alone: {reference['unasked']}"
+            )
+        return {name: reference[name] for name in ("head", "labels", "card", "texts", "answers")}
     except UserError:
         raise
     except FileNotFoundError as error:
         raise UserError(
-            f"{folder}: it has no {ANSWERS}, against which a model is checked before it is pushed; run it again"
+            f"{folder}: there is no {ANSWERS}, which a model is verified against before it is pushed; run it again"
         ) from error
     except (OSError, ValueError, LookupError, TypeError) as error:
-        raise UserError(f"{file}: it cannot be read: {reason(error)}; run it again") from error
+        raise UserError(f"{file}: cannot be read: {reason(error)}; run it again") from error
 
 
 def _labels(model: Any) -> list[str]:
     return [str(name) for _, name in sorted(model.config.id2label.items())]
 
 
-def difference(expected: list[dict[str, Any]], found: list[dict[str, Any]]) -> str | None:
-    """The first thing in which two lists of answers differ, in words; None: they are the same."""
+def first_difference(expected: list[dict[str, Any]], found: list[dict[str, Any]]) -> str | None:
+    """The first difference between two outputs of `compute_outputs`, in words; None: they agree within tolerance.
+
+    The expected class must have the expected logit, and so must the class that is the best one now: two classes may
+    swap places only where their logits are equal up to rounding.
+    """
     for number, (one, other) in enumerate(zip(expected, found, strict=True), start=1):
         if one["ids"] != other["ids"]:
-            return f"text {number} becomes other tokens"
+            return f"text {number} has other tokens"
         was = _flat(one["logits"])
         for now in (_flat(other["logits"]), _flat(other["top"])):
             if len(was) != len(now):
-                return f"text {number} gets {len(now)} answers, in the run {len(was)}"
+                return f"text {number} has {len(now)} outputs instead of {len(was)}"
             for before, after in zip(was, now, strict=True):
-                if not abs(before - after) <= ABSOLUTE + RELATIVE * abs(before):  # not a number differs, too
-                    return f"text {number} gets the logit {after:.5g}, in the run {before:.5g}"
+                if not abs(before - after) <= ABSOLUTE + RELATIVE * abs(before):  # also true for NaN
+                    return f"text {number} has the logit {after:.5g} instead of {before:.5g}"
     return None
 
 

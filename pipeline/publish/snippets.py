@@ -1,4 +1,4 @@
-"""How a saved model is loaded: the snippets of its card, with this package and without."""
+"""The code snippets of a card that load the model, with transformers and with this package."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 from pipeline.config.models import Pretrained
 from pipeline.config.recipe import Recipe
 
-# Stands for a model that has not been pushed.
+# The place of a model that has not been pushed.
 LOCAL = "path/to/this/folder"
 
-PLAIN = """With transformers alone:
+TRANSFORMERS = """With transformers:
 
 ```python
 from transformers import pipeline
@@ -19,7 +19,7 @@ from transformers import pipeline
 print({name}("{text}"))
 ```"""
 
-# The folder of an adapter has no configuration of its own: peft finds that of its base, which names no classes.
+# An adapter has no config.json, and that of its base does not name the classes: they are in labels.json.
 ADAPTER = """This is a LoRA adapter of `{base}`; with transformers and peft:
 
 ```python
@@ -34,9 +34,9 @@ model = PeftModel.from_pretrained(model, folder)
 {name} = pipeline("{tag}", model=model, tokenizer=AutoTokenizer.from_pretrained(folder){options})
 print({name}("{text}"))
 ```"""
-NAMES = 'names = {int(index): name for index, name in json.load(open(f"{folder}/labels.json")).items()}\n'
+LABEL_NAMES = 'names = {int(index): name for index, name in json.load(open(f"{folder}/labels.json")).items()}\n'
 
-OURS = """With finetune-pipeline:
+PIPELINE = """With finetune-pipeline:
 
 ```python
 from pipeline import predict
@@ -72,39 +72,42 @@ PIPELINES = {
 
 
 def is_adapter(recipe: Recipe) -> bool:
-    """Whether the folder of the run holds an adapter rather than a model."""
+    """Whether the run saves an adapter rather than a whole model."""
     return isinstance(recipe.model, Pretrained) and recipe.model.lora is not None and not recipe.model.lora.merge
 
 
-def plain(recipe: Recipe, place: str, has_code: bool) -> str:
-    """The snippet for plain transformers; `place` is a folder or Hub id. Nothing for a task of one's own."""
+def transformers_snippet(recipe: Recipe, place: str, has_code: bool) -> str:
+    """Load the model from `place`, a folder or Hub id, with transformers alone; empty for a third party's task.
+
+    Args:
+        has_code: whether modeling files come with the weights.
+    """
     pipeline = PIPELINES.get(recipe.task)
     if pipeline is None:
         return ""
     if is_adapter(recipe):
-        return _adapter(recipe, pipeline, place)
+        return _adapter_snippet(recipe, pipeline, place)
     options = pipeline.options + (", trust_remote_code=True" if has_code else "")
-    told = pipeline._asdict() | {"options": options}
-    code = "\nIts code comes with it, in the files that end in `.py`: read them before you trust them.\n" * has_code
-    return PLAIN.format(place=place, **told) + "\n" + code
+    trust = "\nThe `.py` files in the repository are code of the model: read them before you trust them.\n" * has_code
+    return TRANSFORMERS.format(place=place, **(pipeline._asdict() | {"options": options})) + "\n" + trust
 
 
-def _adapter(recipe: Any, pipeline: Pipeline, place: str) -> str:
-    has_names = pipeline.head != "CausalLM"
+def _adapter_snippet(recipe: Any, pipeline: Pipeline, place: str) -> str:
+    has_labels = pipeline.head != "CausalLM"
     revision = f', revision="{recipe.model.revision}"' if recipe.model.revision else ""
-    named = ", id2label=names, label2id={name: index for index, name in names.items()}" if has_names else ""
+    labels = ", id2label=names, label2id={name: index for index, name in names.items()}" if has_labels else ""
     return (
         ADAPTER.format(
             base=recipe.model.checkpoint,
             folder=f'"{LOCAL}"' if place == LOCAL else f'snapshot_download("{place}")',
-            names=NAMES if has_names else "",
-            base_options=revision + named,
+            names=LABEL_NAMES if has_labels else "",
+            base_options=revision + labels,
             **pipeline._asdict(),
         )
         + "\n"
     )
 
 
-def ours(place: str) -> str:
-    """The snippet for this package."""
-    return OURS.format(place=place)
+def pipeline_snippet(place: str) -> str:
+    """Ask the model in `place`, a folder or Hub id, with this package."""
+    return PIPELINE.format(place=place)

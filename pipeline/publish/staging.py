@@ -1,4 +1,4 @@
-"""The folder that leaves: the saved model, its recipe and metrics without this machine's paths, and the card."""
+"""The folder that is uploaded: the saved model, its recipe and metrics without local paths, and the card."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from pipeline.config.serialization import read_json
 from pipeline.errors import UserError, reason
 from pipeline.publish import reference_outputs, snippets
 from pipeline.publish.card import card
-from pipeline.publish.card_data import Facts
-from pipeline.publish.redact import public, without_folders
+from pipeline.publish.card_data import CardData
+from pipeline.publish.redact import redacted_recipe, without_folders
 
 CARD = "README.md"
 WEIGHTS = ".safetensors"
-# What a saved model consists of; anything else in its folder stays here.
+# The files of a saved model; others in its folder are not uploaded.
 SUFFIXES = (WEIGHTS, ".json", ".txt", ".model", ".py", ".bpe", ".jinja", ".tiktoken")
-# What a tokenizer's settings tell of how this machine has loaded it.
-OF_THIS_MACHINE = ("is_local", "local_files_only", "name_or_path")
+# Settings in tokenizer_config.json that say how it was loaded on this machine.
+LOCAL_TOKENIZER_SETTINGS = ("is_local", "local_files_only", "name_or_path")
 
 
 @dataclass(frozen=True)
-class Run:
-    """A finished run and the model that it has saved."""
+class FinishedRun:
+    """A finished run: its folder, the folder of its model, its recipe and its metrics."""
 
     folder: Path
     model: Path
@@ -45,100 +45,115 @@ class Run:
 
 def labels_in(model: Path) -> list[str]:
     """Names of the classes in the folder of a saved model or adapter, in the order of their ids."""
-    for file, read in ((model / "labels.json", dict), (model / "config.json", lambda told: told.get("id2label", {}))):
+    for file, read in (
+        (model / "labels.json", dict),
+        (model / "config.json", lambda config: config.get("id2label", {})),
+    ):
         if file.is_file():
             names = read(json.loads(file.read_text(encoding="utf-8")))
             return [str(names[key]) for key in sorted(names, key=int)]
     return []
 
 
-def open_run(name: str) -> Run:
-    """The finished run whose folder, or the model in it, is called `name`.
+def open_run(name: str) -> FinishedRun:
+    """The finished run in the folder `name`, which may also be the `model` folder in it.
 
     Raises:
-        UserError: it is not there, has not finished, or is another kind of folder.
+        UserError: there is no such folder, it is not that of a run, or the run has not finished.
     """
-    folder = paths.local(name, "model")
-    if not folder.is_dir():
-        what = "is a file" if folder.exists() else "is not there"
-        raise UserError(f"model: {name} {what}; give the folder of a finished run, such as runs/mine")
-    if folder.name == run_folder.MODEL and (folder.parent / run_folder.RECIPE).is_file():
-        folder = folder.parent
-    elif not (folder / run_folder.MODEL).is_dir() and folder.resolve().name == run_folder.MODEL:
-        folder = folder.resolve().parent
-    if not (folder / run_folder.RECIPE).is_file() or (folder / "config.json").is_file():
-        kind = "the folder of a model alone" if (folder / "config.json").is_file() else "not the folder of a run"
-        raise UserError(
-            f"model: {name} is {kind}, without the metrics that a card is made of; give the folder of a run, or upload"
-            " it as it is: hf upload REPO_ID FOLDER"
-        )
+    folder = _folder_of_run(name)
     if not (folder / run_folder.METRICS).is_file() or not (folder / run_folder.MODEL).is_dir():
-        raise UserError(f"model: the run in {name} has not finished; continue it by the same command, then push")
-    try:
-        metrics = json.loads((folder / run_folder.METRICS).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{folder / run_folder.METRICS}: not JSON: {reason(error)}") from error
-    if not isinstance(metrics, dict) or not isinstance(metrics.get("train"), dict):
-        raise UserError(f"{folder / run_folder.METRICS}: it lacks the figures of a run; run it again")
-    run = Run(folder, folder / run_folder.MODEL, read_json(folder / run_folder.RECIPE), metrics)
+        raise UserError(f"model: the run in {name} has not finished; continue it with the same command, then push")
+    metrics = _read_metrics(folder / run_folder.METRICS)
+    run = FinishedRun(folder, folder / run_folder.MODEL, read_json(folder / run_folder.RECIPE), metrics)
     paths.saved_model(str(run.model), "model", adapters=True)
     try:
-        card(Facts(run.recipe, run.metrics, run.has_code, run.labels))
+        card(CardData(run.recipe, run.metrics, run.has_code, run.labels))
     except (ValueError, TypeError, LookupError, AttributeError) as error:
         raise UserError(
-            f"model: {folder} has figures or labels that are none ({reason(error)}); run it again"
+            f"model: {folder} has invalid metrics or labels, of which no card can be made ({reason(error)}); run it"
+            " again"
         ) from error
     _check_base(run)
     return run
 
 
-def _check_base(run: Run) -> None:
-    """An adapter is nothing without its base, which others have to find."""
+def _folder_of_run(name: str) -> Path:
+    folder = paths.local(name, "model")
+    if not folder.is_dir():
+        problem = "is a file" if folder.exists() else "does not exist"
+        raise UserError(f"model: {name} {problem}; give the folder of a finished run, such as runs/mine")
+    if folder.name == run_folder.MODEL and (folder.parent / run_folder.RECIPE).is_file():
+        folder = folder.parent
+    elif not (folder / run_folder.MODEL).is_dir() and folder.resolve().name == run_folder.MODEL:
+        folder = folder.resolve().parent
+    is_model = (folder / "config.json").is_file()
+    if is_model or not (folder / run_folder.RECIPE).is_file():
+        kind = "the folder of a model" if is_model else "not the folder of a run"
+        raise UserError(
+            f"model: {name} is {kind}, without the metrics for a card; give the folder of a run, or upload it as it is:"
+            " hf upload REPO_ID FOLDER"
+        )
+    return folder
+
+
+def _read_metrics(file: Path) -> dict[str, Any]:
+    try:
+        metrics = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{file}: not JSON: {reason(error)}") from error
+    if not isinstance(metrics, dict) or not isinstance(metrics.get("train"), dict):
+        raise UserError(f"{file}: not the metrics of a run; run it again")
+    return metrics
+
+
+def _check_base(run: FinishedRun) -> None:
+    """Refuse an adapter whose base model is a local folder: nobody else could load it."""
     model: Any = run.recipe.model
     if snippets.is_adapter(run.recipe) and "model.checkpoint" not in run.metrics.get("revisions", {}):
         raise UserError(
-            f"model: {run.model} is an adapter of {model.checkpoint}, which is a folder of this machine; push the base"
-            " and train on it by its id, or run it with model.lora.merge True"
+            f"model: {run.model} is an adapter of {model.checkpoint}, which is a local folder; push the base model and"
+            " train on it by its Hub id, or run with model.lora.merge True"
         )
 
 
-def stage(run: Run, facts: Facts, into: Path) -> list[str]:
-    """Put what is pushed of `run` into the folder `into`.
+def stage_files(run: FinishedRun, card_data: CardData, into: Path) -> list[str]:
+    """Put the files of `run` that are uploaded into the empty folder `into`.
 
     Returns:
-        Notes on what was left out or kept as it is.
+        Messages for the user: which files were left out, and whether the card was kept as it was.
     """
-    left = []
+    left_out = []
     for file in sorted(run.model.iterdir()):
         if file.name in (CARD, run_folder.RECIPE):
             continue
         if not file.is_file() or file.suffix not in SUFFIXES or file.name.startswith("."):
-            left.append(file.name)
+            left_out.append(file.name)
         elif file.suffix == WEIGHTS:
             (into / file.name).symlink_to(file.resolve())
         else:
-            (into / file.name).write_bytes(_without_machine(file))
-    recipe = public(run.recipe, run.metrics)
+            (into / file.name).write_bytes(_without_local_settings(file))
+    recipe = redacted_recipe(run.recipe, run.metrics)
     (into / run_folder.RECIPE).write_text(recipe.to_json(), encoding="utf-8")
     metrics = json.dumps(without_folders(run.metrics), indent=2, ensure_ascii=False) + "\n"
     (into / run_folder.METRICS).write_text(metrics, encoding="utf-8")
-    text, notes = _card(run, facts)
-    (into / CARD).write_text(text, encoding="utf-8")
-    return [*notes, *([f"left out, as no part of a model: {', '.join(left)}"] if left else [])]
+    edited = _edited_card(run)
+    (into / CARD).write_text(edited or card(card_data), encoding="utf-8")
+    messages = [f"{CARD} was edited by hand and is pushed as it is"] if edited else []
+    return messages + ([f"left out, not part of a model: {', '.join(left_out)}"] if left_out else [])
 
 
-def _without_machine(file: Path) -> bytes:
+def _without_local_settings(file: Path) -> bytes:
     if file.name != "tokenizer_config.json":
         return file.read_bytes()
-    told = json.loads(file.read_text(encoding="utf-8"))
-    told = {name: value for name, value in told.items() if name not in OF_THIS_MACHINE}
-    return (json.dumps(told, indent=2, ensure_ascii=False) + "\n").encode()
+    config = json.loads(file.read_text(encoding="utf-8"))
+    config = {name: value for name, value in config.items() if name not in LOCAL_TOKENIZER_SETTINGS}
+    return (json.dumps(config, indent=2, ensure_ascii=False) + "\n").encode()
 
 
-def _card(run: Run, facts: Facts) -> tuple[str, list[str]]:
-    """The card made anew, unless somebody has written in the one that the run has left."""
+def _edited_card(run: FinishedRun) -> str | None:
+    """The card in the run's folder, if somebody has edited it since the run."""
     file = run.model / CARD
     text = file.read_text(encoding="utf-8") if file.is_file() else ""
-    if text and reference_outputs.digest(text) != reference_outputs.read(run.folder)["card"]:
-        return text, [f"{CARD} was edited by hand and is pushed as it is"]
-    return card(facts), []
+    is_edited = text and reference_outputs.card_hash(text) != reference_outputs.read(run.folder)["card"]
+    return text if is_edited else None

@@ -1,4 +1,4 @@
-"""One commit of what differs from the files that are there: repository, branch and tag, tried again if that helps."""
+"""Upload a folder in one commit of the files that differ; make repository, branch and tag; retry transient errors."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from pipeline.publish.staging import CARD
 
 T = TypeVar("T")
 
-# Seconds before another try; the client has waited and tried by itself before, within each of them.
+# Seconds between tries; the client of the Hub has some retries of its own within each.
 WAITS = (2.0, 5.0, 15.0)
 MAIN = "main"
 SHA256_DIGITS = 64
-# Files of an earlier push that would be read as parts of this model; whatever else is there stays.
+# Files of an earlier push that would be loaded as parts of this model, and are deleted; all others stay.
 STALE = (
     *("*.safetensors", "*.safetensors.index.json", "pytorch_model*.bin", "adapter_*", "labels.json", "*_recurrent.py"),
     *(
@@ -47,97 +47,113 @@ STALE = (
 )
 
 
-def again(action: Callable[[], T], waits: Sequence[float] = WAITS) -> T:
-    """What `action` returns, tried again with longer and longer pauses while its trouble is a passing one."""
+def with_retries(action: Callable[[], T], waits: Sequence[float] = WAITS) -> T:
+    """The result of `action`, which is called again after each of `waits` seconds while its error is transient."""
     for seconds in waits:
         try:
             return action()
         except hub_errors.HUB_ERRORS as error:
-            if not hub_errors.is_passing(error):
+            if not hub_errors.is_transient(error):
                 raise
             time.sleep(seconds)
     return action()
 
 
-def send(api: HfApi, repo_id: str, hub: Hub, folder: Path, task: str) -> None:
-    """Make repository and branch where they are missing, commit what differs, and tag it."""
-    again(lambda: _open_repository(api, repo_id, hub, task))
+def upload_folder(api: HfApi, repo_id: str, hub: Hub, folder: Path, task: str) -> None:
+    """Create repository and branch where they are missing, commit the files that differ, tag the commit, and report.
+
+    Args:
+        task: of the run; a repository that holds a run of another task is refused.
+
+    Raises:
+        UserError: the repository must not be written to, or the tag is that of another commit.
+    """
+    with_retries(lambda: _ensure_repository(api, repo_id, hub, task))
     branch = hub.revision or MAIN
     if branch != MAIN and not branch.startswith("refs/"):
-        again(lambda: api.create_branch(repo_id, branch=branch, exist_ok=True))
-    operations = again(lambda: _changes(api, repo_id, branch, folder))
-    tagged = _tagged(api, repo_id, hub.tag) if hub.tag else None
+        with_retries(lambda: api.create_branch(repo_id, branch=branch, exist_ok=True))
+    operations = with_retries(lambda: _operations(api, repo_id, branch, folder))
+    tagged = _tagged_commit(api, repo_id, hub.tag) if hub.tag else None
     if operations and tagged:
-        raise UserError(
-            f"push: the tag {hub.tag} of {repo_id} is on another state of it ({tagged[:12]}); choose another name"
-        )
+        raise UserError(f"push: {repo_id} already has a tag {hub.tag}, on commit {tagged[:12]}; choose another name")
+    made = None
     if operations:
-        print(f"push: {len(operations)} files differ from those at {repo_id}", flush=True)
-        waits = () if hub.create_pr else WAITS  # a second try would make a second request
-        made = again(lambda: _commit(api, repo_id, hub, branch, _changes(api, repo_id, branch, folder)), waits)
-    where = f"{constants.ENDPOINT}/{repo_id}"
-    commit = made.oid if operations and made else _head(api, repo_id, branch)
+        print(f"push: {len(operations)} files differ from those in {repo_id}", flush=True)
+        waits = () if hub.create_pr else WAITS  # a second try could open a second pull request
+        # Compared again on each try: if the answer to a successful commit was lost, there is nothing left to commit.
+        made = with_retries(
+            lambda: _commit(api, repo_id, hub, branch, _operations(api, repo_id, branch, folder)), waits
+        )
+    commit = made.oid if made else _head(api, repo_id, branch)
     if hub.tag and tagged not in (None, commit):
-        raise UserError(f"push: the tag {hub.tag} of {repo_id} is on another commit of it; choose another name")
+        raise UserError(f"push: {repo_id} already has a tag {hub.tag}, on another commit; choose another name")
     if hub.tag and not tagged:
-        again(lambda: api.create_tag(repo_id, tag=hub.tag, revision=commit, exist_ok=True))  # type: ignore[arg-type]
-    tagged_now = f", tagged {hub.tag}" if hub.tag else ""
+        with_retries(lambda: api.create_tag(repo_id, tag=hub.tag, revision=commit, exist_ok=True))  # type: ignore[arg-type]
+    where, tag = f"{constants.ENDPOINT}/{repo_id}", f", tagged {hub.tag}" if hub.tag else ""
     if not operations:
-        print(f"nothing has changed: {where} has it at {commit}{tagged_now}")
+        print(f"nothing to push: {where} already has these files, at {commit}{tag}")
     elif hub.create_pr and made:
-        print(f"proposed: {made.pr_url}")
+        print(f"opened a pull request: {made.pr_url}")
     else:
-        print(f"pushed: {where}/tree/{branch} at {commit}{tagged_now}")
+        print(f"pushed: {where}/tree/{branch} at {commit}{tag}")
 
 
-def _open_repository(api: HfApi, repo_id: str, hub: Hub, task: str) -> None:
-    """Make the repository, or refuse the one that is there."""
+def _ensure_repository(api: HfApi, repo_id: str, hub: Hub, task: str) -> None:
+    """Create the repository, or check that the one of that name may be written to."""
     try:
         info = api.model_info(repo_id)
     except HfHubHTTPError as error:
-        if not isinstance(error, RepositoryNotFoundError) and hub_errors.status_of(error) != 404:
+        if not isinstance(error, RepositoryNotFoundError) and hub_errors.http_status(error) != 404:
             raise
-        _make_repository(api, repo_id, hub)
+        _create_repository(api, repo_id, hub)
         return
     if hub.private and info.private is False:
         raise UserError(
-            f"push: {repo_id} is there and everybody may read it; make it private on its page, or choose another name"
+            f"push: {repo_id} exists and is public; make it private in its settings on the Hub, or choose another name"
         )
     files = {sibling.rfilename for sibling in info.siblings or ()} - {".gitattributes", ".gitignore", CARD}
     if hub.overwrite or hub.create_pr or not files:
         return
-    there = _task_there(api, repo_id) if run_folder.RECIPE in files else "something that no run of ours is"
-    if there != task:
-        raise UserError(f"push: the name {repo_id} is taken, by {there}; choose another, or --overwrite it")
+    if run_folder.RECIPE not in files:
+        raise UserError(
+            f"push: {repo_id} already holds files that finetune did not push; choose another name, or add --overwrite"
+        )
+    other = _published_task(api, repo_id)
+    if other != task:
+        raise UserError(
+            f"push: {repo_id} already holds a model for {other}, not {task}; choose another name, or add --overwrite"
+        )
 
 
-def _make_repository(api: HfApi, repo_id: str, hub: Hub) -> None:
+def _create_repository(api: HfApi, repo_id: str, hub: Hub) -> None:
     if hub.create_pr:
-        raise UserError(f"push: there is no {repo_id} to propose a change to; push without --create-pr")
+        raise UserError(f"push: {repo_id} does not exist, so no pull request can be opened; push without --create-pr")
     try:
         api.create_repo(repo_id, private=hub.private)
     except hub_errors.HUB_ERRORS as error:
-        if hub_errors.status_of(error) != 409:
+        if hub_errors.http_status(error) != 409:
             raise
-        raise UserError(f"push: the name {repo_id} is taken, by what you may not read; choose another") from error
+        raise UserError(f"push: {repo_id} exists, and you have no access to it; choose another name") from error
 
 
-def _task_there(api: HfApi, repo_id: str) -> str:
-    """The task of the run that a repository holds."""
+def _published_task(api: HfApi, repo_id: str) -> str:
+    """The task in the recipe.json of a repository."""
     with tempfile.TemporaryDirectory() as aside:
         file = api.hf_hub_download(repo_id, run_folder.RECIPE, local_dir=aside)
-        told = json.loads(Path(file).read_text(encoding="utf-8"))
-    return str(told.get("task")) if isinstance(told, dict) else "a recipe of another kind"
+        recipe = json.loads(Path(file).read_text(encoding="utf-8"))
+    return str(recipe.get("task")) if isinstance(recipe, dict) else "an unknown task"
 
 
-def _changes(api: HfApi, repo_id: str, branch: str, folder: Path) -> list[CommitOperationAdd | CommitOperationDelete]:
-    """What has to be done to the branch: files that differ from those there, and leftovers of another model."""
+def _operations(
+    api: HfApi, repo_id: str, branch: str, folder: Path
+) -> list[CommitOperationAdd | CommitOperationDelete]:
+    """What turns the branch into `folder`: add the files that differ, delete leftovers of another model."""
     try:
         tree = {file.path: file for file in api.list_repo_tree(repo_id, revision=branch) if isinstance(file, RepoFile)}
     except HfHubHTTPError as error:
-        if hub_errors.status_of(error) != 404:
+        if hub_errors.http_status(error) != 404:
             raise
-        tree = {}  # nothing has been committed there
+        tree = {}  # the branch has no commit yet
     local = {file.name: file for file in sorted(folder.iterdir())}
     changed = [name for name, file in local.items() if name not in tree or not _is_same(file, tree[name])]
     stale = [name for name in tree if name not in local and any(fnmatch(name, pattern) for pattern in STALE)]
@@ -147,19 +163,20 @@ def _changes(api: HfApi, repo_id: str, branch: str, folder: Path) -> list[Commit
     ]
 
 
-def _is_same(file: Path, there: RepoFile) -> bool:
-    if file.stat().st_size != there.size:
+def _is_same(local: Path, remote: RepoFile) -> bool:
+    """By size and hash: SHA-256 for files in LFS, and that of a git blob, SHA-1, for others."""
+    if local.stat().st_size != remote.size:
         return False
-    if there.lfs is not None or len(there.blob_id) == SHA256_DIGITS:
-        with file.open("rb") as stream:
-            return sha.sha_fileobj(stream).hex() == (there.lfs.sha256 if there.lfs else there.blob_id)
-    return bool(sha.git_hash(file.read_bytes()) == there.blob_id)
+    if remote.lfs is not None or len(remote.blob_id) == SHA256_DIGITS:
+        with local.open("rb") as stream:
+            return sha.sha_fileobj(stream).hex() == (remote.lfs.sha256 if remote.lfs else remote.blob_id)
+    return bool(sha.git_hash(local.read_bytes()) == remote.blob_id)
 
 
 def _commit(
     api: HfApi, repo_id: str, hub: Hub, branch: str, operations: list[CommitOperationAdd | CommitOperationDelete]
 ) -> CommitInfo | None:
-    """One commit; None: an earlier try has made it and its answer was lost. What was uploaded before is not again."""
+    """One commit; None: there is nothing to commit. LFS files that an earlier try has uploaded are not sent again."""
     if not operations:
         return None
     return api.create_commit(
@@ -172,10 +189,10 @@ def _commit(
 
 
 def _head(api: HfApi, repo_id: str, branch: str) -> str:
-    return str(again(lambda: api.model_info(repo_id, revision=branch)).sha)
+    return str(with_retries(lambda: api.model_info(repo_id, revision=branch)).sha)
 
 
-def _tagged(api: HfApi, repo_id: str, tag: str) -> str | None:
-    """The commit that has the tag; None: no such tag."""
-    refs = again(lambda: api.list_repo_refs(repo_id))
+def _tagged_commit(api: HfApi, repo_id: str, tag: str) -> str | None:
+    """The commit of a tag; None: there is no such tag."""
+    refs = with_retries(lambda: api.list_repo_refs(repo_id))
     return next((ref.target_commit for ref in refs.tags if ref.name == tag), None)

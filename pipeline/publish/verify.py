@@ -1,4 +1,4 @@
-"""A folder is loaded in a clean process that has never heard of this package, and has to answer as the run did."""
+"""Load a saved model in a clean process without this package, and compare its outputs with those of the run."""
 
 from __future__ import annotations
 
@@ -15,55 +15,56 @@ from pipeline.config import paths
 from pipeline.errors import UserError, shorten
 from pipeline.publish import reference_outputs
 
-SECONDS = 900
+TIMEOUT_SECONDS = 900
+MARKER = "OUTPUTS"  # begins the last line that the process prints
 
-# -I keeps PYTHONPATH and the working folder out; an installed copy of this package is hidden.
-STRANGER = f"""
+# `python -I` ignores PYTHONPATH and the working folder; the finder hides an installed copy of this package.
+PROGRAM = f"""
 import importlib.abc, json, os, sys
 
-class Missing(importlib.abc.MetaPathFinder):
+class HidePipeline(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path=None, target=None):
         if name.split(".")[0] == "pipeline":
             raise ModuleNotFoundError("No module named 'pipeline'", name="pipeline")
 
-sys.meta_path.insert(0, Missing())
+sys.meta_path.insert(0, HidePipeline())
 import transformers
 
 transformers.logging.set_verbosity_error()
 
-{inspect.getsource(reference_outputs.answers)}
+{inspect.getsource(reference_outputs.compute_outputs)}
 
-asked = json.load(sys.stdin)
-folder, kind = asked["folder"], getattr(transformers, "AutoModelFor" + asked["head"])
-options = {{"trust_remote_code": asked["has_code"]}}
-if asked["base"]:
+request = json.load(sys.stdin)
+folder, auto_class = request["folder"], getattr(transformers, "AutoModelFor" + request["head"])
+options = {{"trust_remote_code": request["has_code"]}}
+if request["base"]:
     import peft
 
-    names = dict(enumerate(asked["labels"]))
-    named = {{"id2label": names, "label2id": {{name: index for index, name in names.items()}}}}
-    named = {{}} if asked["head"] == "CausalLM" else named
-    model = kind.from_pretrained(asked["base"], revision=asked["revision"], **named)
+    names = dict(enumerate(request["labels"]))
+    labels = {{"id2label": names, "label2id": {{name: index for index, name in names.items()}}}}
+    labels = {{}} if request["head"] == "CausalLM" else labels
+    model = auto_class.from_pretrained(request["base"], revision=request["revision"], **labels)
     model = peft.PeftModel.from_pretrained(model, folder)
 else:
-    model = kind.from_pretrained(folder, use_safetensors=True, **options)
+    model = auto_class.from_pretrained(folder, use_safetensors=True, **options)
 tokenizer = transformers.AutoTokenizer.from_pretrained(folder, **options)
-told = {{"answers": answers(model, tokenizer, asked["texts"], asked["classes"])}}
-told["labels"] = [str(name) for _, name in sorted(model.config.id2label.items())]
-print("\\nANSWERS" + json.dumps(told))
+found = {{"outputs": compute_outputs(model, tokenizer, request["texts"], request["classes"])}}
+found["labels"] = [str(name) for _, name in sorted(model.config.id2label.items())]
+print("\\n{MARKER}" + json.dumps(found))
 """
 
 
-def check(folder: Path, expected: dict[str, Any], has_code: bool) -> None:
-    """Load `folder` with the Auto classes in a clean process and compare.
+def verify_in_clean_process(folder: Path, expected: dict[str, Any], has_code: bool) -> None:
+    """Load the model in `folder` with the Auto classes in a clean process, and compare its outputs.
 
     Args:
-        expected: what `answers.read` tells of the run.
-        has_code: whether code of ours lies in the folder, which is run in that process.
+        expected: the result of `reference_outputs.read` for the run.
+        has_code: whether modeling files are in the folder; the process runs them.
 
     Raises:
-        UserError: it does not load there, or answers otherwise.
+        UserError: the model does not load there, or its outputs or labels differ.
     """
-    asked = {
+    request = {
         "folder": str(folder.resolve()),
         "head": expected["head"],
         "texts": expected["texts"],
@@ -73,45 +74,47 @@ def check(folder: Path, expected: dict[str, Any], has_code: bool) -> None:
         **_base_of(folder),
     }
     with tempfile.TemporaryDirectory() as elsewhere:
-        told = _ask(asked, Path(elsewhere))
-    found = reference_outputs.difference(expected["answers"], told["answers"])
-    if found is None and expected["head"] != "CausalLM" and told["labels"] != expected["labels"]:
-        found = f"its labels are {', '.join(told['labels'])}, in the run {', '.join(expected['labels'])}"
-    if found:
+        found = _run_program(request, Path(elsewhere))
+    difference = reference_outputs.first_difference(expected["answers"], found["outputs"])
+    if difference is None and expected["head"] != "CausalLM" and found["labels"] != expected["labels"]:
+        difference = f"its labels are {', '.join(found['labels'])} instead of {', '.join(expected['labels'])}"
+    if difference:
         raise UserError(
-            f"model: loaded in a clean process it does not answer as the run did: {found}; its files were changed"
-            " since: run it again"
+            f"model: loaded in a clean process, it gives other outputs than in its run: {difference}; its files have"
+            " changed since then: run it again"
         )
 
 
 def _base_of(folder: Path) -> dict[str, str | None]:
-    """The model that an adapter adapts, and its commit; nothing for other folders."""
+    """The base model of an adapter and its commit; both None for a whole model."""
     if not (folder / paths.ADAPTER).is_file():
         return {"base": None, "revision": None}
-    told = json.loads((folder / paths.ADAPTER).read_text(encoding="utf-8"))
-    return {"base": told["base_model_name_or_path"], "revision": told.get("revision")}
+    config = json.loads((folder / paths.ADAPTER).read_text(encoding="utf-8"))
+    return {"base": config["base_model_name_or_path"], "revision": config.get("revision")}
 
 
-def _ask(asked: dict[str, Any], elsewhere: Path) -> dict[str, Any]:
+def _run_program(request: dict[str, Any], elsewhere: Path) -> dict[str, Any]:
     environment = {**os.environ, "HF_MODULES_CACHE": str(elsewhere / "modules"), "TOKENIZERS_PARALLELISM": "false"}
-    if not asked["base"]:
-        environment["HF_HUB_OFFLINE"] = "1"  # all that it needs is in the folder
+    if not request["base"]:
+        environment["HF_HUB_OFFLINE"] = "1"  # everything that the model needs is in the folder
     try:
         done = subprocess.run(
-            [sys.executable, "-I", "-c", STRANGER],
-            input=json.dumps(asked),
+            [sys.executable, "-I", "-c", PROGRAM],
+            input=json.dumps(request),
             capture_output=True,
             text=True,
             encoding="utf-8",
             cwd=elsewhere,
             env=environment,
-            timeout=SECONDS,
+            timeout=TIMEOUT_SECONDS,
             check=False,
         )
     except subprocess.TimeoutExpired as error:
-        raise UserError(f"model: a clean process has not loaded it in {SECONDS} seconds; try again") from error
-    _, found, told = done.stdout.rpartition("\nANSWERS")
-    if done.returncode or not found:
-        last = [line for line in done.stderr.splitlines() if line.strip()] or ["it says nothing"]
+        raise UserError(
+            f"model: it did not load in a clean process within {TIMEOUT_SECONDS} seconds; try again"
+        ) from error
+    _, marker, found = done.stdout.rpartition(f"\n{MARKER}")
+    if done.returncode or not marker:
+        last = [line for line in done.stderr.splitlines() if line.strip()] or ["no error message"]
         raise UserError(f"model: it does not load in a clean process without this package: {shorten(last[-1], 300)}")
-    return dict(json.loads(told))
+    return dict(json.loads(found))

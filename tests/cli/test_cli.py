@@ -155,15 +155,15 @@ def test_doctor_tells_what_a_recipe_will_do(workplace):
     for name, fact in {
         "rows": "train 96, validation 12, test 12",
         "labels": "bad, good",
-        "updates": "12, of 16 rows; 6 an epoch",
+        "updates": "12, of 16 rows; 6 per epoch",
         "batches": "16 rows x 1 micro-batches x 1 processes",
-        "world": "1 on cpu; distributed: no",
-        "memory": "at the 16 longest rows",
-        "time": "seconds of training",
+        "processes": "1 on cpu; distributed: no",
+        "memory": "for a batch of the 16 longest rows",
+        "time": "seconds for training",
         "precision": "fp32",
     }.items():
         assert fact in told[name]
-    assert "12 updates are few to learn from" in done.stdout
+    assert "a run of 12 updates is short" in done.stdout
     assert "torch" in finetune("doctor", cwd=workplace).stdout
 
 

@@ -91,7 +91,7 @@ def test_a_sample_that_is_not_installed_is_refused_with_its_extra(monkeypatch, n
         (Data("sample:tomatoes"), "data.source: no data sample sample:tomatoes; did you mean rotten_tomatoes?"),
         (Data("reviews.csv", revision="main"), "data.revision: reviews.csv is a local file or folder, which has none"),
         (Data("sample:imdb", subset="x"), "data.subset: sample:imdb is a packaged sample, which has none"),
-        (Data("org/name"), "data.source: org/name is no folder here, and the Hub cannot be reached"),
+        (Data("org/name"), "data.source: org/name is not a local folder, and the Hub cannot be reached"),
     ],
 )
 def test_what_is_not_there_is_refused_with_a_hint(tmp_path, monkeypatch, data, message):

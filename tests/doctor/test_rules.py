@@ -1,4 +1,4 @@
-"""What doctor tells: each rule speaks where a setting stands out, and is silent about what the field does."""
+"""The warnings of `finetune doctor`: each rule warns about an unusual setting, and not about common ones."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from pipeline.config.models import Lora, Pretrained, Recurrent, Scratch
 from pipeline.config.recipe import Recipe
 from pipeline.config.training import Optim, Train
 from pipeline.doctor import estimate
-from pipeline.doctor.rules import RULES, Facts, unusual
+from pipeline.doctor.rules import RULES, RunProfile, find_unusual
 
 BERT = Pretrained("org/bert")
 LONG_RUN = {"updates_per_epoch": 2000, "total_updates": 4000, "seconds_per_update": 2.0}
 
 
-def facts(model=None, optim=None, train=None, data=None, **changes) -> Facts:
+def profile(model=None, optim=None, train=None, data=None, **changes) -> RunProfile:
     recipe = Recipe("x", "sentiment", Data("a.csv", **(data or {})), model or Recurrent(), Optim(**(optim or {})),
                     Train(**(train or {})))  # fmt: skip
-    usual = Facts(
+    usual = RunProfile(
         recipe=recipe,
         lengths=np.array([10, 200, 30]),
         rows={"train": 3000, "validation": 300},
@@ -38,30 +38,48 @@ def facts(model=None, optim=None, train=None, data=None, **changes) -> Facts:
 
 
 CASES = [
-    (facts(BERT), "optim.learning_rate 0.001: usual is 2e-5 to 5e-5 for a pretrained model, a few times that for a"),
-    (facts(dataclasses.replace(BERT, lora=Lora()), {"learning_rate": 1e-2}), "optim.learning_rate 0.01: usual is 1e-4"),
-    (facts(Scratch(), {"learning_rate": 0.1}), "optim.learning_rate 0.1: usual is 1e-4 to 1e-3 for a transformer from"),
-    (facts(optim={"learning_rate": 1e-6}), "optim.learning_rate 1e-06: usual is 1e-3 to 1e-2 for a recurrent network"),
-    (facts(Scratch(), {"warmup_ratio": 0.0}), "optim.warmup_ratio 0: a transformer without warm-up often diverges"),
-    (facts(optim={"max_grad_norm": None}), "optim.max_grad_norm None: the gradients of recurrent networks explode"),
-    (facts(BERT, {"learning_rate": 2e-5}, total_updates=2000), "train.epochs 20: a pretrained model is usually tuned"),
-    (facts(total_updates=12), "12 updates are few to learn from; raise train.epochs or train.max_steps, or lower"),
-    (facts(updates_per_epoch=3), "train.batch_size: an update sees 1,000 of 3,000 rows"),
-    (facts(Scratch(), data={"max_length": 512}), "data.max_length 512: the longest row has 200 tokens; the positions"),
-    (facts(truncated=600), "data.max_length 256: 20% of the training rows lose their end"),
-    (facts(padding=0.5), "train.batch_size: 50% of what is computed is padding; smaller batches have less"),
-    (facts(rows={"train": 3000, "validation": 12}), "data.validation_share: on 12 rows of validation, which weights"),
-    (facts(labels={"good": 2900, "bad": 100}), "train.class_weights None: 97% of the labels are good; set balanced if"),
-    (facts(train={"eval_every": 1000}), "train.eval_every 1000: the run has 300 updates, and is scored at its end"),
-    (facts(**LONG_RUN), "train.save_every None: a run that is killed loses up to 67 minutes"),
-    (facts(on_fast_gpu=True), "train.precision fp32: this GPU is several times as fast in bf16; set bf16 or auto"),
+    (profile(BERT), "optim.learning_rate 0.001: unusual; common values are 2e-5 to 5e-5 for a pretrained model"),
+    (
+        profile(dataclasses.replace(BERT, lora=Lora()), {"learning_rate": 1e-2}),
+        "optim.learning_rate 0.01: unusual; common values are 1e-4",
+    ),
+    (
+        profile(Scratch(), {"learning_rate": 0.1}),
+        "optim.learning_rate 0.1: unusual; common values are 1e-4 to 1e-3 for a transformer",
+    ),
+    (
+        profile(optim={"learning_rate": 1e-6}),
+        "optim.learning_rate 1e-06: unusual; common values are 1e-3 to 1e-2 for a recurrent",
+    ),
+    (profile(Scratch(), {"warmup_ratio": 0.0}), "optim.warmup_ratio 0: transformers often diverge without warmup"),
+    (profile(optim={"max_grad_norm": None}), "optim.max_grad_norm None: gradients of recurrent networks can explode"),
+    (
+        profile(BERT, {"learning_rate": 2e-5}, total_updates=2000),
+        "train.epochs 20: pretrained models are usually fine-tuned",
+    ),
+    (profile(total_updates=12), "a run of 12 updates is short; raise train.epochs or train.max_steps, or lower"),
+    (profile(updates_per_epoch=3), "train.batch_size: each update uses 1,000 of 3,000 rows"),
+    (
+        profile(Scratch(), data={"max_length": 512}),
+        "data.max_length 512: the longest row has 200 tokens, so later positions",
+    ),
+    (profile(truncated=600), "data.max_length 256: 20% of the training rows are truncated"),
+    (profile(padding=0.5), "train.batch_size: 50% of the batches is padding; smaller batches have less"),
+    (profile(rows={"train": 3000, "validation": 12}), "data.validation_share: 12 validation rows are too few"),
+    (
+        profile(labels={"good": 2900, "bad": 100}),
+        "train.class_weights None: 97% of the labels are good; set it to balanced",
+    ),
+    (profile(train={"eval_every": 1000}), "train.eval_every 1000: the run is evaluated only at its end, after 300"),
+    (profile(**LONG_RUN), "train.save_every None: a killed run loses up to 67 minutes"),
+    (profile(on_fast_gpu=True), "train.precision fp32: this GPU is several times faster in bf16; set it to"),
 ]
 
 
 @pytest.mark.parametrize(("found", "line"), CASES, ids=[line[:40] for _, line in CASES])
-def test_what_stands_out_is_one_line(found, line):
-    (told,) = unusual(found)
-    assert told.startswith(line)
+def test_an_unusual_setting_gets_one_line(found, line):
+    (warning,) = find_unusual(found)
+    assert warning.startswith(line)
 
 
 def test_every_rule_has_a_case():
@@ -71,23 +89,23 @@ def test_every_rule_has_a_case():
 @pytest.mark.parametrize(
     "found",
     [
-        facts(),
-        facts(Scratch(), data={"max_length": 256}),
-        facts(BERT, {"learning_rate": 3e-5}),
-        facts(dataclasses.replace(BERT, lora=Lora()), {"learning_rate": 1e-3}),
-        facts(labels={}),
-        facts(labels={"good": 2900, "bad": 100}, train={"class_weights": "balanced"}),
-        facts(train={"save_every": 100}, **LONG_RUN),
-        facts(on_fast_gpu=True, autocast=True, train={"precision": "bf16"}),
+        profile(),
+        profile(Scratch(), data={"max_length": 256}),
+        profile(BERT, {"learning_rate": 3e-5}),
+        profile(dataclasses.replace(BERT, lora=Lora()), {"learning_rate": 1e-3}),
+        profile(labels={}),
+        profile(labels={"good": 2900, "bad": 100}, train={"class_weights": "balanced"}),
+        profile(train={"save_every": 100}, **LONG_RUN),
+        profile(on_fast_gpu=True, autocast=True, train={"precision": "bf16"}),
     ],
 )
-def test_what_the_field_does_is_not_remarked_on(found):
-    assert unusual(found) == []
+def test_common_settings_get_no_warning(found):
+    assert find_unusual(found) == []
 
 
 @pytest.mark.parametrize(
-    ("seconds", "told"),
+    ("seconds", "shown"),
     [(0.04, "0.0 seconds"), (9.5, "9.5 seconds"), (119, "119 seconds"), (120, "2.0 minutes"), (90_000, "25.0 hours")],
 )
-def test_times_are_told_in_a_unit_that_suits_them(seconds, told):
-    assert estimate._duration(seconds) == told
+def test_a_duration_is_given_in_the_largest_unit_of_which_there_are_at_least_two(seconds, shown):
+    assert estimate._duration(seconds) == shown

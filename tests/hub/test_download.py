@@ -1,4 +1,4 @@
-"""Models, tokenizers and data sets of the Hub by their ids: at a commit that is written down, without their code."""
+"""Models, tokenizers and data sets of the Hub by their ids: at a recorded commit, and without running their code."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ import datasets
 import pytest
 import torch
 from conftest import NEGATIVE, POSITIVE, ROOT, save_checkpoint
-from hub_fixtures import Place, made_up
+from hub_fixtures import Place, local_hub_only
 from hub_server import files_of
-from huggingface_hub import HfApi, ModelCard
+from huggingface_hub import HfApi, ModelCard, constants
 
+from pipeline import inference
 from pipeline import run as runs
 from pipeline.cli import main
 from pipeline.config.data import Data
@@ -27,7 +28,7 @@ from pipeline.config.models import Lora, Pretrained, Recurrent
 from pipeline.config.recipe import Recipe
 from pipeline.config.training import Optim, Train
 from pipeline.errors import UserError
-from pipeline.hub import pinning
+from pipeline.hub import download, pinning
 from pipeline.publish import push as pushing
 
 TEXTS = [f"{text} {number}" for number in range(12) for text in POSITIVE + NEGATIVE]
@@ -60,39 +61,39 @@ def finished(workplace, tmp_path_factory) -> Path:
 
 
 def upload(hub: Place, folder: Path, kind: str = "model", **options: Any) -> tuple[str, str]:
-    """Put a folder on the Hub as somebody else would have; its id and its commit."""
+    """Upload a folder without this package; returns its id and its commit."""
     name = hub.name(kind)
     HfApi().create_repo(name, repo_type=kind, **options)
-    with pushing._plain_uploads():
+    with pushing.without_xet():
         made = HfApi().upload_folder(repo_id=name, repo_type=kind, folder_path=folder)
     return name, made.oid
 
 
-def answers(*arguments: Any, **options: Any) -> list[dict[str, float]]:
-    return [answer["scores"] for answer in runs.predict(*arguments, **options)]
+def scores(*arguments: Any, **options: Any) -> list[dict[str, float]]:
+    return [prediction["scores"] for prediction in inference.predict(*arguments, **options)]
 
 
-def close(scores: list[dict[str, float]]) -> list[Any]:
-    return [pytest.approx(row, abs=1e-6) for row in scores]
+def close(expected: list[dict[str, float]]) -> list[Any]:
+    return [pytest.approx(row, abs=1e-6) for row in expected]
 
 
-def test_a_pushed_model_answers_by_its_id_as_the_run_does_and_runs_no_code_of_the_hub(hub, finished, monkeypatch):
+def test_a_pushed_model_predicts_by_its_id_as_its_run_does_without_code_of_the_hub(hub, finished, monkeypatch):
     name = hub.name()
     pushing.push(str(finished), Hub(push=True, repo_id=name, tag="v1"))
     monkeypatch.setattr("transformers.dynamic_module_utils.get_class_from_dynamic_module", None)
-    assert answers(name, ASKED) == close(answers(str(finished), ASKED))
-    assert answers(name, ASKED, revision="v1") == close(answers(str(finished), ASKED))
+    assert scores(name, ASKED) == close(scores(str(finished), ASKED))
+    assert scores(name, ASKED, revision="v1") == close(scores(str(finished), ASKED))
 
 
 SNIPPETS = """
 import importlib.abc, sys
 
-class Missing(importlib.abc.MetaPathFinder):
+class HidePipeline(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path=None, target=None):
         if name.split(".")[0] == "pipeline":
             raise ModuleNotFoundError(name)
 
-sys.meta_path.insert(0, Missing())
+sys.meta_path.insert(0, HidePipeline())
 """
 
 
@@ -105,7 +106,7 @@ def executed(code: str, folder: Path, isolated: bool) -> str:
 
 
 @pytest.mark.parametrize("kind", ["recurrent", pytest.param("adapter", marks=pytest.mark.slow)])  # two processes each
-def test_both_snippets_of_the_card_run_as_they_stand(hub, unchecked, workplace, finished, tmp_path, kind):
+def test_both_snippets_of_the_card_run(hub, unchecked, workplace, finished, tmp_path, kind):
     run = finished
     if kind == "adapter":
         base, _ = upload(hub, workplace / "bert")
@@ -114,14 +115,14 @@ def test_both_snippets_of_the_card_run_as_they_stand(hub, unchecked, workplace, 
     name = hub.name()
     pushing.push(str(run), Hub(push=True, repo_id=name))
     plain, ours = (block.partition("```")[0] for block in ModelCard.load(name).text.split("```python\n")[1:])
-    told = executed(SNIPPETS + plain, tmp_path, isolated=True)
-    (expected,) = runs.predict(str(run), ["a gripping , funny and moving film"])
-    assert f"'label': '{expected['label']}'" in told
-    assert f"'score': {expected['score']:.4f}"[:-1] in told
+    printed = executed(SNIPPETS + plain, tmp_path, isolated=True)
+    (expected,) = inference.predict(str(run), ["a gripping , funny and moving film"])
+    assert f"'label': '{expected['label']}'" in printed
+    assert f"'score': {expected['score']:.4f}"[:-1] in printed
     assert "'text': 'one text'" in executed(ours, tmp_path, isolated=False)
 
 
-def test_a_branch_that_moves_is_read_at_the_commit_that_the_run_has_begun_with(hub, workplace, tmp_path, monkeypatch):
+def test_a_continued_run_keeps_its_commit_when_the_branch_moves(hub, workplace, tmp_path, monkeypatch):
     base, first = upload(hub, workplace / "bert")
     data = tmp_path / "data"
     data.mkdir()
@@ -129,8 +130,8 @@ def test_a_branch_that_moves_is_read_at_the_commit_that_the_run_has_begun_with(h
     source, data_commit = upload(hub, data, "dataset")
     recipe = a_recipe(workplace, tmp_path / "run", Pretrained(base), data=Data(source, max_length=32))
     metrics = runs.train(recipe)
-    told = json.loads((tmp_path / "run/recipe.json").read_text())
-    assert (told["model"]["revision"], told["data"]["revision"]) == (first, data_commit)
+    recipe_json = json.loads((tmp_path / "run/recipe.json").read_text())
+    assert (recipe_json["model"]["revision"], recipe_json["data"]["revision"]) == (first, data_commit)
     assert metrics["revisions"] == {
         "data.source": {"name": source, "asked": None, "commit": data_commit},
         "model.checkpoint": {"name": base, "asked": None, "commit": first},
@@ -151,25 +152,25 @@ def test_an_unfinished_run_is_not_continued_at_another_revision(hub, workplace, 
     recipe = a_recipe(workplace, tmp_path / "run", Pretrained(base, revision="v1"))
     runs.train(recipe)
     (tmp_path / "run/metrics.json").unlink()
-    assert pinning.recall(recipe).model.revision == first
+    assert pinning.with_recorded_revisions(recipe).model.revision == first
     with pytest.raises(UserError, match=f"model.revision None, was {first}"):
         runs.train(replace(recipe, model=Pretrained(base)))
 
 
-def test_a_data_set_is_loaded_by_its_id_at_a_revision(hub, workplace, finished, tmp_path):
+def test_a_data_set_is_loaded_at_a_branch_tag_or_commit(hub, workplace, finished, tmp_path):
     rows = datasets.Dataset.from_dict({"text": TEXTS, "label": LABELS})
     rows = rows.cast_column("label", datasets.ClassLabel(names=["bad", "good"]))
     (tmp_path / "data").mkdir()
     rows.to_parquet(tmp_path / "data/test.parquet")
     source, commit = upload(hub, tmp_path / "data", "dataset")
     HfApi().create_tag(source, tag="v1", repo_type="dataset")
-    expected = runs.evaluate(str(finished), Data(str(workplace / "reviews.csv")))
+    expected = inference.evaluate(str(finished), Data(str(workplace / "reviews.csv")))
     for revision in (None, "v1", commit):
-        told = runs.evaluate(str(finished), Data(source, revision=revision))
-        assert told["accuracy"] == expected["accuracy"]
-        assert told["loss"] == pytest.approx(expected["loss"])
-    with pytest.raises(UserError, match="at revision v2, no folder here, on the Hub: it has no such revision"):
-        runs.evaluate(str(finished), Data(source, revision="v2"))
+        found = inference.evaluate(str(finished), Data(source, revision=revision))
+        assert found["accuracy"] == expected["accuracy"]
+        assert found["loss"] == pytest.approx(expected["loss"])
+    with pytest.raises(UserError, match="at revision v2: there is no such revision on the Hub"):
+        inference.evaluate(str(finished), Data(source, revision="v2"))
 
 
 def test_a_tokenizer_of_the_hub_has_a_revision_of_its_own(hub, workplace, tmp_path):
@@ -189,7 +190,7 @@ class OddModel(BertForSequenceClassification):
 """
 
 
-def test_code_of_the_hub_is_run_only_at_a_commit_and_only_when_asked_for(hub, workplace, tmp_path):
+def test_code_of_the_hub_runs_only_at_a_commit_and_only_if_trusted(hub, workplace, tmp_path):
     odd, mark = Path(shutil.copytree(workplace / "bert", tmp_path / "odd")), tmp_path / "mark"
     config = json.loads((odd / "config.json").read_text())
     places = {"AutoConfig": "odd.OddConfig", "AutoModelForSequenceClassification": "odd.OddModel"}
@@ -211,7 +212,7 @@ def test_code_of_the_hub_is_run_only_at_a_commit_and_only_when_asked_for(hub, wo
         runs.train(a_recipe(workplace, tmp_path / "x", Pretrained(name, revision=commit, trust_remote_code=True)))
 
 
-def test_weights_in_a_pickle_are_read_only_when_allowed(hub, workplace, tmp_path):
+def test_pickled_weights_are_read_only_if_allowed(hub, workplace, tmp_path):
     from safetensors.torch import load_file
 
     folder = Path(shutil.copytree(workplace / "bert", tmp_path / "pickled"))
@@ -225,38 +226,36 @@ def test_weights_in_a_pickle_are_read_only_when_allowed(hub, workplace, tmp_path
         runs.train(a_recipe(workplace, tmp_path / "no", Pretrained(str(folder))))
 
 
-@made_up
-def test_what_cannot_be_read_is_told_in_one_line(hub, workplace, finished):
+@local_hub_only
+def test_a_model_that_cannot_be_read_is_refused_in_one_line(hub, workplace, finished):
     bert = files_of(workplace / "bert")
     hub.server.put("models", "bob/secret", bert, private=True)
     hub.server.put("models", "bob/gated", bert)
     hub.server.repos["models", "bob/gated"].gated = True
     hub.server.put("models", "bob/open", {"README.md": b"nothing"})
     cases = {
-        "bob/nothing": "bob/nothing, no folder here, on the Hub: there is none of that name, or you may not read it",
-        "bob/secret": "there is none of that name, or you may not read it; look at the name, or run `hf auth login`",
-        "bob/gated": "its owner asks for an agreement first",
+        "bob/nothing": "model: bob/nothing: not a local folder, and not found on the Hub; check the name (if it is",
+        "bob/secret": "not found on the Hub; check the name (if it is private, run `hf auth login` or set HF_TOKEN)",
+        "bob/gated": "model: bob/gated: the repository is gated; accept its conditions on its page",
         "bob/open": "model: bob/open is not the folder of a model; there is no config.json in it",
     }
     for name, says in cases.items():
         with pytest.raises(UserError) as error:
-            answers(name, ASKED)
+            scores(name, ASKED)
         assert says in str(error.value)
-    with pytest.raises(UserError, match="at revision v9, no folder here, on the Hub: it has no such revision"):
-        answers("bob/open", ASKED, revision="v9")
+    with pytest.raises(UserError, match="at revision v9: there is no such revision on the Hub"):
+        scores("bob/open", ASKED, revision="v9")
 
 
-@made_up
-def test_a_hub_that_is_down_is_not_asked_for_what_was_fetched_before(hub, unchecked, finished, monkeypatch):
-    from pipeline.hub import download
-
+@local_hub_only
+def test_a_cached_model_is_read_while_the_hub_is_down(hub, unchecked, finished, monkeypatch):
     pushing.push(str(finished), Hub(push=True, repo_id="alice/tiny"))
-    before = answers("alice/tiny", ASKED)
+    before = scores("alice/tiny", ASKED)
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
     download.go_offline_if_unreachable.cache_clear()
-    assert answers("alice/tiny", ASKED) == before
-    with pytest.raises(UserError, match="is no folder here, and the Hub cannot be reached to look for it"):
-        answers("alice/other", ASKED)
+    assert scores("alice/tiny", ASKED) == before
+    with pytest.raises(UserError, match="is not a local folder, and the Hub cannot be reached to look it up"):
+        scores("alice/other", ASKED)
 
 
 def test_the_commands_take_ids_and_revisions(hub, unchecked, finished, workplace, tmp_path, capsys):
@@ -273,3 +272,28 @@ def test_the_commands_take_ids_and_revisions(hub, unchecked, finished, workplace
             main._dispatch([*command, name, "--trust-remote-code"])
     with pytest.raises(UserError, match=r"revision: .* is a folder, which has none; leave it out"):
         main._dispatch(["predict", str(finished), "--revision", "v1"])
+
+
+@local_hub_only
+@pytest.mark.parametrize(
+    ("endpoint", "offline_before", "requests", "offline_after"),
+    [(None, False, 1, False), ("http://127.0.0.1:9", False, 0, True), (None, True, 0, True)],
+    ids=["up", "down", "offline"],
+)
+def test_the_hub_is_asked_once_whether_it_answers(hub, monkeypatch, endpoint, offline_before, requests, offline_after):
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", offline_before)
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", offline_before)
+    with monkeypatch.context() as patch:
+        patch.setattr(constants, "ENDPOINT", endpoint or constants.ENDPOINT)
+        download.go_offline_if_unreachable()
+    download.go_offline_if_unreachable()  # also where it would answer by now
+    assert len(hub.server.calls("HEAD /")) == requests
+    assert constants.HF_HUB_OFFLINE is offline_after
+    assert datasets.config.HF_HUB_OFFLINE is offline_after
+
+
+def test_modules_of_the_hub_import_neither_torch_nor_transformers_nor_datasets():
+    code = "import sys; from pipeline.hub import download, errors, pinning; print(*sys.modules)"
+    imported = set(executed(code, ROOT, isolated=False).split())
+    assert "huggingface_hub" in imported
+    assert not {"torch", "transformers", "datasets"} & imported

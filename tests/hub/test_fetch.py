@@ -1,4 +1,4 @@
-"""What a recipe needs is gathered where there is network, and the run needs none then."""
+"""`finetune fetch` downloads what a recipe needs, and the run then needs no network."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 import datasets
 import pytest
 from conftest import NEGATIVE, POSITIVE, ROOT, save_checkpoint
-from hub_fixtures import Place, made_up
+from hub_fixtures import Place, local_hub_only
 from huggingface_hub import HfApi
 
 from pipeline.cli import commands, main
@@ -28,7 +28,7 @@ from pipeline.publish import push as pushing
 TEXTS = [f"{text} {number}" for number in range(12) for text in POSITIVE + NEGATIVE]
 LABELS = [int(text.rsplit(maxsplit=1)[0] in POSITIVE) for text in TEXTS]
 
-# Any socket is a fault; what the libraries do to find out whether there is network, too.
+# Any connection is an error, also those by which libraries find out whether there is network.
 WITHOUT_NETWORK = """
 import socket, sys
 
@@ -42,19 +42,19 @@ entry()
 
 
 def offline(*arguments: Any, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """The command in a process that has no network, and caches of nobody."""
-    nobody = dict.fromkeys(("HF_HUB_CACHE", "HF_DATASETS_CACHE", "HF_TOKEN"), "")
-    told = {name: value for name, value in {**os.environ, **nobody, **environment}.items() if value}
-    told |= {"HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT)}
-    told.setdefault("HF_HOME", str(cwd / "nobody"))
+    """The command in a process without network, and with empty caches."""
+    empty = dict.fromkeys(("HF_HUB_CACHE", "HF_DATASETS_CACHE", "HF_TOKEN"), "")
+    variables = {name: value for name, value in {**os.environ, **empty, **environment}.items() if value}
+    variables |= {"HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT)}
+    variables.setdefault("HF_HOME", str(cwd / "empty"))
     command = [sys.executable, "-c", WITHOUT_NETWORK, *map(str, arguments)]
-    return subprocess.run(command, cwd=cwd, env=told, capture_output=True, text=True, check=False)
+    return subprocess.run(command, cwd=cwd, env=variables, capture_output=True, text=True, check=False)
 
 
 def upload(hub: Place, folder: Path, kind: str = "model") -> tuple[str, str]:
     name = hub.name(kind)
     HfApi().create_repo(name, repo_type=kind)
-    with pushing._plain_uploads():
+    with pushing.without_xet():
         return name, HfApi().upload_folder(repo_id=name, repo_type=kind, folder_path=folder).oid
 
 
@@ -69,7 +69,7 @@ def written(recipe: Recipe, folder: Path) -> Path:
 
 @pytest.fixture
 def of_the_hub(hub, tmp_path, monkeypatch) -> Recipe:
-    """A recipe of a data set and a model of the Hub, at no revision."""
+    """A recipe with a data set and a model of the Hub, without revisions."""
     for name in ("HF_HUB_CACHE", "HF_DATASETS_CACHE"):
         monkeypatch.setenv(name, os.environ[name])  # the command sets them: they are put back
     save_checkpoint(tmp_path / "bert", "wordpiece", TEXTS)
@@ -87,33 +87,33 @@ def fetch_in_a_process(hub: Place, recipe: Path, *arguments: Any) -> None:
     assert (done.returncode, done.stderr) == (0, ""), done.stderr
 
 
-def test_what_was_fetched_runs_without_network_wherever_it_is_carried(hub, of_the_hub, tmp_path):
+def test_a_fetched_folder_runs_offline_also_after_it_was_moved(hub, of_the_hub, tmp_path):
     fetch_in_a_process(hub, written(of_the_hub, tmp_path), "--to", tmp_path / "gathered")
     shutil.move(tmp_path / "gathered", tmp_path / "carried")
     node = tmp_path / "node"
     node.mkdir()
     done = offline("run", tmp_path / "carried/recipe.json", cwd=node)
     assert (done.returncode, done.stderr) == (0, ""), done.stdout
-    told = json.loads((node / "runs/tiny/recipe.json").read_text())
+    recipe_json = json.loads((node / "runs/tiny/recipe.json").read_text())
     revisions = json.loads((node / "runs/tiny/metrics.json").read_text())["revisions"]
     for section, name in (("data", "source"), ("model", "checkpoint")):
         kind = "dataset" if section == "data" else "model"
-        assert told[section][name] == getattr(getattr(of_the_hub, section), name)
-        commit = HfApi().repo_info(told[section][name], repo_type=kind).sha
-        assert told[section]["revision"] == revisions[f"{section}.{name}"]["commit"] == commit
+        assert recipe_json[section][name] == getattr(getattr(of_the_hub, section), name)
+        commit = HfApi().repo_info(recipe_json[section][name], repo_type=kind).sha
+        assert recipe_json[section]["revision"] == revisions[f"{section}.{name}"]["commit"] == commit
 
 
 @pytest.mark.slow  # two more processes
-def test_the_recipe_itself_runs_from_the_fetched_caches_without_network(hub, of_the_hub, tmp_path):
+def test_the_original_recipe_runs_offline_from_the_fetched_caches(hub, of_the_hub, tmp_path):
     asked = written(of_the_hub, tmp_path)
     fetch_in_a_process(hub, asked, "--to", tmp_path / "gathered")
     done = offline("run", asked, cwd=tmp_path, HF_HOME=str(tmp_path / "gathered"))
     assert (done.returncode, done.stderr) == (0, ""), done.stdout
 
 
-@made_up
-def test_offline_the_very_commit_is_read_and_never_another(hub, of_the_hub, tmp_path, monkeypatch):
-    """`load_dataset` would take the newest that it finds."""
+@local_hub_only
+def test_offline_a_data_set_is_read_at_its_commit_and_never_at_another(hub, of_the_hub, tmp_path, monkeypatch):
+    """`load_dataset` takes the newest commit in the cache."""
     from pipeline.data import hub_source
 
     name = of_the_hub.data.source
@@ -129,7 +129,7 @@ def test_offline_the_very_commit_is_read_and_never_another(hub, of_the_hub, tmp_
         hub_source.load(Data(name), "0" * 40)
 
 
-def test_files_of_this_machine_are_copied_beside_the_recipe(hub, tmp_path, monkeypatch, capsys):
+def test_local_files_are_copied_beside_the_recipe(hub, tmp_path, monkeypatch, capsys):
     for name in ("HF_HUB_CACHE", "HF_DATASETS_CACHE"):
         monkeypatch.setenv(name, os.environ[name])
     rows = [f'"{text}",{label}\n' for text, label in zip(TEXTS, LABELS, strict=True)]
@@ -153,7 +153,7 @@ def test_files_of_this_machine_are_copied_beside_the_recipe(hub, tmp_path, monke
     [
         (["--to"], "--to: it needs a value, the name of a folder"),
         (["--to", "asked.json"], "to: cannot write to asked.json: "),
-        (["--data.streaming", "--data.limit", "3"], "data.streaming: rows that are streamed cannot be fetched"),
+        (["--data.streaming", "--data.limit", "3"], "data.streaming: streamed rows cannot be fetched"),
     ],
 )
 def test_what_cannot_be_fetched_is_refused(hub, of_the_hub, tmp_path, monkeypatch, arguments, says):

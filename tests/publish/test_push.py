@@ -1,4 +1,4 @@
-"""A finished run goes to the Hub whole, once, and only as far as it may; what is in the way is said in one line."""
+"""A push: what it uploads, what it refuses, and what it does when the Hub fails."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from conftest import NEGATIVE, POSITIVE
-from hub_fixtures import Place, made_up
+from hub_fixtures import Place, local_hub_only
 from hub_server import REAL_HUB, Fault, files_of
 from huggingface_hub import ModelCard, RepoCard, constants, snapshot_download
 
@@ -62,14 +62,14 @@ def refusal(folder: Path, repo_id: str, **settings: Any) -> str:
     return str(error.value)
 
 
-def test_what_is_pushed_is_the_model_its_recipe_its_metrics_and_a_card(hub: Place, run, capsys):
+def test_model_recipe_metrics_and_card_are_pushed(hub: Place, run, capsys):
     name = hub.name()
     push(run, name)
     folder = Path(snapshot_download(name))
-    told = {file.name for file in folder.iterdir()} - {".gitattributes"}
+    names = {file.name for file in folder.iterdir()} - {".gitattributes"}
     own = {"modeling_recurrent.py", "configuration_recurrent.py", "characters.py", "crf.py", "layout.py",
            "recurrence.py", "tag_constraints.py"}  # fmt: skip
-    assert told == {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "recipe.json",
+    assert names == {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "recipe.json",
                     "metrics.json", "README.md", *own}  # fmt: skip
     assert (folder / "model.safetensors").read_bytes() == (run / "model/model.safetensors").read_bytes()
     assert json.loads((folder / "config.json").read_text())["id2label"] == {"0": "bad", "1": "good"}
@@ -80,19 +80,19 @@ def test_what_is_pushed_is_the_model_its_recipe_its_metrics_and_a_card(hub: Plac
     assert f"pushed: {constants.ENDPOINT}/{name}" in capsys.readouterr().out
 
 
-def test_a_second_push_of_the_same_is_none(hub: Place, run, unchecked, capsys):
+def test_a_second_push_of_the_same_run_makes_no_commit(hub: Place, run, unchecked, capsys):
     name = hub.name()
     push(run, name)
     before = hub.api.model_info(name).sha
     push(run, name)
     assert hub.api.model_info(name).sha == before
-    assert "nothing has changed" in capsys.readouterr().out
+    assert "nothing to push" in capsys.readouterr().out
 
 
-def test_only_what_has_changed_is_sent_and_leftovers_of_another_model_go(hub: Place, run, unchecked):
+def test_only_changed_files_are_uploaded_and_leftovers_of_another_model_are_deleted(hub: Place, run, unchecked):
     name = hub.name()
     push(run, name)
-    with pushing._plain_uploads():
+    with pushing.without_xet():
         for file in ("model-00001-of-00002.safetensors", "notes.md"):
             hub.api.upload_file(path_or_fileobj=b"x", path_in_repo=file, repo_id=name)
     config = json.loads((run / "model/config.json").read_text())
@@ -105,7 +105,7 @@ def test_only_what_has_changed_is_sent_and_leftovers_of_another_model_go(hub: Pl
     assert hub.server.calls("PUT .*") == []
 
 
-def test_licence_and_languages_that_a_card_has_stay_unless_others_are_given(hub: Place, run, unchecked):
+def test_licence_and_languages_of_the_published_card_are_kept_unless_others_are_given(hub: Place, run, unchecked):
     name = hub.name()
     push(run, name, license="mit", languages=("en", "he"))
     first = hub.api.model_info(name).sha
@@ -116,7 +116,7 @@ def test_licence_and_languages_that_a_card_has_stay_unless_others_are_given(hub:
     assert (data.license, data.language) == ("apache-2.0", ["en", "he"])
 
 
-def test_branches_are_made_and_tags_are_set_once(hub: Place, run, unchecked):
+def test_branches_are_created_and_tags_never_move(hub: Place, run, unchecked):
     name = hub.name()
     push(run, name, revision="next/1", tag="v1")
     refs = hub.api.list_repo_refs(name)
@@ -124,90 +124,96 @@ def test_branches_are_made_and_tags_are_set_once(hub: Place, run, unchecked):
     assert tags["v1"] == heads["next/1"] != heads["main"]
     push(run, name, revision="next/1", tag="v1")  # the same again
     (run / "model/config.json").write_text((run / "model/config.json").read_text() + " ")
-    assert "the tag v1" in refusal(run, name, revision="next/1", tag="v1")
+    assert "already has a tag v1" in refusal(run, name, revision="next/1", tag="v1")
 
 
-def test_a_private_repository_is_read_by_its_owner_alone(hub: Place, run, unchecked):
+def test_a_private_push_makes_a_private_repository_and_refuses_a_public_one(hub: Place, run, unchecked):
     name = hub.name()
     push(run, name, private=True)
     assert hub.api.model_info(name).private
     public = hub.name()
     push(run, public)
-    assert "everybody may read it" in refusal(run, public, private=True)
+    assert "exists and is public" in refusal(run, public, private=True)
 
 
-@made_up
-def test_an_organisation_is_pushed_to_by_its_members_and_others_are_told_where_they_may(hub: Place, run, unchecked):
+@local_hub_only
+def test_members_push_to_an_organisation_and_others_are_told_where_they_may_write(hub: Place, run, unchecked):
     push(run, "acme/tiny")
-    told = refusal(run, "bob/tiny")
-    assert told.startswith("push: bob/tiny: the token has no right to do this")
-    assert "you are alice, and may write under alice and acme" in told
+    message = refusal(run, "bob/tiny")
+    assert message.startswith("push: bob/tiny: the token does not allow this")
+    assert "you are logged in as alice and may write to alice and acme" in message
     hub.log_in("hf_of_bob")
     (run / "model/config.json").write_text((run / "model/config.json").read_text() + " ")
-    assert "you are bob, and may write under bob" in refusal(run, "acme/tiny")
+    assert "you are logged in as bob and may write to bob" in refusal(run, "acme/tiny")
 
 
-def test_a_name_without_an_owner_is_under_ones_own(hub: Place, run, unchecked):
+def test_a_repository_without_an_owner_is_the_users(hub: Place, run, unchecked):
     name = hub.name()
     push(run, name.split("/")[1])
     assert hub.api.repo_exists(name)
 
 
-@made_up
-def test_a_pull_request_is_proposed_by_who_may_not_write(hub: Place, run, unchecked, capsys):
+@local_hub_only
+def test_a_user_without_write_access_can_open_a_pull_request(hub: Place, run, unchecked, capsys):
     push(run, "alice/tiny")
     hub.log_in("hf_of_bob")
     (run / "model/config.json").write_text((run / "model/config.json").read_text() + " ")
     push(run, "alice/tiny", create_pr=True)
-    assert "proposed: " in capsys.readouterr().out
+    assert "opened a pull request: " in capsys.readouterr().out
     repo = hub.server.repos["models", "alice/tiny"]
     assert list(repo.pulls) == ["refs/pr/1"]
     assert repo.heads["main"] != repo.pulls["refs/pr/1"]
-    assert "there is no alice/none to propose a change to" in refusal(run, "alice/none", create_pr=True)
+    assert "alice/none does not exist, so no pull request can be opened" in refusal(run, "alice/none", create_pr=True)
 
 
-@made_up
-def test_a_name_that_is_taken_is_refused(hub: Place, run, unchecked):
+@local_hub_only
+def test_a_repository_with_other_files_is_refused(hub: Place, run, unchecked):
     hub.server.put("models", "alice/other", {"config.json": b"{}"})
-    assert "the name alice/other is taken" in refusal(run, "alice/other")
+    assert "alice/other already holds files that finetune did not push; choose another name" in refusal(
+        run, "alice/other"
+    )
     push(run, "alice/other", overwrite=True)
     recipe = (run / "recipe.json").read_text()
     hub.server.put("models", "alice/tagger", {"recipe.json": recipe.replace("sentiment", "ner").encode()})
-    assert "the name alice/tagger is taken, by ner; choose another" in refusal(run, "alice/tagger")
+    assert "alice/tagger already holds a model for ner, not sentiment; choose another name" in refusal(
+        run, "alice/tagger"
+    )
     hub.server.put("models", "bob/secret", {"config.json": b"{}"}, private=True)
     hub.server.users["hf_of_alice"] = replace(hub.server.users["hf_of_alice"], organisations=("acme",))
-    assert "bob/secret" in refusal(run, "bob/secret")
+    assert "bob/secret: " in refusal(run, "bob/secret")
 
 
-@made_up
+@local_hub_only
 @pytest.mark.parametrize(
     ("fault", "says"),
     [
-        (Fault("POST /api/.*/commit/.*", 403, message="Private repository storage limit reached"), "quota is used up"),
-        (Fault("POST .*/batch", 413), "the Hub takes no files of that size"),
-        (Fault("POST /api/repos/create", 402), "the quota is used up"),
+        (Fault("POST /api/.*/commit/.*", 403, message="Private repository storage limit reached"), "quota is exceeded"),
+        (Fault("POST .*/batch", 413), "a file is larger than the Hub accepts"),
+        (Fault("POST /api/repos/create", 402), "the storage quota is exceeded"),
         (Fault("GET /api/whoami-v2", 401), "the token is not valid; run `hf auth login` or set HF_TOKEN"),
-        (Fault("GET /api/whoami-v2", 503), "an error of its own, 503; try again later"),
-        (Fault("PUT .*", 500), "an error of its own, 500; try again later"),
-        (Fault("POST /api/.*/commit/.*", 429, headers={"Retry-After": "1"}), "too many requests were made"),
+        (Fault("GET /api/whoami-v2", 503), "the Hub answers with server error 503; try again later"),
+        (Fault("PUT .*", 500), "the Hub answers with server error 500; try again later"),
+        (Fault("POST /api/.*/commit/.*", 429, headers={"Retry-After": "1"}), "too many requests; wait"),
         (Fault("POST /api/validate-yaml", 400), "Invalid metadata in README.md"),
     ],
     ids=lambda value: f"{value.status} {value.calls}" if isinstance(value, Fault) else "",
 )
-def test_what_the_hub_refuses_is_told_in_one_line(hub: Place, run, unchecked, fault, says):
+def test_an_error_of_the_hub_is_explained_in_one_line(hub: Place, run, unchecked, fault, says):
     hub.server.faults.append(fault)
-    told = refusal(run, "alice/tiny")
-    assert says in told
-    assert "\n" not in told
-    assert "http" not in told.replace("https://hf", "")
+    message = refusal(run, "alice/tiny")
+    assert says in message
+    assert "\n" not in message
+    assert "http" not in message.replace("https://hf", "")
 
 
-@made_up
-def test_no_token_a_token_that_reads_no_network_and_offline_are_told_apart(hub: Place, run, unchecked, monkeypatch):
+@local_hub_only
+def test_a_read_only_token_no_token_no_network_and_offline_mode_have_messages_of_their_own(
+    hub: Place, run, unchecked, monkeypatch
+):
     hub.log_in("hf_reader")
-    assert "the token of alice may read only" in refusal(run, "alice/tiny")
+    assert "the token of alice is read-only" in refusal(run, "alice/tiny")
     hub.log_in("")
-    assert "there is no token; run `hf auth login` or set HF_TOKEN" in refusal(run, "alice/tiny")
+    assert "you are not logged in; run `hf auth login` or set HF_TOKEN" in refusal(run, "alice/tiny")
     hub.log_in("hf_of_alice")
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
     assert "the Hub cannot be reached at http://127.0.0.1:9" in refusal(run, "alice/tiny")
@@ -215,16 +221,16 @@ def test_no_token_a_token_that_reads_no_network_and_offline_are_told_apart(hub: 
     assert "HF_HUB_OFFLINE is set" in refusal(run, "alice/tiny")
 
 
-@made_up
-def test_an_upload_that_breaks_off_is_tried_again(hub: Place, run, unchecked):
+@local_hub_only
+def test_a_failed_upload_is_retried(hub: Place, run, unchecked):
     hub.server.faults += [Fault("PUT .*", 500, times=2), Fault("POST /api/.*/commit/.*", 503, times=2)]
     hub.server.faults.append(Fault("POST /api/repos/create", 502, times=1))
     push(run, "alice/tiny")
     assert "model.safetensors" in hub.server.repos["models", "alice/tiny"].files
 
 
-@made_up
-def test_a_later_push_sends_no_file_that_has_arrived_before(hub: Place, run, unchecked):
+@local_hub_only
+def test_a_second_push_does_not_send_a_large_file_again(hub: Place, run, unchecked):
     hub.server.faults.append(Fault("POST /api/.*/commit/.*", 500))
     assert "try again later" in refusal(run, "alice/tiny")
     assert len(hub.server.calls("PUT .*")) == 1
@@ -234,8 +240,8 @@ def test_a_later_push_sends_no_file_that_has_arrived_before(hub: Place, run, unc
     assert len(hub.server.calls("PUT .*")) == 1
 
 
-@made_up
-def test_an_answer_that_is_lost_does_not_make_a_second_commit(hub: Place, run, unchecked, monkeypatch):
+@local_hub_only
+def test_a_lost_response_does_not_lead_to_a_second_commit(hub: Place, run, unchecked, monkeypatch):
     create, lost = pushing.HfApi.create_commit, []
 
     def losing(*args: Any, **options: Any) -> Any:
@@ -253,9 +259,9 @@ def test_an_answer_that_is_lost_does_not_make_a_second_commit(hub: Place, run, u
     ]
 
 
-@made_up
+@local_hub_only
 @pytest.mark.slow  # a process of its own, to be killed
-def test_a_killed_push_leaves_nothing_half_and_the_same_command_goes_on(hub: Place, run):
+def test_a_killed_push_leaves_no_partial_commit_and_the_same_command_finishes_it(hub: Place, run):
     hub.server.faults.append(Fault("POST /api/.*/commit/.*", 0, times=1, seconds=30.0))
     command = "from pipeline.cli.main import entry; entry()"
     process = subprocess.Popen([sys.executable, "-c", command, "push", str(run), "alice/tiny"])
@@ -270,7 +276,9 @@ def test_a_killed_push_leaves_nothing_half_and_the_same_command_goes_on(hub: Pla
     assert len(hub.server.calls("PUT .*")) == 1
 
 
-def test_a_recipe_that_pushes_does_so_after_its_run_and_a_failure_is_only_told(hub: Place, run, unchecked, capsys):
+def test_a_recipe_pushes_after_its_run_and_a_failed_push_is_reported_and_never_fails_the_run(
+    hub: Place, run, unchecked, capsys
+):
     data = run.parent.parent / "reviews.csv"
     data.write_text("".join(f'"{text}",{label}\n' for text, label in ROWS))
     recipe = a_recipe(data, run.parent / "pushing", max_steps=1)
@@ -283,14 +291,14 @@ def test_a_recipe_that_pushes_does_so_after_its_run_and_a_failure_is_only_told(h
     other = replace(recipe, train=replace(recipe.train, output_dir=str(run.parent / "failing")))
     metrics = runs.train(replace(other, hub=Hub(push=True, repo_id=name, tag="v2", private=True)))
     assert metrics["test"]
-    told = capsys.readouterr().err
-    assert "its model was not pushed: push: there is no token" in told
-    assert f"later: finetune push {run.parent}/failing {name} --private --tag v2" in told
+    printed = capsys.readouterr().err
+    assert "its model was not pushed: push: you are not logged in" in printed
+    assert f"to push it later: finetune push {run.parent}/failing {name} --private --tag v2" in printed
 
 
-@made_up
+@local_hub_only
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_to_a_run_that_has_finished_ends_its_push_alone(hub: Place, run, number):
+def test_a_signal_during_the_push_of_a_finished_run_ends_the_push_only(hub: Place, run, number):
     folder = run.parent / "pushing"
     recipe = replace(a_recipe(run.parent.parent / "reviews.csv", folder), hub=Hub(push=True, repo_id="alice/tiny"))
     Path(recipe.data.source).write_text("".join(f'"{text}",{label}\n' for text, label in ROWS))
@@ -308,13 +316,13 @@ def test_a_signal_to_a_run_that_has_finished_ends_its_push_alone(hub: Place, run
             assert process.poll() is None
             time.sleep(0.05)
         process.send_signal(number)
-        printed, told = process.communicate(timeout=50)
+        printed, errors = process.communicate(timeout=50)
     assert process.returncode == 0
-    assert f"its model was not pushed: it was stopped; later: finetune push {folder} alice/tiny" in told
+    assert f"its model was not pushed: it was stopped; to push it later: finetune push {folder} alice/tiny" in errors
     assert "test accuracy" in printed
 
 
-def test_the_card_has_mean_and_spread_of_several_seeds(hub: Place, run, unchecked, tmp_path):
+def test_the_card_has_mean_and_standard_deviation_over_seeds(hub: Place, run, unchecked, tmp_path):
     first = json.loads((run / "metrics.json").read_text())["test"]["accuracy"]
     folders = [run]
     for seed, accuracy in ((1, 0.5), (2, 0.75)):
@@ -342,7 +350,7 @@ def test_the_card_has_mean_and_spread_of_several_seeds(hub: Place, run, unchecke
         pushing.push(str(run), Hub(push=True, repo_id=name), [str(folders[1])])
 
 
-def test_a_card_that_was_edited_is_pushed_as_it_is(hub: Place, run, unchecked, capsys):
+def test_an_edited_card_is_pushed_as_it_is(hub: Place, run, unchecked, capsys):
     file = run / "model/README.md"
     file.write_text(file.read_text() + "\nSeen by a person.\n")
     name = hub.name()
@@ -354,23 +362,23 @@ def test_a_card_that_was_edited_is_pushed_as_it_is(hub: Place, run, unchecked, c
 @pytest.mark.parametrize(
     ("break_it", "says"),
     [
-        (lambda run: (run / "metrics.json").unlink(), "has not finished; continue it by the same command"),
+        (lambda run: (run / "metrics.json").unlink(), "has not finished; continue it with the same command"),
         (lambda run: (run / "recipe.json").unlink(), "is not the folder of a run"),
-        (lambda run: shutil.rmtree(run), "is not there; give the folder of a finished run"),
+        (lambda run: shutil.rmtree(run), "does not exist; give the folder of a finished run"),
         (lambda run: (run / "model/config.json").unlink(), "is not the folder of a model; there is no config.json"),
-        (lambda run: (run / "metrics.json").write_text("{}"), "it lacks the figures of a run"),
-        (lambda run: (run / "answers.json").unlink(), "it has no answers.json, against which a model is checked"),
+        (lambda run: (run / "metrics.json").write_text("{}"), "not the metrics of a run"),
+        (lambda run: (run / "answers.json").unlink(), "there is no answers.json, which a model is verified against"),
     ],
 )
-def test_what_is_no_finished_run_is_not_pushed(hub: Place, run, unchecked, break_it, says):
+def test_a_folder_that_is_not_a_finished_run_is_refused(hub: Place, run, unchecked, break_it, says):
     break_it(run)
     assert says in refusal(run, "alice/tiny")
     assert not hub.server.calls("POST /api/.*/commit/.*")
 
 
-def test_the_folder_of_a_model_alone_is_not_pushed(hub: Place, run, tmp_path):
+def test_the_folder_of_a_model_without_its_run_is_refused(hub: Place, run, tmp_path):
     plain = Path(shutil.copytree(run / "model", tmp_path / "plain"))
-    assert "without the metrics that a card is made of; give the folder of a run, or upload it" in refusal(plain, "a/b")
+    assert "without the metrics for a card; give the folder of a run, or upload it" in refusal(plain, "a/b")
     assert files_of(plain)
 
 
@@ -388,6 +396,6 @@ def test_the_folder_of_a_model_alone_is_not_pushed(hub: Place, run, tmp_path):
         ({"push": False, "private": True}, "hub.private: without hub.push nothing is pushed"),
     ],
 )
-def test_settings_that_cannot_be_are_refused_before_anything_is_done(settings, says):
+def test_invalid_settings_of_a_push_are_refused(settings, says):
     with pytest.raises(UserError, match=says.replace("(", r"\(")):
         Hub(**{"push": True, **settings})

@@ -1,4 +1,4 @@
-"""What leaves gives nothing away of who made it, and where; an ordinary run is not taken for a leak."""
+"""Secrets are found in every file that is pushed, and an ordinary run is not refused."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from pipeline.errors import UserError
 from pipeline.publish import secrets as scanning
 from pipeline.publish.redact import without_folders
-from pipeline.publish.secrets import scan
+from pipeline.publish.secrets import refuse_secrets
 
 HOME = str(Path.home())
 SECRETS = {
@@ -40,7 +40,7 @@ def folder(tmp_path, monkeypatch) -> Path:
 
 
 def test_an_ordinary_folder_passes(folder):
-    scan(folder, "alice")
+    refuse_secrets(folder, "alice")
 
 
 @pytest.mark.parametrize("file", ["README.md", "recipe.json", "tokenizer.json", "modeling_x.py"])
@@ -49,24 +49,26 @@ def test_a_secret_in_any_file_is_found_and_not_repeated(folder, file, kind):
     text = (folder / file).read_text() if (folder / file).exists() else ""
     (folder / file).write_text(f"{text}\n{SECRETS[kind]}\n")
     with pytest.raises(UserError) as error:
-        scan(folder, "alice")
-    assert str(error.value).startswith(f"{file}:{text.count(chr(10)) + 2}: it holds {kind}, and what is pushed can be")
+        refuse_secrets(folder, "alice")
+    assert str(error.value).startswith(
+        f"{file}:{text.count(chr(10)) + 2}: it contains {kind}, which others could read once"
+    )
     assert SECRETS[kind] not in str(error.value)
 
 
 @pytest.mark.parametrize("token", ["letme1n", "hf_abc", "opensesameplease"])
-def test_the_token_that_is_in_use_is_found_whatever_it_looks_like(folder, monkeypatch, token):
+def test_the_token_in_use_is_found_in_any_format(folder, monkeypatch, token):
     monkeypatch.setenv("HF_TOKEN", token)
     (folder / "notes.txt").write_text(f"the word is {token}")
-    with pytest.raises(UserError, match=r"notes.txt:1: it holds your token"):
-        scan(folder, "alice")
+    with pytest.raises(UserError, match=r"notes.txt:1: it contains your token"):
+        refuse_secrets(folder, "alice")
 
 
 @pytest.mark.parametrize("token", ["anything", "good", "x", "1", "1234"])
-def test_a_word_that_a_server_takes_for_a_token_may_stand_in_a_text(folder, monkeypatch, token):
+def test_a_token_that_is_a_common_word_is_not_searched_for(folder, monkeypatch, token):
     monkeypatch.setenv("HF_TOKEN", token)
     (folder / "notes.txt").write_text("anything is good x 1 1234")
-    scan(folder, "alice")
+    refuse_secrets(folder, "alice")
 
 
 @pytest.mark.parametrize(
@@ -84,58 +86,58 @@ def test_a_word_that_a_server_takes_for_a_token_may_stand_in_a_text(folder, monk
         ("athena.lab.org", "the name of this machine"),
     ],
 )
-def test_paths_users_and_machines_are_found(folder, text, kind):
+def test_paths_and_names_of_users_and_machines_are_found(folder, text, kind):
     (folder / "README.md").write_text(text)
-    with pytest.raises(UserError, match=f"README.md:1: it holds {kind}"):
-        scan(folder, "alice")
+    with pytest.raises(UserError, match=f"README.md:1: it contains {kind}"):
+        refuse_secrets(folder, "alice")
 
 
 @pytest.mark.parametrize(
     "text",
     ["pallasite", "either/or", "https://huggingface.co/home/x", "1/2", "a </tmp> b", "n/a", "runs/mine/model", "x / y"],
 )
-def test_what_only_looks_like_it_passes(folder, text):
+def test_what_only_looks_like_a_path_or_a_name_passes(folder, text):
     (folder / "README.md").write_text(text)
-    scan(folder, "alice")
+    refuse_secrets(folder, "alice")
 
 
 def test_the_owner_of_the_repository_may_be_named(folder):
     (folder / "README.md").write_text("hf download pallas/model")
-    scan(folder, "pallas")
+    refuse_secrets(folder, "pallas")
     with pytest.raises(UserError, match="the user's name"):
-        scan(folder, "acme")
+        refuse_secrets(folder, "acme")
 
 
-def test_common_names_are_words_like_others(folder, monkeypatch):
+def test_generic_names_are_not_searched_for(folder, monkeypatch):
     monkeypatch.setattr(scanning.getpass, "getuser", lambda: "train")
     monkeypatch.setattr(socket, "gethostname", lambda: "localhost")
     (folder / "README.md").write_text("rows of train on localhost")
-    scan(folder, "alice")
+    refuse_secrets(folder, "alice")
 
 
-def test_a_name_that_is_a_word_of_ours_is_no_leak(folder, monkeypatch):
+def test_a_user_name_that_is_also_a_value_of_a_setting_passes(folder, monkeypatch):
     monkeypatch.setattr(scanning.getpass, "getuser", lambda: "max")
     (folder / "recipe.json").write_text(json.dumps({"model": {"pooling": "max"}}))
-    scan(folder, "alice")
+    refuse_secrets(folder, "alice")
 
 
-def test_what_is_written_into_weights_is_read_as_well(folder):
+def test_the_metadata_of_weights_is_searched(folder):
     import torch
 
     save_file({"a": torch.zeros(1)}, folder / "model.safetensors", metadata={"from": "/home/pallas/run"})
-    with pytest.raises(UserError, match=r"model.safetensors:1: it holds"):
-        scan(folder, "alice")
+    with pytest.raises(UserError, match=r"model.safetensors:1: it contains"):
+        refuse_secrets(folder, "alice")
     save_file(load_file(folder / "model.safetensors"), folder / "model.safetensors", metadata={"format": "pt"})
-    scan(folder, "alice")
+    refuse_secrets(folder, "alice")
 
 
-def test_our_own_code_passes(folder):
+def test_the_modeling_files_pass(folder):
     root = Path(scanning.__file__).parent.parent / "models/recurrent"
     for file in root.glob("*_recurrent.py"):
         shutil.copy(file, folder)
-    scan(folder, "alice")
+    refuse_secrets(folder, "alice")
 
 
-def test_folders_are_cut_off_wherever_a_text_names_a_file():
-    told = {"notes": ["/work/my data/a.csv:3: odd, see ../x/b.csv", "3 of 4 rows, 1/2, and/or"], "n": 1.5}
-    assert without_folders(told) == {"notes": ["a.csv:3: odd, see b.csv", "3 of 4 rows, 1/2, and/or"], "n": 1.5}
+def test_every_path_in_the_metrics_loses_its_folders():
+    metrics = {"notes": ["/work/my data/a.csv:3: odd, see ../x/b.csv", "3 of 4 rows, 1/2, and/or"], "n": 1.5}
+    assert without_folders(metrics) == {"notes": ["a.csv:3: odd, see b.csv", "3 of 4 rows, 1/2, and/or"], "n": 1.5}

@@ -1,4 +1,4 @@
-"""What is pushed has been loaded by a clean process without this package, and has answered there as the run did."""
+"""A model is pushed only if it gives the outputs of its run in a clean process without this package."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 from conftest import NEGATIVE, POSITIVE, save_checkpoint
-from hub_fixtures import Place, made_up
+from hub_fixtures import Place, local_hub_only
 from safetensors.torch import load_file, save_file
 
+from pipeline import inference
 from pipeline import run as runs
 from pipeline.config.data import Data
 from pipeline.config.hub import Hub
@@ -21,7 +22,7 @@ from pipeline.config.training import Optim, Train
 from pipeline.errors import UserError
 from pipeline.publish import push as pushing
 from pipeline.publish import reference_outputs
-from pipeline.publish.verify import check
+from pipeline.publish.verify import verify_in_clean_process
 from pipeline.tasks.sentiment import Sentiment
 
 TEXTS = [f"{text} {number}" for number in range(10) for text in POSITIVE + NEGATIVE]
@@ -59,40 +60,46 @@ def run(finished, tmp_path) -> Path:
 
 def refusal(run: Path) -> str:
     with pytest.raises(UserError) as error:
-        check(run / "model", reference_outputs.read(run), has_code=True)
+        verify_in_clean_process(run / "model", reference_outputs.read(run), has_code=True)
     assert "\n" not in str(error.value)
     return str(error.value)
 
 
-def test_other_weights_than_the_run_has_left_are_refused(run):
+def test_changed_weights_are_refused(run):
     file = run / "model/model.safetensors"
     weights = load_file(file)
     save_file({name: weight + 0.01 for name, weight in weights.items()}, file, metadata={"format": "pt"})
-    told = refusal(run)
-    assert told.startswith("model: loaded in a clean process it does not answer as the run did: text 1 gets the logit")
+    message = refusal(run)
+    assert message.startswith(
+        "model: loaded in a clean process, it gives other outputs than in its run: text 1 has the logit"
+    )
 
 
-def test_labels_that_were_swapped_are_refused(run):
+def test_swapped_labels_are_refused(run):
     config = json.loads((run / "model/config.json").read_text())
     names = {"id2label": {"0": "good", "1": "bad"}, "label2id": {"good": 0, "bad": 1}}
     (run / "model/config.json").write_text(json.dumps({**config, **names}))
-    assert "its labels are good, bad, in the run bad, good" in refusal(run)
+    assert "its labels are good, bad instead of bad, good" in refusal(run)
 
 
-def test_code_that_needs_this_package_is_refused(run):
+def test_modeling_code_that_imports_this_package_is_refused(run):
     file = run / "model/modeling_recurrent.py"
     file.write_text(f"import pipeline\n{file.read_text().replace('from __future__ import annotations', '')}")
-    told = refusal(run)
-    assert told.startswith("model: it does not load in a clean process without this package: ")
-    assert "pipeline" in told
+    message = refusal(run)
+    assert message.startswith("model: it does not load in a clean process without this package: ")
+    assert "pipeline" in message
 
 
-def test_answers_differ_in_tokens_in_logits_in_nan_or_not_at_all():
+def test_outputs_differ_in_tokens_or_logits_also_by_nan_but_not_by_rounding():
     one = [{"ids": [1, 2], "best": [0, 1], "logits": [1.0, 2.0], "top": [1.0, 2.0]}]
-    assert reference_outputs.difference(one, [{**one[0], "logits": [1.0005, 2.0], "best": [1, 1]}]) is None
-    assert reference_outputs.difference(one, [{**one[0], "ids": [1, 3]}]) == "text 1 becomes other tokens"
-    assert "gets the logit 2.1, in the run 2" in str(reference_outputs.difference(one, [{**one[0], "top": [1.0, 2.1]}]))
-    assert "gets the logit nan" in str(reference_outputs.difference(one, [{**one[0], "logits": [1.0, float("nan")]}]))
+    assert reference_outputs.first_difference(one, [{**one[0], "logits": [1.0005, 2.0], "best": [1, 1]}]) is None
+    assert reference_outputs.first_difference(one, [{**one[0], "ids": [1, 3]}]) == "text 1 has other tokens"
+    assert "has the logit 2.1 instead of 2" in str(
+        reference_outputs.first_difference(one, [{**one[0], "top": [1.0, 2.1]}])
+    )
+    assert "has the logit nan" in str(
+        reference_outputs.first_difference(one, [{**one[0], "logits": [1.0, float("nan")]}])
+    )
 
 
 class OwnTask(Sentiment):
@@ -112,7 +119,7 @@ KINDS: dict[str, tuple[str, Any]] = {
 
 @pytest.mark.slow  # a clean process for each
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_kind_of_model_is_pushed_and_answers_from_the_hub_as_before(hub: Place, workplace, tmp_path, kind):
+def test_every_kind_of_model_predicts_from_the_hub_as_from_its_folder(hub: Place, workplace, tmp_path, kind):
     task, model = KINDS[kind]
     if isinstance(model, Pretrained):
         save_checkpoint(workplace / "gpt2", "bpe", TEXTS)
@@ -121,11 +128,11 @@ def test_every_kind_of_model_is_pushed_and_answers_from_the_hub_as_before(hub: P
     name = hub.name()
     pushing.push(str(run), Hub(push=True, repo_id=name, license="apache-2.0", languages=("en",)))
     texts = ["Ada went to Paris", "a dull film"]
-    assert list(runs.predict(name, texts)) == list(runs.predict(str(run), texts))
+    assert list(inference.predict(name, texts)) == list(inference.predict(str(run), texts))
 
 
-@made_up
-def test_a_model_that_fails_is_not_pushed(hub: Place, run):
+@local_hub_only
+def test_a_model_that_fails_verification_is_not_pushed(hub: Place, run):
     (run / "model/modeling_recurrent.py").unlink()
     with pytest.raises(UserError, match="does not load in a clean process"):
         pushing.push(str(run), Hub(push=True, repo_id="alice/tiny"))

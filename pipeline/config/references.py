@@ -1,0 +1,90 @@
+"""The settings that name something outside a recipe: files of this machine, or repositories of the Hub.
+
+A new setting of that kind is a row of `REFERENCES`. Three modules read the table: `hub.pinning` resolves revisions to
+commits, `fetch` copies files, and `publish.redact` cuts paths to their last part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pipeline.config import paths
+from pipeline.config.data import TRAINED_TOKENIZERS, Data
+from pipeline.config.samples import is_sample
+
+if TYPE_CHECKING:
+    from pipeline.config.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class HubRepo:
+    """How a setting names a repository of the Hub.
+
+    Attributes:
+        revision: the setting of the same section that gives the branch, tag or commit.
+        repo_type: `model` or `dataset`.
+        is_named_by: whether the setting of this section names a repository rather than files of this machine. It
+            raises a UserError where it names neither.
+    """
+
+    revision: str
+    repo_type: str
+    is_named_by: Callable[[Any], bool]
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The setting `section.name`, which may name a file or folder and, unless `hub` is None, a repository."""
+
+    section: str
+    name: str
+    hub: HubRepo | None = None
+    keywords: Container[str] = ()  # values that are not names, such as `word` for data.tokenizer
+
+    @property
+    def setting(self) -> str:
+        return f"{self.section}.{self.name}"
+
+    def value(self, recipe: Recipe) -> str | None:
+        """The path or Hub id in `recipe`; None: not set, a keyword, or a sample, which comes with a package."""
+        value = getattr(getattr(recipe, self.section), self.name, None)  # not every kind of model has every setting
+        return None if value is None or value in self.keywords or is_sample(value) else str(value)
+
+    def on_hub(self, recipe: Recipe) -> HubRepo | None:
+        """How `recipe` names a repository here; None: it names none.
+
+        Raises:
+            UserError: there is no such file or folder, and the value cannot be a Hub id.
+        """
+        is_repo = self.hub and self.value(recipe) is not None and self.hub.is_named_by(getattr(recipe, self.section))
+        return self.hub if is_repo else None
+
+
+def _is_hub_data(data: Data) -> bool:
+    return paths.data_files(data) is None
+
+
+def _is_hub_tokenizer(data: Data) -> bool:
+    return paths.saved_tokenizer(str(data.tokenizer), "data.tokenizer") is None
+
+
+def _is_hub_checkpoint(model: Any) -> bool:
+    return paths.saved(model.checkpoint, "model.checkpoint") is None
+
+
+REFERENCES = (
+    Reference("data", "source", HubRepo("revision", "dataset", _is_hub_data)),
+    Reference(
+        "data", "tokenizer", HubRepo("tokenizer_revision", "model", _is_hub_tokenizer), keywords=TRAINED_TOKENIZERS
+    ),
+    Reference("model", "checkpoint", HubRepo("revision", "model", _is_hub_checkpoint)),
+    Reference("model", "vectors"),
+)
+
+
+def local_names(recipe: Recipe, revisions: Container[str]) -> dict[Reference, str]:
+    """What `recipe` names on this machine; `revisions` holds the settings that a run has read from the Hub."""
+    named = {reference: reference.value(recipe) for reference in REFERENCES if reference.setting not in revisions}
+    return {reference: name for reference, name in named.items() if name is not None}

@@ -1,0 +1,68 @@
+"""The settings that name files or repositories stand in one table, which pinning, fetching and redaction all read."""
+
+from __future__ import annotations
+
+import pytest
+from hub_fixtures import Place
+from huggingface_hub import HfApi
+
+from pipeline import fetch
+from pipeline.config import references
+from pipeline.config.data import Data
+from pipeline.config.models import Pretrained, Recurrent
+from pipeline.config.recipe import Recipe
+from pipeline.config.references import HubRepo, Reference
+from pipeline.hub import pinning
+from pipeline.publish.redact import redacted_recipe
+
+# Two settings that name nothing elsewhere, as if they named a repository and its revision.
+ROW = Reference("data", "text_column", HubRepo("label_column", "model", lambda data: "/" in data.text_column[1:]))
+
+
+@pytest.fixture
+def row(monkeypatch) -> None:
+    monkeypatch.setattr(references, "REFERENCES", (*references.REFERENCES, ROW))
+
+
+def a_recipe(name: str, model: Recurrent | Pretrained | None = None) -> Recipe:
+    return Recipe("x", "sentiment", Data("sample:imdb", text_column=name), model or Recurrent())
+
+
+def test_a_new_row_is_pinned(hub: Place, row):
+    name = hub.name()
+    HfApi().create_repo(name)
+    recipe, revisions = pinning.resolve_revisions(a_recipe(name))
+    commit = HfApi().model_info(name).sha
+    assert recipe.data.label_column == commit
+    assert revisions == {"data.text_column": {"name": name, "asked": None, "commit": commit}}
+
+
+def test_a_new_row_is_copied_by_fetch(row, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "words.txt").write_text("good\n")
+    copies = fetch._copy_files(a_recipe("words.txt"), {}, tmp_path / "gathered")
+    assert copies == {"data.text_column": "data/data.text_column/words.txt"}
+    assert (tmp_path / "gathered" / copies["data.text_column"]).read_text() == "good\n"
+
+
+def test_a_new_row_is_redacted(row):
+    assert redacted_recipe(a_recipe("/home/me/words.txt"), {}).data.text_column == "words.txt"
+
+
+def test_a_name_that_a_run_has_read_from_the_hub_is_neither_copied_nor_redacted(row, tmp_path):
+    revisions = {"data.text_column": {"name": "org/words", "asked": None, "commit": "1" * 40}}
+    assert redacted_recipe(a_recipe("org/words"), {"revisions": revisions}).data.text_column == "org/words"
+    assert fetch._copy_files(a_recipe("org/words"), revisions, tmp_path) == {}
+
+
+def test_samples_and_kinds_of_tokenizers_name_nothing_outside():
+    recipe = Recipe("x", "sentiment", Data("sample:imdb", tokenizer="bpe"), Recurrent(vectors="sample:glove-6b-50d"))
+    assert references.local_names(recipe, ()) == {}
+    assert [reference.on_hub(recipe) for reference in references.REFERENCES] == [None] * len(references.REFERENCES)
+
+
+@pytest.mark.parametrize("reference", references.REFERENCES, ids=lambda reference: reference.setting)
+def test_every_row_names_settings_that_exist(reference):
+    sections = {"data": [Data], "model": [Recurrent, Pretrained]}[reference.section]
+    settings = {name for section in sections for name in section.__dataclass_fields__}
+    assert {reference.name, *([reference.hub.revision] if reference.hub else [])} <= settings
