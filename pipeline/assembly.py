@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-import datasets
 from accelerate import Accelerator
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel
 
 from pipeline.config.data import WHOLE_WORDS
 from pipeline.config.recipe import Recipe
-from pipeline.data.bucketing import Rows
 from pipeline.data.prepare import KnownWords, Prepared, prepare
 from pipeline.data.sources import is_running
 from pipeline.models import build, embeddings
-from pipeline.tasks.base import Task
-from pipeline.training import trainer
+from pipeline.tasks.base import Split, Task
+from pipeline.training import evaluation, trainer
+from pipeline.training.distributed import fsdp
 from pipeline.training.hardware import has_fast_bf16
 
 
@@ -52,7 +51,12 @@ def build_for(recipe: Recipe, task: Task, prepared: Prepared) -> tuple[PreTraine
 def run_of(
     recipe: Recipe, task: Task, model: PreTrainedModel, prepared: Prepared, accelerator: Accelerator
 ) -> trainer.Run:
-    """What training works with."""
+    """What training works with.
+
+    Raises:
+        UserError: the task scores generated text, and the model would be sharded.
+    """
+    evaluation.check_generation(task, sharded=fsdp.is_asked_for(accelerator))
     return trainer.Run(
         recipe=recipe,
         task=task,
@@ -68,27 +72,16 @@ def run_of(
 
 def arrange(
     recipe: Recipe, task: Task, model: PreTrainedModel, prepared: Prepared, accelerator: Accelerator
-) -> dict[str, trainer.Split]:
+) -> dict[str, Split]:
     """The rows of each split as the task wants them in batches of the recipe's size."""
     size, running = recipe.train.batch_size, is_running(recipe.data)
     update = size * recipe.train.accumulation * accelerator.num_processes
     return {
-        name: rows_of(task, split, model, prepared.tokenizer, update if name == "train" else size, running, name)
+        name: task.arrange(
+            split, model, prepared.tokenizer, update if name == "train" else size, running, training=name == "train"
+        )
         for name, split in prepared.splits.items()
     }
-
-
-def rows_of(
-    task: Task,
-    split: datasets.Dataset,
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    rows: int,
-    running: bool,
-    name: str,
-) -> trainer.Split:
-    wanted = getattr(task, "arrange", None)
-    return wanted(split, model, tokenizer, rows, running, name == "train") if wanted else Rows(split)
 
 
 def precision(recipe: Recipe, accelerator: Accelerator) -> str:

@@ -13,12 +13,13 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from pipeline import assembly, run_folder
+from pipeline import run_folder
 from pipeline.config import paths
 from pipeline.config.data import Data
 from pipeline.config.hub import check_trust
-from pipeline.config.recipe import TASKS, refuse_unused
+from pipeline.config.recipe import refuse_unused
 from pipeline.config.serialization import read_json
+from pipeline.config.task_specs import TASKS, head_called
 from pipeline.data.prepare import encode_split
 from pipeline.data.sources import is_running
 from pipeline.data.tokenizers import load_tokenizer
@@ -27,7 +28,8 @@ from pipeline.hub import download
 from pipeline.models import adapters, checkpoints
 from pipeline.tasks.base import Task, load_task
 from pipeline.training.distributed import launch
-from pipeline.training.evaluation import evaluate as evaluate_rows
+from pipeline.training.evaluation import Evaluation
+from pipeline.training.evaluation import evaluate as score
 
 PREDICT_ROWS = 64
 MANY_TOKENS = 1_000_000  # where neither the tokenizer nor the model has a limit
@@ -91,17 +93,11 @@ def _task_of(name: str, trust_remote_code: bool = False) -> Task:
         return load_task(read_json(recipe).task)
     told = checkpoints.load_config(name, "model", trust_remote_code=trust_remote_code).architectures
     architectures = [str(architecture) for architecture in told] if isinstance(told, list) else []
-    tasks = [load_task(task) for task in TASKS]
-    for task in tasks:
-        if any(architecture.endswith(_endings(task)) for architecture in architectures):
-            return task
-    heads = ", ".join(f"For{task.head}" for task in tasks)
+    for task, spec in TASKS.items():
+        if any(architecture.endswith(head_called(spec.head).architectures) for architecture in architectures):
+            return load_task(task)
+    heads = ", ".join(dict.fromkeys(f"For{spec.head}" for spec in TASKS.values()))
     raise UserError(f"model: {name} is a {', '.join(architectures) or 'model without a head'}; expected {heads}")
-
-
-def _endings(task: Task) -> tuple[str, ...]:
-    """How the names of architectures with the task's head end; the older causal ones have a name of their own."""
-    return (f"For{task.head}", *(["LMHeadModel"] if task.head == "CausalLM" else []))
 
 
 def evaluate(model: str, data: Data, split: str = "test", batch_size: int = 32, **source: Any) -> dict[str, Any]:
@@ -113,22 +109,19 @@ def evaluate(model: str, data: Data, split: str = "test", batch_size: int = 32, 
     Raises:
         UserError: the model or the data cannot be read, or the data has labels that the model does not know.
     """
+    return evaluate_rows(model, data, split, batch_size, **source).scores
+
+
+def evaluate_rows(model: str, data: Data, split: str = "test", batch_size: int = 32, **source: Any) -> Evaluation:
+    """As `evaluate`, with what each row of the split got."""
     loaded = load(model, **source)
-    refuse_unused(loaded.task.name, data)
+    task = loaded.task
+    refuse_unused(task.name, data)
     with writing("TMPDIR", Path(tempfile.gettempdir())), tempfile.TemporaryDirectory() as folder:
-        encoded = encode_split(data, split, loaded.task, loaded.tokenizer, loaded.labels, Path(folder))
-        rows = assembly.rows_of(
-            loaded.task, encoded, loaded.model, loaded.tokenizer, batch_size, is_running(data), "test"
-        )
-        return evaluate_rows(
-            loaded.model,
-            loaded.task,
-            rows.batches(batch_size),
-            lambda chosen: loaded.task.collate(rows.take(chosen), loaded.tokenizer),
-            loaded.labels,
-            launch.start(),
-            rows,
-        )
+        encoded = encode_split(data, split, task, loaded.tokenizer, loaded.labels, Path(folder))
+        rows = task.arrange(encoded, loaded.model, loaded.tokenizer, batch_size, is_running(data), training=False)
+        accelerator = launch.start()
+        return score(loaded.model, task, rows, loaded.tokenizer, loaded.labels, batch_size, accelerator)
 
 
 def predict(

@@ -101,7 +101,8 @@ def _merge_adapters(this: trainer.Run) -> None:
 
 def _measure(this: trainer.Run, notes: dict[str, Any], prepared: Prepared) -> dict[str, Any]:
     """metrics.json: the best weights on validation and test, and what training them took."""
-    scores: dict[str, Any] = {split: this.evaluate(split) for split in ("validation", "test") if split in this.splits}
+    splits = [split for split in ("validation", "test") if split in this.splits]
+    scores: dict[str, Any] = {split: this.evaluate(split).scores for split in splits}
     state, model = this.progress, this.accelerator.unwrap_model(this.model)
     cost = {
         "seconds": state.seconds,

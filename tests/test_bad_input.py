@@ -201,10 +201,10 @@ SETTINGS = [
     ("--data.tokenizer ''", "data.tokenizer: it is empty"),
     ("--data.source ''", "data.source: it is empty"),
     ("--data.source org/name", "data.source: org/name is not a local folder, and the Hub cannot be reached"),
-    ("--hub.private", "hub.private: without hub.push nothing is pushed; set it, or remove this setting"),
-    ("--hub.push --hub.repo-id a/b/c", "hub.repo_id: 'a/b/c' cannot name a repository; it is user/name"),
+    ("--hub.private", "hub.private: it has no effect without hub.push; set hub.push, or remove this setting"),
+    ("--hub.push --hub.repo-id a/b/c", "hub.repo_id: 'a/b/c' is not a valid repository; use user/name"),
     ("--hub.push --hub.revision a..b", "hub.revision: 'a..b' cannot name a branch; use letters"),
-    ("--data.tokenizer-revision v1", "data.tokenizer_revision: data.tokenizer names none of the Hub"),
+    ("--data.tokenizer-revision v1", "data.tokenizer_revision: data.tokenizer is not a Hub id; set it to one"),
     ("--data.source nothing.csv", "data.source: there is no file or folder nothing.csv"),
     ("--data.revision main", "ok.csv is a local file or folder, which has none"),
     ("--data.text-column txt", "ok.csv has no column 'txt'; did you mean text?"),
@@ -214,7 +214,8 @@ SETTINGS = [
     ("--model.layers 1000000", "model.layers: 1000000 is out of range"),
     ("--model.heads 3", "--model.heads"),
     ("--name a/b", "'a/b' cannot name a folder"),
-    ("--task json:loads", "cannot load 'json:loads'"),
+    ("--task json:loads", "task: json:loads is not a task; it must be a subclass of pipeline.tasks.base.Task"),
+    ("--task no.such:Task", "task: cannot load 'no.such:Task': No module named 'no'"),
     ("--train.output-dir ok.csv", "ok.csv is a file; name a folder"),
     ("--train.output-dir ok.csv/run", "ok.csv is a file; name a folder"),
     ("--train.output-dir " + "a" * 300, "cannot be a path"),
@@ -227,7 +228,7 @@ def test_a_setting_that_cannot_be_is_refused(place, capfd, flags, says):
 
 
 def test_a_model_of_attention_is_held_to_its_own_settings(place, capfd):
-    refused(capfd, "run", "bert.py", "--model.heads", "3", says="3 heads cannot share model.hidden_size 8 evenly")
+    refused(capfd, "run", "bert.py", "--model.heads", "3", says="model.heads: 3 does not divide model.hidden_size 8")
     refused(capfd, "run", "bert.py", "--model.cell", "lstm", says="--model.cell")
 
 
@@ -249,15 +250,15 @@ def test_malformed_vectors_are_refused(place, capfd, content, says):
 
 RECIPES = [
     ("{", "not JSON"),
-    ("[]", "a recipe is a JSON object"),
+    ("[]", "not a recipe; it must be a JSON object"),
     ({"foo": 1}, "foo: no such setting"),
     ({"train": {"epoch": 1}}, "train.epoch: no such setting; did you mean epochs?"),
-    ({"train": {"epochs": "3"}}, "train.epochs: '3' is not a whole number"),
-    ({"train": {"epochs": True}}, "train.epochs: True is not a whole number"),
+    ({"train": {"epochs": "3"}}, "train.epochs: '3' is not an integer"),
+    ({"train": {"epochs": True}}, "train.epochs: True is not an integer"),
     ({"model": {"kind": "recurent"}}, "did you mean recurrent?"),
-    ({"model": {"kind": [1]}}, "no kind of model [1]"),
+    ({"model": {"kind": [1]}}, "unknown kind of model [1]"),
     ({"model": {"kind": "os:system"}}, "os:system is not a kind of model"),
-    ({"data": []}, "data: [] is not an object of settings"),
+    ({"data": []}, "data: [] is not a JSON object of settings"),
     ("[" * 100_000, "nested too deeply"),
     (b'{"name": "\xe9"}', "not UTF-8 at byte 10"),
 ]
@@ -334,7 +335,7 @@ DAMAGES = {
     ),
     "a recipe of no task": (
         lambda m: write(str(m / "recipe.json"), (m / "recipe.json").read_text().replace("sentiment", "os:getcwd")),
-        "os:getcwd is not a task; it lacks collate, columns, head",
+        "os:getcwd is not a task; it must be a subclass of pipeline.tasks.base.Task",
     ),
     "no length": (lambda m: change_tokenizer(m, model_max_length=0), "model_max_length in tokenizer_config.json is 0"),
     "length in words": (lambda m: change_tokenizer(m, model_max_length="x"), "its tokenizer cannot be loaded"),
@@ -375,7 +376,7 @@ def test_code_that_lies_beside_a_model_is_not_run(place, trained, capfd):
 
 # what is done to the folder of a good model, the settings of its training, and what the refusal says
 UNFIT = {
-    "revision": (lambda m: None, {"revision": "main"}, "model.revision: m is a folder, which has none"),
+    "revision": (lambda m: None, {"revision": "main"}, "model.revision: m is a local folder without revisions"),
     "other sizes": (lambda m: change_config(m, hidden_size=7), {}, "its config.json asks for"),
     "dropout": (lambda m: change_config(m, model_type="gpt2", n_head=1), {"dropout": 0.5}, "model.checkpoint: m"),
 }

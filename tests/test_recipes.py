@@ -87,7 +87,7 @@ def test_a_recipe_starts_at_its_golden_loss_and_saves_a_model(file, tmp_path):
     )
     metrics = train(short)
     task = load_task(recipe.task)
-    upper_bound = 10.0 if getattr(task, "lower_is_better", False) else 1.0  # no worse than guessing among 20,000 words
+    upper_bound = 10.0 if task.lower_is_better else 1.0  # no worse than guessing among 20,000 words
     assert 0.0 <= metrics["test"][task.monitor] <= upper_bound
     assert (tmp_path / "run/model/model.safetensors").is_file()
     first = json.loads((tmp_path / "run/history.jsonl").read_text().splitlines()[0])

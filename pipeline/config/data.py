@@ -1,4 +1,4 @@
-"""Settings of the data: where examples come from, and how they are cut into tokens."""
+"""Settings of the data: where examples come from and how they are tokenized."""
 
 from __future__ import annotations
 
@@ -9,68 +9,69 @@ from annotated_types import Ge, Le
 from pipeline.config.schema import LARGEST, Count, Seed, Settings, Share, settings
 
 TRAINED_TOKENIZERS = ("word", "bpe", "wordpiece", "whitespace")
-# Those that cut no word up.
+# Those that keep words whole.
 WHOLE_WORDS = ("word", "whitespace")
 
 
 @settings("data")
 class Data(Settings):
-    """Where the examples come from and how they are cut into tokens."""
+    """Where the examples come from and how they are tokenized."""
 
     source: str
-    """Hub id (`stanfordnlp/imdb`), a file or folder, or `sample:NAME` (rotten_tomatoes, imdb, twitter_ner, ...)."""
+    """Hub id (`stanfordnlp/imdb`), file or folder, or `sample:NAME` (rotten_tomatoes, imdb, twitter_ner, ...)."""
     revision: str | None = None
-    """Commit, tag or branch of a Hub data set; pin a commit so that the data cannot move."""
+    """Commit, tag or branch of a Hub dataset; pin a commit so that the data cannot change."""
     subset: str | None = None
-    """Configuration name of a Hub data set that has several."""
+    """Configuration of a Hub dataset that has several."""
     streaming: bool = False
-    """Read only the first `limit` rows of a Hub data set instead of downloading all of it."""
+    """Read only the first `limit` rows of a Hub dataset instead of downloading all of it."""
     text_column: str | None = None
-    """Column of the texts; None: guessed where there is one sane guess."""
+    """Column of the texts; None: inferred from the column names if they are unambiguous."""
     label_column: str | None = None
-    """Column of the labels; None: guessed where there is one sane guess."""
+    """Column of the labels; None: inferred from the column names if they are unambiguous."""
     token_column: str | None = None
-    """Column of the words of sentences, by name or, in a file of columns, number; None: guessed."""
+    """Column of the words of each sentence: a name or, in a CoNLL file, a number; None: inferred."""
     tag_column: str | None = None
-    """Column of the tags of words, by name or, in a file of columns, number; None: guessed, there the last."""
+    """Column of the tags of the words, likewise; None: inferred, in a CoNLL file the last."""
     scheme: Literal["iob2", "bioes"] | None = None
-    """Scheme of the tags that the model learns, whatever that of the data; None: iob2."""
+    """Tagging scheme that the model learns; tags of the data are converted to it. None: iob2."""
     limit: Count | None = None
-    """Use at most so many rows of each split, drawn evenly over it."""
+    """Use at most this many rows of each split, spread evenly over it."""
     validation_share: Share | None = None
-    """Share carved for validation where the source has no such split; None: 0.1."""
+    """Share of the rows held out for validation if the source has no such split; None: 0.1."""
     test_share: Share | None = None
-    """Share carved for testing where the source has no such split; None: 0.1."""
+    """Share of the rows held out for testing if the source has no such split; None: 0.1."""
     split_seed: Seed = 0
-    """Seed of the carving: independent of train.seed, so that all seeds are scored on the same rows."""
+    """Seed that selects the held-out rows; separate from train.seed, so that all seeds are scored on the same rows."""
     max_length: Annotated[int, Ge(4), Le(LARGEST)] = 256
-    """Longest row in tokens; what is beyond is cut off, or read in overlapping windows (ner), and the report tells. For
-    next_word nothing is cut off: tokens of a window of truncated back-propagation, or of a block of a transformer."""
+    """Longest row in tokens. Longer rows are truncated, or split into overlapping windows (ner); the run reports how
+    many. For next_word, the length of a window of truncated back-propagation or of a transformer's block; nothing is
+    truncated."""
     separate: bool | None = None
-    """For next_word, whether rows are documents that do not see each other rather than lines of a running text; None:
-    rows of .txt files and of sample:imdb_text are running text, others are documents."""
+    """For next_word: True if each row is a document that sees no other row, False if rows are lines of running text.
+    None: rows of .txt files and of sample:imdb_text are running text, all others are documents."""
     tokenizer: str | None = None
-    """word, bpe, wordpiece or whitespace (words as they stand between blanks), trained on the training split; or a
-    pretrained tokenizer: a folder, a Hub id or sample:gpt2. None: what suits model and task."""
+    """word, bpe, wordpiece or whitespace (split at blanks only), trained on the training split; or a pretrained
+    tokenizer: folder, Hub id or sample:gpt2. None: the default of the model and task."""
     tokenizer_revision: str | None = None
-    """Commit, tag or branch of a tokenizer of the Hub."""
+    """Commit, tag or branch of a tokenizer on the Hub."""
     vocab_size: Annotated[int, Ge(8), Le(10_000_000)] | None = None
-    """Largest vocabulary of a trained tokenizer; None: 30,000 words, 8,000 pieces, or 100,000 between blanks or with
-    model.vectors, whose words get tokens, too."""
+    """Maximum vocabulary size of a trained tokenizer; None: 30,000 for word, 8,000 for bpe and wordpiece, 100,000 for
+    whitespace or with model.vectors, whose words are added to the vocabulary."""
     min_frequency: Count | None = None
-    """How often a word must occur in the training split to get a token of its own; None: 2, or 1 for whitespace."""
+    """How often a word must occur in the training split to enter the vocabulary; None: 2, or 1 for whitespace."""
     lowercase: bool | None = None
-    """Whether a trained tokenizer lower-cases; None: word and wordpiece do, but not what model.char_encoder reads."""
+    """Lowercase the text in a trained tokenizer; None: for word and wordpiece, except with model.char_encoder."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.streaming and self.limit is None:
-            self.refuse("streaming", "it needs data.limit, the number of rows to read from the stream")
+            self.refuse("streaming", "requires data.limit, the number of rows to read from the stream")
         if (self.validation_share or 0.1) + (self.test_share or 0.1) >= 1.0:
             self.refuse("validation_share", "with data.test_share it leaves nothing to train on; lower one of them")
         if self.tokenizer not in (None, *TRAINED_TOKENIZERS):
             for name in ("vocab_size", "min_frequency", "lowercase"):
                 if getattr(self, name) is not None:
-                    self.refuse(name, f"the pretrained tokenizer {self.tokenizer} fixes it; remove this setting")
+                    self.refuse(name, f"the pretrained tokenizer {self.tokenizer} determines it; remove this setting")
         elif self.tokenizer_revision is not None:
-            self.refuse("tokenizer_revision", "data.tokenizer names none of the Hub; name one, or remove this setting")
+            self.refuse("tokenizer_revision", "data.tokenizer is not a Hub id; set it to one, or remove this setting")

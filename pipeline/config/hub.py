@@ -1,4 +1,4 @@
-"""Settings of a push, and what repositories, revisions and languages of the Hub may be called."""
+"""Settings of a push, and the names that the Hub allows for repositories, revisions and languages."""
 
 from __future__ import annotations
 
@@ -18,69 +18,77 @@ LANGUAGE = re.compile(r"[a-z]{2,3}")
 
 
 def check_trust(name: str, revision: str | None, trusted: bool, setting: str) -> None:
-    """Refuse to run code of the Hub that may change before it is run."""
+    """Refuse to run code from the Hub at a revision that can change.
+
+    Raises:
+        UserError: `trusted`, and `name` is a Hub id without a commit.
+    """
     if trusted and not COMMIT.fullmatch(revision or "") and not Path(name).expanduser().exists():
         raise UserError(
-            f"{setting}: {name} would run its own code here, at a revision that can move; set the revision to the"
-            " commit whose code you have read (40 hex digits)"
+            f"{setting}: {name} would run its own code, at a revision that can change; set the revision to a commit"
+            " whose code you have read (40 hex digits)"
         )
 
 
 @settings("hub")
 class Hub(Settings):
-    """Where the model goes once the run has finished; `finetune push` has the same settings."""
+    """Where the model is pushed when the run has finished; `finetune push` has the same settings."""
 
     push: bool = False
-    """Push the model when the run has finished; a push that fails does not fail the run."""
+    """Push the model when the run has finished; a failed push is reported and never fails the run."""
     repo_id: str | None = None
-    """Repository, user/name or organisation/name; None: the recipe's name under your own."""
+    """Repository: user/name or organization/name; None: the recipe's name, in your own namespace."""
     private: bool = False
-    """Make a repository that you alone, or your organisation, may read."""
+    """Create the repository as private."""
     revision: str | None = None
-    """Branch; it is made where there is none of that name. None: main."""
+    """Branch to push to; created if it does not exist. None: main."""
     tag: str | None = None
-    """Name for the commit that is made."""
+    """Tag for the commit."""
     create_pr: bool = False
-    """Propose the change to a repository that is there, instead of making it."""
+    """Open a pull request in an existing repository instead of committing to it."""
     license: str | None = None
-    """Licence of the model, by its id on the Hub, such as apache-2.0."""
+    """License of the model: an id of the Hub, such as apache-2.0."""
     languages: tuple[str, ...] | None = None
-    """Languages of the texts, by their codes, such as en; None: those that are known of a packaged sample."""
+    """Languages of the texts: ISO 639 codes, such as en; None: that of a packaged sample."""
     overwrite: bool = False
-    """Write into a repository that holds something else than a run that was pushed."""
+    """Push to a repository with files that finetune did not push."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.push:
             for name in _names_set(self):
-                self.refuse(name, "without hub.push nothing is pushed; set it, or remove this setting")
+                self.refuse(name, "it has no effect without hub.push; set hub.push, or remove this setting")
         if self.repo_id is not None and not is_repo_id(self.repo_id):
             self.refuse(
                 "repo_id",
-                f"{shorten(repr(self.repo_id), 80)} cannot name a repository; it is user/name or organisation/name, of"
+                f"{shorten(repr(self.repo_id), 80)} is not a valid repository; use user/name or organization/name, with"
                 " letters, digits, -, _ and .",
             )
         for name in ("revision", "tag"):
             value = getattr(self, name)
             if value is not None and (not REVISION.fullmatch(value) or ".." in value or COMMIT.fullmatch(value)):
                 what = "a branch" if name == "revision" else "a tag"
-                self.refuse(name, f"{shorten(repr(value), 80)} cannot name {what}; use letters, digits, -, _, . and /")
+                self.refuse(
+                    name,
+                    f"{shorten(repr(value), 80)} cannot name {what}; use letters, digits, -, _, . and /",
+                )
         if self.create_pr:
             for name in ("private", "tag"):
                 if getattr(self, name):
-                    self.refuse(name, "a pull request cannot change it; remove this setting or hub.create_pr")
+                    self.refuse(name, "a pull request cannot set it; remove this setting or hub.create_pr")
         for code in self.languages or ():
             if not LANGUAGE.fullmatch(code):
-                self.refuse("languages", f"{code!r} is no code of a language; it is en, he, deu and the like")
+                self.refuse("languages", f"{code!r} is not a language code; use an ISO 639 code such as en, he or deu")
 
 
 def _names_set(section: Settings) -> list[str]:
-    """Names of the settings that have another value than by default."""
+    """Names of the settings that differ from their defaults."""
     fields: Any = dataclasses.fields(section)  # type: ignore[arg-type]
     return [f.name for f in fields if getattr(section, f.name) != f.default]
 
 
 def is_repo_id(name: str) -> bool:
+    """Whether the Hub accepts `name`, with or without a namespace, as a repository."""
     parts = name.split("/")
     fits = all(_REPO_NAME.fullmatch(part) and part[-1] not in "-." for part in parts)
     return fits and len(parts) <= 2 and len(name) <= 96 and not re.search(r"--|\.\.|\.git$", name)

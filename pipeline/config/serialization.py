@@ -1,4 +1,4 @@
-"""A recipe from the JSON that `Recipe.to_json` writes."""
+"""Reads a recipe from the JSON that `Recipe.to_json` writes."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ SECTIONS: dict[str, type[Settings]] = {"data": Data, "optim": Optim, "train": Tr
 
 
 def read_json(file: Path) -> Recipe:
-    """The recipe in a file that `Recipe.to_json` wrote; UTF-8 with or without BOM.
+    """The recipe in a JSON file, UTF-8 with or without BOM.
 
     Raises:
-        UserError: it cannot be read, or holds no recipe.
+        UserError: the file cannot be read, or is not a valid recipe.
     """
     try:
         text = file.read_text(encoding="utf-8-sig")
@@ -33,10 +33,10 @@ def read_json(file: Path) -> Recipe:
 
 
 def from_json(text: str, origin: str) -> Recipe:
-    """The recipe that `Recipe.to_json` wrote; `origin` names it in messages.
+    """The recipe in JSON `text`; `origin` names its source in messages.
 
     Raises:
-        UserError: it is no JSON, or a name, type or value in it is refused.
+        UserError: it is not JSON, or a name, type or value is refused.
     """
     try:
         values = json.loads(text)
@@ -45,7 +45,7 @@ def from_json(text: str, origin: str) -> Recipe:
     except RecursionError as error:
         raise UserError(f"{origin}: JSON nested too deeply") from error
     if not isinstance(values, dict):
-        raise UserError(f"{origin}: a recipe is a JSON object with name, task, data and model")
+        raise UserError(f"{origin}: not a recipe; it must be a JSON object with name, task, data and model")
     try:
         return Recipe(**{name: _section(name, value) for name, value in values.items()})
     except UserError as error:
@@ -56,7 +56,7 @@ def _section(name: str, value: Any) -> Any:
     if name != "model" and name not in SECTIONS:
         return value
     if not isinstance(value, dict):
-        raise UserError(f"{name}: {shorten(repr(value), 80)} is not an object of settings")
+        raise UserError(f"{name}: {shorten(repr(value), 80)} is not a JSON object of settings")
     value = dict(value)
     kind = kind_called(value.pop("kind", None)) if name == "model" else SECTIONS[name]
     if kind is Pretrained and isinstance(value.get("lora"), dict):
@@ -65,5 +65,5 @@ def _section(name: str, value: Any) -> Any:
 
 
 def _values(values: dict[str, Any]) -> dict[str, Any]:
-    """JSON has lists where settings have tuples."""
+    """Lists of JSON as the tuples of settings."""
     return {key: tuple(item) if isinstance(item, list) else item for key, item in values.items()}

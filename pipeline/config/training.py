@@ -1,4 +1,4 @@
-"""Settings of the optimiser and of training."""
+"""Settings of the optimizer and of training."""
 
 from __future__ import annotations
 
@@ -11,61 +11,63 @@ from pipeline.config.schema import LARGEST, Count, NotNegative, Positive, Rate, 
 
 @settings("optim")
 class Optim(Settings):
-    """AdamW (Loshchilov & Hutter 2019) and its schedule."""
+    """AdamW (Loshchilov & Hutter 2019) and its learning-rate schedule."""
 
     learning_rate: Positive = 1e-3
     """Peak learning rate."""
     weight_decay: NotNegative = 0.01
-    """Decoupled weight decay; biases, norms and embeddings are spared."""
+    """Decoupled weight decay; not applied to biases, norms and embeddings."""
     schedule: Literal["linear", "cosine", "constant"] = "linear"
-    """What the learning rate does after warm-up: fall to zero linearly or along a cosine, or stay."""
+    """Learning rate after warmup: linear or cosine decay to zero, or constant."""
     warmup_ratio: WarmupRatio = 0.1
-    """Share of the updates over which the learning rate rises from zero."""
+    """Share of the updates in which the learning rate rises linearly from zero."""
     layer_decay: Annotated[float, Gt(0.0), Le(1.0)] | None = None
-    """For pretrained models: each layer learns at so much of the rate of the one above (Clark et al. 2020)."""
+    """For pretrained models: factor by which the learning rate falls from each layer to the one below (Clark et al.
+    2020)."""
     max_grad_norm: Positive | None = 1.0
-    """Gradients are scaled down to this norm; None: never."""
+    """Clip the gradient norm to this value; None: no clipping."""
 
 
 @settings("train")
 class Train(Settings):
-    """How long, how much at once, and what is kept."""
+    """Length of training, batch sizes, evaluation and checkpoints."""
 
     output_dir: str | None = None
-    """Folder of the run; None: runs/<recipe name>."""
+    """Output folder; None: runs/<recipe name>."""
     epochs: Count = 3
     """Passes over the training split."""
     max_steps: Count | None = None
-    """Stop after so many updates, however many epochs that is."""
+    """Stop after this many updates, even in the middle of an epoch."""
     batch_size: Count = 32
-    """Rows per process and micro-batch."""
+    """Rows per process in a micro-batch."""
     accumulation: Count = 1
-    """Micro-batches per update."""
+    """Micro-batches per update (gradient accumulation)."""
     auto_batch: bool = False
-    """Before the run, find the largest batch_size that fits into memory, and set accumulation so that an update has as
-    many rows as these two say."""
+    """Before training, find the largest batch_size that fits into memory and adjust accumulation, so that an update
+    still has batch_size x accumulation rows as set."""
     seed: Seed = 0
-    """Seed of the weights, of dropout and of the order of the rows."""
+    """Seed of the initial weights, of dropout and of the order of the rows."""
     deterministic: bool = False
-    """Take only algorithms that give the same bits each time on the same device; on a GPU some are slower."""
+    """Use deterministic algorithms only: bitwise equal results on the same device; slower on some GPUs."""
     precision: Literal["fp32", "bf16", "auto"] = "fp32"
-    """fp32, bf16 autocast, or auto: bf16 where this machine's hardware has it."""
+    """fp32, bf16 autocast, or auto: bf16 if the hardware supports it."""
     eval_every: Count | None = None
     """Updates between evaluations; None: once an epoch."""
     save_every: Count | None = None
     """Updates between checkpoints; None: at each evaluation."""
     keep_checkpoints: Annotated[int, Ge(2), Le(LARGEST)] = 2
-    """So many of the newest checkpoints stay, and the best: a damaged one is passed over for the one before."""
+    """Number of newest checkpoints to keep, beside the best one; if the newest is damaged, it is skipped and the
+    previous one is used."""
     patience: Count | None = 3
-    """Stop after so many evaluations without a better validation score; None: never."""
+    """Stop after this many evaluations without a better validation score; None: never."""
     class_weights: dict[str, NotNegative] | Literal["balanced"] | None = None
-    """What labels count in the loss: balanced (the rarer, the more), or weights by name, such as `negative 2.0`, 1 for
-    others; an entity's type stands for all of its tags."""
+    """Weights of the labels in the loss: balanced (inversely proportional to their frequency), or by name, such as
+    `negative 2.0`; labels without a weight have 1. An entity type stands for all of its tags."""
     label_smoothing: Rate = 0.0
-    """Share of each label that is spread over all classes (Szegedy et al. 2016)."""
+    """Share of the target probability that is spread over all classes (Szegedy et al. 2016)."""
     log_every: Count = 10
-    """Updates between lines of history.jsonl."""
+    """Updates between log lines in history.jsonl."""
     trackers: tuple[Literal["tensorboard", "mlflow", "wandb", "trackio"], ...] = ()
-    """Dashboards that the figures go to beside history.jsonl, each of which has to be installed."""
+    """Experiment trackers to log to, in addition to history.jsonl; each must be installed."""
     overwrite: bool = False
-    """Replace the run that is in the output folder."""
+    """Overwrite an existing run in the output folder."""

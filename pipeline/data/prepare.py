@@ -39,11 +39,12 @@ class Encoder(Protocol):
     name: ClassVar[str]
     columns: ClassVar[Mapping[str, Sequence[str]]]
     stratify_by: ClassVar[str | None]
+    running_text: ClassVar[bool]
 
     def labels(self, names: Sequence[str] | None, splits: Mapping[str, Dataset]) -> list[str]: ...
     def encode(
         self, rows: dict[str, list[Any]], tokenizer: PreTrainedTokenizerBase, max_length: int, labels: list[str]
-    ) -> dict[str, list[Any]]: ...
+    ) -> dict[str, Any]: ...
 
 
 class KnownWords(NamedTuple):
@@ -243,7 +244,7 @@ def _build(data: Data, task: Encoder, choice: TokenizerChoice, origin: sources.O
 
 def _is_running(data: Data, task: Encoder) -> bool:
     """Whether the rows are lines of one text, for a task to which that matters."""
-    return getattr(task, "running_text", False) and sources.is_running(data)
+    return task.running_text and sources.is_running(data)
 
 
 def _tidy(source: sources.Source, scheme: str | None, folder: Path) -> dict[str, Any]:

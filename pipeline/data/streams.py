@@ -14,8 +14,8 @@ from datasets import Dataset
 
 from pipeline.data.bucketing import evaluation_batches
 from pipeline.errors import UserError
+from pipeline.models.recurrent.crf import IGNORED
 
-IGNORED = -100
 # So many logits rows at most come out of one forward pass of an evaluation.
 EVALUATION_TOKENS = 2048
 

@@ -1,4 +1,4 @@
-"""Accuracy, macro F1, per-class scores and confusion of a single-label classification, as an `evaluate.Metric`."""
+"""Accuracy, macro F1, per-class scores and confusion matrix of single-label classification: an `evaluate.Metric`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import datasets
 import evaluate
 import numpy as np
 
-DESCRIPTION = "Scores of single-label classification; fractions between 0 and 1, confusion in rows."
+DESCRIPTION = "Scores of single-label classification, between 0 and 1, and the confusion matrix, in rows."
 
 INPUTS = """
 Args:
@@ -19,7 +19,7 @@ Args:
 Returns:
     accuracy; macro_f1: mean F1 over the classes that occur in predictions or references (as in scikit-learn);
     per_class: name -> precision, recall, f1, support, where 0/0 counts as 0;
-    confusion: rows are references, columns predictions, in the order of label_names.
+    confusion: counts; rows are references and columns are predictions, in the order of label_names.
 """
 
 
@@ -50,7 +50,7 @@ class Classification(evaluate.Metric):
 
 
 def confusion(references: np.ndarray, predictions: np.ndarray, classes: int) -> np.ndarray:
-    """Counts (C, C): rows are references, columns predictions; both (N,) ids below `classes`."""
+    """Confusion matrix (C, C) of class ids (N,): rows are references, columns are predictions."""
     return np.bincount(references * classes + predictions, minlength=classes * classes).reshape(classes, classes)
 
 

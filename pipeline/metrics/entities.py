@@ -1,4 +1,4 @@
-"""Entity precision, recall and F1 by seqeval, in conlleval's convention and strict, as an `evaluate.Metric`."""
+"""Entity precision, recall and F1 by seqeval, as conlleval counts and strict, as an `evaluate.Metric`."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from typing import Any
 import datasets
 import evaluate
 
-DESCRIPTION = "Scores of named entities, whole and of the right type; fractions between 0 and 1."
+DESCRIPTION = "Scores of named entities; an entity counts if its boundaries and type are right. Between 0 and 1."
 
-CITATION = "Nakayama 2018, seqeval; the convention is that of conlleval (Tjong Kim Sang & De Meulder 2003)."
+CITATION = "Nakayama 2018, seqeval; counted as by conlleval (Tjong Kim Sang & De Meulder 2003)."
 
 INPUTS = """
 Args:
     predictions (N lists): IOB2 tags of the words of each sentence.
-    references (N lists): likewise, as many.
+    references (N lists): the true tags, one for each prediction.
 Returns:
-    precision, recall, f1: micro averages in conlleval's convention, where an I that continues nothing begins an entity;
-    strict_f1: the same where an entity counts only if its tags are valid IOB2;
-    accuracy: of the tags of words;
-    per_type: type -> precision, recall, f1, support, in conlleval's convention. 0/0 counts as 0.
+    precision, recall, f1: micro averages as conlleval counts: an I tag that continues no entity begins one;
+    strict_f1: micro average in which an entity counts only if its tags are valid IOB2;
+    accuracy: share of words with the right tag;
+    per_type: type -> precision, recall, f1, support, as conlleval counts. 0/0 counts as 0.
 """
 
 
 class Entities(evaluate.Metric):
-    """Entity precision, recall and F1 over all types and for each of them."""
+    """Entity precision, recall and F1, over all types and per type."""
 
     def _info(self) -> evaluate.MetricInfo:
         tags = datasets.List(datasets.Value("string"))
@@ -35,7 +35,7 @@ class Entities(evaluate.Metric):
         )
 
     def _compute(self, predictions: Sequence[Sequence[str]], references: Sequence[Sequence[str]]) -> dict[str, Any]:
-        # Only now: it takes a second to import, which who only asks for entities need not wait for.
+        # Imported here because it takes a second, which `finetune predict` need not wait for.
         from seqeval.metrics import accuracy_score, classification_report, f1_score
         from seqeval.scheme import IOB2
 
@@ -43,7 +43,7 @@ class Entities(evaluate.Metric):
         if any(tag != "O" for tags in (*truth, *guess) for tag in tags):
             report = classification_report(truth, guess, output_dict=True, zero_division=0)
             strict = f1_score(truth, guess, mode="strict", scheme=IOB2, zero_division=0)
-        else:  # seqeval fails where there is nothing to count
+        else:  # seqeval raises an error if there is no entity
             report, strict = {"micro avg": dict.fromkeys(KEYS.values(), 0.0)}, 0.0
         averages = {name for name in report if name.endswith(" avg")}
         return {

@@ -12,19 +12,13 @@ from transformers import PreTrainedModel
 
 from pipeline.config import paths
 from pipeline.config.models import Lora
+from pipeline.config.task_specs import head_called
 from pipeline.errors import UserError, reason
 from pipeline.models import checkpoints
 
 LABELS = "labels.json"
 WEIGHTS = "adapter_model.safetensors"
 POOLER = "pooler"
-
-# Suffix of the head -> peft's name of the task, which goes into the adapter's configuration.
-TASK_TYPES = {
-    "SequenceClassification": "SEQ_CLS",
-    "TokenClassification": "TOKEN_CLS",
-    "CausalLM": "CAUSAL_LM",
-}
 
 
 def require_peft(setting: str) -> None:
@@ -42,14 +36,15 @@ def add_lora(model: PreTrainedModel, settings: Lora, head: str, checkpoint: str,
     require_peft("model.lora")
     import peft
 
-    heads = [] if head == "CausalLM" else _heads(model)  # that head is as large as the embeddings, if not theirs
+    # A head that predicts words is as large as the embeddings, or shares their weights.
+    heads = _heads(model) if head_called(head).has_labels else []
     config = peft.LoraConfig(
         r=settings.rank,
         lora_alpha=settings.alpha or 2 * settings.rank,
         lora_dropout=settings.dropout,
         target_modules=list(settings.targets) if settings.targets else _usual_targets(model),
         modules_to_save=None if settings.merge else heads,
-        task_type=None if settings.merge else TASK_TYPES.get(head),
+        task_type=None if settings.merge else head_called(head).peft,
         base_model_name_or_path=checkpoint,
         revision=revision,
     )
@@ -119,7 +114,7 @@ def load(folder: Path, head: str, allow_pickle: bool = False) -> PreTrainedModel
     try:
         told = json.loads((folder / paths.ADAPTER).read_text(encoding="utf-8"))
         base, revision = told["base_model_name_or_path"], told.get("revision")
-        known = {} if head == "CausalLM" else _labels(folder)
+        known = _labels(folder) if head_called(head).has_labels else {}
     except (OSError, ValueError, AttributeError, LookupError, TypeError) as error:
         raise UserError(f"model: {folder} holds an adapter that cannot be read: {reason(error)}") from error
     model = checkpoints.load(

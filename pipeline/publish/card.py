@@ -10,6 +10,7 @@ from huggingface_hub import EvalResult, ModelCardData
 
 from pipeline.config.recipe import Recipe
 from pipeline.config.samples import PREFIX
+from pipeline.config.task_specs import TASKS, TaskSpec
 from pipeline.metrics import statistics
 from pipeline.publish import snippets
 from pipeline.publish.card_data import CardData
@@ -22,37 +23,19 @@ SCRATCH = "trained from scratch"
 SHARDING = {"FSDP": "FSDP", "DEEPSPEED": "DeepSpeed ZeRO"}
 
 
-# task -> in plain words what the model does, and what it was not made for
-PLAIN = {
-    "sentiment": (
-        "gives a text one of these labels: {labels}",
-        "It always answers with one of its labels, whatever the text is about; decisions about people should not rest"
-        " on it.",
-    ),
-    "ner": (
-        "finds names, of these kinds: {kinds}",
-        "Kinds of names that the training data does not mark are not found. It should not be used to track people.",
-    ),
-    "next_word": (
-        "continues a text, token by token",
-        "It repeats what its training texts are like, errors and prejudice included, and states nothing reliably.",
-    ),
-}
-
-
 def card(card_data: CardData) -> str:
     """README.md of a saved model: metadata for the Hub in YAML, then the sections."""
-    recipe, pipeline = card_data.recipe, snippets.PIPELINES.get(card_data.recipe.task)
+    recipe, spec = card_data.recipe, TASKS.get(card_data.recipe.task)
     metadata = ModelCardData(
         language=card_data.all_languages or None,
         license=card_data.license or UNKNOWN_LICENSE,
         library_name="peft" if snippets.is_adapter(recipe) else "transformers",
-        pipeline_tag=pipeline.tag if pipeline else None,
+        pipeline_tag=spec.tag if spec else None,
         base_model=card_data.checkpoint if card_data.is_on_hub("model.checkpoint") else None,
         datasets=[card_data.source] if card_data.is_on_hub("data.source") else None,
         tags=["finetune-pipeline", recipe.task.rpartition(":")[2]],
         model_name=recipe.name,
-        eval_results=_eval_results(card_data, pipeline.tag) if pipeline and card_data.score_names else None,
+        eval_results=_eval_results(card_data, spec.tag) if spec and card_data.score_names else None,
     )
     sections = [section(card_data) for section in SECTIONS]
     return f"---\n{metadata.to_yaml()}\n---\n\n" + "\n\n".join(sections) + "\n"
@@ -83,7 +66,7 @@ def _eval_results(card_data: CardData, task_type: str) -> list[EvalResult]:
 
 def _title(card_data: CardData) -> str:
     recipe = card_data.recipe
-    does = PLAIN.get(recipe.task, (f"was trained for the task `{recipe.task}`",))[0]
+    does = TASKS[recipe.task].does if recipe.task in TASKS else f"was trained for the task `{recipe.task}`"
     kinds = dict.fromkeys(label.partition("-")[2] for label in card_data.labels if "-" in label)
     does = does.format(labels=", ".join(card_data.labels), kinds=", ".join(kinds))
     return f"# {recipe.name}\n\nThis model {does}. It is {_model(card_data)} on `{card_data.source}`."
@@ -126,8 +109,9 @@ def _evaluation(card_data: CardData) -> str:
         paragraphs.append(
             f"Mean and standard deviation are over runs with the seeds {seeds}; the weights are those of the first."
         )
+    spec = TASKS.get(card_data.recipe.task)
     accuracy, count = card_data.metrics.get("test", {}).get("accuracy"), rows.get("test", 0)
-    if isinstance(accuracy, float) and count and card_data.recipe.task == "sentiment":
+    if isinstance(accuracy, float) and count and spec and spec.accuracy_of_rows:
         low, high = statistics.wilson_interval(accuracy, count)
         paragraphs.append(
             f"The 95% confidence interval of the test accuracy is {low:.4f} to {high:.4f} (Wilson score interval,"
@@ -136,16 +120,16 @@ def _evaluation(card_data: CardData) -> str:
     return "\n\n".join(paragraphs)
 
 
-def _note(facts: CardData) -> str:
-    """What the figures count, where their names do not tell."""
-    if facts.recipe.task == "ner":
-        return (
-            "Precision, recall and f1 count whole entities as conlleval does; strict_f1 only those whose tags are in"
-            " order by the scheme."
-        )
-    test = facts.metrics.get("test", {})
-    window = [f"{name} {test[name]}" for name in ("context", "stride") if name in test]
-    return f"In tokens, texts were read with {' and '.join(window)}." if window else ""
+def _note(card_data: CardData) -> str:
+    """What the scores count, if their names do not say it."""
+    spec = TASKS.get(card_data.recipe.task)
+    if spec and spec.scores:
+        return spec.scores
+    test = card_data.metrics.get("test", {})
+    if "context" not in test:
+        return ""
+    stride = f" with a stride of {test['stride']}" if "stride" in test else ""
+    return f"Texts were read in windows of {test['context']} tokens{stride}."
 
 
 def _usage(card_data: CardData) -> str:
@@ -232,14 +216,14 @@ def _reproduction(card_data: CardData) -> str:
 
 def _limitations(card_data: CardData) -> str:
     data, recipe = card_data.metrics.get("data", {}), card_data.recipe
-    limitation = PLAIN.get(recipe.task, ("", ""))[1]
+    limits, long_rows = (spec.limits, spec.long_rows) if (spec := TASKS.get(recipe.task)) else ("", TaskSpec.long_rows)
     lines = ["## Intended use and limitations", ""]
     lines.append(
         f"The model is meant for texts like those in `{card_data.source}`; it was not evaluated on others."
-        f" {limitation}".rstrip()
+        f" {limits}".rstrip()
     )
-    if recipe.task != "next_word":
-        lines.append(f"Texts of more than {recipe.data.max_length} tokens were truncated or split into windows.")
+    if long_rows:
+        lines.append(long_rows.format(max_length=recipe.data.max_length))
     unknown = data.get("encoded", {}).get("test", {}).get("unknown_share")
     if unknown is not None:
         lines.append(f"{unknown:.1%} of the tokens in the test split are not in the vocabulary.")

@@ -36,6 +36,8 @@ def compute_outputs(model, tokenizer, texts, classes=None):
     with torch.inference_mode(), torch.backends.cudnn.flags(allow_tf32=False):
         for number, text in enumerate(texts):
             batch = tokenizer(text, truncation=True, max_length=64, return_tensors="pt").to(model.device)
+            if getattr(model.config, "is_encoder_decoder", False):  # its decoder reads the text as well
+                batch["decoder_input_ids"] = batch["input_ids"]
             outputs = model(**batch)
             logits = getattr(outputs, "logits", outputs[0])[0].float()  # (C,), (T, C) or (T, V)
             top = logits.max(dim=-1)

@@ -16,7 +16,7 @@ from pathlib import Path
 from huggingface_hub import get_token
 from safetensors import SafetensorError, safe_open
 
-from pipeline.config import recipe
+from pipeline.config import data, hub, models, recipe, task_specs, training
 from pipeline.errors import UserError
 from pipeline.models.recurrent import configuration_recurrent
 from pipeline.publish import card, snippets
@@ -87,7 +87,8 @@ def _patterns(owner: str | None) -> tuple[dict[str, re.Pattern[str]], dict[str, 
 
 def _words_of_this_package() -> set[str]:
     """The words in our settings and cards: otherwise a user called max could push nothing with `"pooling": "max"`."""
-    sources = "".join(inspect.getsource(module) for module in (recipe, card, snippets, configuration_recurrent))
+    settings = (data, hub, models, recipe, task_specs, training, configuration_recurrent)
+    sources = "".join(inspect.getsource(module) for module in (*settings, card, snippets))
     return set(re.findall(r"[a-z]+", sources.lower()))
 
 

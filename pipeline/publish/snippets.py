@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 from pipeline.config.models import Pretrained
 from pipeline.config.recipe import Recipe
+from pipeline.config.task_specs import TASKS, Snippet, TaskSpec, head_called
 
 # The place of a model that has not been pushed.
 LOCAL = "path/to/this/folder"
@@ -46,54 +47,31 @@ print(list(predict("{place}", ["one text", "and another"])))
 """
 
 
-class Pipeline(NamedTuple):
-    """A task's pipeline in transformers: its tag, a name for what it makes, its options, an input, and its head."""
-
-    tag: str
-    name: str
-    text: str
-    head: str
-    options: str = ""
-
-
-PIPELINES = {
-    "sentiment": Pipeline(
-        "text-classification", "classify", "a gripping , funny and moving film", "SequenceClassification"
-    ),
-    "ner": Pipeline(
-        "token-classification",
-        "find_entities",
-        "George Washington lived in Virginia .",
-        "TokenClassification",
-        ', aggregation_strategy="simple"',
-    ),
-    "next_word": Pipeline("text-generation", "write", "the film is", "CausalLM"),
-}
-
-
 def is_adapter(recipe: Recipe) -> bool:
     """Whether the run saves an adapter rather than a whole model."""
     return isinstance(recipe.model, Pretrained) and recipe.model.lora is not None and not recipe.model.lora.merge
 
 
 def transformers_snippet(recipe: Recipe, place: str, has_code: bool) -> str:
-    """Load the model from `place`, a folder or Hub id, with transformers alone; empty for a third party's task.
+    """Load the model from `place`, a folder or Hub id, with transformers alone; empty if transformers has no pipeline
+    for the task.
 
     Args:
         has_code: whether modeling files come with the weights.
     """
-    pipeline = PIPELINES.get(recipe.task)
-    if pipeline is None:
+    spec = TASKS.get(recipe.task)
+    if spec is None or spec.snippet is None:
         return ""
     if is_adapter(recipe):
-        return _adapter_snippet(recipe, pipeline, place)
-    options = pipeline.options + (", trust_remote_code=True" if has_code else "")
+        return _adapter_snippet(recipe, spec, spec.snippet, place)
+    options = spec.snippet.options + (", trust_remote_code=True" if has_code else "")
     trust = "\nThe `.py` files in the repository are code of the model: read them before you trust them.\n" * has_code
-    return TRANSFORMERS.format(place=place, **(pipeline._asdict() | {"options": options})) + "\n" + trust
+    fields = spec.snippet._asdict() | {"tag": spec.tag, "options": options}
+    return TRANSFORMERS.format(place=place, **fields) + "\n" + trust
 
 
-def _adapter_snippet(recipe: Any, pipeline: Pipeline, place: str) -> str:
-    has_labels = pipeline.head != "CausalLM"
+def _adapter_snippet(recipe: Any, spec: TaskSpec, snippet: Snippet, place: str) -> str:
+    has_labels = head_called(spec.head).has_labels
     revision = f', revision="{recipe.model.revision}"' if recipe.model.revision else ""
     labels = ", id2label=names, label2id={name: index for index, name in names.items()}" if has_labels else ""
     return (
@@ -102,7 +80,9 @@ def _adapter_snippet(recipe: Any, pipeline: Pipeline, place: str) -> str:
             folder=f'"{LOCAL}"' if place == LOCAL else f'snapshot_download("{place}")',
             names=LABEL_NAMES if has_labels else "",
             base_options=revision + labels,
-            **pipeline._asdict(),
+            head=spec.head,
+            tag=spec.tag,
+            **snippet._asdict(),
         )
         + "\n"
     )

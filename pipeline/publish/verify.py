@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config import paths
+from pipeline.config.task_specs import head_called
 from pipeline.errors import UserError, shorten
 from pipeline.publish import reference_outputs
 
@@ -42,7 +43,7 @@ if request["base"]:
 
     names = dict(enumerate(request["labels"]))
     labels = {{"id2label": names, "label2id": {{name: index for index, name in names.items()}}}}
-    labels = {{}} if request["head"] == "CausalLM" else labels
+    labels = labels if request["has_labels"] else {{}}
     model = auto_class.from_pretrained(request["base"], revision=request["revision"], **labels)
     model = peft.PeftModel.from_pretrained(model, folder)
 else:
@@ -64,11 +65,13 @@ def verify_in_clean_process(folder: Path, expected: dict[str, Any], has_code: bo
     Raises:
         UserError: the model does not load there, or its outputs or labels differ.
     """
+    has_labels = head_called(expected["head"]).has_labels
     request = {
         "folder": str(folder.resolve()),
         "head": expected["head"],
         "texts": expected["texts"],
         "labels": expected["labels"],
+        "has_labels": has_labels,
         "classes": [answer["best"] for answer in expected["answers"]],
         "has_code": has_code,
         **_base_of(folder),
@@ -76,7 +79,7 @@ def verify_in_clean_process(folder: Path, expected: dict[str, Any], has_code: bo
     with tempfile.TemporaryDirectory() as elsewhere:
         found = _run_program(request, Path(elsewhere))
     difference = reference_outputs.first_difference(expected["answers"], found["outputs"])
-    if difference is None and expected["head"] != "CausalLM" and found["labels"] != expected["labels"]:
+    if difference is None and has_labels and found["labels"] != expected["labels"]:
         difference = f"its labels are {', '.join(found['labels'])} instead of {', '.join(expected['labels'])}"
     if difference:
         raise UserError(

@@ -1,104 +1,199 @@
-"""What a task is: the protocol that data preparation, trainer and command line hold on to.
+"""What a task is: the base class that data preparation, training, evaluation and the command line rely on.
 
-A task of your own is a class with these members; a recipe names it as `module:Class` and nothing has to be registered.
+A task of your own is a subclass; a recipe names it as `module:Class`, and nothing has to be registered.
 """
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
+import numpy as np
 import torch
-from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from pipeline.config.recipe import TASKS
+from pipeline.config.task_specs import TASKS
+from pipeline.data.bucketing import Rows, pad
 from pipeline.errors import UserError, reason
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from datasets import Dataset
 
 Batch = dict[str, torch.Tensor]
 
 
-@runtime_checkable
-class Task(Protocol):
-    """Everything that is particular to a task. Shapes: B rows of a batch, T time, N rows of a split.
+class Split(Protocol):
+    """The encoded rows of a split, as training and evaluation use them (see data/bucketing.py).
 
-    Members that a task may leave out:
+    Attributes:
+        lengths: (N,) tokens of each row.
+        carries: whether each row of a batch continues the same row of the previous batch.
+    """
 
-    - `scored_with`: names of columns that `encode` has made, or of what `arrange` has counted: they join the outcome.
-    - `lower_is_better`: whether the best model is the one with the lowest `monitor`.
-    - `running_text`: whether the rows of a text file may be lines of one text: their order is kept, blank lines count.
-    - `arrange(split, model, tokenizer, rows, running, training)`: the rows of an encoded split as the task wants them
-      in batches of `rows`, such as windows of a stream; without it, they are taken as they are (data/batching.py).
-      What their method `take` returns goes to `collate`.
-    - `concern(scores)`: what scores of the validation split give reason to worry about, one line, or None.
-    - further arguments of `predict`, each with a default; `finetune predict` passes those that were asked for.
+    lengths: np.ndarray
+    carries: ClassVar[bool]
+
+    def __len__(self) -> int: ...
+    def take(self, rows: np.ndarray) -> Any: ...
+    def updates(self, rows_per_update: int, seed: int, epoch: int) -> list[np.ndarray]: ...
+    def batches(self, batch_size: int) -> list[np.ndarray]: ...
+    def facts(self, names: Sequence[str]) -> dict[str, Any]: ...
+
+
+class Task(ABC):
+    """Everything that is specific to a task. Shapes: B rows of a batch, T time, N rows of a split.
+
+    A subclass must set `name`, `head`, `monitor` and `columns`, and implement `encode`, `collate`, `outcome`, `score`
+    and `predict`. Everything else has a default.
+
+    The outcome of a row is what scoring needs to know about it. An outcome maps names to values, which are
+
+    - a tensor (B, ...): an element for each row;
+    - a pair of tensors, if rows have different numbers of elements: the elements of all rows one after another (M,),
+      and the number of elements of each row (B,);
+    - a list of B Python objects, such as strings.
+
+    `score` and `rows` receive the outcome of a whole split, with arrays in place of tensors and lists.
     """
 
     name: ClassVar[str]
     head: ClassVar[str]
-    """Suffix of the Auto class with the task's head: `SequenceClassification`, ..."""
+    """Suffix of the Auto class with the task's head, such as `SequenceClassification`."""
     monitor: ClassVar[str]
-    """Metric that picks the best model; greater is better, unless the task says `lower_is_better`."""
+    """Metric that selects the best model."""
+    lower_is_better: ClassVar[bool] = False
+    """Whether the best model is the one with the lowest `monitor`."""
     columns: ClassVar[Mapping[str, Sequence[str]]]
-    """Role of a column -> the names it usually has, the likeliest first. Its kind goes by the role's name, see
-    data/columns.py: text, label, tokens (words of a sentence) or tags (one for each of them)."""
-    stratify_by: ClassVar[str | None]
-    """Role whose shares a carved split keeps."""
+    """Role of a column -> its usual names, most likely first. The role's name determines the kind of its values, see
+    data/columns.py: text, label, tokens (the words of a sentence) or tags (one for each word)."""
+    stratify_by: ClassVar[str | None] = None
+    """Role whose proportions are preserved when a split is carved from another."""
+    running_text: ClassVar[bool] = False
+    """Whether the rows of a text file may be lines of one text: their order is kept, and blank lines count."""
+    scored_with: ClassVar[Sequence[str]] = ()
+    """Columns that `encode` made, or that the arranged split knows: they join the outcome of a split."""
 
     def labels(self, source_label_names: Sequence[str] | None, splits: Mapping[str, Dataset]) -> list[str]:
-        """Names of the classes, in the order of their ids."""
-        ...
+        """Names of the classes, in the order of their ids; none by default."""
+        return []
 
+    @abstractmethod
     def encode(
         self, rows: dict[str, list[Any]], tokenizer: PreTrainedTokenizerBase, max_length: int, labels: list[str]
-    ) -> dict[str, list[Any]]:
-        """Rows by role -> `input_ids`, `truncated` and the targets, as lists or Arrow arrays with an element per row;
-        there are more of them than `rows` where long ones become several windows."""
-        ...
+    ) -> dict[str, Any]:
+        """Rows by role -> `input_ids`, `truncated` and the targets, as lists or Arrow arrays with an element per row.
 
+        The result has more rows than `rows` if long ones are split into windows.
+        """
+
+    def arrange(
+        self,
+        split: Dataset,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        rows: int,
+        running: bool,
+        training: bool,
+    ) -> Split:
+        """The rows of an encoded split as they go into batches; by default, as they are.
+
+        Args:
+            rows: rows in a batch; in training, rows in an update.
+            running: whether the split is running text, see `running_text`.
+            training: whether the split is trained on.
+        """
+        return Rows(split)
+
+    @abstractmethod
     def collate(self, rows: Any, tokenizer: PreTrainedTokenizerBase) -> tuple[Batch, int]:
-        """Encoded rows -> the model's keyword arguments, (B, T) and targets, and the number of labels in them."""
-        ...
+        """What `Split.take` returns -> the model's keyword arguments, (B, T) and targets, and the number of labels."""
 
+    @abstractmethod
     def outcome(self, outputs: Any, batch: Batch) -> dict[str, Any]:
-        """What scoring needs of a forward pass, reduced on the device: tensors of shape (B, ...), never (B, T, V).
+        """What scoring needs of a forward pass, reduced on the device: never (B, T, V)."""
 
-        Where rows have different numbers of values: a pair, the values of all rows one behind another and how many
-        each row has (B,).
+    def generate(self, model: PreTrainedModel, batch: Batch, tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
+        """What scoring needs of text that the model generates; joins the outcome. By default nothing is generated.
+
+        Called once for each batch of an evaluation, after `outcome`, in float32, evaluation mode and inference mode,
+        with the batch that `collate` made. Each process generates for its own batches, however long that takes, so
+        this must not communicate with other processes.
         """
-        ...
+        return {}
 
+    @property
+    def generates(self) -> bool:
+        """Whether the scores depend on generated text."""
+        return type(self).generate is not Task.generate
+
+    @abstractmethod
     def score(self, outcome: dict[str, Any], labels: list[str]) -> dict[str, Any]:
-        """Metrics of a split from the outcome of its N rows, in the order of their ids; `loss` is the mean NLL.
+        """Metrics of a split from the outcome of its N rows, in their order; `loss` is the mean NLL."""
 
-        The outcome holds arrays, and pairs of them where `outcome` gave pairs or a column in `scored_with` holds lists.
+    def rows(self, outcome: dict[str, Any], labels: list[str]) -> Iterator[dict[str, Any]]:
+        """The outcome of a split as rows: JSON-able, each with its number in the split as `id`.
+
+        By default, the outcome of each encoded row as it is; `scored_with` is left out.
         """
-        ...
+        own = {name: values for name, values in outcome.items() if name not in self.scored_with}
+        for number, values in enumerate(zip(*map(_per_row, own.values()), strict=True)):
+            yield {"id": number, **dict(zip(own, values, strict=True))}
 
+    def concern(self, scores: dict[str, Any]) -> str | None:
+        """A reason to worry about a model with these scores of the validation split, in one line, or None."""
+        return None
+
+    @abstractmethod
     def predict(
         self, texts: Sequence[str], model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, labels: list[str]
     ) -> Iterable[dict[str, Any]]:
-        """What `finetune predict` prints for each of `texts`, JSON-able; `model` is in evaluation mode."""
-        ...
+        """What `finetune predict` prints for each of `texts`, JSON-able; `model` is in evaluation mode.
+
+        A task may accept further arguments, each with a default; `finetune predict` passes those that the user gave.
+        """
 
 
-# Python knows them as Task.__protocol_attrs__ from 3.12 on.
-_MEMBERS = {*Task.__annotations__, *(name for name in vars(Task) if not name.startswith("_"))}
+def _per_row(values: Any) -> list[Any]:
+    """Arrays, or pairs of them, as a list with an element per row."""
+    if not isinstance(values, tuple):
+        return values.tolist()
+    elements, counts = values
+    return [part.tolist() for part in np.split(elements, np.cumsum(counts)[:-1])]
+
+
+def padded_inputs(rows: pa.Table, tokenizer: PreTrainedTokenizerBase) -> Batch:
+    """`input_ids` (B, T) of encoded rows, padded on the right, and `attention_mask` (B, T) if there is padding."""
+    lengths = torch.from_numpy(rows["length"].to_numpy())
+    batch = {"input_ids": torch.from_numpy(pad(rows["input_ids"], tokenizer.pad_token_id))}
+    width = batch["input_ids"].shape[1]
+    if int(lengths.min()) < width:  # a mask without padding only costs time
+        batch["attention_mask"] = (torch.arange(width) < lengths[:, None]).long()
+    return batch
+
+
+REQUIRED = ("name", "head", "monitor", "columns")
 
 
 def load_task(name: str) -> Task:
-    """The task called `name`: one of ours, or `module:Class`.
+    """The task called `name`: a built-in one, or `module:Class`.
 
     Raises:
-        UserError: there is no such task, or its class lacks a member of the protocol.
+        UserError: there is no such task, or it is not a complete subclass of `Task`.
     """
-    module, _, attribute = TASKS.get(name, name).partition(":")
+    module, _, attribute = (TASKS[name].path if name in TASKS else name).partition(":")
     try:
-        task = getattr(importlib.import_module(module), attribute)()
+        kind = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError, TypeError, ValueError) as error:
         raise UserError(f"task: cannot load {name!r}: {reason(error)}") from error
-    if not isinstance(task, Task):
-        missing = sorted(member for member in _MEMBERS if not hasattr(task, member))
-        raise UserError(f"task: {name} is not a task; it lacks {', '.join(missing)} (see pipeline/tasks/base.py)")
-    return task
+    if not isinstance(kind, type) or not issubclass(kind, Task):
+        raise UserError(f"task: {name} is not a task; it must be a subclass of pipeline.tasks.base.Task")
+    missing = [member for member in REQUIRED if member not in dir(kind)] + sorted(kind.__abstractmethods__)
+    if missing:
+        raise UserError(f"task: {name} lacks {', '.join(missing)}; see pipeline/tasks/base.py")
+    try:
+        return kind()
+    except TypeError as error:  # its constructor wants arguments
+        raise UserError(f"task: cannot create {name!r}: {reason(error)}") from error

@@ -1,14 +1,13 @@
-"""Named entities, and any other task with a tag per word: encoded, scored and answered in words."""
+"""Named entities, and any other task with a tag per word; scores and predictions are per word, not per token."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import torch
-from datasets import Dataset
 from torch.nn import functional as F
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -17,17 +16,19 @@ from pipeline.data.bucketing import jagged, pad
 from pipeline.data.checks import entity_types
 from pipeline.data.word_alignment import Window, Words, labelled, surroundings, tokenize, windows
 from pipeline.data.word_patterns import cut
-from pipeline.metrics.entities import Entities
-from pipeline.tasks.base import Batch
+from pipeline.models.recurrent.crf import IGNORED
+from pipeline.tasks.base import Batch, Task, padded_inputs
 
-IGNORED = -100
-# Windows of running text have no more tokens than that, whatever the model could read.
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+# Most tokens in a window of `predict`, even if the model can read more.
 LONGEST = 512
 WINDOWS_PER_BATCH = 32
 
 
-class Ner:
-    """A tag per word. Rows are windows over sentences; each word is owned by one of them, which answers for it.
+class Ner(Task):
+    """A tag per word. Rows are windows over sentences; each word belongs to one window, which predicts its tag.
 
     Shapes: B windows of a batch, T time, C tags, W characters of a token, N windows of a split, M words of a split.
     """
@@ -39,7 +40,6 @@ class Ner:
         "tokens": ("tokens", "words", "token", "word"),
         "tags": ("tags", "ner_tags", "ner", "ner_labels", "labels", "tag"),
     }
-    stratify_by: ClassVar[str | None] = None
     scored_with: ClassVar[Sequence[str]] = ("first", "tags", "begins")
 
     def labels(self, source_label_names: Sequence[str] | None, splits: Mapping[str, Dataset]) -> list[str]:
@@ -52,10 +52,10 @@ class Ner:
 
     def encode(
         self, rows: dict[str, list[Any]], tokenizer: PreTrainedTokenizerBase, max_length: int, labels: list[str]
-    ) -> dict[str, list[Any]]:
-        """Windows with the columns `labels`, `first` (where the first token of each word that it owns stands), `tags`
-        (of these words, as the data has them, in IOB2), `begins` (it is the first of its sentence) and, flat,
-        `char_ids`."""
+    ) -> dict[str, Any]:
+        """Windows, with the columns `labels`, `first` (position of the first token of each of the window's own words),
+        `tags` (of these words in the data, in IOB2), `begins` (whether it is the first window of its sentence) and
+        `char_ids`, flattened."""
         before, behind = surroundings(tokenizer)
         size = max_length - len(before) - len(behind)
         ids = {label: index for index, label in enumerate(labels)}
@@ -76,18 +76,16 @@ class Ner:
         return _columns(found)
 
     def collate(self, rows: pa.Table, tokenizer: PreTrainedTokenizerBase) -> tuple[Batch, int]:
-        lengths = torch.from_numpy(rows["length"].to_numpy())
-        input_ids = torch.from_numpy(pad(rows["input_ids"], tokenizer.pad_token_id))
-        batch = {"input_ids": input_ids, "labels": torch.from_numpy(pad(rows["labels"], IGNORED))}
-        if int(lengths.min()) < input_ids.shape[1]:  # without padding a mask only costs time
-            batch["attention_mask"] = (torch.arange(input_ids.shape[1]) < lengths[:, None]).long()
+        batch = padded_inputs(rows, tokenizer)
+        batch["labels"] = torch.from_numpy(pad(rows["labels"], IGNORED))
         if "char_ids" in rows.column_names:
-            batch["char_ids"] = torch.from_numpy(pad(rows["char_ids"], 0)).reshape(*input_ids.shape, -1)  # (B, T, W)
+            shape = batch["input_ids"].shape
+            batch["char_ids"] = torch.from_numpy(pad(rows["char_ids"], 0)).reshape(*shape, -1)  # (B, T, W)
         return batch, int((batch["labels"] != IGNORED).sum())
 
     def outcome(self, outputs: Any, batch: Batch) -> dict[str, Any]:
         logits, labels = outputs.logits.float(), batch["labels"]  # (B, T, C), (B, T)
-        nll = getattr(outputs, "nll", None)  # (B,) of a CRF, whose logits tell the best path alone
+        nll = getattr(outputs, "nll", None)  # (B,) of a CRF, whose logits only mark the best path
         if nll is None:
             nll = F.cross_entropy(logits.transpose(1, 2), labels, ignore_index=IGNORED, reduction="none").sum(dim=1)
         real = (
@@ -100,24 +98,26 @@ class Ner:
         }
 
     def score(self, outcome: dict[str, Any], labels: list[str]) -> dict[str, Any]:
-        """Scores over words, against the tags of the data; an entity with a word that no token stands for is lost."""
-        (guesses, tokens), (first, words), (gold, _) = (outcome[name] for name in ("prediction", "first", "tags"))
-        window = np.repeat(np.arange(len(words)), words)  # (M,)
-        lost = (first < 0) | (first >= tokens[window])
-        at = np.where(lost, 0, (np.cumsum(tokens) - tokens)[window] + first)
-        names = np.array([*map(_iob2, labels), "O"], dtype=object)
-        predicted = names[np.where(lost, len(labels), guesses[at])]
-        ends = np.cumsum(np.add.reduceat(words, np.flatnonzero(outcome["begins"])))[:-1]
-        references, predictions, gaps = (
-            [part.tolist() for part in np.split(column, ends)] for column in (gold, predicted, lost)
-        )
+        """Scores over words, against the tags of the data; an entity with a word that has no token is missed."""
+        from pipeline.metrics.entities import Entities  # takes a second, and prediction needs no metric
+
+        sentences = list(_sentences(outcome, labels))
+        references, predictions = [s.gold for s in sentences], [s.predicted for s in sentences]
         scores = Entities(keep_in_memory=True).compute(predictions=predictions, references=references)
-        missed = (any(gap[s:e]) for tags, gap in zip(references, gaps, strict=True) for _, s, e in schemes.spans(tags))
+        missed = sum(any(s.lost[begin:end]) for s in sentences for _, begin, end in schemes.spans(s.gold))
         loss = outcome["nll"].sum() / max(int(outcome["labels"].sum()), 1)
-        return {"loss": float(loss), **(scores or {}), "lost_entities": sum(missed)}
+        return {"loss": float(loss), **(scores or {}), "lost_entities": missed}
+
+    def rows(self, outcome: dict[str, Any], labels: list[str]) -> Iterator[dict[str, Any]]:
+        """A row per sentence, however many windows it was read in: its `tags` and the `prediction`, a tag of IOB2 for
+        each word, and the summed `nll` of the tokens that have a label."""
+        starts = np.flatnonzero(outcome["begins"])
+        nll = np.add.reduceat(outcome["nll"], starts).tolist()
+        for number, (sentence, own) in enumerate(zip(_sentences(outcome, labels), nll, strict=True)):
+            yield {"id": number, "tags": sentence.gold, "prediction": sentence.predicted, "nll": own}
 
     def concern(self, scores: dict[str, Any]) -> str | None:
-        """Whether none of the entities is found."""
+        """Whether no entity is found."""
         there = sum(figures["support"] for figures in scores["per_type"].values())
         return f"none of the {there:,} entities is found" if there and scores["recall"] == 0.0 else None
 
@@ -137,7 +137,7 @@ class Ner:
     def _tag(
         self, columns: dict[str, Any], model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
     ) -> Iterator[tuple[int, float]]:
-        """Tag and its probability of word after word."""
+        """Tag id and probability of each word, in order."""
         arrays: dict[str, Any] = {name: columns[name] for name in ("labels", "first", "char_ids") if name in columns}
         arrays["input_ids"] = pa.array(columns["input_ids"], pa.list_(pa.int32()))
         arrays["length"] = pa.array([len(ids) for ids in columns["input_ids"]], pa.int32())
@@ -153,16 +153,39 @@ class Ner:
             yield from zip(tags.cpu().numpy()[at].tolist(), probabilities.cpu().numpy()[at].tolist(), strict=True)
 
 
+class _Sentence(NamedTuple):
+    """Tags of a sentence's words in IOB2, those of the data and those of the model, and whether a word has no token
+    that the model has read."""
+
+    gold: list[str]
+    predicted: list[str]
+    lost: list[bool]
+
+
+def _sentences(outcome: dict[str, Any], labels: list[str]) -> Iterator[_Sentence]:
+    """The sentences of a split, each joined from its windows; see `Ner.outcome` and `Ner.encode`."""
+    (guesses, tokens), (first, words), (gold, _) = (outcome[name] for name in ("prediction", "first", "tags"))
+    window = np.repeat(np.arange(len(words)), words)  # (M,)
+    lost = (first < 0) | (first >= tokens[window])
+    # Place of each word's first token among the tokens of all windows, one window after another.
+    at = np.where(lost, 0, (np.cumsum(tokens) - tokens)[window] + first)
+    names = np.array([*map(_iob2, labels), "O"], dtype=object)
+    predicted = names[np.where(lost, len(labels), guesses[at])]
+    ends = np.cumsum(np.add.reduceat(words, np.flatnonzero(outcome["begins"])))[:-1]
+    columns = ([part.tolist() for part in np.split(column, ends)] for column in (gold, predicted, lost))
+    yield from map(_Sentence, *columns)
+
+
 def _targets(entities: list[schemes.Span], first: np.ndarray, ids: Mapping[str, int], scheme: str) -> np.ndarray:
-    """(P,) label of each token: an entity's tags are spread over its tokens as if they were words."""
+    """(P,) label of each token: an entity's tags are written over its tokens as if each were a word."""
     over_tokens = [(kind, int(first[start]), int(first[end])) for kind, start, end in entities]
     tags = schemes.write(over_tokens, int(first[-1]), scheme)
-    # Models that are not ours may tag without B, as in IOB1.
+    # Models from elsewhere may have no B tags, as in IOB1.
     return np.array([ids[tag] if tag in ids else ids[f"I-{tag[2:]}"] for tag in tags], dtype=np.int64)
 
 
 def _row(words: Words, part: Window, before: list[int], behind: list[int]) -> dict[str, Any]:
-    """A window's `input_ids`, `first` and, flat, `char_ids`."""
+    """A window's `input_ids`, `first` and, flattened, `char_ids`."""
     start, stop = words.first[part.start], words.first[part.stop]
     row = {
         "input_ids": [*before, *words.input_ids[start:stop].tolist(), *behind],
@@ -189,7 +212,7 @@ TYPES = {
 
 
 def _columns(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Rows as columns; nothing is ever cut off."""
+    """Rows as columns; nothing is ever truncated."""
     typed = {
         name: pa.array([row[name] for row in rows], kind) for name, kind in TYPES.items() if rows and name in rows[0]
     }
@@ -197,7 +220,7 @@ def _columns(rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _iob2(label: str) -> str:
-    """A model's label as a tag of IOB2, prefix by prefix; a name without one is that of a type."""
+    """A model's label as an IOB2 tag; a label without a prefix is an entity type."""
     if not schemes.TAG.fullmatch(label):
         return f"I-{label}"
     prefix, kind = schemes.split(label)
@@ -205,7 +228,7 @@ def _iob2(label: str) -> str:
 
 
 def _entity(text: str, places: list[tuple[int, int]], scores: Sequence[float], span: schemes.Span) -> dict[str, Any]:
-    """An entity with its place in the text and the mean probability of its words' tags."""
+    """An entity with its character offsets and the mean probability of its words' tags."""
     kind, first, last = span
     start, end = places[first][0], places[last - 1][1]
     score = sum(scores[first:last]) / (last - first)

@@ -1,24 +1,27 @@
-"""Predicting the next word: perplexity, accuracy, and texts that are continued."""
+"""Predicting the next word: perplexity, accuracy, and continuations of texts."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, ClassVar
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
-from datasets import Dataset
 from torch.nn import functional as F
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from pipeline.data.streams import EVALUATION_TOKENS, IGNORED, Arrays, Blocks, Streams, Tokens
+from pipeline.data.streams import EVALUATION_TOKENS, Arrays, Blocks, Streams, Tokens
 from pipeline.errors import UserError
-from pipeline.tasks.base import Batch
+from pipeline.models.recurrent.crf import IGNORED
+from pipeline.tasks.base import Batch, Task
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 LIKELIEST = 5
 
 
-class NextWord:
+class NextWord(Task):
     """The next token of a text. Shapes: B rows of a batch, T time, V vocabulary, N rows of a split."""
 
     name: ClassVar[str] = "next_word"
@@ -28,16 +31,12 @@ class NextWord:
     columns: ClassVar[Mapping[str, Sequence[str]]] = {
         "text": ("text", "sentence", "content", "document", "review", "article", "body")
     }
-    stratify_by: ClassVar[str | None] = None
     running_text: ClassVar[bool] = True
     scored_with: ClassVar[Sequence[str]] = ("words", "bytes", "context", "stride")
 
-    def labels(self, source_label_names: Sequence[str] | None, splits: Mapping[str, Dataset]) -> list[str]:
-        return []
-
     def encode(
         self, rows: dict[str, list[Any]], tokenizer: PreTrainedTokenizerBase, max_length: int, labels: list[str]
-    ) -> dict[str, list[Any]]:
+    ) -> dict[str, Any]:
         end = end_token(tokenizer)
         ids = tokenizer(rows["text"], add_special_tokens=False, return_attention_mask=False, verbose=False)["input_ids"]
         return {
@@ -56,7 +55,8 @@ class NextWord:
         running: bool,
         training: bool,
     ) -> Streams | Blocks:
-        """Windows with a state that is carried over where the model has one, else blocks of the tokenizer's length."""
+        """Windows with a state carried from one to the next if the model has a state, else blocks of the tokenizer's
+        maximum length."""
         tokens, length = Tokens(split, end_token(tokenizer), running), int(tokenizer.model_max_length)
         if not hasattr(model, "new_cache"):
             return Blocks(tokens, length, None if training else max(1, length // 2))
@@ -65,15 +65,15 @@ class NextWord:
 
     def collate(self, rows: Arrays, tokenizer: PreTrainedTokenizerBase) -> tuple[Batch, int]:
         batch = {name: torch.from_numpy(array) for name, array in rows.items()}
-        # The labels stand at the position that predicts them already.
+        # The labels are already shifted: each is at the position that predicts it.
         batch["shift_labels"] = batch["labels"]
         return batch, int((batch["labels"] != IGNORED).sum())
 
-    def outcome(self, outputs: Any, batch: Batch) -> dict[str, torch.Tensor]:
+    def outcome(self, outputs: Any, batch: Batch) -> dict[str, Any]:
         logits, labels = outputs.logits, batch["labels"]  # (B, T, V), (B, T)
         scored = labels != IGNORED
         nll = F.cross_entropy(logits.flatten(0, 1).float(), labels.flatten(), ignore_index=IGNORED, reduction="none")
-        # The label's rank is the number of words that are likelier.
+        # The label's rank is the number of tokens with a greater logit.
         own = logits.gather(2, labels.clamp(min=0)[..., None])
         rank = (logits > own).sum(dim=-1)
         return {
@@ -99,6 +99,12 @@ class NextWord:
             "stride": outcome["stride"],
         }
 
+    def rows(self, outcome: dict[str, Any], labels: list[str]) -> Iterator[dict[str, Any]]:
+        """A row per window or block of text: summed `nll` of its `tokens`, and how many of them the model ranked
+        `first` or `in_five`. Rows of two models correspond only if the models read the text in the same windows: with
+        the same tokenizer, data.max_length and, for models that carry a state, batch size."""
+        return super().rows(outcome, labels)
+
     def predict(
         self,
         texts: Sequence[str],
@@ -107,10 +113,10 @@ class NextWord:
         labels: list[str],
         generate: int | None = None,
     ) -> Iterable[dict[str, Any]]:
-        """The five likeliest next words of each text; with `generate`, so many more of the likeliest continuation."""
+        """The five most likely next words of each text and, with `generate`, a greedy continuation of that length."""
         batch = _prompts(texts, tokenizer, 0 if hasattr(model, "new_cache") else (generate or 1)).to(model.device)
         with torch.inference_mode():
-            positions = (batch["attention_mask"].cumsum(dim=1) - 1).clamp(min=0)  # filling takes none
+            positions = (batch["attention_mask"].cumsum(dim=1) - 1).clamp(min=0)  # padding has no position
             logits = model(**batch, position_ids=positions, logits_to_keep=1).logits[:, -1]
             probabilities, words = logits.float().softmax(dim=-1).topk(min(LIKELIEST, logits.shape[-1]))
             continued = None
@@ -139,7 +145,7 @@ def _exp(value: float) -> float:
 
 
 def end_token(tokenizer: PreTrainedTokenizerBase) -> int:
-    """The token that ends a text.
+    """The end-of-text token.
 
     Raises:
         UserError: the tokenizer has none.
@@ -147,14 +153,12 @@ def end_token(tokenizer: PreTrainedTokenizerBase) -> int:
     for token in (tokenizer.eos_token_id, tokenizer.sep_token_id):
         if token is not None:
             return token
-    raise UserError(
-        "data.tokenizer: it has no token that ends a text, which next_word needs; set it to whitespace or bpe"
-    )
+    raise UserError("data.tokenizer: it has no end-of-text token, which next_word needs; set it to whitespace or bpe")
 
 
 def _prompts(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase, room: int) -> Any:
-    """Texts after the end token, as in training, filled on the left; the last tokens that leave `room`, if any, for
-    what a model of fixed length has to write."""
+    """Token ids of the texts, each after the end token as in training, padded on the left. With `room`, long texts keep
+    their last tokens only, so that a model of fixed length can write `room` more."""
     end, keep = end_token(tokenizer), max(1, int(tokenizer.model_max_length) - room) if room else None
     rows = tokenizer(list(texts), add_special_tokens=False, return_attention_mask=False, verbose=False)["input_ids"]
     rows = [[end, *row] for row in rows]

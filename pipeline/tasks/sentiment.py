@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, ClassVar
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-import pyarrow as pa
 import torch
-from datasets import Dataset
 from torch.nn import functional as F
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from pipeline.data.bucketing import pad
 from pipeline.data.checks import label_set
-from pipeline.metrics.classification import Classification
-from pipeline.tasks.base import Batch
+from pipeline.tasks.base import Batch, Task, padded_inputs
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from datasets import Dataset
 
 
-class Sentiment:
+class Sentiment(Task):
     """One label per text. Shapes: B rows of a batch, T time, C classes, N rows of a split."""
 
     name: ClassVar[str] = "sentiment"
@@ -35,7 +35,7 @@ class Sentiment:
 
     def encode(
         self, rows: dict[str, list[Any]], tokenizer: PreTrainedTokenizerBase, max_length: int, labels: list[str]
-    ) -> dict[str, list[Any]]:
+    ) -> dict[str, Any]:
         encoded = tokenizer(
             rows["text"], truncation=True, max_length=max_length, return_attention_mask=False, verbose=False
         )
@@ -47,25 +47,30 @@ class Sentiment:
         }
 
     def collate(self, rows: pa.Table, tokenizer: PreTrainedTokenizerBase) -> tuple[Batch, int]:
-        lengths = torch.from_numpy(rows["length"].to_numpy())
-        input_ids = torch.from_numpy(pad(rows["input_ids"], tokenizer.pad_token_id))
-        batch = {"input_ids": input_ids, "labels": torch.from_numpy(rows["label"].to_numpy())}
-        if int(lengths.min()) < input_ids.shape[1]:  # without padding a mask only costs time
-            batch["attention_mask"] = (torch.arange(input_ids.shape[1]) < lengths[:, None]).long()
-        return batch, len(lengths)
+        batch = padded_inputs(rows, tokenizer)
+        batch["labels"] = torch.from_numpy(rows["label"].to_numpy())
+        return batch, len(rows)
 
-    def outcome(self, outputs: Any, batch: Batch) -> dict[str, torch.Tensor]:
+    def outcome(self, outputs: Any, batch: Batch) -> dict[str, Any]:
         logits = outputs.logits.float()  # (B, C)
         nll = F.cross_entropy(logits, batch["labels"], reduction="none")
         return {"nll": nll, "prediction": logits.argmax(dim=-1), "label": batch["labels"]}
 
-    def score(self, outcome: dict[str, np.ndarray], labels: list[str]) -> dict[str, Any]:
+    def score(self, outcome: dict[str, Any], labels: list[str]) -> dict[str, Any]:
+        from pipeline.metrics.classification import Classification  # takes a second, and prediction needs no metric
+
         metric = Classification(keep_in_memory=True)
         scores = metric.compute(predictions=outcome["prediction"], references=outcome["label"], label_names=labels)
         return {"loss": float(outcome["nll"].astype(np.float64).mean()), **(scores or {})}
 
+    def rows(self, outcome: dict[str, Any], labels: list[str]) -> Iterator[dict[str, Any]]:
+        """A row per text: its `label`, the `prediction`, both by name, and the `nll` of the label."""
+        columns = (outcome[name].tolist() for name in ("label", "prediction", "nll"))
+        for number, (label, prediction, nll) in enumerate(zip(*columns, strict=True)):
+            yield {"id": number, "label": labels[label], "prediction": labels[prediction], "nll": nll}
+
     def concern(self, scores: dict[str, Any]) -> str | None:
-        """Whether all texts get the same label, though they have several."""
+        """Whether all texts get the same label although the data has several."""
         confusion, names = np.array(scores["confusion"]), list(scores["per_class"])
         predicted = confusion.any(axis=0)
         if predicted.sum() != 1 or confusion.any(axis=1).sum() == 1:
@@ -75,7 +80,7 @@ class Sentiment:
     def predict(
         self, texts: Sequence[str], model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, labels: list[str]
     ) -> Iterable[dict[str, Any]]:
-        unknown = tokenizer.unk_token or tokenizer.eos_token  # stands for a text without words
+        unknown = tokenizer.unk_token or tokenizer.eos_token  # in place of a text without words
         filled = [text if text.strip() else unknown for text in texts]
         batch = tokenizer(filled, truncation=True, padding=True, return_tensors="pt").to(model.device)
         with torch.inference_mode():

@@ -1,101 +1,118 @@
-"""Evaluation: rows are scored once each, together, whatever the batch size and the number of processes."""
+"""Evaluation: each row is scored once, all rows together, at every batch size and on any number of processes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, Protocol
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
-from torch import Tensor, nn
+from torch import nn
 
+from pipeline.errors import UserError
+from pipeline.tasks.base import Split, Task
 from pipeline.training.distributed import fsdp
 from pipeline.training.hidden_state import HiddenStateCarry
-from pipeline.training.step import Collate
-
-Progress = Callable[[int, int], None]
 
 
-class Scorer(Protocol):
-    """What evaluation asks of a task (see tasks/base.py)."""
-
-    def outcome(self, outputs: Any, batch: dict[str, Tensor]) -> dict[str, Any]: ...
-    def score(self, outcome: dict[str, Any], labels: list[str]) -> dict[str, Any]: ...
-
-
-class Scored(Protocol):
-    """What evaluation asks of the rows of a split (see data/batching.py).
+@dataclass(frozen=True)
+class Evaluation:
+    """What an evaluation found.
 
     Attributes:
-        carries: whether each row of a batch goes on from the same row of the batch before.
+        scores: metrics of the split, JSON-able.
+        outcome: what the task kept of each row, in the order of the split; see `Task`.
     """
 
-    carries: ClassVar[bool]
+    scores: dict[str, Any]
+    outcome: dict[str, Any]
+    task: Task
+    labels: list[str]
 
-    def facts(self, names: Sequence[str]) -> dict[str, Any]: ...
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """The outcome of each row, JSON-able, in the order of the split; see `Task.rows`."""
+        return self.task.rows(self.outcome, self.labels)
 
 
 def evaluate(
     model: nn.Module,
-    scorer: Scorer,
-    batches: list[np.ndarray],
-    collate: Collate,
+    task: Task,
+    split: Split,
+    tokenizer: Any,
     labels: list[str],
+    batch_size: int,
     accelerator: Accelerator,
-    split: Scored | None = None,
-) -> dict[str, Any]:
-    """Metrics of a split, computed in float32 without autocast, so that they do not move with the batch size.
+) -> Evaluation:
+    """Scores and outcome of every row of `split`, in float32 without autocast, so that they do not depend on the batch
+    size.
 
-    An outcome is an array with an element for each row, or, where rows have different numbers of them, a pair: the
-    elements of all rows one behind another (M,) and their numbers (rows,).
+    If rows continue one another, every process runs all batches. All processes of a sharded model must run the same
+    number of batches, so that some rows are run twice and counted once.
 
-    Args:
-        batches: row indices of each batch; together every row of the split.
-        split: the rows; what it knows under the names in the scorer's `scored_with` joins the outcome. Where they carry
-            a state from batch to batch, each process runs all of them. A sharded model, whose processes have to run as
-            many batches each, runs some twice.
+    Raises:
+        UserError: the task scores generated text, and the model is sharded.
     """
     model = accelerator.unwrap_model(model)
+    sharded = fsdp.is_sharded(model)
+    check_generation(task, sharded)
     was_training = model.training
     model.eval()
-    carries = split is not None and split.carries
-    parts, carry = [], HiddenStateCarry(model if carries else None)
-    sharded = fsdp.is_sharded(model)
-    own = batches if carries else _share(batches, accelerator, in_step=sharded)
-    # What is made in inference mode stays with a sharded model, which then cannot train.
+    parts, carry = [], HiddenStateCarry(model if split.carries else None)
+    batches = split.batches(batch_size)
+    own = batches if split.carries else _share(batches, accelerator, in_step=sharded)
+    # Tensors made in inference mode would stay with a sharded model, which could then no longer train.
     with torch.no_grad() if sharded else torch.inference_mode():
         for rows in own:
-            batch = {name: value.to(accelerator.device) for name, value in collate(rows)[0].items()}
+            collated, _ = task.collate(split.take(rows), tokenizer)
+            batch = {name: value.to(accelerator.device) for name, value in collated.items()}
             outputs = model(**batch, **carry.inputs(0))
             carry.keep(0, outputs)
-            parts.append({"id": torch.from_numpy(rows), **scorer.outcome(outputs, batch)})
+            found = {**task.outcome(outputs, batch), **task.generate(model, batch, tokenizer)}
+            parts.append({"id": torch.from_numpy(rows), **found})
     model.train(was_training)
     fsdp.reshard(model)
-    outcome = _in_order(_gather(parts))
-    if split is not None:
-        outcome |= split.facts(getattr(scorer, "scored_with", ()))
-    return scorer.score(outcome, labels)
+    outcome = _in_order(_gather(parts)) | split.facts(task.scored_with)
+    return Evaluation(task.score(outcome, labels), outcome, task, labels)
+
+
+def check_generation(task: Task, sharded: bool) -> None:
+    """Refuse to generate with a sharded model: its processes would wait for one another, each for another text.
+
+    Raises:
+        UserError: the scores of `task` need generated text, and the model is, or would be, sharded.
+    """
+    if sharded and task.generates:
+        raise UserError(
+            f"task: {task.name} scores generated text, which a model sharded by FSDP cannot produce; launch without"
+            " FSDP (DDP and ZeRO work)"
+        )
 
 
 def _share(batches: list[np.ndarray], accelerator: Accelerator, in_step: bool) -> list[np.ndarray]:
-    """This process's batches; `in_step`: as many as every other's, one of them a repetition whose rows count once."""
+    """This process's batches; `in_step`: as many as on every other process, by repeating a batch where needed."""
     own = batches[accelerator.process_index :: accelerator.num_processes]
     missing = -(-len(batches) // accelerator.num_processes) - len(own) if in_step else 0
     return own + batches[:missing]
 
 
+def _on_host(values: Any) -> Any:
+    """Tensors as arrays, and a list of objects as an array of them."""
+    if isinstance(values, tuple):
+        return tuple(map(_on_host, values))
+    if isinstance(values, list):
+        return np.fromiter(values, dtype=object, count=len(values))
+    return values.cpu().numpy()
+
+
 def _gather(parts: list[dict[str, Any]]) -> dict[str, Any]:
-    """Outcomes of all batches of all processes, one array, or pair of them, per name."""
+    """Outcomes of all batches of all processes, one array, or pair of arrays, per name."""
     names = parts[0].keys() if parts else ()
     own = {name: _join([_on_host(part[name]) for part in parts]) for name in names}
     everyone = [share for share in gather_object([own]) if share]
     return {name: _join([share[name] for share in everyone]) for name in everyone[0]}
-
-
-def _on_host(values: Any) -> Any:
-    return tuple(map(_on_host, values)) if isinstance(values, tuple) else values.cpu().numpy()
 
 
 def _join(parts: list[Any]) -> Any:
@@ -116,5 +133,6 @@ def _take(values: Any, rows: np.ndarray) -> Any:
         return values[rows]
     elements, counts = values
     taken = counts[rows]
+    # Where the elements of each row begin in the source, less where they begin in the result.
     shift = np.cumsum(counts)[rows] - np.cumsum(taken)
     return elements[np.arange(taken.sum()) + np.repeat(shift, taken)], taken

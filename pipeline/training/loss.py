@@ -14,8 +14,7 @@ from torch.nn import functional as F
 
 from pipeline.config.training import Train
 from pipeline.errors import UserError, suggest
-
-IGNORED = -100
+from pipeline.models.recurrent.crf import IGNORED
 
 
 class Objective:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,12 +20,13 @@ from torch import nn
 
 from pipeline.config.recipe import Recipe
 from pipeline.errors import Interrupted, UserError
+from pipeline.tasks.base import Split, Task
 from pipeline.training import seeding
 from pipeline.training.checkpointing import checkpoint
 from pipeline.training.checkpointing.run_progress import RunProgress
 from pipeline.training.checkpointing.writer import Writer
 from pipeline.training.distributed import deepspeed, fsdp
-from pipeline.training.evaluation import Scored, Scorer, evaluate
+from pipeline.training.evaluation import Evaluation, evaluate
 from pipeline.training.hidden_state import BatchLayout, HiddenStateCarry
 from pipeline.training.loss import Objective, build_objective
 from pipeline.training.monitoring.log import Log, UpdateStats
@@ -34,29 +35,6 @@ from pipeline.training.monitoring.trackers import Trackers
 from pipeline.training.optim import build_optimizer, build_scheduler
 from pipeline.training.signals import StopRequest
 from pipeline.training.step import Batch, TrainState, UpdateBatch, padded_tokens, update, update_batches
-
-
-class Trainable(Scorer, Protocol):
-    """What training asks of a task (see tasks/base.py)."""
-
-    monitor: ClassVar[str]
-
-    def collate(self, rows: Any, tokenizer: Any) -> tuple[Batch, int]: ...
-
-
-class Split(Scored, Protocol):
-    """What training asks of the encoded rows of a split (see data/bucketing.py).
-
-    Attributes:
-        lengths: (N,) tokens of each row.
-    """
-
-    lengths: np.ndarray
-
-    def __len__(self) -> int: ...
-    def take(self, rows: np.ndarray) -> Any: ...
-    def updates(self, rows_per_update: int, seed: int, epoch: int) -> list[np.ndarray]: ...
-    def batches(self, batch_size: int) -> list[np.ndarray]: ...
 
 
 @dataclass
@@ -72,7 +50,7 @@ class Run:
     """
 
     recipe: Recipe
-    task: Trainable
+    task: Task
     model: nn.Module
     tokenizer: Any
     labels: list[str]
@@ -134,18 +112,10 @@ class Run:
             return fsdp.full_model(self.model, self.meta_copy, self.accelerator)
         return self.accelerator.unwrap_model(self.model)
 
-    def evaluate(self, split: str) -> dict[str, Any]:
-        """Metrics of the current model on `split`."""
-        rows = self.splits[split]
-        return evaluate(
-            self.model,
-            self.task,
-            rows.batches(self.recipe.train.batch_size),
-            lambda chosen: self.collate(split, chosen),
-            self.labels,
-            self.accelerator,
-            rows,
-        )
+    def evaluate(self, split: str) -> Evaluation:
+        """Scores and rows of the current model on `split`."""
+        rows, size = self.splits[split], self.recipe.train.batch_size
+        return evaluate(self.model, self.task, rows, self.tokenizer, self.labels, size, self.accelerator)
 
 
 def fit(run: Run, stop: StopRequest) -> RunProgress:
@@ -270,7 +240,7 @@ def _score(run: Run, log: Log, stop: StopRequest) -> bool:
     due = _evaluation_is_due(run) and run.progress.scored < run.progress.step
     try:
         with log.paused() if due else contextlib.nullcontext(), stop.interruptible(run.accelerator):
-            metrics = run.evaluate("validation") if due else None
+            metrics = run.evaluate("validation").scores if due else None
     except Interrupted:
         return True
     if metrics is None:
@@ -283,14 +253,14 @@ def _remember(run: Run, log: Log, metrics: dict[str, Any]) -> None:
     """Log a validation's scores, and remember the best."""
     score, done = metrics[run.task.monitor], run.progress
     done.scored = done.step
-    score = -score if getattr(run.task, "lower_is_better", False) else score
+    score = -score if run.task.lower_is_better else score
     if done.best_score is None or score > done.best_score:
         done.best_score, done.best_step, done.stale = score, done.step, 0
     else:
         done.stale += 1
     scores = {name: value for name, value in metrics.items() if isinstance(value, float)}
     log.write("validation", scores)
-    log.warn(getattr(run.task, "concern", lambda _: None)(metrics))
+    log.warn(run.task.concern(metrics))
     shown = "  ".join(f"{name} {value:.4f}" for name, value in scores.items())
     log.display.print(f"step {done.step}  validation  {shown}")
 

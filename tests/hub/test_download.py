@@ -200,7 +200,7 @@ def test_code_of_the_hub_runs_only_at_a_commit_and_only_if_trusted(hub, workplac
     with pytest.raises(UserError, match="the code that comes with it is not run unless it is trusted"):
         runs.train(a_recipe(workplace, tmp_path / "no", Pretrained(name, revision=commit)))
     for revision in (None, "main"):
-        with pytest.raises(UserError, match=r"model.trust_remote_code: .* would run its own code here, at a revision"):
+        with pytest.raises(UserError, match=r"model.trust_remote_code: .* would run its own code, at a revision"):
             Pretrained(name, revision=revision, trust_remote_code=True)
     assert not mark.exists()
     runs.train(a_recipe(workplace, tmp_path / "yes", Pretrained(name, revision=commit, trust_remote_code=True)))

@@ -124,7 +124,7 @@ def test_a_local_folder_is_not_mistaken_for_a_hub_id(tmp_path, monkeypatch):
         (card_data(Pretrained("b", lora=Lora())), "It is `b`, fine-tuned with LoRA on `reviews.csv`."),
         (
             card_data(Recurrent(crf=True), "ner", labels=["O", "B-PER", "I-PER"]),
-            "finds names, of these kinds: PER.",
+            "finds names of these kinds: PER.",
         ),
         (card_data(Recurrent(), "next_word"), "continues a text, token by token."),
         (card_data(task="my.own:Task"), "was trained for the task `my.own:Task`."),

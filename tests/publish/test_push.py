@@ -385,15 +385,15 @@ def test_the_folder_of_a_model_without_its_run_is_refused(hub: Place, run, tmp_p
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
-        ({"repo_id": "a b/c"}, "hub.repo_id: 'a b/c' cannot name a repository; it is user/name"),
-        ({"repo_id": "https://huggingface.co/a/b"}, "cannot name a repository"),
-        ({"repo_id": "a/b--c"}, "cannot name a repository"),
-        ({"repo_id": "x" * 97}, "cannot name a repository"),
+        ({"repo_id": "a b/c"}, "hub.repo_id: 'a b/c' is not a valid repository; use user/name"),
+        ({"repo_id": "https://huggingface.co/a/b"}, "is not a valid repository"),
+        ({"repo_id": "a/b--c"}, "is not a valid repository"),
+        ({"repo_id": "x" * 97}, "is not a valid repository"),
         ({"revision": "0" * 40}, "cannot name a branch"),
         ({"tag": "v 1"}, "hub.tag: 'v 1' cannot name a tag; use letters"),
-        ({"create_pr": True, "tag": "v1"}, "hub.tag: a pull request cannot change it"),
-        ({"languages": ("English",)}, "hub.languages: 'English' is no code of a language"),
-        ({"push": False, "private": True}, "hub.private: without hub.push nothing is pushed"),
+        ({"create_pr": True, "tag": "v1"}, "hub.tag: a pull request cannot set it"),
+        ({"languages": ("English",)}, "hub.languages: 'English' is not a language code"),
+        ({"push": False, "private": True}, "hub.private: it has no effect without hub.push"),
     ],
 )
 def test_invalid_settings_of_a_push_are_refused(settings, says):

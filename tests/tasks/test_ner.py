@@ -24,9 +24,9 @@ from pipeline.data.bucketing import Rows
 from pipeline.data.prepare import encode_split, prepare
 from pipeline.errors import UserError
 from pipeline.inference import evaluate, predict
+from pipeline.models.recurrent.crf import IGNORED
 from pipeline.run import train
-from pipeline.tasks.base import Task
-from pipeline.tasks.ner import IGNORED, Ner
+from pipeline.tasks.ner import Ner
 
 NAMES = ["Ann Lee", "Bob", "Eve Adams Stone", "Zoe"]
 PLACES = ["Rome", "New York", "U.S."]
@@ -96,10 +96,6 @@ def run(data, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("run") / "tiny"
     train(a_recipe(data, folder))
     return folder
-
-
-def test_ner_is_a_task():
-    assert isinstance(Ner(), Task)
 
 
 def test_a_run_learns_and_leaves_the_scores_of_words(run):
@@ -210,13 +206,13 @@ def test_every_word_is_labelled_once_at_most_and_scored_once(data):
     )
 
 
-def score(predictions, first, tags, begins, labels):
-    """Scores of windows with these predicted label ids."""
+def outcome_of(predictions, first, tags, begins):
+    """Outcome of windows with these predicted label ids."""
 
     def flat(lists):
         return np.array([value for values in lists for value in values]), np.array([len(values) for values in lists])
 
-    outcome = {
+    return {
         "nll": np.array([1.0] * len(tags)),
         "labels": np.array([2] * len(tags)),
         "prediction": flat(predictions),
@@ -224,7 +220,21 @@ def score(predictions, first, tags, begins, labels):
         "tags": (np.array([tag for row in tags for tag in row], dtype=object), np.array([len(row) for row in tags])),
         "begins": np.array(begins),
     }
-    return Ner().score(outcome, labels)
+
+
+def score(predictions, first, tags, begins, labels):
+    return Ner().score(outcome_of(predictions, first, tags, begins), labels)
+
+
+def test_rows_are_sentences_with_the_tags_of_their_words():
+    labels, gold = ["O", "B-X", "E-X"], [["O", "B-X"], ["I-X"], ["O", "O"]]
+    outcome = outcome_of([[0, 1, 2], [1, 2], [0]], [[0, 1], [1], [0, 1]], gold, [True, False, True])
+    rows = list(Ner().rows(outcome, labels))
+    assert rows == [
+        {"id": 0, "tags": ["O", "B-X", "I-X"], "prediction": ["O", "B-X", "I-X"], "nll": 2.0},
+        {"id": 1, "tags": ["O", "O"], "prediction": ["O", "O"], "nll": 1.0},
+    ]
+    assert json.loads(json.dumps(rows)) == rows
 
 
 def test_a_lost_entity_is_a_miss_and_is_told():

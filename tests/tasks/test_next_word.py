@@ -80,15 +80,22 @@ def prepared(source, **settings):
 def scores(model, split, tokenizer, rows: int, running: bool):
     task = NextWord()
     arranged = task.arrange(split, model, tokenizer, rows, running, training=False)
-    return evaluate(
-        model,
-        task,
-        arranged.batches(rows),
-        lambda chosen: task.collate(arranged.take(chosen), tokenizer),
-        [],
-        Accelerator(cpu=True),
-        arranged,
-    )
+    return evaluate(model, task, arranged, tokenizer, [], rows, Accelerator(cpu=True)).scores
+
+
+@pytest.mark.parametrize("kind", ["lstm", "gpt2"])
+def test_rows_are_windows_whose_figures_add_up_to_the_scores(lines, kind):
+    data = prepared(lines / "text.txt")
+    split, tokenizer = data.splits["validation"], data.tokenizer
+    model = recurrent(len(tokenizer)) if kind == "lstm" else transformer(kind, len(tokenizer))
+    arranged = NextWord().arrange(split, model, tokenizer, 2, running=True, training=False)
+    found = evaluate(model, NextWord(), arranged, tokenizer, [], 2, Accelerator(cpu=True))
+    rows = list(found.rows())
+    assert [row["id"] for row in rows] == list(range(len(arranged)))
+    assert set(rows[0]) == {"id", "nll", "tokens", "first", "in_five"}
+    assert sum(row["tokens"] for row in rows) == found.scores["tokens"] == sum(split["length"])
+    assert math.fsum(row["nll"] for row in rows) / found.scores["tokens"] == found.scores["loss"]
+    assert sum(row["first"] for row in rows) / found.scores["tokens"] == found.scores["accuracy"]
 
 
 def nll_of(model, documents: list[list[int]], end: int) -> tuple[float, int, int]:
@@ -194,7 +201,7 @@ def test_words_and_bytes_are_counted_in_the_text_whatever_the_tokens(lines):
 
 def test_an_existing_tokenizer_without_an_end_is_refused(lines):
     tokenizer = train_tokenizer("word", LINES, Data("x"))
-    with pytest.raises(UserError, match="it has no token that ends a text"):
+    with pytest.raises(UserError, match="it has no end-of-text token"):
         NextWord().encode({"text": LINES}, tokenizer, 16, [])
 
 
@@ -292,10 +299,10 @@ def test_the_command_writes_on_and_a_model_without_words_refuses(lines, reviews)
     ("changes", "message"),
     [
         ({"model": Recurrent(bidirectional=True)}, "model.bidirectional: the task next_word reads left to right"),
-        ({"model": Recurrent(pooling="max")}, "model.pooling: the task next_word answers for each word"),
+        ({"model": Recurrent(pooling="max")}, "model.pooling: the task next_word predicts something for each word"),
         ({"model": Pretrained("org/name", dropout=0.1)}, "model.dropout: the task next_word has no classifier"),
         ({"data": Data("x", label_column="y")}, "data.label_column: the task next_word does not use it"),
-        ({"data": Data("x", tokenizer="word")}, "data.tokenizer: word has no token that ends a text"),
+        ({"data": Data("x", tokenizer="word")}, "data.tokenizer: word has no end-of-text token"),
         ({"task": "sentiment", "data": Data("x", separate=True)}, "data.separate: the task sentiment does not use it"),
         ({"task": "sentiment", "model": Recurrent(tie_embeddings=True)}, "model.tie_embeddings: the task"),
         ({"task": "sentiment", "model": Recurrent(adaptive_cutoffs=(2,))}, "model.adaptive_cutoffs: the task"),
@@ -310,10 +317,16 @@ def test_a_setting_that_the_task_would_ignore_is_refused(changes, message):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"adaptive_cutoffs": (5, 3)}, "model.adaptive_cutoffs: (5, 3) is not a rising list"),
-        ({"adaptive_cutoffs": (5, "x")}, "model.adaptive_cutoffs: 'x' is not a whole number"),
-        ({"adaptive_cutoffs": (5, 7), "hidden_size": 8}, "model.adaptive_cutoffs: 2 cutoffs need model.hidden_size 16"),
-        ({"adaptive_cutoffs": (5,), "tie_embeddings": True}, "model.tie_embeddings: an adaptive softmax has no matrix"),
+        ({"adaptive_cutoffs": (5, 3)}, "model.adaptive_cutoffs: (5, 3) must be increasing ids"),
+        ({"adaptive_cutoffs": (5, "x")}, "model.adaptive_cutoffs: 'x' is not an integer"),
+        (
+            {"adaptive_cutoffs": (5, 7), "hidden_size": 8},
+            "model.adaptive_cutoffs: 2 cutoffs need a model.hidden_size",
+        ),
+        (
+            {"adaptive_cutoffs": (5,), "tie_embeddings": True},
+            "model.tie_embeddings: adaptive softmax has no",
+        ),
     ],
 )
 def test_cutoffs_that_cannot_be_are_refused(settings, message):

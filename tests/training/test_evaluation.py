@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
 from torch import nn
 
+from pipeline.errors import UserError
+from pipeline.tasks.base import Task
 from pipeline.training import evaluation
-from pipeline.training.evaluation import evaluate
+from pipeline.training.evaluation import Evaluation, check_generation, evaluate
 
 
-class Sums:
+class Sums(Task):
     """A task whose score is what it was given."""
+
+    name, head, monitor, columns = "sums", "None", "loss", {}
+
+    def encode(self, rows, tokenizer, max_length, labels):
+        return rows
+
+    def collate(self, rows, tokenizer):
+        inputs = torch.from_numpy(rows).double()[:, None] * 0.1
+        return {"inputs": inputs, "row": torch.from_numpy(rows)}, len(rows)
 
     def outcome(self, outputs, batch):
         return {"value": outputs, "row": batch["row"]}
@@ -21,28 +34,47 @@ class Sums:
     def score(self, outcome, labels):
         return outcome
 
+    def predict(self, texts, model, tokenizer, labels):
+        return []
 
-def scored(batch_size: int, task=None, stored=None):
-    data = torch.arange(11, dtype=torch.float64)[:, None] * 0.1
-    batches = [np.arange(start, min(start + batch_size, 11))[::-1].copy() for start in range(0, 11, batch_size)]
 
-    class Model(nn.Module):
-        def forward(self, inputs, row):
-            assert not self.training
-            return inputs.square().sum(-1)
+class Eleven:
+    """A split of eleven rows, whose batches run backwards; `name` is a column that is stored with them."""
 
-    def collate(rows):
-        return {"inputs": data[torch.from_numpy(rows)], "row": torch.from_numpy(rows)}, len(rows)
+    lengths, carries = np.ones(11), False
 
+    def __len__(self):
+        return 11
+
+    def take(self, rows):
+        return rows
+
+    def updates(self, rows_per_update, seed, epoch):
+        return self.batches(rows_per_update)
+
+    def batches(self, batch_size):
+        return [np.arange(start, min(start + batch_size, 11))[::-1].copy() for start in range(0, 11, batch_size)]
+
+    def facts(self, names):
+        return {name: np.array([f"{name} {row}" for row in range(11)], dtype=object) for name in names}
+
+
+class Model(nn.Module):
+    def forward(self, inputs, row):
+        assert not self.training
+        return inputs.square().sum(-1)
+
+
+def evaluated(batch_size: int, task: Task | None = None) -> Evaluation:
     model = Model().train()
-    result = evaluate(model, task or Sums(), batches, collate, [], Accelerator(cpu=True), stored)
+    result = evaluate(model, task or Sums(), Eleven(), None, [], batch_size, Accelerator(cpu=True))
     assert model.training
     return result
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 4, 11, 50])
 def test_rows_are_scored_once_in_their_order_at_every_batch_size(batch_size):
-    result = scored(batch_size)
+    result = evaluated(batch_size).scores
     assert result["row"].tolist() == list(range(11))
     assert result["value"].tolist() == ((np.arange(11) * 0.1) ** 2).tolist()
     assert "id" not in result
@@ -58,20 +90,48 @@ class Ragged(Sums):
         return {"values": (torch.repeat_interleave(outputs, row), row)}
 
 
-class Stored:
-    carries = False
-
-    def facts(self, names):
-        return {name: np.array([f"{name} {row}" for row in range(11)]) for name in names}
-
-
 @pytest.mark.parametrize("batch_size", [1, 3, 11])
 def test_rows_with_different_numbers_of_values_are_kept_apart(batch_size):
-    result = scored(batch_size, Ragged(), Stored())
+    result = evaluated(batch_size, Ragged()).scores
     values, counts = result["values"]
     assert counts.tolist() == list(range(11))
     assert values.tolist() == [(row * 0.1) ** 2 for row in range(11) for _ in range(row)]
     assert result["name"].tolist() == [f"name {row}" for row in range(11)]
+
+
+def test_what_each_row_got_is_kept_in_the_order_of_the_split():
+    rows = list(evaluated(4).rows())
+    assert rows == [{"id": row, "value": (row * 0.1) ** 2, "row": row} for row in range(11)]
+    assert list(evaluated(4, Ragged()).rows())[2] == {"id": 2, "values": [(2 * 0.1) ** 2] * 2}
+    assert json.loads(json.dumps(rows)) == rows
+
+
+class Writing(Sums):
+    """A task that writes a text and a list of token ids for each row, of the length that its number says."""
+
+    def generate(self, model, batch, tokenizer):
+        assert torch.is_inference_mode_enabled()
+        assert not model.training
+        assert batch["inputs"].dtype == torch.float64
+        return {
+            "text": ["a" * row for row in batch["row"].tolist()],
+            "ids": [[row] * 2 for row in batch["row"].tolist()],
+        }
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 11])
+def test_generated_text_joins_the_outcome_of_its_row(batch_size):
+    result = evaluated(batch_size, Writing())
+    assert result.scores["text"].tolist() == ["a" * row for row in range(11)]
+    assert result.scores["ids"].tolist() == [[row] * 2 for row in range(11)]
+    assert list(result.rows())[3] == {"id": 3, "value": (3 * 0.1) ** 2, "row": 3, "text": "aaa", "ids": [3, 3]}
+
+
+def test_a_sharded_model_is_not_asked_to_generate():
+    check_generation(Sums(), sharded=True)
+    check_generation(Writing(), sharded=False)
+    with pytest.raises(UserError, match="task: sums scores generated text, which a model sharded by FSDP cannot"):
+        check_generation(Writing(), sharded=True)
 
 
 def test_rows_that_two_processes_report_count_once(monkeypatch):
@@ -80,11 +140,13 @@ def test_rows_that_two_processes_report_count_once(monkeypatch):
 
     def with_second(shares):
         (own,) = real(shares)
+        text, ids = np.array(["twice", "b"], dtype=object), np.array([None, None])
         more = {"id": np.array([3, 11]), "row": np.array([3, 11]), "value": np.array([-1.0, 7.0])}
-        return [own, more]
+        return [own, {**more, "text": text, "ids": ids}]
 
     monkeypatch.setattr(evaluation, "gather_object", with_second)
-    result = scored(4)
+    result = evaluated(4, Writing()).scores
     assert result["row"].tolist() == list(range(12))
     assert result["value"][3] == pytest.approx(0.09)
     assert result["value"][11] == 7.0
+    assert result["text"].tolist() == ["a" * row for row in range(11)] + ["b"]

@@ -94,18 +94,18 @@ def test_a_stop_does_not_wait_for_validation_and_the_resumed_run_begins_with_it(
     evaluate, asked = trainer.Run.evaluate, []
 
     def asked_while_scoring(run, split):
-        collate, batches = run.collate, []
+        collate, batches = run.task.collate, []
 
-        def collate_and_ask(split, rows):
+        def collate_and_ask(rows, tokenizer):
             batches.append(rows)
             if asked_at == "the second batch" and len(batches) == 2 and run.progress.epoch == 2 and not asked:
                 asked.append(run.progress.step)
                 signal.raise_signal(number)
-            return collate(split, rows)
+            return collate(rows, tokenizer)
 
-        monkeypatch.setattr(run, "collate", collate_and_ask)
+        monkeypatch.setattr(run.task, "collate", collate_and_ask)
         scores = evaluate(run, split)
-        monkeypatch.setattr(run, "collate", collate)
+        monkeypatch.setattr(run.task, "collate", collate)
         return scores
 
     advance = trainer._advance

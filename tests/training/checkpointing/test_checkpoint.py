@@ -16,6 +16,7 @@ from pipeline import storage
 from pipeline.errors import UserError
 from pipeline.run import train
 from pipeline.training.checkpointing import checkpoint, serialization
+from pipeline.training.evaluation import Evaluation
 
 
 @pytest.fixture
@@ -124,7 +125,8 @@ def test_the_newest_checkpoints_are_kept_with_the_best_of_each(reviews, tmp_path
 def checkpoint_free_evaluation(scores):
     def evaluate(run, split):
         score = next(scores)
-        return {"loss": 1.0, "accuracy": score, "macro_f1": score, "confusion": [[1]], "per_class": {"a": {}}}
+        metrics = {"loss": 1.0, "accuracy": score, "macro_f1": score, "confusion": [[1]], "per_class": {"a": {}}}
+        return Evaluation(metrics, {}, run.task, run.labels)
 
     return evaluate
 

@@ -1,0 +1,163 @@
+"""What is known of each task without importing it: one row a task, read by recipes, model cards and adapters.
+
+Nothing here imports torch. A third party's task, named `module:Class`, needs no row: it may use every setting, and its
+model card describes it in general terms.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+
+class Head(NamedTuple):
+    """What depends on a model's head.
+
+    Attributes:
+        peft: peft's name of the task, which is written into an adapter's configuration.
+        has_labels: whether the model's configuration names classes.
+        architectures: how the names of model classes with this head end.
+    """
+
+    peft: str | None = None
+    has_labels: bool = True
+    architectures: tuple[str, ...] = ()
+
+
+# suffix of the Auto class -> what depends on it
+HEADS = {
+    "SequenceClassification": Head("SEQ_CLS", architectures=("ForSequenceClassification",)),
+    "TokenClassification": Head("TOKEN_CLS", architectures=("ForTokenClassification",)),
+    # Older models have a name of their own.
+    "CausalLM": Head("CAUSAL_LM", has_labels=False, architectures=("ForCausalLM", "LMHeadModel")),
+    "Seq2SeqLM": Head("SEQ_2_SEQ_LM", has_labels=False, architectures=("ForConditionalGeneration",)),
+}
+
+
+def head_called(suffix: str) -> Head:
+    """The row of a head; one that is not in the table has labels and the usual architecture name."""
+    return HEADS.get(suffix) or Head(architectures=(f"For{suffix}",))
+
+
+class Snippet(NamedTuple):
+    """The example of a model card that uses `transformers.pipeline`.
+
+    Attributes:
+        name: variable that the pipeline is assigned to.
+        text: an input.
+        options: further arguments of `pipeline`, as source code that begins with a comma.
+    """
+
+    name: str
+    text: str
+    options: str = ""
+
+
+@dataclass(frozen=True)
+class TaskSpec:
+    """A built-in task.
+
+    Attributes:
+        path: `module:Class` of the task.
+        head: suffix of the Auto class with the task's head, a key of `HEADS`.
+        settings: those of the settings in any row's `settings` that this task uses; all other tasks refuse them. A
+            setting is named `section.name`, or `Class.name` if only one kind of model is meant.
+        tag: the model's pipeline tag on the Hub, and the name of its pipeline in transformers.
+        snippet: how a saved model is used with transformers alone; None: transformers has no pipeline for it.
+        does: what the model does; completes "This model ..." in its card. `{labels}` are its classes, `{kinds}` the
+            types of its entities.
+        limits: what the model must not be used for.
+        tokenizer: default data.tokenizer of models trained from scratch; None: that of the kind of model.
+        unfit_tokenizers: data.tokenizer -> why the task cannot use it.
+        scores: what the scores count, if their names do not say it.
+        accuracy_of_rows: whether `accuracy` is a share of rows, for which the card gives a confidence interval.
+        long_rows: what happens to rows longer than `{max_length}` tokens.
+    """
+
+    path: str
+    head: str
+    settings: frozenset[str]
+    tag: str
+    snippet: Snippet | None
+    does: str
+    limits: str
+    tokenizer: str | None = None
+    unfit_tokenizers: Mapping[str, str] = field(default_factory=dict)
+    scores: str = ""
+    accuracy_of_rows: bool = False
+    long_rows: str = "Texts of more than {max_length} tokens were truncated or split into windows."
+
+
+TASKS = {
+    "sentiment": TaskSpec(
+        path="pipeline.tasks.sentiment:Sentiment",
+        head="SequenceClassification",
+        settings=frozenset(
+            {
+                "data.text_column",
+                "data.label_column",
+                "model.bidirectional",
+                "model.pooling",
+                "Pretrained.dropout",
+                "train.class_weights",
+                "train.label_smoothing",
+            }
+        ),
+        tag="text-classification",
+        snippet=Snippet("classify", "a gripping , funny and moving film"),
+        does="gives a text one of these labels: {labels}",
+        limits="It always returns one of its labels, even for unrelated texts. Do not base decisions about people on"
+        " it.",
+        accuracy_of_rows=True,
+    ),
+    "ner": TaskSpec(
+        path="pipeline.tasks.ner:Ner",
+        head="TokenClassification",
+        settings=frozenset(
+            {
+                "data.token_column",
+                "data.tag_column",
+                "data.scheme",
+                "model.bidirectional",
+                "model.char_encoder",
+                "model.crf",
+                "Pretrained.dropout",
+                "train.class_weights",
+                "train.label_smoothing",
+            }
+        ),
+        tag="token-classification",
+        snippet=Snippet(
+            "find_entities",
+            "George Washington lived in Virginia .",
+            ', aggregation_strategy="simple"',
+        ),
+        does="finds names of these kinds: {kinds}",
+        limits="It does not find kinds of names that are not marked in its training data. It should not be used to"
+        " track people.",
+        scores="Precision, recall and f1 count whole entities as conlleval does; strict_f1 counts only entities whose"
+        " tags are valid in the scheme.",
+    ),
+    "next_word": TaskSpec(
+        path="pipeline.tasks.next_word:NextWord",
+        head="CausalLM",
+        settings=frozenset(
+            {
+                "data.text_column",
+                "data.separate",
+                "model.output_dropout",
+                "model.tie_embeddings",
+                "model.adaptive_cutoffs",
+            }
+        ),
+        tag="text-generation",
+        snippet=Snippet("write", "the film is"),
+        does="continues a text, token by token",
+        limits="It reproduces the style, the errors and the biases of its training texts, and its statements are not"
+        " reliable.",
+        tokenizer="bpe",
+        unfit_tokenizers={"word": "word has no end-of-text token, which next_word needs; use whitespace or bpe"},
+        long_rows="",
+    ),
+}
