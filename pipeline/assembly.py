@@ -10,7 +10,6 @@ from transformers import PreTrainedModel
 from pipeline.config.data import WHOLE_WORDS
 from pipeline.config.recipe import Recipe
 from pipeline.data.prepare import KnownWords, Prepared, prepare
-from pipeline.data.sources import is_running
 from pipeline.models import build, embeddings
 from pipeline.tasks.base import Split, Task
 from pipeline.training import evaluation, trainer
@@ -74,7 +73,7 @@ def arrange(
     recipe: Recipe, task: Task, model: PreTrainedModel, prepared: Prepared, accelerator: Accelerator
 ) -> dict[str, Split]:
     """The rows of each split as the task wants them in batches of the recipe's size."""
-    size, running = recipe.train.batch_size, is_running(recipe.data)
+    size, running = recipe.train.batch_size, prepared.source.is_running_text
     update = size * recipe.train.accumulation * accelerator.num_processes
     return {
         name: task.arrange(

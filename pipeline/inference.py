@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -20,8 +21,8 @@ from pipeline.config.hub import check_trust
 from pipeline.config.recipe import refuse_unused
 from pipeline.config.serialization import read_json
 from pipeline.config.task_specs import TASKS, head_called
-from pipeline.data.prepare import encode_split
-from pipeline.data.sources import is_running
+from pipeline.data.new_data import encode_split
+from pipeline.data.sources import locate
 from pipeline.data.tokenizers import load_tokenizer
 from pipeline.errors import UserError, writing
 from pipeline.hub import download
@@ -100,27 +101,32 @@ def _task_of(name: str, trust_remote_code: bool = False) -> Task:
     raise UserError(f"model: {name} is a {', '.join(architectures) or 'model without a head'}; expected {heads}")
 
 
-def evaluate(model: str, data: Data, split: str = "test", batch_size: int = 32, **source: Any) -> dict[str, Any]:
+def evaluate(model: str, data: Data, split: str = "test", batch_size: int = 32, **options: Any) -> dict[str, Any]:
     """The task's metrics of a saved model on one split of new data; the same at every batch size.
 
     Args:
-        source: revision, trust_remote_code and allow_pickle of the model, see `load`.
+        options: revision, trust_remote_code and allow_pickle of the model, see `load`.
 
     Raises:
         UserError: the model or the data cannot be read, or the data has labels that the model does not know.
     """
-    return evaluate_rows(model, data, split, batch_size, **source).scores
+    return evaluate_rows(model, data, split, batch_size, **options).scores
 
 
-def evaluate_rows(model: str, data: Data, split: str = "test", batch_size: int = 32, **source: Any) -> Evaluation:
+def evaluate_rows(model: str, data: Data, split: str = "test", batch_size: int = 32, **options: Any) -> Evaluation:
     """As `evaluate`, with what each row of the split got."""
-    loaded = load(model, **source)
+    loaded = load(model, **options)
     task = loaded.task
     refuse_unused(task.name, data)
+    source, data_warnings = locate(data), list[str]()
     with writing("TMPDIR", Path(tempfile.gettempdir())), tempfile.TemporaryDirectory() as folder:
-        encoded = encode_split(data, split, task, loaded.tokenizer, loaded.labels, Path(folder))
-        rows = task.arrange(encoded, loaded.model, loaded.tokenizer, batch_size, is_running(data), training=False)
+        encoded = encode_split(source, split, task, loaded.tokenizer, loaded.labels, Path(folder), data_warnings)
+        running = source.is_running_text
+        rows = task.arrange(encoded, loaded.model, loaded.tokenizer, batch_size, running, training=False)
         accelerator = launch.start()
+        for warning in data_warnings:
+            if accelerator.is_main_process:  # stdout is for the scores
+                print(f"data: {warning}", file=sys.stderr, flush=True)
         return score(loaded.model, task, rows, loaded.tokenizer, loaded.labels, batch_size, accelerator)
 
 

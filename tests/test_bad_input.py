@@ -120,7 +120,7 @@ MALFORMED = {
     "Word": ("a.docx", "a", "a.docx: .docx cannot be read; there are: .bmes, .conll, .csv"),
     "no suffix": ("a", "a", "a file without extension cannot be read"),
     "one label": ("a.csv", table([(text, 1) for text, _ in PAIRS]), "two classes are needed"),
-    "ids as labels": ("a.csv", table([(text, text) for text, _ in PAIRS]), "that is no set of classes"),
+    "ids as labels": ("a.csv", table([(text, text) for text, _ in PAIRS]), "these are not classes"),
     "no label in a row": ("a.csv", table() + "abc,\n", "a.csv:42: the label is missing"),
     "three rows": ("a.csv", table(PAIRS[:3]), "3 rows are too few to carve validation and test from"),
     "no text": ("a.csv", table([(" ", label) for _, label in PAIRS]), "it has no rows with a text"),
@@ -477,7 +477,7 @@ def test_a_cache_that_cannot_be_used_is_refused_and_a_damaged_one_is_made_again(
     assert (code, err) == (0, "")
     shutil.rmtree("out")
     monkeypatch.setenv("FINETUNE_CACHE", "ok.csv")
-    refused(capfd, "run", "tiny.py", says="FINETUNE_CACHE: ok.csv cannot be written to")
+    refused(capfd, "run", "tiny.py", says="FINETUNE_CACHE: cannot write to ok.csv: ")
 
 
 def test_an_epoch_that_is_over_is_no_place_to_go_on_from(place, trained, capfd):

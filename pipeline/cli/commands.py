@@ -14,8 +14,8 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from pipeline import run_folder
-from pipeline.config import offline, paths
-from pipeline.config.data import Data
+from pipeline.config import offline, paths, sources
+from pipeline.config.data import Data, DataFormat
 from pipeline.config.hub import Hub, check_trust
 from pipeline.config.loading import check_paths, load_recipe, nearby, override
 from pipeline.config.recipe import Recipe
@@ -87,6 +87,8 @@ def evaluate(arguments: Arguments) -> None:
         limit: int | None = None,
         revision: str | None = None,
         subset: str | None = None,
+        format: DataFormat | None = None,
+        label_names: tuple[str, ...] | None = None,
         separate: bool | None = None,
         model_revision: str | None = None,
         trust_remote_code: bool = False,
@@ -106,6 +108,8 @@ def evaluate(arguments: Arguments) -> None:
             limit: use at most so many rows.
             revision: of a Hub data set.
             subset: of a Hub data set that has several.
+            format: of local files, whatever their names end in, such as conll.
+            label_names: names of labels that are numbers in the data, such as 0=negative 1=positive.
             separate: for next_word, whether rows are documents of their own rather than lines of a running text.
             model_revision: commit, tag or branch of a Hub model.
             trust_remote_code: run the code that comes with a model that transformers does not know.
@@ -115,6 +119,8 @@ def evaluate(arguments: Arguments) -> None:
             source=data,
             revision=revision,
             subset=subset,
+            format=format,
+            label_names=label_names,
             text_column=text_column,
             label_column=label_column,
             token_column=token_column,
@@ -124,7 +130,7 @@ def evaluate(arguments: Arguments) -> None:
         )
         if batch_size < 1:
             raise UserError(f"batch-size: {batch_size} is out of range; it must be >= 1")
-        paths.data_files(chosen)
+        sources.resolve(chosen)
         _check_model(model, model_revision, trust_remote_code, "model-revision")
         from pipeline import inference
         from pipeline.cli.quiet import quiet

@@ -12,6 +12,9 @@ TRAINED_TOKENIZERS = ("word", "bpe", "wordpiece", "whitespace")
 # Those that keep words whole.
 WHOLE_WORDS = ("word", "whitespace")
 
+# The names in the table of formats (config/formats.py).
+DataFormat = Literal["csv", "tsv", "json", "jsonl", "txt", "parquet", "conll"]
+
 
 @settings("data")
 class Data(Settings):
@@ -23,12 +26,17 @@ class Data(Settings):
     """Commit, tag or branch of a Hub dataset; pin a commit so that the data cannot change."""
     subset: str | None = None
     """Configuration of a Hub dataset that has several."""
+    format: DataFormat | None = None
+    """Format of local files; None: inferred from their names and contents."""
     streaming: bool = False
     """Read only the first `limit` rows of a Hub dataset instead of downloading all of it."""
     text_column: str | None = None
     """Column of the texts; None: inferred from the column names if they are unambiguous."""
     label_column: str | None = None
     """Column of the labels; None: inferred from the column names if they are unambiguous."""
+    label_names: tuple[str, ...] | None = None
+    """Names of labels that are numbers or abbreviations in the data, such as 0=negative 1=positive (for tags 0=O
+    1=B-PER); None: labels keep the names that the data gives them."""
     token_column: str | None = None
     """Column of the words of each sentence: a name or, in a CoNLL file, a number; None: inferred."""
     tag_column: str | None = None
@@ -67,6 +75,7 @@ class Data(Settings):
         super().__post_init__()
         if self.streaming and self.limit is None:
             self.refuse("streaming", "requires data.limit, the number of rows to read from the stream")
+        self._check_label_names()
         if (self.validation_share or 0.1) + (self.test_share or 0.1) >= 1.0:
             self.refuse("validation_share", "with data.test_share it leaves nothing to train on; lower one of them")
         if self.tokenizer not in (None, *TRAINED_TOKENIZERS):
@@ -75,3 +84,17 @@ class Data(Settings):
                     self.refuse(name, f"the pretrained tokenizer {self.tokenizer} determines it; remove this setting")
         elif self.tokenizer_revision is not None:
             self.refuse("tokenizer_revision", "data.tokenizer is not a Hub id; set it to one, or remove this setting")
+
+    @property
+    def names_of_labels(self) -> dict[str, str]:
+        """Value in the data -> name, from `label_names`."""
+        pairs = (entry.partition("=") for entry in self.label_names or ())
+        return {value.strip(): name.strip() for value, _, name in pairs}
+
+    def _check_label_names(self) -> None:
+        for entry in self.label_names or ():
+            value, equals, name = (part.strip() for part in entry.partition("="))
+            if not (value and equals and name):
+                self.refuse("label_names", f"{entry!r} is not a value and its name, such as 0=negative")
+        if len(self.names_of_labels) < len(self.label_names or ()):
+            self.refuse("label_names", "two names for the same value; remove one")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import tyro
 
-from pipeline.config import offline, paths
+from pipeline.config import offline, paths, sources
 from pipeline.config.data import TRAINED_TOKENIZERS
 from pipeline.config.models import Pretrained, Recurrent
 from pipeline.config.recipe import Recipe
@@ -85,7 +85,7 @@ def check_paths(recipe: Recipe) -> None:
     Raises:
         UserError: one is missing, or a setting does not apply to it.
     """
-    paths.data_files(recipe.data)
+    sources.resolve(recipe.data)
     if recipe.data.tokenizer not in (None, *TRAINED_TOKENIZERS):
         folder = paths.saved_tokenizer(str(recipe.data.tokenizer), "data.tokenizer")
         if folder and recipe.data.tokenizer_revision:

@@ -6,24 +6,9 @@ import json
 from pathlib import Path
 
 from pipeline.config import samples
-from pipeline.config.data import Data
-from pipeline.config.hub import HUB_ID
 from pipeline.config.schema import MOST_LAYERS
-from pipeline.errors import UserError, reason, shorten, suggest
+from pipeline.errors import UserError, reason, shorten
 
-SPLITS = ("train", "validation", "test")
-# The names that files of a folder, and splits of the Hub, go by.
-ALIASES = {
-    "train": "train",
-    "training": "train",
-    "validation": "validation",
-    "valid": "validation",
-    "val": "validation",
-    "dev": "validation",
-    "test": "test",
-    "testing": "test",
-}
-DATA_SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".txt", ".parquet", ".conll", ".bmes")
 # What configurations call the number of layers; building them takes time before any weight is read.
 LAYERS = ("num_hidden_layers", "num_layers", "n_layer", "n_layers")
 # The configuration of an adapter, which has the place of a model's.
@@ -43,69 +28,6 @@ def local(name: str, setting: str) -> Path:
         told = getattr(error, "strerror", None) or reason(error)
         raise UserError(f"{setting}: {shorten(name, 80)} cannot be a path: {told}") from error
     return path
-
-
-def data_files(data: Data) -> dict[str, Path] | None:
-    """Split -> file of a local source or a packaged sample; None: the source is a data set of the Hub.
-
-    Raises:
-        UserError: it is not there, cannot be read as data, or a setting does not suit it.
-    """
-    if samples.is_sample(data.source):
-        _refuse_hub_settings(data, "a packaged sample")
-        return {"train": samples.find("data", data.source, "data.source")}
-    path = local(data.source, "data.source")
-    if not (path.exists() or path.is_symlink()) and _looks_like_hub_id(data.source):
-        return None
-    _refuse_hub_settings(data, "a local file or folder")
-    files = _files_in(path) if path.is_dir() else {"train": path}
-    for file in files.values():
-        _check_file(file)
-    return files
-
-
-def _refuse_hub_settings(data: Data, kind: str) -> None:
-    for name in ("revision", "subset", "streaming"):
-        if getattr(data, name):
-            data.refuse(name, f"{data.source} is {kind}, which has none; remove this setting")
-
-
-def _looks_like_hub_id(source: str) -> bool:
-    path = Path(source)
-    return bool(HUB_ID.fullmatch(source)) and path.suffix.lower() not in DATA_SUFFIXES and not path.parent.exists()
-
-
-def _check_file(file: Path) -> None:
-    """Refuse what is not a file of data by its looks; a device or a pipe would be read for ever."""
-    if file.is_symlink() and not file.exists():
-        raise UserError(f"data.source: {file} is a link to a file that is not there")
-    if not file.exists():
-        near = [entry.name for entry in file.parent.iterdir()] if file.parent.is_dir() else []
-        hint = suggest(file.name, near) if near else ""
-        if file.parent == Path():
-            hint += " (a data set of the Hub is named organisation/name)"
-        raise UserError(f"data.source: there is no file or folder {file}{hint}")
-    if file.suffix.lower() not in DATA_SUFFIXES:
-        kind = file.suffix or "a file without extension"
-        raise UserError(f"{file}: {kind} cannot be read{suggest('', DATA_SUFFIXES)}")
-    if not file.is_file():
-        kind = "a folder" if file.is_dir() else "a pipe or a device"
-        raise UserError(f"{file}: this is {kind}, not a file; write the rows into a file")
-
-
-def _files_in(folder: Path) -> dict[str, Path]:
-    files: dict[str, Path] = {}
-    for file in sorted(folder.iterdir()):
-        split = ALIASES.get(file.stem.lower())
-        if split is None or file.suffix.lower() not in DATA_SUFFIXES:
-            continue
-        if split in files:
-            raise UserError(f"{folder}: both {files[split].name} and {file.name} are the {split} split; remove one")
-        files[split] = file
-    if not files:
-        kinds = " ".join(DATA_SUFFIXES)
-        raise UserError(f"{folder}: no train.*, validation.* or test.* in it ({kinds}); name the file itself")
-    return {split: files[split] for split in SPLITS if split in files}
 
 
 def saved(name: str, setting: str) -> Path | None:

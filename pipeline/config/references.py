@@ -10,7 +10,7 @@ from collections.abc import Callable, Container
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pipeline.config import paths
+from pipeline.config import paths, sources
 from pipeline.config.data import TRAINED_TOKENIZERS, Data
 from pipeline.config.samples import is_sample
 
@@ -63,7 +63,7 @@ class Reference:
 
 
 def _is_hub_data(data: Data) -> bool:
-    return paths.data_files(data) is None
+    return sources.resolve(data).kind == "hub"
 
 
 def _is_hub_tokenizer(data: Data) -> bool:

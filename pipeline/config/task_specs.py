@@ -97,6 +97,7 @@ TASKS = {
             {
                 "data.text_column",
                 "data.label_column",
+                "data.label_names",
                 "model.bidirectional",
                 "model.pooling",
                 "Pretrained.dropout",
@@ -118,6 +119,7 @@ TASKS = {
             {
                 "data.token_column",
                 "data.tag_column",
+                "data.label_names",
                 "data.scheme",
                 "model.bidirectional",
                 "model.char_encoder",

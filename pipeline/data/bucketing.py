@@ -1,23 +1,28 @@
-"""Rows of like length together, in an order that is a function of the seed and the epoch alone."""
+"""Rows of similar length in the same batch, in an order that depends only on the seed and the epoch.
+
+Shapes: N rows of a split, T the length of the longest row of a batch, M elements of all lists of a column.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
-from datasets import Dataset
 
-# Rows are sorted by length within a pool of so many updates: little padding, yet each epoch mixes them anew.
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+# Rows are sorted by length within a pool of so many updates: little padding, yet each epoch mixes them differently.
 POOL_UPDATES = 50
 
 
 def updates(lengths: np.ndarray, rows_per_update: int, seed: int, epoch: int) -> list[np.ndarray]:
-    """Row numbers of each update of an epoch; together each row once.
+    """Row numbers of each update of an epoch; together they are every row once.
 
-    Rows of an update have like lengths and stand in falling order of them; the last, short update, where the number
-    of rows asks for one, comes at a place of its own like the others.
+    Rows of an update have similar lengths, the longest first. If the rows do not divide evenly, one update is shorter,
+    and it is shuffled among the others.
 
     Args:
         lengths: (N,) tokens of each row.
@@ -25,11 +30,13 @@ def updates(lengths: np.ndarray, rows_per_update: int, seed: int, epoch: int) ->
     """
     generator = np.random.Generator(np.random.PCG64([seed, epoch]))
     order = generator.permutation(len(lengths))
+    # Shuffle, sort within pools, cut, and shuffle the updates: rows meet different ones in each epoch, and
+    # short and long updates alternate at random.
     pool = rows_per_update * POOL_UPDATES
     found = []
     for start in range(0, len(order), pool):
         rows = order[start : start + pool]
-        rows = rows[np.argsort(-lengths[rows], kind="stable")]
+        rows = rows[np.argsort(-lengths[rows], kind="stable")]  # stable: ties are in the same order on every machine
         found += [rows[at : at + rows_per_update] for at in range(0, len(rows), rows_per_update)]
     return [found[index] for index in generator.permutation(len(found))]
 
@@ -41,11 +48,11 @@ def evaluation_batches(lengths: np.ndarray, batch_size: int) -> list[np.ndarray]
 
 
 class Rows:
-    """Encoded rows on disk, taken by number; nothing but their lengths is held in memory.
+    """Encoded rows on disk, taken by number; only their lengths are in memory.
 
     Attributes:
         lengths: (N,) int32, tokens of each row.
-        carries: no row goes on from another one.
+        carries: False, as no row continues another.
     """
 
     carries: ClassVar[bool] = False
@@ -69,8 +76,8 @@ class Rows:
         """The rows with these numbers, in this order."""
         return self._table[rows]
 
-    def facts(self, names: Sequence[str]) -> dict[str, Any]:
-        """Whole columns: (N,) arrays, or of lists what `jagged` makes of them."""
+    def columns(self, names: Sequence[str]) -> dict[str, Any]:
+        """Whole columns by name: (N,) arrays, or for lists the pair that `jagged` returns."""
         table = self._table.select_columns(list(names))[:] if names else None
         return {
             name: jagged(column) if pa.types.is_list(column.type) else column.to_numpy()
@@ -79,15 +86,18 @@ class Rows:
 
 
 def jagged(column: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
-    """Lists of N rows as their elements one behind another (M,) and the lengths of the lists (N,)."""
+    """The lists of N rows as two arrays: their elements, one list after another (M,), and their lengths (N,)."""
     lists = column.combine_chunks()
     lists = lists.chunk(0) if isinstance(lists, pa.ChunkedArray) else lists
+    # `flatten`, unlike `values`, leaves out what a slice does not show; differences of offsets are right in both cases.
     return lists.flatten().to_numpy(zero_copy_only=False), np.diff(lists.offsets.to_numpy())
 
 
 def pad(column: pa.ChunkedArray, value: int) -> np.ndarray:
-    """Lists of numbers of N rows as an (N, T) int64 array, filled with `value` on the right."""
+    """The lists of numbers of N rows as an (N, T) int64 array, padded with `value` on the right."""
     elements, lengths = jagged(column)
     padded = np.full((len(lengths), int(lengths.max(initial=0))), value, dtype=np.int64)
+    # The mask (N, T) is true where a row has an element. Assigning through it goes row by row, left to right, which is
+    # the order of `elements`: no loop over rows.
     padded[np.arange(padded.shape[1]) < lengths[:, None]] = elements
     return padded

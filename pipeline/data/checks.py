@@ -1,28 +1,33 @@
-"""What is odd about the data: refused where training would mean nothing, reported otherwise."""
+"""What is wrong with the data: refused if training on it would mean nothing, and otherwise reported as warnings."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from datasets import Dataset
 
 from pipeline.data import tags
 from pipeline.data.text_stats import digests
-from pipeline.errors import UserError
+from pipeline.errors import UserError, listing
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 SHOWN = 5
-# More classes than this, and nearly as many as rows, are texts, ids or measurements rather than labels.
+# More classes than this, and more than half as many as there are rows, are texts, ids or measurements, not labels.
 MANY_CLASSES = 20
 
 
 def label_set(names: Sequence[str] | None, splits: Mapping[str, Dataset]) -> list[str]:
-    """Names of the classes in the order of their ids: as the source tells, else numbers by size, else by alphabet.
+    """Names of the classes in the order of their ids: that of `names`, or numbers by size, or by the alphabet.
+
+    Args:
+        names: of the classes, if the source has them.
 
     Raises:
-        UserError: there is one label only, or nearly each row has its own.
+        UserError: there is only one label, or nearly every row has its own.
     """
     counts = {split: Counter(rows["label"]) for split, rows in splits.items()}
     found = set().union(*counts.values())
@@ -33,7 +38,10 @@ def label_set(names: Sequence[str] | None, splits: Mapping[str, Dataset]) -> lis
 
 
 def entity_types(names: Sequence[str] | None, splits: Mapping[str, Dataset]) -> list[str]:
-    """Types of the entities in the order in which the source names their tags, else by alphabet.
+    """Types of the entities in the order of their tags in `names`, or by the alphabet.
+
+    Args:
+        names: of the tags, if the source has them.
 
     Raises:
         UserError: there is no entity in train.
@@ -50,7 +58,7 @@ def _check_labels(found: set[str], train: Counter[str]) -> None:
     if len(found) > MANY_CLASSES and len(found) > rows / 2:
         raise UserError(
             f"data.label_column: {len(found)} different labels in {rows} rows, such as {sorted(found)[0][:40]!r}:"
-            " that is no set of classes; name the column of the labels"
+            " these are not classes; name the column of the labels"
         )
     if len(train) < 2:
         raise UserError(
@@ -67,18 +75,18 @@ def _by_size_or_alphabet(found: set[str]) -> Any:
 
 
 def report(splits: Mapping[str, Dataset], names: Mapping[str, str], empty: Mapping[str, list[int]]) -> dict[str, Any]:
-    """Counts, and a note in words for everything odd; JSON-able.
+    """Counts, and under `notes` a line for each warning; JSON-able, and `data` in metrics.json.
 
     Args:
         splits: with the columns text and line, and label or tags where the task has them.
         names: split -> file.
-        empty: split -> lines that were left out as they have no text.
+        empty: split -> lines that were left out because they have no text.
     """
-    # Blank lines, where they count at all, are no repetitions.
+    # Blank lines, where they count at all, are not repetitions.
     exact = {split: digests(filter(str.strip, rows["text"]), exact=True) for split, rows in splits.items()}
     loose = {split: digests(filter(str.strip, rows["text"])) for split, rows in splits.items()}
     counts = {split: _count_classes(rows) for split, rows in splits.items() if {"label", "tags"} & {*rows.column_names}}
-    facts: dict[str, Any] = {
+    counted: dict[str, Any] = {
         "rows": {split: len(rows) for split, rows in splits.items()},
         "empty": {split: len(lines) for split, lines in empty.items()},
         "duplicates": {split: _repeated(numbers) for split, numbers in exact.items()},
@@ -89,8 +97,8 @@ def report(splits: Mapping[str, Dataset], names: Mapping[str, str], empty: Mappi
         },
         "labels": {split: dict(sorted(count.items())) for split, count in counts.items()},
     }
-    facts["notes"] = [*_empty_notes(names, empty), *_row_notes(facts), *_label_notes(counts)]
-    return facts
+    counted["notes"] = [*_empty_warnings(names, empty), *_row_warnings(counted), *_label_warnings(counts)]
+    return counted
 
 
 def _count_classes(rows: Dataset) -> Counter[str]:
@@ -108,7 +116,7 @@ def _shared(numbers: Mapping[str, np.ndarray], split: str) -> int:
     return int(np.isin(numbers[split], numbers["train"]).sum())
 
 
-def _empty_notes(names: Mapping[str, str], empty: Mapping[str, list[int]]) -> list[str]:
+def _empty_warnings(names: Mapping[str, str], empty: Mapping[str, list[int]]) -> list[str]:
     return [
         f"{names[split]}: {len(lines)} rows without text were left out (line {', '.join(map(str, lines[:SHOWN]))}"
         f"{', ...' * (len(lines) > SHOWN)})"
@@ -117,27 +125,29 @@ def _empty_notes(names: Mapping[str, str], empty: Mapping[str, list[int]]) -> li
     ]
 
 
-def _row_notes(facts: Mapping[str, Any]) -> list[str]:
-    notes = [f"{count} rows of {split} repeat another one" for split, count in facts["duplicates"].items() if count]
-    for split, shared in facts["shared_with_train"].items():
+def _row_warnings(counted: Mapping[str, Any]) -> list[str]:
+    warnings = [
+        f"{count} rows of {split} repeat another row" for split, count in counted["duplicates"].items() if count
+    ]
+    for split, shared in counted["shared_with_train"].items():
         if shared["normalised"]:
-            notes.append(
-                f"{shared['normalised']} of {facts['rows'][split]} rows of {split} also occur in train"
-                f" ({shared['exact']} letter by letter): its scores are too good"
+            warnings.append(
+                f"{shared['normalised']} of {counted['rows'][split]} rows of {split} are also in train"
+                f" ({shared['exact']} of them letter by letter): its scores are too good"
             )
-    return notes
+    return warnings
 
 
-def _label_notes(counts: Mapping[str, Counter[str]]) -> list[str]:
-    notes = []
+def _label_warnings(counts: Mapping[str, Counter[str]]) -> list[str]:
+    warnings = []
     for split, count in counts.items():
         unseen = sorted(set(count) - set(counts["train"]))
         absent = sorted(set(counts["train"]) - set(count))
         if unseen:
-            notes.append(f"{split} has labels that train never shows: {', '.join(unseen)}")
+            warnings.append(f"{split} has labels that are not in train: {listing(unseen)}")
         if absent:
-            notes.append(f"{split} has no row with the label {', '.join(absent)}")
+            warnings.append(f"{split} has no row with the label {listing(absent)}")
     folded = Counter(label.casefold() for label in set().union(*counts.values())) if counts else {}
     if doubled := [label for label, spellings in folded.items() if spellings > 1]:
-        notes.append(f"labels that differ in case only count as different classes: {', '.join(doubled)}")
-    return notes
+        warnings.append(f"labels that differ only in case count as different classes: {listing(sorted(doubled))}")
+    return warnings

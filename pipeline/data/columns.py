@@ -1,9 +1,10 @@
-"""Which column plays which role, and what its values mean: texts and labels as strings, or lists of them."""
+"""Which column plays which role, and how its values are read: texts and labels as strings, or lists of them."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -15,7 +16,7 @@ Roles = Mapping[str, Sequence[str]]
 
 
 def assign(roles: Roles, found: Sequence[str], chosen: Mapping[str, str | None], where: str) -> dict[str, str]:
-    """Role -> column: the one chosen, else the one with a usual name, else the only one that is left.
+    """Role -> column: the one chosen, or the one with a usual name, or the only one that is left.
 
     Args:
         roles: role -> usual names.
@@ -24,7 +25,7 @@ def assign(roles: Roles, found: Sequence[str], chosen: Mapping[str, str | None],
         where: the file, for messages.
 
     Raises:
-        UserError: a chosen column is not there, or there is no sane guess, or more than one.
+        UserError: a chosen column is not there, or there is not exactly one sane guess.
     """
     columns = {role: _named(role, usual, found, chosen.get(role), where) for role, usual in roles.items()}
     for role in roles:
@@ -62,6 +63,43 @@ def _ask(role: str, found: Sequence[str], where: str) -> str:
     return f"{where}: no column looks like the {role}{needs} set data.{kind.setting} to one of: {listing(found)}"
 
 
+class LabelNames(NamedTuple):
+    """Names of the labels of a column.
+
+    Attributes:
+        classes: in the order of their ids, where the source names them.
+        given: value in the file -> name, from data.label_names; goes before `classes`.
+        known: further labels that may stand as they are, such as those of a model to be evaluated.
+    """
+
+    classes: Sequence[str] | None = None
+    given: Mapping[str, str] = MappingProxyType({})
+    known: Sequence[str] = ()
+
+    def name_of(self, value: str) -> str:
+        """The name of `value`, which is `value` itself if nothing names it."""
+        if value in self.given:
+            return self.given[value]
+        if self.classes is not None and value.isdecimal() and int(value) < len(self.classes):
+            return self.classes[int(value)]
+        return value
+
+    @property
+    def allowed(self) -> set[str]:
+        """All names that labels may have."""
+        return {*(self.classes or ()), *self.given.values(), *self.known}
+
+    @property
+    def in_order(self) -> list[str] | None:
+        """Names in the order of their ids, if there is one: that of the source, else that of data.label_names."""
+        if self.classes is None:
+            return list(dict.fromkeys(self.given.values())) or None
+        return [self.given.get(str(number), name) for number, name in enumerate(self.classes)]
+
+
+NO_NAMES = LabelNames()
+
+
 def as_text(value: Any, where: str) -> str:
     """A text as it stands; a number as it is written; nothing as the empty text.
 
@@ -71,7 +109,7 @@ def as_text(value: Any, where: str) -> str:
     if value is None or value != value:  # NaN is how pandas writes nothing
         return ""
     if isinstance(value, (list, dict, bytes, bool)):
-        raise UserError(f"{where}: the text is {_kind(value)}; expected a string")
+        raise UserError(f"{where}: the text is {_describe(value)}; expected a string")
     text = str(value)
     try:
         text.encode("utf-8")
@@ -82,72 +120,77 @@ def as_text(value: Any, where: str) -> str:
     return text
 
 
-def as_label(value: Any, where: str, names: Sequence[str] | None) -> str:
-    """The name of a class: `names[value]` where the source names them, 1.0 as 1, strings without outer blanks.
+def as_label(value: Any, where: str, labels: LabelNames = NO_NAMES) -> str:
+    """The name of a class: as `labels` has it, or else the value itself, 1.0 as 1, strings without outer blanks.
 
     Raises:
-        UserError: there is no label, or it is not a single value.
+        UserError: there is no label, it is not a single value, or data.label_names is set and has no name for it.
     """
     if isinstance(value, (list, dict, bytes)):
-        raise UserError(f"{where}: the label is {_kind(value)}; expected a single name or number")
+        raise UserError(f"{where}: the label is {_describe(value)}; expected a single name or number")
     if isinstance(value, float) and math.isfinite(value) and value.is_integer():
         value = int(value)
     label = "" if value is None or value != value else as_text(str(value), where).strip()
     if not label:
         raise UserError(f"{where}: the label is missing; fill it in or remove the row")
-    if names is not None and label.isdecimal() and int(label) < len(names):
-        return names[int(label)]
-    return _integral(label)
+    label = labels.name_of(_integral(label))
+    if labels.given and label not in labels.allowed:
+        raise UserError(f"{where}: data.label_names has no name for {label!r}{suggest(label, labels.allowed)}")
+    return label
 
 
 def as_tokens(value: Any, where: str) -> list[str]:
     """Words as they stand.
 
     Raises:
-        UserError: it is no list of texts or numbers.
+        UserError: it is not a list of texts or numbers.
     """
     if not isinstance(value, list):
-        raise UserError(f"{where}: the tokens are {_kind(value)}; expected a list of words")
+        raise UserError(f"{where}: the tokens are {_describe(value)}; expected a list of words")
     for place, token in enumerate(value, start=1):
         if token is None or isinstance(token, (list, dict, bytes, bool)):
-            raise UserError(f"{where}: token {place} is {_kind(token)}; expected a word")
+            raise UserError(f"{where}: token {place} is {_describe(token)}; expected a word")
     return [as_text(token, where) for token in value]
 
 
-def as_tags(value: Any, where: str, names: Sequence[str] | None, lines: Sequence[str] | None = None) -> list[str]:
-    """Tags as strings: `names[tag]` where they are numbers that the source names.
+def as_tags(value: Any, where: str, labels: LabelNames = NO_NAMES, lines: Sequence[str] | None = None) -> list[str]:
+    """Tags as strings: as `labels` has them, or else the values themselves.
 
     Args:
         lines: where each tag stands, if it has a line of its own.
 
     Raises:
-        UserError: it is no list, or something in it is no tag of IOB or BIOES.
+        UserError: it is not a list, or something in it is not a tag of IOB or BIOES.
     """
     if not isinstance(value, list):
-        raise UserError(f"{where}: the tags are {_kind(value)}; expected a list with a tag for each word")
+        raise UserError(f"{where}: the tags are {_describe(value)}; expected a list with a tag for each word")
     tags = []
     for place, tag in enumerate(value):
         at = lines[place] if lines else f"{where}: tag {place + 1}"
         if isinstance(tag, int) and not isinstance(tag, bool):
-            tag = _named_tag(tag, at, names)
+            tag = _named_tag(tag, at, labels)
+        elif isinstance(tag, str):
+            tag = labels.given.get(tag, tag)
         if not isinstance(tag, str) or not TAG.fullmatch(tag):
             raise UserError(
-                f"{at}: {tag!r} is no tag; expected O, or B-, I-, E- or S- and a type, such as B-PER;"
-                f" if the tags are elsewhere, set data.tag_column"
+                f"{at}: {tag!r} is not a tag; expected O, or B-, I-, E- or S- and a type, such as B-PER;"
+                f" if the tags are in another column, set data.tag_column"
             )
         tags.append(as_text(tag, at))
     return tags
 
 
-def _named_tag(tag: int, at: str, names: Sequence[str] | None) -> str:
-    if names is None:
+def _named_tag(tag: int, at: str, labels: LabelNames) -> str:
+    if labels.classes is None and not labels.given:
         raise UserError(
-            f"{at}: the number {tag} has no name; write tags as texts, such as B-PER, or give a parquet file or a data"
-            " set of the Hub that names them"
+            f"{at}: the number {tag} has no name; write tags as texts, such as B-PER, name the numbers with"
+            " data.label_names (0=O 1=B-PER ...), or give a parquet file or a data set of the Hub that names them"
         )
-    if not 0 <= tag < len(names):
-        raise UserError(f"{at}: the number {tag} has no name; there are names for 0 to {len(names) - 1}")
-    return names[tag]
+    name = labels.name_of(str(tag))
+    if name == str(tag):
+        known = f"for 0 to {len(labels.classes) - 1}" if labels.classes else f"for {listing([*labels.given])}"
+        raise UserError(f"{at}: the number {tag} has no name; there are names {known}")
+    return name
 
 
 def _integral(label: str) -> str:
@@ -156,25 +199,32 @@ def _integral(label: str) -> str:
     return whole if point and whole.lstrip("-").isdecimal() and rest and not rest.strip("0") else label
 
 
-def _kind(value: Any) -> str:
+def _describe(value: Any) -> str:
     kinds = {"list": "a list", "dict": "an object", "bytes": "bytes", "bool": "True or False", "str": "a text"}
     return kinds.get(type(value).__name__, "missing" if value is None else f"the number {value}")
 
 
-class Cell(NamedTuple):
-    """A value, where it stands, the names of its column's classes, and where its parts stand if they have lines."""
+class ColumnValue(NamedTuple):
+    """A value of a column, where it stands, the names of labels, and where its parts stand if they have own lines."""
 
     value: Any
     where: str
-    names: Sequence[str] | None = None
+    labels: LabelNames = NO_NAMES
     lines: Sequence[str] | None = None
 
 
-class Kind(NamedTuple):
-    """What the values of a role are: their Arrow type, how they are read, and what names and holds their column."""
+class ColumnKind(NamedTuple):
+    """What the values of a role are.
+
+    Attributes:
+        type: of the Arrow column that holds them.
+        read: makes such a value of one in a file.
+        setting: of `Data`, that names the column.
+        files: which files have such a column, for messages.
+    """
 
     type: pa.DataType
-    read: Callable[[Cell], Any]
+    read: Callable[[ColumnValue], Any]
     setting: str
     files: str
 
@@ -184,16 +234,16 @@ class Kind(NamedTuple):
 
 
 TABLES = "a .csv, .tsv, .json(l) or .parquet file with a {} column"
-LISTS = "a .conll or .bmes file, or a .json(l) or .parquet file with tokens and tags"
+LISTS = "a .conll or .bmes file (or set data.format to conll), or a .json(l) or .parquet file with tokens and tags"
 
 KINDS = {
-    "text": Kind(pa.large_string(), lambda cell: as_text(*cell[:2]), "text_column", TABLES.format("text")),
-    "label": Kind(pa.large_string(), lambda cell: as_label(*cell[:3]), "label_column", TABLES.format("label")),
-    "tokens": Kind(pa.list_(pa.large_string()), lambda cell: as_tokens(*cell[:2]), "token_column", LISTS),
-    "tags": Kind(pa.list_(pa.large_string()), lambda cell: as_tags(*cell), "tag_column", LISTS),
+    "text": ColumnKind(pa.large_string(), lambda value: as_text(*value[:2]), "text_column", TABLES.format("text")),
+    "label": ColumnKind(pa.large_string(), lambda value: as_label(*value[:3]), "label_column", TABLES.format("label")),
+    "tokens": ColumnKind(pa.list_(pa.large_string()), lambda value: as_tokens(*value[:2]), "token_column", LISTS),
+    "tags": ColumnKind(pa.list_(pa.large_string()), lambda value: as_tags(*value), "tag_column", LISTS),
 }
 
 
-def kind_of(role: str) -> Kind:
-    """What the role's values are; a role of another name holds texts."""
+def kind_of(role: str) -> ColumnKind:
+    """What the values of `role` are; those of a role that is not in KINDS are texts."""
     return KINDS.get(role) or KINDS["text"]._replace(setting=f"{role}_column")

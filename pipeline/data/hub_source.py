@@ -5,26 +5,27 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import datasets
-from datasets.naming import camelcase_to_snakecase
-from datasets.packaged_modules.cache.cache import Cache
 from huggingface_hub import constants
 from huggingface_hub.errors import HTTPError
 
 from pipeline.config.data import Data
+from pipeline.config.sources import SPLITS
 from pipeline.errors import UserError, reason
 from pipeline.hub import download
 
-UNLABELLED = -1
+if TYPE_CHECKING:
+    import datasets
+
+UNLABELLED = -1  # the label of rows whose labels a benchmark keeps to itself
 
 # Rows with their numbers, and the names of the classes of each column that has some.
 Loaded = tuple[Iterator[tuple[int, dict[str, Any]]], dict[str, list[str]]]
 
 
 def resolve(data: Data) -> str:
-    """The commit that data.revision, a tag, a branch or nothing, stands for.
+    """The commit that data.revision (a tag, a branch, or None for main) stands for.
 
     Raises:
         UserError: there is no such data set or revision, or no network to ask.
@@ -40,6 +41,8 @@ def load(data: Data, commit: str | None) -> dict[str, Loaded]:
     Raises:
         UserError: the data set cannot be loaded.
     """
+    import datasets
+
     download.go_offline_if_unreachable()
     try:
         if constants.HF_HUB_OFFLINE and not data.streaming and commit:
@@ -52,7 +55,7 @@ def load(data: Data, commit: str | None) -> dict[str, Loaded]:
         raise UserError(f"data.source: {data.source} cannot be loaded: {reason(error)}") from error
     loaded: dict[str, Loaded] = {}
     for name, split in found.items():
-        if name not in ("train", "validation", "test"):
+        if name not in SPLITS:
             continue
         names = _class_names(split.features)
         rows = itertools.islice(split, data.limit) if data.streaming else iter(split)
@@ -66,11 +69,15 @@ def load(data: Data, commit: str | None) -> dict[str, Loaded]:
 
 
 def _fetched(data: Data, commit: str) -> datasets.DatasetDict:
-    """What an earlier load has left of the very commit: offline, `load_dataset` takes the newest of any.
+    """What an earlier load has cached of this very commit: offline, `load_dataset` takes the newest of any.
 
     Raises:
-        UserError: nothing is left of it.
+        UserError: nothing of it is cached.
     """
+    import datasets
+    from datasets.naming import camelcase_to_snakecase
+    from datasets.packaged_modules.cache.cache import Cache
+
     owner, _, name = data.source.rpartition("/")
     root = Path(datasets.config.HF_DATASETS_CACHE) / "___".join(filter(None, (owner, camelcase_to_snakecase(name))))
     found = [folder for folder in sorted(root.glob(f"{data.subset or '*'}/*/{commit}")) if folder.is_dir()]
@@ -88,6 +95,8 @@ def _fetched(data: Data, commit: str) -> datasets.DatasetDict:
 
 def _class_names(features: Any) -> dict[str, list[str]]:
     """Column -> names, of the columns that are a ClassLabel or lists of them."""
+    import datasets
+
     kinds = {column: getattr(kind, "feature", kind) for column, kind in (features or {}).items()}
     return {column: kind.names for column, kind in kinds.items() if isinstance(kind, datasets.ClassLabel)}
 

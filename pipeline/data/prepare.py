@@ -10,22 +10,26 @@ import itertools
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 import pyarrow as pa
-from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
+from pipeline import storage
 from pipeline.config import paths
 from pipeline.config.data import TRAINED_TOKENIZERS, Data
-from pipeline.data import checks, scripts, sources, splits, tags, tokenizers
-from pipeline.errors import UserError, writing
+from pipeline.config.formats import Format
+from pipeline.config.sources import SPLITS, ResolvedSource
+from pipeline.data import checks, sources, splits, tags, text_stats, tokenizers
+from pipeline.errors import writing
 from pipeline.models.recurrent import RecurrentTokenizer
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 DONE = "prepared.json"
 TOKENIZER = "tokenizer"
@@ -34,7 +38,7 @@ SCRIPT_ROWS = 2000
 
 
 class Encoder(Protocol):
-    """What preparing asks of a task (see tasks/base.py)."""
+    """What this module asks of a task (see tasks/base.py)."""
 
     name: ClassVar[str]
     columns: ClassVar[Mapping[str, Sequence[str]]]
@@ -48,14 +52,19 @@ class Encoder(Protocol):
 
 
 class KnownWords(NamedTuple):
-    """Words from elsewhere, such as a file of word vectors: what tells them from others, and what reads them."""
+    """Words from elsewhere, such as a file of word vectors.
+
+    Attributes:
+        fingerprint: changes whenever the words do.
+        read: gives them, the more useful first.
+    """
 
     fingerprint: str
     read: Callable[[], Iterable[str]]
 
 
 class TokenizerChoice(NamedTuple):
-    """Which tokenizer cuts the texts; see `prepare`."""
+    """Which tokenizer reads the texts; see `prepare`."""
 
     tokenizer: str
     revision: str | None
@@ -71,15 +80,15 @@ class Prepared:
     Attributes:
         splits: train, validation and test, on disk: `id`, `length`, `input_ids` and what else the task encodes.
         labels: names of the classes in the order of their ids.
-        report: what was counted and noted on the way; see checks.report.
-        revision: commit of a Hub data set.
+        report: counts, and data warnings under `notes`; `data` in metrics.json. See checks.report.
+        source: where the rows come from.
     """
 
     splits: dict[str, Dataset]
     tokenizer: PreTrainedTokenizerBase
     labels: list[str]
     report: dict[str, Any]
-    revision: str | None
+    source: ResolvedSource
 
 
 def prepare(
@@ -92,34 +101,31 @@ def prepare(
     known_words: KnownWords | None = None,
     trust_remote_code: bool = False,
 ) -> Prepared:
-    """Read, check, carve and encode `data` for `task`, or open what an earlier run has left.
+    """Read, check, carve and encode `data` for `task`, or open what an earlier run has cached.
 
     Args:
-        tokenizer: word, bpe or wordpiece, or where a pretrained one is.
-        characters: whether one that is trained has to give the characters of words, too.
-        known_words: words that one that is trained has to know besides those of the training split.
-        trust_remote_code: whether code that comes with a pretrained one is run.
+        tokenizer: one to train (word, bpe, wordpiece, whitespace), or the folder, Hub id or sample of a pretrained one.
+        characters: whether a trained tokenizer also gives the characters of words.
+        known_words: words that a trained tokenizer knows besides those of the training split.
+        trust_remote_code: whether code that comes with a pretrained tokenizer is run.
 
     Raises:
-        UserError: something about the data or a setting is refused; nothing is left behind then.
+        UserError: something about the data or a setting is refused; nothing is left in the cache then.
     """
-    origin = sources.locate(data)
+    source = sources.locate(data)
     root = cache_root()
     choice = TokenizerChoice(tokenizer, tokenizer_revision, characters, known_words, trust_remote_code)
-    target = root / _key(data, task, choice, origin)
+    target = root / _key(task, choice, source)
     if _is_complete(target):
         try:
-            return _open(target, origin)
+            return _open(target, source)
         except (OSError, ValueError, TypeError, LookupError):  # damaged, though every size is right
-            _remove(target)
-    aside = _new_folder(root)
-    try:
-        with writing("FINETUNE_CACHE", root):
-            _build(data, task, choice, origin, aside)
-            _publish(aside, target)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
-    return _open(target, origin)
+            with writing("FINETUNE_CACHE", root):
+                storage.discard(target)
+    with writing("FINETUNE_CACHE", root):
+        # Where another process was faster, its entry is as good.
+        storage.publish_folder(target, lambda folder: _build(task, choice, source, folder), keep_existing=_is_complete)
+    return _open(target, source)
 
 
 def cache_root() -> Path:
@@ -127,29 +133,18 @@ def cache_root() -> Path:
     return Path(os.environ.get("FINETUNE_CACHE") or Path.home() / ".cache" / "finetune-pipeline")
 
 
-def _new_folder(root: Path) -> Path:
-    """A folder in `root` to write an entry aside in."""
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-        return Path(tempfile.mkdtemp(prefix=".writing-", dir=root))
-    except OSError as error:
-        raise UserError(
-            f"FINETUNE_CACHE: {root} cannot be written to: {error.strerror}; set it to another folder"
-        ) from error
-
-
-def _key(data: Data, task: Encoder, choice: TokenizerChoice, origin: sources.Origin) -> str:
+def _key(task: Encoder, choice: TokenizerChoice, source: ResolvedSource) -> str:
     """Hash of the rows, the settings, the tokenizer and the code that turns one into the other."""
-    # All of this folder, whatever a process has imported of it: each of them must come to the same entry.
+    # Every module in this folder, imported or not: all processes must come to the same entry.
     code = [
-        *(Path(inspect.getfile(kind)) for kind in (type(task), RecurrentTokenizer)),
+        *(Path(inspect.getfile(kind)) for kind in (type(task), RecurrentTokenizer, ResolvedSource, Format)),
         *Path(__file__).parent.rglob("*.py"),
     ]
     parts = {
-        "rows": origin.fingerprint,
-        "data": {**dataclasses.asdict(data), "source": None},
-        # The report names files; a copy elsewhere under another name gets an entry of its own.
-        "names": [str(file) for file in origin.files.values()],
+        "rows": source.fingerprint,
+        "data": {**dataclasses.asdict(source.data), "source": None},
+        # Data warnings name files, so a copy under another name gets an entry of its own.
+        "names": [str(file) for file in source.files.values()],
         "task": task.name,
         "tokenizer": [
             choice.tokenizer,
@@ -182,59 +177,17 @@ def _is_complete(target: Path) -> bool:
         return False
 
 
-def _remove(target: Path) -> None:
-    shutil.rmtree(target, ignore_errors=True)
-    if target.is_file():
-        target.unlink()
-
-
-def _publish(aside: Path, target: Path) -> None:
-    """Rename into place; where another process was faster, its entry is as good."""
-    if target.exists() and not _is_complete(target):
-        _remove(target)
-    try:
-        aside.rename(target)
-    except OSError:
-        if not _is_complete(target):
-            raise
-
-
-def _build(data: Data, task: Encoder, choice: TokenizerChoice, origin: sources.Origin, folder: Path) -> None:
-    work = folder / "work"
+def _build(task: Encoder, choice: TokenizerChoice, source: ResolvedSource, folder: Path) -> None:
+    """Fill `folder` with the encoded splits, the tokenizer and the report."""
+    work, data = folder / "work", source.data
     work.mkdir()
-    running = _is_running(data, task)
-    source = sources.load(data, origin, task.columns, work, keep_empty=running)
-    facts = _tidy(source, data.scheme, work)
-    where = source.names.get("train", data.source)
-    raw = {split: splits.limit(rows, data.limit, running) for split, rows in source.splits.items()}
-    splits.require_train(raw, where)
-    task.labels(source.label_names, raw)  # first: texts or ids taken for labels would leave nothing to carve
-    raw = splits.complete(raw, data, task.stratify_by, where, running)
-    labels = task.labels(source.label_names, raw)
-    report = {**facts, **checks.report(raw, source.names, source.empty)}
-    report["notes"] = [*source.notes, *report["notes"]]
-    sample = raw["train"][:SCRIPT_ROWS]["text"]
-    report |= {"scripts": scripts.shares(sample), "right_to_left_share": scripts.right_to_left_share(sample)}
-    pretokenized = "tokens" in task.columns
-    if choice.tokenizer in TRAINED_TOKENIZERS:
-        loaded: PreTrainedTokenizerBase = tokenizers.train(
-            choice.tokenizer,
-            Texts(raw["train"]),
-            data,
-            pretokenized=pretokenized,
-            characters=choice.characters,
-            known_words=choice.known_words.read() if choice.known_words else (),
-        )
-    else:
-        loaded = tokenizers.load_tokenizer(
-            choice.tokenizer, choice.revision, pretokenized, trust_remote_code=choice.trust_remote_code
-        )
-        tokenizers.check_length(loaded, data.max_length, choice.tokenizer)
+    raw, labels, report = _read(task, source, work)
+    tokenizer = _tokenizer(task, choice, data, raw["train"])
     for split, rows in raw.items():
-        report.setdefault("encoded", {})[split] = _encode(rows, task, loaded, data.max_length, labels, folder / split)
-    report["notes"] += _encoding_notes(report["encoded"], data.max_length)
-    loaded.model_max_length = data.max_length
-    loaded.save_pretrained(folder / TOKENIZER)
+        report.setdefault("encoded", {})[split] = encode(rows, task, tokenizer, data.max_length, labels, folder / split)
+    report["notes"] += _encoding_warnings(report["encoded"], data.max_length)
+    tokenizer.model_max_length = data.max_length
+    tokenizer.save_pretrained(folder / TOKENIZER)
     shutil.rmtree(work)
     files = [file for file in folder.rglob("*") if file.is_file()]
     sizes = {str(file.relative_to(folder)): file.stat().st_size for file in files}
@@ -242,23 +195,61 @@ def _build(data: Data, task: Encoder, choice: TokenizerChoice, origin: sources.O
     (folder / DONE).write_text(json.dumps(done, ensure_ascii=False), encoding="utf-8")
 
 
-def _is_running(data: Data, task: Encoder) -> bool:
+def _read(task: Encoder, source: ResolvedSource, folder: Path) -> tuple[dict[str, Dataset], list[str], dict[str, Any]]:
+    """The three splits as texts, the labels, and the report; `folder` is for files that the splits lie in."""
+    data, in_order = source.data, is_running(source, task)
+    loaded = sources.load(source, task.columns, folder, keep_empty=in_order)
+    found = unify_tags(loaded, data.scheme, folder)
+    where = loaded.names.get("train", data.source)
+    raw = {split: splits.limit(rows, data.limit, in_order) for split, rows in loaded.splits.items()}
+    splits.require_train(raw, where)
+    task.labels(loaded.label_names, raw)  # first: texts or ids taken for labels would leave nothing to carve
+    raw = splits.complete(raw, data, task.stratify_by, where, loaded.warnings, in_order)
+    labels = task.labels(loaded.label_names, raw)
+    report = {**found, **checks.report(raw, loaded.names, loaded.empty)}
+    report["notes"] = [*loaded.warnings, *report["notes"]]
+    sample = raw["train"][:SCRIPT_ROWS]["text"]
+    report["scripts"] = text_stats.script_shares(sample)
+    report["right_to_left_share"] = text_stats.right_to_left_share(sample)
+    return raw, labels, report
+
+
+def _tokenizer(task: Encoder, choice: TokenizerChoice, data: Data, train: Dataset) -> PreTrainedTokenizerBase:
+    """The pretrained tokenizer of `choice`, or one that is trained on the split `train`."""
+    pretokenized = "tokens" in task.columns
+    if choice.tokenizer in TRAINED_TOKENIZERS:
+        return tokenizers.train(
+            choice.tokenizer,
+            Texts(train),
+            data,
+            pretokenized=pretokenized,
+            characters=choice.characters,
+            known_words=choice.known_words.read() if choice.known_words else (),
+        )
+    loaded = tokenizers.load_tokenizer(
+        choice.tokenizer, choice.revision, pretokenized, trust_remote_code=choice.trust_remote_code
+    )
+    tokenizers.check_length(loaded, data.max_length, choice.tokenizer)
+    return loaded
+
+
+def is_running(source: ResolvedSource, task: Encoder) -> bool:
     """Whether the rows are lines of one text, for a task to which that matters."""
-    return task.running_text and sources.is_running(data)
+    return task.running_text and source.is_running_text
 
 
-def _tidy(source: sources.Source, scheme: str | None, folder: Path) -> dict[str, Any]:
-    """Bring the tags of all splits, where there are any, into one scheme; what was found goes to the report."""
-    if "tags" not in source.splits[next(iter(source.splits))].column_names:
+def unify_tags(loaded: sources.LoadedSource, scheme: str | None, folder: Path) -> dict[str, Any]:
+    """Bring the tags of all splits, if they have any, into one scheme; the scheme that was found, for the report."""
+    if "tags" not in loaded.splits[next(iter(loaded.splits))].column_names:
         return {}
-    tidied = tags.tidy(source.splits, source.names, scheme or "iob2", folder)
-    source.splits.update(tidied.splits)
-    source.notes.extend(tidied.notes)
-    return {"scheme": tidied.found}
+    unified = tags.unify(loaded.splits, loaded.names, scheme or "iob2", folder)
+    loaded.splits.update(unified.splits)
+    loaded.warnings.extend(unified.warnings)
+    return {"scheme": unified.found}
 
 
 class Texts:
-    """Texts, or the words of each, as often as they are asked for; a few rows at a time are in memory."""
+    """Texts, or the words of each, as often as they are iterated over; a few rows at a time are in memory."""
 
     def __init__(self, rows: Dataset):
         self._rows = rows
@@ -269,10 +260,14 @@ class Texts:
             yield from itertools.chain.from_iterable(batch["tokens"]) if "tokens" in batch else batch["text"]
 
 
-def _encode(
+def encode(
     rows: Dataset, task: Encoder, tokenizer: PreTrainedTokenizerBase, max_length: int, labels: list[str], file: Path
 ) -> dict[str, Any]:
-    """Write `rows` encoded to an Arrow file; what was cut, and the share of unknown tokens."""
+    """Write `rows`, encoded, to `file` with the suffix .arrow.
+
+    Returns:
+        Counts for the report: tokens, truncated rows, windows beyond one per row, and the share of unknown tokens.
+    """
     truncated = tokens = unknown = written = 0
     stream = None
     with pa.OSFile(str(file.with_suffix(".arrow")), "wb") as sink:
@@ -292,7 +287,7 @@ def _encode(
 
 
 def _record_batch(columns: dict[str, list[Any]], start: int, tokenizer: PreTrainedTokenizerBase) -> pa.RecordBatch:
-    """Encoded columns with `id` and `length`; a row without a token gets the unknown one, so that it can be scored."""
+    """Encoded columns with `id` and `length`; a row without tokens gets the unknown one, so that it can be scored."""
     filler = [tokenizer.unk_token_id if tokenizer.unk_token_id is not None else tokenizer.eos_token_id]
     ids = [tokens or filler for tokens in columns.pop("input_ids")]
     arrays = {
@@ -304,66 +299,28 @@ def _record_batch(columns: dict[str, list[Any]], start: int, tokenizer: PreTrain
     return pa.RecordBatch.from_pydict(arrays)
 
 
-def _encoding_notes(encoded: Mapping[str, Mapping[str, Any]], max_length: int) -> list[str]:
-    told = {
+def _encoding_warnings(encoded: Mapping[str, Mapping[str, Any]], max_length: int) -> list[str]:
+    texts = {
         "truncated": f"rows cut to data.max_length {max_length} tokens",
-        "more_windows": f"windows more than rows, as long ones are read in several of {max_length} tokens",
+        "more_windows": f"extra windows, as rows of more than {max_length} tokens are read in several",
     }
-    notes = []
-    for fact, words in told.items():
-        counts = ", ".join(f"{facts[fact]} of {split}" for split, facts in encoded.items() if facts[fact])
+    warnings = []
+    for count, text in texts.items():
+        counts = ", ".join(f"{counted[count]} of {split}" for split, counted in encoded.items() if counted[count])
         if counts:
-            notes.append(f"{words}: {counts}")
-    return notes
+            warnings.append(f"{text}: {counts}")
+    return warnings
 
 
-def _open(folder: Path, origin: sources.Origin) -> Prepared:
+def _open(folder: Path, source: ResolvedSource) -> Prepared:
+    from datasets import Dataset
+
     done = json.loads((folder / DONE).read_text(encoding="utf-8"))
     opened = {split: Dataset.from_file(str(folder / f"{split}.arrow")) for split in done["splits"]}
     return Prepared(
-        splits={split: opened[split] for split in paths.SPLITS},
+        splits={split: opened[split] for split in SPLITS},
         tokenizer=tokenizers.load_tokenizer(str(folder / TOKENIZER)),
         labels=list(done["labels"]),
-        report={**done["report"], "fingerprint": origin.fingerprint},
-        revision=origin.revision,
+        report={**done["report"], "fingerprint": source.fingerprint},
+        source=source,
     )
-
-
-def encode_split(
-    data: Data, split: str, task: Encoder, tokenizer: PreTrainedTokenizerBase, labels: list[str], folder: Path
-) -> Dataset:
-    """One split of new data, encoded for an existing model into an Arrow file in `folder`.
-
-    A source with one split serves as whichever is asked for. Rows are cut where the model's tokenizer cuts; data's own
-    max_length is for training.
-
-    Raises:
-        UserError: the split is not there, or it has labels that the model does not know.
-    """
-    running = _is_running(data, task)
-    source = sources.load(data, sources.locate(data), task.columns, folder, keep_empty=running)
-    _tidy(source, data.scheme, folder)
-    if split not in source.splits and len(source.splits) == 1:
-        split = next(iter(source.splits))
-    if split not in source.splits:
-        raise UserError(f"split: {data.source} has no {split} split, only {', '.join(source.splits)}")
-    rows = splits.limit(source.splits[split], data.limit, running)
-    for role in CLASSES_OF.keys() & set(rows.column_names):
-        _check_known(rows, role, labels, source.names[split])
-    _encode(rows, task, tokenizer, tokenizer.model_max_length, labels, folder / "encoded")
-    return Dataset.from_file(str(folder / "encoded.arrow"))
-
-
-# Role -> the classes in a value of it, and the classes that a model with some labels knows.
-CLASSES_OF: dict[str, tuple[Callable[[Any], set[str]], Callable[[list[str]], list[str]]]] = {
-    "label": (lambda label: {label}, lambda labels: labels),
-    "tags": (tags.types, lambda labels: sorted(tags.types(labels))),
-}
-
-
-def _check_known(rows: Dataset, role: str, labels: list[str], name: str) -> None:
-    classes, known_by = CLASSES_OF[role]
-    known = known_by(labels)
-    for value, line in zip(rows[role], rows["line"], strict=True):
-        for label in sorted(classes(value) - set(known)):
-            raise UserError(f"{name}:{line}: the model does not know the label {label!r}; it has {', '.join(known)}")

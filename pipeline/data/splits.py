@@ -1,21 +1,24 @@
-"""Splits that a source does not have are carved out of its training rows: seeded, stratified, without leaks."""
+"""Splits that a source does not have, carved out of its training rows: seeded, stratified, without leaks."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-from datasets import Dataset
 
 from pipeline.config.data import Data
 from pipeline.data.text_stats import digests
-from pipeline.errors import UserError
+from pipeline.errors import UserError, listing
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 DEFAULT_SHARE = 0.1
 
 
 def limit(split: Dataset, rows: int | None, in_order: bool = False) -> Dataset:
-    """At most `rows` rows, spread evenly over the split; the first ones if they have to stay `in_order`."""
+    """At most `rows` rows, spread evenly over the split, or the first ones if their order matters (`in_order`)."""
     if rows is None or rows >= len(split):
         return split
     if in_order:
@@ -30,10 +33,20 @@ def require_train(splits: Mapping[str, Dataset], where: str) -> None:
 
 
 def complete(
-    splits: dict[str, Dataset], data: Data, stratify_by: str | None, where: str, in_order: bool = False
+    splits: dict[str, Dataset],
+    data: Data,
+    stratify_by: str | None,
+    where: str,
+    warnings: list[str],
+    in_order: bool = False,
 ) -> dict[str, Dataset]:
-    """The three splits; those that are missing are carved out of `train`: if its rows have to stay `in_order`, its
-    end.
+    """The three splits. Those that are missing are carved out of `train`, or cut off its end if order matters.
+
+    Args:
+        stratify_by: column whose shares the carved splits keep.
+        where: the source, for messages.
+        warnings: gets a line if labels are too rare to be carved.
+        in_order: whether the rows have to stay in their order.
 
     Raises:
         UserError: there is nothing to carve from, too little, or a share is set for a split that is there.
@@ -50,10 +63,12 @@ def complete(
     if in_order:
         parts = cut(len(train), list(missing.values()))
     else:
-        classes = train[stratify_by] if stratify_by else None
-        parts = carve(digests(train["text"]), classes, list(missing.values()), data.split_seed)
+        texts, classes = digests(train["text"]), train[stratify_by] if stratify_by else None
+        parts = carve(texts, classes, list(missing.values()), data.split_seed)
+        if classes and (rare := rare_classes(texts, classes, len(parts))):
+            warnings.append(f"labels with fewer than {len(parts)} different texts are in train only: {listing(rare)}")
     if any(len(part) == 0 for part in parts):
-        hint = ", with a blank line behind each sentence in a file of columns" if "tokens" in train.column_names else ""
+        hint = ", with a blank line after each sentence in a file of columns" if "tokens" in train.column_names else ""
         raise UserError(f"{where}: {len(train)} rows are too few to carve {' and '.join(missing)} from; add rows{hint}")
     carved = dict(zip(("train", *missing), (train.select(part) for part in parts), strict=True))
     ordered = {**splits, **carved}
@@ -61,38 +76,75 @@ def complete(
 
 
 def cut(rows: int, shares: list[float]) -> list[np.ndarray]:
-    """Row numbers of the beginning and, behind it, of a part for each share, as the rows stand."""
+    """Row numbers of the beginning and, after it, of a part for each share, in the order of the rows."""
     sizes = [round(share * rows) for share in shares]
     return np.split(np.arange(rows), np.cumsum([rows - sum(sizes), *sizes[:-1]]))
 
 
-def carve(texts: np.ndarray, classes: list[str] | None, shares: list[float], seed: int) -> list[np.ndarray]:
-    """Row numbers of the rest and of a part for each share, ascending.
+def carve(texts: np.ndarray, classes: Sequence[str] | None, shares: list[float], seed: int) -> list[np.ndarray]:
+    """Row numbers of the rest, which is for training, and of a part for each share, ascending.
 
-    Rows of equal text stay together, so that no part knows a row of another. Of each class every part gets its share,
-    taken from a seeded permutation: the same on every machine. What rounding leaves over goes to the next class, so
-    that many small classes also give a part its share of the whole.
+    Rows of equal text stay together, in the class of the first of them, so that no part knows a row of another. Of each
+    class every part gets its share, taken from a seeded permutation: the same on every machine. What rounding leaves
+    over goes to the next class, so that many small classes also give a part its share of the whole.
+
+    The rest keeps at least one text of each class, and all texts of a class that has fewer than there are parts.
 
     Args:
         texts: (N,) a number for each distinct text.
         classes: (N,) strata, or None.
         shares: of the parts, each in (0, 1), together below 1.
     """
+    # Groups are the G distinct texts: `first` (G,) row of each, `group` (N,) the group of each row.
     _, first, group = np.unique(texts, return_index=True, return_inverse=True)
-    names = np.asarray(classes)[first] if classes is not None else np.zeros(len(first), dtype=int)
+    names = np.asarray(classes) if classes is not None else np.zeros(len(texts), dtype=int)
+    of_rare = np.isin(names, rare_classes(texts, names, len(shares) + 1))
+    kept = np.zeros(len(first), dtype=bool)
+    kept[group[of_rare]] = True  # also where only a repetition of the text has the rare class
     part_of_group = np.zeros(len(first), dtype=int)
     generator = np.random.Generator(np.random.PCG64(seed))
-    owed = [0.0] * len(shares)
-    for name in np.unique(names):
-        members = np.flatnonzero(names == name)
+    owed = np.zeros(len(shares))
+    for name in np.unique(names[first]):
+        members = np.flatnonzero(names[first] == name)
         members = members[np.argsort(first[members])]  # in the order of the file, which no hash decides
         members = generator.permutation(members)
-        taken = 0
-        for part, share in enumerate(shares):
-            owed[part] += share * len(members)
-            count = min(round(owed[part]), len(members) - taken)
-            owed[part] -= count
-            part_of_group[members[taken : taken + count]] = part + 1
-            taken += count
+        owed += np.asarray(shares) * len(members)
+        free = members[~kept[members]]
+        sizes = _sizes(owed, len(free) - 1)
+        owed -= sizes
+        taken = int(sizes.sum())
+        part_of_group[free[:taken]] = np.repeat(np.arange(len(shares)) + 1, sizes)
+    _give_back(part_of_group, names, group)
     parts = part_of_group[group]
     return [np.flatnonzero(parts == part) for part in range(len(shares) + 1)]
+
+
+def _sizes(owed: np.ndarray, room: int) -> np.ndarray:
+    """(parts,) how many of up to `room` groups each part gets: what it is owed, rounded. If that is too much for all of
+    them, earlier parts leave one to each later part that is owed any."""
+    wanted = np.maximum(np.rint(owed).astype(int), 0)
+    sizes = np.zeros_like(wanted)
+    for part, count in enumerate(wanted):
+        later = int((wanted[part + 1 :] > 0).sum())
+        sizes[part] = max(0, min(count, room - later))
+        room -= sizes[part]
+    return sizes
+
+
+def _give_back(part_of_group: np.ndarray, names: np.ndarray, group: np.ndarray) -> None:
+    """Return a text to the rest (part 0) for each class that has none there.
+
+    Can only be needed where rows of equal text have different classes: `carve` counts such a text for the first alone.
+    """
+    for name in np.setdiff1d(names, names[part_of_group[group] == 0]):
+        part_of_group[group[np.argmax(names == name)]] = 0
+
+
+def rare_classes(texts: np.ndarray, classes: Sequence[str] | np.ndarray, parts: int) -> list[str]:
+    """Classes that have fewer distinct texts than there are `parts`, sorted."""
+    _, group = np.unique(texts, return_inverse=True)
+    names, code = np.unique(np.asarray(classes), return_inverse=True)
+    # Each pair of a class and a text once: a pair is the number class * G + text, with G distinct texts.
+    pairs = np.unique(code * (group.max(initial=0) + 1) + group)
+    texts_of_class = np.bincount(pairs // (group.max(initial=0) + 1), minlength=len(names))
+    return names[texts_of_class < parts].tolist()

@@ -1,22 +1,26 @@
-"""Texts as one long stream of tokens: read in windows that go on from one another, or in blocks of their own.
+"""Texts as one long stream of tokens, read in windows that continue one another, or in independent blocks.
 
 Each document ends with the end token, which also stands before the first word of the next one: every token is
 predicted once, the first word of a text from the end token alone.
+
+Shapes: N rows (windows or blocks) of a split, B rows of a batch, T tokens of its longest row.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-from datasets import Dataset
 
 from pipeline.data.bucketing import evaluation_batches
 from pipeline.errors import UserError
 from pipeline.models.recurrent.crf import IGNORED
 
-# So many logits rows at most come out of one forward pass of an evaluation.
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+# Most tokens of one forward pass of an evaluation: each has a row of logits as wide as the vocabulary.
 EVALUATION_TOKENS = 2048
 
 Arrays = dict[str, np.ndarray]
@@ -26,12 +30,13 @@ class Tokens:
     """The tokens of a split in their order, on disk, with the counts that perplexities need.
 
     Attributes:
-        borders: (N+1,) where each document begins, and the end; a running text is one document.
-        counts: words and bytes of the split. A row counts its words and one more, its end, as published perplexities
-            per word do; a byte for its line break likewise.
+        borders: (documents + 1,) where each document begins, and the end; a running text is one document.
+        counts: words and bytes of the split. A row counts one word more than it has, for its end, as published
+            perplexities per word do, and one byte more, for its line break.
     """
 
     def __init__(self, dataset: Dataset, end: int, running: bool):
+        # Arrow has a column in chunks; token t of the split is in the chunk whose start is the last one <= t.
         self._parts = [chunk.flatten().to_numpy() for chunk in dataset.data.column("input_ids").chunks]
         self._starts = np.cumsum([0, *map(len, self._parts)])
         self._end = end
@@ -47,6 +52,7 @@ class Tokens:
     def read(self, start: int, stop: int) -> np.ndarray:
         """Tokens from `start` to `stop`, int64; the one before the first is the end token."""
         first = int(np.searchsorted(self._starts, max(start, 0), side="right")) - 1
+        # `start` is -1 for the inputs of the first window: the token before the text is an end token.
         found = [np.full(-min(start, 0), self._end, np.int64)]
         for part, begins in zip(self._parts[first:], self._starts[first:], strict=False):
             if begins >= stop:
@@ -60,7 +66,8 @@ class Tokens:
 
 
 def _stack(tokens: Tokens, spans: list[tuple[int, int]]) -> Arrays:
-    """Inputs and labels (B, T) of `spans`, shorter ones filled on the right, with labels that are ignored."""
+    """Inputs and labels (B, T) of `spans`; shorter ones are padded on the right with end tokens, whose labels are
+    ignored."""
     width = max(1, *(stop - start for start, stop in spans))
     arrays = {
         "input_ids": np.full((len(spans), width), tokens._end),
@@ -68,16 +75,18 @@ def _stack(tokens: Tokens, spans: list[tuple[int, int]]) -> Arrays:
     }
     for row, (start, stop) in enumerate(spans):
         if stop > start:
-            read = tokens.read(start - 1, stop)
+            read = tokens.read(start - 1, stop)  # one more: the label of a token is the one after it
             arrays["input_ids"][row, : stop - start], arrays["labels"][row, : stop - start] = read[:-1], read[1:]
     return arrays
 
 
 class Streams:
-    """A split cut into parallel tracks; a row is a window of a track and goes on from the window before.
+    """A split cut into parallel tracks; a row is a window of a track and continues the window before it.
 
-    Row `w * tracks + t` is window w of track t: a batch holds a window of each track, in the same order every time.
-    Positions are given where a document or a track begins in one of the windows: the state starts anew there.
+    For truncated back-propagation through time (Mikolov et al. 2010; Merity et al. 2018): row `w * tracks + t` is
+    window w of track t, so a batch holds a window of each track, always in the same order, and the hidden state of one
+    batch is the initial state of the next. Positions are given if a document or a track begins in one of the windows:
+    the model resets the state where a position is zero.
 
     Attributes:
         lengths: (N,) tokens of each row.
@@ -87,23 +96,24 @@ class Streams:
     carries: ClassVar[bool] = True
 
     def __init__(self, tokens: Tokens, tracks: int, window: int, at_borders: bool):
-        """`at_borders`: cut between documents only, into at most so many tracks, so that every token is predicted from
-        all that stands before it in its document: the same scores however many tracks there are."""
+        """`at_borders`: cut between documents only, into at most `tracks`. Every token is then predicted from all that
+        stands before it in its document, and scores do not depend on the number of tracks."""
         self._tokens, self._window = tokens, window
         cuts = np.linspace(0, len(tokens), tracks + 1).round().astype(np.int64)
-        if at_borders:
+        if at_borders:  # the next border at or after each cut; several cuts may meet at one
             cuts = np.unique(tokens.borders[np.searchsorted(tokens.borders, cuts)])
         elif len(tokens) < 2 * tracks:
             raise UserError(
                 f"train.batch_size: {len(tokens)} tokens are too few for {tracks} rows in an update; lower it"
             )
         self._cuts, self.tracks = cuts, len(cuts) - 1
-        count = -(-int(np.diff(cuts).max(initial=0)) // window)
+        count = -(-int(np.diff(cuts).max(initial=0)) // window)  # windows of the longest track, rounded up
+        # Shorter tracks end with empty windows, where begin == stop: batches keep a row for each track.
         begins = cuts[:-1] + np.arange(count)[:, None] * window  # (windows, tracks)
         self._stops = np.minimum(begins + window, cuts[1:]).flatten()
         self._begins = np.minimum(begins.flatten(), self._stops)
         self.lengths = (self._stops - self._begins).astype(np.int32)
-        self._facts = {**tokens.counts, "context": "all of the text before", "stride": 1}
+        self._columns = {**tokens.counts, "context": "all of the text before", "stride": 1}
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -114,33 +124,34 @@ class Streams:
         return self.batches(rows_per_update)
 
     def batches(self, batch_size: int) -> list[np.ndarray]:
-        """A window of each track for each batch, whatever `batch_size`: the tracks are laid out already."""
+        """A window of each track for each batch; the tracks are laid out already, so `batch_size` is not used."""
         return list(np.arange(len(self)).reshape(-1, self.tracks))
 
     def take(self, rows: np.ndarray) -> Arrays:
-        """Inputs and labels (B, T), and positions where one of them is zero."""
+        """Inputs and labels (B, T), and positions (B, T) if one of them is zero."""
         spans = [(int(self._begins[row]), int(self._stops[row])) for row in rows]
         arrays = _stack(self._tokens, spans)
         positions = np.ones_like(arrays["labels"])
         for row, (track, (start, stop)) in enumerate(zip(rows % self.tracks, spans, strict=True)):
+            # A token counts from the beginning of its document, or of its track where that cuts the document.
             begun = np.maximum(self._tokens.borders[self._tokens.documents(start, stop)], self._cuts[track])
             positions[row, : stop - start] = np.arange(start, stop) - begun
         return {**arrays, "position_ids": positions} if (positions == 0).any() else arrays
 
-    def facts(self, names: Sequence[str]) -> dict[str, Any]:
-        """Words and bytes of the split, and the context and stride that its tokens are predicted with."""
-        return {name: self._facts[name] for name in names}
+    def columns(self, names: Sequence[str]) -> dict[str, Any]:
+        """By name: words and bytes of the split, and the context and stride with which its tokens are predicted."""
+        return {name: self._columns[name] for name in names}
 
 
 class Blocks:
-    """A split cut into rows of up to `length` tokens that nothing is carried over to.
+    """A split cut into independent rows of up to `length` tokens.
 
-    For training, each token is predicted once, and several documents may share a block: positions start anew with each
-    and attention stays within it. For evaluation, a block is of one document and slides by `stride`: each token is
-    scored once, and from at least `length - stride` tokens before it unless its document has fewer.
+    For training, each token is predicted once, and several documents may share a block: positions restart with each of
+    them, and attention stays within it. For evaluation, a block has one document and slides by `stride`: each token is
+    scored once, with at least `length - stride` tokens before it unless its document has fewer.
 
     Attributes:
-        lengths: (N,) tokens of each row, those that are context only included.
+        lengths: (N,) tokens of each row, including those that are only context.
     """
 
     carries: ClassVar[bool] = False
@@ -148,6 +159,7 @@ class Blocks:
     def __init__(self, tokens: Tokens, length: int, stride: int | None):
         """`stride`: None for training."""
         self._tokens, self._packed = tokens, stride is None and len(tokens.borders) > 2
+        # Training ignores borders between documents here, and masks attention across them in `_apart`.
         ends = tokens.borders if stride is not None else np.array([0, len(tokens)])
         spans = [
             span
@@ -156,47 +168,51 @@ class Blocks:
         ]
         self._spans = np.array(spans)  # (N, 3): where it begins, where scoring begins, where both end
         self.lengths = (self._spans[:, 2] - self._spans[:, 0]).astype(np.int32)
-        self._facts = {**tokens.counts, "context": length, "stride": length if stride is None else stride}
+        self._columns = {**tokens.counts, "context": length, "stride": length if stride is None else stride}
 
     def __len__(self) -> int:
         return len(self.lengths)
 
     def updates(self, rows_per_update: int, seed: int, epoch: int) -> list[np.ndarray]:
-        """Row numbers of each update of an epoch, in an order that is a function of the seed and the epoch alone."""
+        """Row numbers of each update of an epoch, in an order that depends only on the seed and the epoch."""
         order = np.random.Generator(np.random.PCG64([seed, epoch])).permutation(len(self))
         return [order[start : start + rows_per_update] for start in range(0, len(order), rows_per_update)]
 
     def batches(self, batch_size: int) -> list[np.ndarray]:
-        """See `evaluation_batches`; of no more than EVALUATION_TOKENS, as scores of all words are held for each."""
+        """See `evaluation_batches`; a batch has at most EVALUATION_TOKENS tokens."""
         most = max(1, EVALUATION_TOKENS // int(self.lengths.max(initial=1)))
         return evaluation_batches(self.lengths, min(batch_size, most))
 
     def take(self, rows: np.ndarray) -> Arrays:
-        """Inputs and labels (B, T); where documents share a block, positions (B, T) and a mask (B, 1, T, T) as well."""
+        """Inputs and labels (B, T), and if documents share a block, positions (B, T) and a mask (B, 1, T, T)."""
         spans = self._spans[rows]
         arrays = _stack(self._tokens, [(start, stop) for start, _, stop in spans.tolist()])
         for row, (start, scored, _) in enumerate(spans):
             arrays["labels"][row, : scored - start] = IGNORED
         return {**arrays, **self._apart(spans, arrays["labels"].shape)} if self._packed else arrays
 
-    def facts(self, names: Sequence[str]) -> dict[str, Any]:
-        """See `Streams.facts`."""
-        return {name: self._facts[name] for name in names}
+    def columns(self, names: Sequence[str]) -> dict[str, Any]:
+        """See `Streams.columns`."""
+        return {name: self._columns[name] for name in names}
 
     def _apart(self, spans: np.ndarray, shape: tuple[int, ...]) -> Arrays:
-        """Positions within the document, and who may attend to whom. Filling is a document of its own."""
+        """Positions within the document, and the mask of what each token attends to: itself and what is before it in
+        its document. Padding is a document of its own (-1), so that no row of the mask is empty."""
         documents, positions = np.full(shape, -1), np.tile(np.arange(shape[1]), (shape[0], 1))
         for row, (start, _, stop) in enumerate(spans.tolist()):
             found = self._tokens.documents(start, stop)
             documents[row, : stop - start] = found
-            begun = np.maximum(self._tokens.borders[found], start)
+            begun = np.maximum(self._tokens.borders[found], start)  # the block may begin within a document
             positions[row, : stop - start] = np.arange(start, stop) - begun
-        same = documents[:, :, None] == documents[:, None, :]
+        same = documents[:, :, None] == documents[:, None, :]  # (B, T, T): query and key are of one document
         return {"position_ids": positions, "attention_mask": (same & np.tri(shape[1], dtype=bool))[:, None]}
 
 
 def _slide(start: int, stop: int, length: int, stride: int) -> list[tuple[int, int, int]]:
-    """Windows over a document: where each begins, where its scoring begins, where it ends."""
+    """Windows over a document: where each begins, where its scoring begins, where it ends.
+
+    The first scores all its tokens, each later one the next `stride`, with the tokens before them as context.
+    """
     spans, scored = [], start
     while scored < stop:
         end = min(scored + (length if scored == start else stride), stop)

@@ -1,7 +1,8 @@
 """Tag schemes: IOB1, IOB2 and BIOES in its spellings, detected over all the data and converted by way of spans.
 
-Spans are read as conlleval reads them: a tag goes on with an entity only where one of its type is open, and begins one
-anywhere else. So every sequence has a reading, and those that their scheme forbids are mended and told.
+Spans are read as conlleval reads them (the script of the CoNLL-2000 and CoNLL-2003 shared tasks): a tag continues an
+entity only if one of its type is open, and begins a new one otherwise. So every sequence can be read; those that are
+invalid in their scheme are corrected, and a data warning counts them.
 """
 
 from __future__ import annotations
@@ -12,24 +13,27 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
-from datasets import Dataset
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 TAG = re.compile(r"O|[BIESLUMW]-.+", re.DOTALL)
-# BILOU, BMES and BMEWO are BIOES in other letters.
+# BILOU, BMES and BMEWO are BIOES in other letters: Last, Unit, Middle, Word.
 SPELLINGS = {"L": "E", "U": "S", "M": "I", "W": "S"}
 OPEN, GOES_ON = "BI", "IE"
 ROWS_PER_BATCH = 1000
 SHOWN = 3
 
 Span = tuple[str, int, int]
-"""Type, first word, and the word behind the last."""
+"""Type, first word, and the word after the last."""
 
 
 @functools.lru_cache(maxsize=4096)
 def split(tag: str) -> tuple[str, str]:
-    """Prefix, in the letters of BIOES, and type of a tag; O has the type ''."""
+    """Prefix, in the letters of BIOES, and type of a tag; the type of O is empty."""
     prefix, _, kind = tag.partition("-")
     return SPELLINGS.get(prefix, prefix), kind
 
@@ -38,7 +42,7 @@ def spans(tags: Iterable[str]) -> list[Span]:
     """Entities of a sequence of tags of any scheme, in their order."""
     found: list[Span] = []
     before, start, end = ("O", ""), 0, 0
-    for end, tag in enumerate((*tags, "O")):
+    for end, tag in enumerate((*tags, "O")):  # the O after the end closes an entity that is open there
         prefix, kind = split(tag)
         goes_on = prefix in GOES_ON and before[0] in OPEN and kind == before[1]
         if before[0] != "O" and not goes_on:
@@ -103,7 +107,7 @@ BREAKS = {"IOB1": _breaks_iob1, "IOB2": _breaks_iob2}
 
 
 def breaks(tags: Sequence[str], scheme: str) -> Iterator[tuple[int, str, str]]:
-    """Place, tag and tag before it where `scheme` forbids the pair; the end counts as an O behind the last word."""
+    """Place, tag and tag before it, for each pair that is invalid in `scheme`; the end counts as an O."""
     broken = BREAKS.get(scheme, _breaks_bioes)
     before = "O"
     for place, tag in enumerate((*tags, "O")):
@@ -114,7 +118,7 @@ def breaks(tags: Sequence[str], scheme: str) -> Iterator[tuple[int, str, str]]:
 
 @dataclass
 class Detector:
-    """Finds the scheme of data: from its prefixes, or, where those are B and I alone, from what they break less."""
+    """Finds the scheme of data: from its prefixes, or if they are only B and I, as the scheme that is broken less."""
 
     prefixes: set[str] = field(default_factory=set)
     broken: Counter[str] = field(default_factory=Counter)
@@ -135,20 +139,25 @@ class Detector:
 
 
 @dataclass
-class Tidied:
-    """Splits whose tags are all of one scheme, and what was told of them."""
+class Unified:
+    """Splits whose tags are all of one scheme.
+
+    Attributes:
+        found: the scheme that the tags had.
+        warnings: what was converted and corrected.
+    """
 
     splits: dict[str, Dataset]
     found: str
-    notes: list[str]
+    warnings: list[str]
 
 
-def tidy(splits: Mapping[str, Dataset], names: Mapping[str, str], scheme: str, folder: Path) -> Tidied:
-    """Detect the scheme of the column `tags` over all splits and write it anew in `scheme`.
+def unify(splits: Mapping[str, Dataset], names: Mapping[str, str], scheme: str, folder: Path) -> Unified:
+    """Detect the scheme of the column `tags` over all splits, and rewrite the column in `scheme`.
 
     Args:
         splits: with the columns tags, line and lines: where the row and, if known, each of its words stand.
-        names: split -> file, for the notes.
+        names: split -> file, for the warnings.
         folder: for the Arrow files.
     """
     detector = Detector()
@@ -157,17 +166,17 @@ def tidy(splits: Mapping[str, Dataset], names: Mapping[str, str], scheme: str, f
             for tags in table["tags"].to_pylist():
                 detector.add(tags)
     found = detector.scheme
-    mended = _Mended(found)
-    tidied = {
-        split: _rewrite(rows, names[split], mended, scheme, folder / f"{split}.tidy.arrow")
+    invalid = _InvalidTags(found)
+    unified = {
+        split: _rewrite(rows, names[split], invalid, scheme, folder / f"{split}.unified.arrow")
         for split, rows in splits.items()
     }
-    notes = [] if found == NAMES[scheme] else [f"tags are {found}; converted to {NAMES[scheme]}"]
-    return Tidied(tidied, found, [*notes, *mended.notes()])
+    warnings = [] if found == NAMES[scheme] else [f"tags are {found}; converted to {NAMES[scheme]}"]
+    return Unified(unified, found, [*warnings, *invalid.warnings()])
 
 
-class _Mended:
-    """Counts what the scheme forbids, and remembers the first places."""
+class _InvalidTags:
+    """Counts tags that are invalid in a scheme, and remembers where the first of them stand."""
 
     def __init__(self, scheme: str):
         self.scheme, self.count = scheme, 0
@@ -179,13 +188,13 @@ class _Mended:
             if len(self.places) < SHOWN:
                 self.places.append(f"{name}:{lines[place] if lines else line} {tag} after {before}")
 
-    def notes(self) -> list[str]:
+    def warnings(self) -> list[str]:
         if not self.count:
             return []
         more = ", ..." * (self.count > len(self.places))
         return [
-            f"{self.count} tags that {self.scheme} forbids were read as conlleval does, where a tag that continues"
-            f" nothing begins an entity: {', '.join(self.places)}{more}"
+            f"{self.count} tags are invalid in {self.scheme} and were read as conlleval does, where a tag that"
+            f" continues nothing begins an entity: {', '.join(self.places)}{more}"
         ]
 
 
@@ -195,14 +204,17 @@ def _batches(rows: Dataset) -> Iterator[pa.Table]:
         yield tables[start : start + ROWS_PER_BATCH]
 
 
-def _rewrite(rows: Dataset, name: str, mended: _Mended, scheme: str, file: Path) -> Dataset:
+def _rewrite(rows: Dataset, name: str, invalid: _InvalidTags, scheme: str, file: Path) -> Dataset:
+    """`rows` with the column `tags` in `scheme` and without the column `lines`, in `file`."""
+    from datasets import Dataset
+
     stream = None
     with pa.OSFile(str(file), "wb") as sink:
         for table in _batches(rows):
             columns = (table[column].to_pylist() for column in ("tags", "line", "lines"))
             converted = []
             for tags, line, lines in zip(*columns, strict=True):
-                mended.add(tags, name, line, lines)
+                invalid.add(tags, name, line, lines)
                 converted.append(convert(tags, scheme))
             place = table.schema.get_field_index("tags")
             table = table.set_column(place, table.schema.field(place), pa.array(converted, table.schema.types[place]))

@@ -1,4 +1,4 @@
-"""Tokenizers: words, BPE or WordPiece trained on the training split, or a pretrained one."""
+"""Tokenizers: of words, BPE or WordPiece, trained on the training split, or a pretrained one."""
 
 from __future__ import annotations
 
@@ -22,22 +22,11 @@ from pipeline.models.recurrent import RecurrentTokenizer
 PAD, UNK, CLS, SEP, MASK, EOS = "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[EOS]"
 WORDS, PIECES, CLOSED_WORDS, WORDS_WITH_VECTORS = 30_000, 8_000, 100_000, 100_000
 MIN_FREQUENCY = 2
-LETTERS_OF_PIECES = 1000  # as many as the trainer keeps
-# HTML line breaks are blanks.
+LETTERS_OF_PIECES = 1000  # the trainer keeps no more
+# HTML line breaks are read as blanks.
 BREAKS = Regex(r"<br\s*+/?>")
-# A word is letters or digits with their marks (Hebrew points, Arabic vowels, joiners) and inner apostrophes, with the
-# English clitics apart, as in the Penn Treebank and in published word vectors: do n't, it 's. An emoji is one token
-# with its modifiers. Anything else that is not a blank stands alone, repetitions of it together.
-LETTER, MARK, APOSTROPHE = r"[\p{L}\p{N}_]", r"[\p{M}\p{Cf}]", "['’]"
-CLITIC = rf"(?i:n{APOSTROPHE}t|{APOSTROPHE}(?:s|m|d|ll|re|ve))(?!{LETTER})"
-# Megabytes without a blank are cut into pieces: the regex engine gives up on longer matches.
-MOST = "{0,200}"
-LETTERS = rf"(?!{CLITIC}){LETTER}{MARK}{MOST}(?:(?!{CLITIC}){LETTER}{MARK}{MOST}){MOST}"
-WORD = rf"{LETTERS}(?:(?!{CLITIC})['’״׳]{LETTERS}){MOST}"
-EMOJI = rf"\p{{Extended_Pictographic}}[\p{{M}}\p{{Cf}}\p{{Sk}}\p{{Extended_Pictographic}}]{MOST}"
-# Training BPE takes time that grows with the square of the longest piece.
+# The time that training BPE takes grows with the square of the longest piece.
 UNBROKEN = Regex(r"\S{500}")
-TOKENS = Regex(rf"{CLITIC}|{WORD}|{EMOJI}|([^\s\p{{L}}\p{{N}}])\1{MOST}")
 
 
 def train(
@@ -51,18 +40,18 @@ def train(
 ) -> PreTrainedTokenizerFast:
     """A tokenizer of `kind` (word, bpe, wordpiece, whitespace) for `texts`, which must be of the training split alone.
 
-    It loads with `AutoTokenizer` anywhere, cuts at data.max_length, and gives input_ids and attention_mask.
+    It loads with `AutoTokenizer` anywhere, truncates to data.max_length, and gives input_ids and attention_mask.
 
     Args:
-        texts: a list, or what else can be read more than once, as training WordPiece does.
-        pretokenized: the texts are the words of sentences, and what it will be given are lists of words: a word
-            tokenizer then keeps each of them whole. Running text it cuts at blanks only, or, where it reads
-            characters, as predictions do.
+        texts: a list or another iterable that can be read more than once, as training WordPiece does.
+        pretokenized: the texts are words of sentences, and the tokenizer will be given lists of words: a word
+            tokenizer then keeps each of them whole. It cuts running text at blanks only, or as predictions do if it
+            reads characters.
         characters: it also gives char_ids, the characters of each token. Words are looked up in lower case, as
-            data.lowercase says, but their characters keep their case unless it says so expressly. Characters are known
-            if they are as frequent in `texts` as data.min_frequency asks of words.
-        known_words: words that get a token whether or not they are in `texts`, the more useful first, as far as
-            data.vocab_size lets them.
+            data.lowercase says, but their characters keep their case unless data.lowercase is set. Characters are known
+            if they are at least data.min_frequency times in `texts`.
+        known_words: words that get a token whether or not they are in `texts`, the more useful first, until
+            data.vocab_size is reached.
     """
     tokenizer, trainer, special = KINDS[kind](data)
     if pretokenized:
@@ -77,7 +66,7 @@ def train(
         tokenizer = _letters_no_longer_special(tokenizer, special.values())
     _add_words(tokenizer, known_words, data.vocab_size or WORDS_WITH_VECTORS)
     if pretokenized and characters:
-        tokenizer.pre_tokenizer = pre_tokenizers.Split(word_patterns.WORDS, "removed", invert=True)
+        tokenizer.pre_tokenizer = word_patterns.splitter(word_patterns.TAGGED)
     known = sorted(character for character, count in counts.items() if count >= (data.min_frequency or MIN_FREQUENCY))
     spelling = {"characters": "".join(known), "lowercase_characters": bool(data.lowercase)} if characters else {}
     inputs = ["input_ids", "attention_mask"]
@@ -93,10 +82,10 @@ def train(
 
 
 def _number_letters(tokenizer: Tokenizer, trainer: Any, texts: Iterable[str]) -> None:
-    """Have `trainer` come to the same pieces in every process.
+    """Make `trainer` find the same pieces in every process.
 
-    It breaks ties by the ids of pieces, and numbers the letters within words as they come out of a hash table that is
-    seeded at random; as special tokens they have their ids before it begins.
+    It breaks ties by the ids of pieces, and numbers the letters within words in the order of a hash table with a random
+    seed. As special tokens they have their ids before it begins.
     """
     counts: Counter[str] = Counter()
     for text in texts:
@@ -107,7 +96,7 @@ def _number_letters(tokenizer: Tokenizer, trainer: Any, texts: Iterable[str]) ->
 
 
 def _letters_no_longer_special(tokenizer: Tokenizer, special: Iterable[str]) -> Tokenizer:
-    """The same tokenizer, of whose tokens only `special` are special ones."""
+    """The same tokenizer with `special` as its only special tokens."""
     plain = Tokenizer(models.WordPiece(tokenizer.get_vocab(), unk_token=UNK))
     plain.normalizer, plain.pre_tokenizer = tokenizer.normalizer, tokenizer.pre_tokenizer
     plain.decoder, plain.post_processor = tokenizer.decoder, tokenizer.post_processor
@@ -116,10 +105,10 @@ def _letters_no_longer_special(tokenizer: Tokenizer, special: Iterable[str]) -> 
 
 
 def _add_words(tokenizer: Tokenizer, known: Iterable[str], size: int) -> None:
-    """Give `known` words, as the tokenizer would write them, the ids behind those of training.
+    """Give `known` words, normalised as the tokenizer does, ids after those of training, up to `size` in all.
 
     Raises:
-        UserError: not one word of training is among them: they are of another language, or another kind of file.
+        UserError: no word of training is among them: they are of another language, or the file is of another kind.
     """
     trained = tokenizer.get_vocab()
     vocabulary = dict(trained)
@@ -136,7 +125,7 @@ def _add_words(tokenizer: Tokenizer, known: Iterable[str], size: int) -> None:
 
 
 def _without(texts: Iterable[str], special: Iterable[str]) -> Iterator[str]:
-    """`texts` without special tokens written out in them: as words they would take a second place in the vocabulary."""
+    """`texts` without special tokens that are written out in them: as words they would be in the vocabulary twice."""
     for text in texts:
         for token in special:
             if token in text:
@@ -145,7 +134,7 @@ def _without(texts: Iterable[str], special: Iterable[str]) -> Iterator[str]:
 
 
 def _counted(texts: Iterable[str], counts: Counter[str], lowercase: bool) -> Iterator[str]:
-    """`texts`, whose characters but for blanks are counted as they pass."""
+    """`texts`, with their characters except blanks counted on the way."""
     for text in texts:
         normal = unicodedata.normalize("NFC", text)
         counts.update("".join((normal.lower() if lowercase else normal).split()))
@@ -170,13 +159,13 @@ def _normalizer(data: Data, lowercase: bool = True, breaks: bool = True) -> norm
 def _word(data: Data) -> tuple[Tokenizer, Any, dict[str, str]]:
     tokenizer = Tokenizer(models.WordLevel(unk_token=UNK))
     tokenizer.normalizer = _normalizer(data)
-    tokenizer.pre_tokenizer = pre_tokenizers.Split(TOKENS, "removed", invert=True)
+    tokenizer.pre_tokenizer = word_patterns.splitter(word_patterns.VOCABULARY)
     trainer = trainers.WordLevelTrainer(special_tokens=[PAD, UNK], **_options(data, WORDS))
     return tokenizer, trainer, {"pad_token": PAD, "unk_token": UNK}
 
 
 def _bpe(data: Data) -> tuple[Tokenizer, Any, dict[str, str]]:
-    """Byte-level, as GPT-2's: every text has tokens, and case is kept unless data.lowercase says otherwise."""
+    """Byte-level like GPT-2's (Radford et al. 2019): no text is unknown. Case is kept unless data.lowercase is set."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.normalizer = _normalizer(data, lowercase=False)
     pieces = pre_tokenizers.Split(UNBROKEN, "isolated")
@@ -188,10 +177,10 @@ def _bpe(data: Data) -> tuple[Tokenizer, Any, dict[str, str]]:
 
 
 def _wordpiece(data: Data) -> tuple[Tokenizer, Any, dict[str, str]]:
-    """As BERT's (Devlin et al. 2019), accents kept: [CLS] and [SEP] around each text."""
+    """Like BERT's (Devlin et al. 2019), with [CLS] and [SEP] around each text, except that accents are kept."""
     tokenizer = Tokenizer(models.WordPiece(unk_token=UNK))
     tokenizer.normalizer = _normalizer(data)
-    tokenizer.pre_tokenizer = pre_tokenizers.Split(TOKENS, "removed", invert=True)
+    tokenizer.pre_tokenizer = word_patterns.splitter(word_patterns.VOCABULARY)
     tokenizer.decoder = decoders.WordPiece()
     special = [PAD, UNK, CLS, SEP, MASK]
     tokenizer.post_processor = processors.TemplateProcessing(
@@ -203,8 +192,8 @@ def _wordpiece(data: Data) -> tuple[Tokenizer, Any, dict[str, str]]:
 
 
 def _whitespace(data: Data) -> tuple[Tokenizer, Any, dict[str, str]]:
-    """Words as they stand between blanks, as in corpora that are cut into words and have their rare ones replaced by
-    <unk> already (Mikolov's Penn Treebank, WikiText): that string is the unknown token."""
+    """Words as they stand between blanks, for corpora that are already cut into words and have <unk> for rare ones
+    (Mikolov's Penn Treebank, WikiText): that string is the unknown token."""
     special = {"pad_token": "<pad>", "unk_token": "<unk>", "eos_token": "<eos>"}
     tokenizer = Tokenizer(models.WordLevel(unk_token=special["unk_token"]))
     if data.lowercase:
@@ -216,9 +205,9 @@ def _whitespace(data: Data) -> tuple[Tokenizer, Any, dict[str, str]]:
 
 KINDS = {"word": _word, "bpe": _bpe, "wordpiece": _wordpiece, "whitespace": _whitespace}
 assert tuple(KINDS) == TRAINED_TOKENIZERS
-# Those that put words into lower case unless told otherwise.
+# Those that lower-case words unless data.lowercase is False.
 LOWER_CASING = {"word", "wordpiece"}
-# How tokenizers that are given words cut them; a byte-level one marks where each word begins.
+# How tokenizers of lists of words cut each of them; a byte-level one marks where a word begins.
 PRETOKENIZED = {"word": pre_tokenizers.WhitespaceSplit(), "bpe": pre_tokenizers.ByteLevel(add_prefix_space=True)}
 
 
@@ -228,8 +217,8 @@ def load_tokenizer(
     """The pretrained tokenizer `name`: a folder, a Hub id, sample:gpt2 or sample:minilm.
 
     Args:
-        pretokenized: it will be given lists of words; one that is byte-level then marks where each word begins.
-        trust_remote_code: whether code of its own is run.
+        pretokenized: it will be given lists of words; a byte-level one then marks where each word begins.
+        trust_remote_code: whether code that comes with it is run.
 
     Raises:
         UserError: it cannot be found or loaded.
@@ -245,14 +234,14 @@ def load_tokenizer(
         tokenizer("a \N{SNOWMAN}", verbose=False)  # some load and cannot cut a text
     except Exception as error:  # the Rust side raises bare Exception for a file that it cannot parse
         raise UserError(f"{name}: its tokenizer cannot be loaded: {_reason(error)}") from error
-    if tokenizer.pad_token is None:  # GPT-2 has none; what is padded is masked anyway
+    if tokenizer.pad_token is None:  # GPT-2 has none; padding is masked anyway
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
     _check_tokenizer(tokenizer, name)
     return tokenizer
 
 
 def _from_encoder(folder: Path, pretokenized: bool) -> PreTrainedTokenizerFast:
-    """GPT-2's byte-level BPE in the form in which OpenAI published it (Radford et al. 2019)."""
+    """GPT-2's byte-level BPE from the files that OpenAI published (Radford et al. 2019)."""
     tokenizer = Tokenizer(models.BPE.from_file(str(folder / "encoder.json"), str(folder / "vocab.bpe")))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=pretokenized)
     tokenizer.decoder = decoders.ByteLevel()
@@ -261,28 +250,28 @@ def _from_encoder(folder: Path, pretokenized: bool) -> PreTrainedTokenizerFast:
         tokenizer_object=tokenizer,
         bos_token=end,
         eos_token=end,
-        pad_token=end,  # what is padded is masked anyway
+        pad_token=end,  # padding is masked anyway
         model_input_names=["input_ids", "attention_mask"],
         clean_up_tokenization_spaces=False,
     )
 
 
 def _joins_first_word(tokenizer: PreTrainedTokenizerBase) -> bool:
-    """Whether it is byte-level and takes a word that it is given alone for the middle of another."""
+    """Whether it is byte-level and reads a word on its own as a continuation of another word."""
     cutter = tokenizer.backend_tokenizer.pre_tokenizer if tokenizer.is_fast else None
     return cutter is not None and b'"add_prefix_space":false' in cutter.__getstate__()
 
 
 def _check_tokenizer(tokenizer: PreTrainedTokenizerBase, name: str) -> None:
     if tokenizer.pad_token_id is None or (tokenizer.unk_token_id is None and tokenizer.eos_token_id is None):
-        raise UserError(f"{name}: its tokenizer has no token for padding or for unknown words; add [PAD] and [UNK]")
+        raise UserError(f"{name}: its tokenizer lacks a token for padding or for unknown words; add [PAD] and [UNK]")
     length = tokenizer.model_max_length
     if not isinstance(length, (int, float)) or length < 1:
         raise UserError(f"{name}: model_max_length in tokenizer_config.json is {length!r}; expected a number of tokens")
 
 
 def _reason(error: BaseException) -> str:
-    untrusted = "it needs code of its own, which is not run unless it is trusted (trust_remote_code)"
+    untrusted = "it comes with its own code, which runs only with trust_remote_code"
     return untrusted if "trust_remote_code" in str(error) else reason(error)
 
 
@@ -290,6 +279,6 @@ def check_length(tokenizer: PreTrainedTokenizerBase, max_length: int, name: str)
     """Refuse rows longer than a pretrained model has positions for."""
     if max_length > tokenizer.model_max_length:
         raise UserError(
-            f"data.max_length: {max_length} is more than the {tokenizer.model_max_length} tokens that {name} was made"
-            f" for; set it to at most {tokenizer.model_max_length}"
+            f"data.max_length: {max_length} is more than the {tokenizer.model_max_length} tokens that {name} can read;"
+            f" set it to at most {tokenizer.model_max_length}"
         )

@@ -14,7 +14,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from pipeline.data import tags as schemes
 from pipeline.data.bucketing import jagged, pad
 from pipeline.data.checks import entity_types
-from pipeline.data.word_alignment import Window, Words, labelled, surroundings, tokenize, windows
+from pipeline.data.word_alignment import TokenWindow, Words, labelled, surroundings, tokenize, windows
 from pipeline.data.word_patterns import cut
 from pipeline.models.recurrent.crf import IGNORED
 from pipeline.tasks.base import Batch, Task, padded_inputs
@@ -184,7 +184,7 @@ def _targets(entities: list[schemes.Span], first: np.ndarray, ids: Mapping[str, 
     return np.array([ids[tag] if tag in ids else ids[f"I-{tag[2:]}"] for tag in tags], dtype=np.int64)
 
 
-def _row(words: Words, part: Window, before: list[int], behind: list[int]) -> dict[str, Any]:
+def _row(words: Words, part: TokenWindow, before: list[int], behind: list[int]) -> dict[str, Any]:
     """A window's `input_ids`, `first` and, flattened, `char_ids`."""
     start, stop = words.first[part.start], words.first[part.stop]
     row = {

@@ -74,7 +74,7 @@ def evaluate(
             parts.append({"id": torch.from_numpy(rows), **found})
     model.train(was_training)
     fsdp.reshard(model)
-    outcome = _in_order(_gather(parts)) | split.facts(task.scored_with)
+    outcome = _in_order(_gather(parts)) | split.columns(task.scored_with)
     return Evaluation(task.score(outcome, labels), outcome, task, labels)
 
 

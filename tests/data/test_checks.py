@@ -6,7 +6,6 @@ import pytest
 from datasets import Dataset
 
 from pipeline.data.checks import entity_types, label_set, report
-from pipeline.data.text_stats import digests, normalised
 from pipeline.errors import UserError
 
 
@@ -17,35 +16,35 @@ def rows(texts: list[str], labels: list[str]) -> Dataset:
 NAMES = {"train": "train.csv", "validation": "validation.csv", "test": "test.csv"}
 
 
-def test_clean_data_has_no_notes():
+def test_clean_data_has_no_warnings():
     splits = {"train": rows(["a b", "c d"], ["x", "y"]), "test": rows(["e f", "g"], ["y", "x"])}
-    facts = report(splits, NAMES, {"train": []})
-    assert facts["notes"] == []
-    assert facts["rows"] == {"train": 2, "test": 2}
-    assert facts["labels"]["train"] == {"x": 1, "y": 1}
+    counted = report(splits, NAMES, {"train": []})
+    assert counted["notes"] == []
+    assert counted["rows"] == {"train": 2, "test": 2}
+    assert counted["labels"]["train"] == {"x": 1, "y": 1}
 
 
-def test_repeated_shared_and_empty_rows_are_counted_and_told():
+def test_repeated_shared_and_empty_rows_are_counted_and_reported():
     splits = {
         "train": rows(["Same text", "same text!", "one", "one"], ["x", "y", "x", "y"]),
         "test": rows(["SAME  TEXT", "one", "new"], ["x", "y", "x"]),
     }
-    facts = report(splits, NAMES, {"train": [7, 9], "test": []})
-    assert facts["duplicates"] == {"train": 1, "test": 0}
-    assert facts["shared_with_train"] == {"test": {"exact": 1, "normalised": 2}}
-    assert facts["notes"] == [
+    counted = report(splits, NAMES, {"train": [7, 9], "test": []})
+    assert counted["duplicates"] == {"train": 1, "test": 0}
+    assert counted["shared_with_train"] == {"test": {"exact": 1, "normalised": 2}}
+    assert counted["notes"] == [
         "train.csv: 2 rows without text were left out (line 7, 9)",
-        "1 rows of train repeat another one",
-        "2 of 3 rows of test also occur in train (1 letter by letter): its scores are too good",
+        "1 rows of train repeat another row",
+        "2 of 3 rows of test are also in train (1 of them letter by letter): its scores are too good",
     ]
 
 
-def test_label_sets_that_differ_are_told():
+def test_label_sets_that_differ_are_reported():
     splits = {"train": rows(["a", "b"], ["x", "y"]), "test": rows(["c", "d"], ["x", "X"])}
     assert report(splits, NAMES, {})["notes"] == [
-        "test has labels that train never shows: X",
+        "test has labels that are not in train: X",
         "test has no row with the label y",
-        "labels that differ in case only count as different classes: x",
+        "labels that differ only in case count as different classes: x",
     ]
 
 
@@ -68,9 +67,9 @@ def test_entities_are_counted_by_type():
         return Dataset.from_dict({"text": ["a b", "c d"], "tags": tags, "line": [1, 2]})
 
     splits = {"train": tagged([["B-X", "I-X"], ["O", "B-Y"]]), "test": tagged([["B-Y", "B-Y"], ["O", "O"]])}
-    facts = report(splits, NAMES, {})
-    assert facts["labels"] == {"train": {"X": 1, "Y": 1}, "test": {"Y": 2}}
-    assert "test has no row with the label X" in facts["notes"]
+    counted = report(splits, NAMES, {})
+    assert counted["labels"] == {"train": {"X": 1, "Y": 1}, "test": {"Y": 2}}
+    assert "test has no row with the label X" in counted["notes"]
     assert entity_types(None, splits) == ["X", "Y"]
     assert entity_types(["O", "B-Y", "I-Y", "B-X", "I-X", "B-Z"], splits) == ["Y", "X", "Z"]
 
@@ -83,14 +82,3 @@ def test_one_label_is_refused():
 def test_a_column_of_texts_or_ids_is_no_label():
     with pytest.raises(UserError, match=r"data.label_column: 30 different labels in 30 rows, such as '0'"):
         label_set(None, {"train": rows(["t"] * 30, [str(number) for number in range(30)])})
-
-
-def test_texts_are_equal_after_normalising_case_blanks_and_punctuation():
-    assert normalised("  Good,\tMOVIE!! ") == normalised("good movie") == "good movie"
-    one, other, exact = digests(["Ａ b.", "a B"]), digests(["a b"] * 2), digests(["a b", "a  b"], exact=True)
-    assert one.tolist() == other.tolist()
-    assert exact[0] != exact[1]
-
-
-def test_texts_without_letters_stay_different():
-    assert len(set(digests(["👍", "👎", "!!!", "???"]).tolist())) == 4

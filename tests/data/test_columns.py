@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.data.columns import as_label, as_text, assign
+from pipeline.data.columns import LabelNames, as_label, as_text, assign
 from pipeline.errors import UserError
 from pipeline.tasks.sentiment import Sentiment
 
@@ -76,10 +76,10 @@ def test_what_is_no_text_is_refused_with_its_line(value):
     ],
 )
 def test_labels_are_names_of_classes(value, names, label):
-    assert as_label(value, "f:1", names) == label
+    assert as_label(value, "f:1", LabelNames(names)) == label
 
 
 @pytest.mark.parametrize("value", [None, "", "  ", float("nan"), ["a"]])
 def test_a_missing_label_is_refused_with_its_line(value):
     with pytest.raises(UserError, match="f:1: the label is"):
-        as_label(value, "f:1", None)
+        as_label(value, "f:1")

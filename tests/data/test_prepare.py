@@ -8,7 +8,9 @@ import pytest
 
 from pipeline.config.data import Data
 from pipeline.data import prepare as module
-from pipeline.data.prepare import encode_split, prepare
+from pipeline.data.new_data import encode_split
+from pipeline.data.prepare import prepare
+from pipeline.data.sources import locate
 from pipeline.errors import UserError
 from pipeline.tasks.sentiment import Sentiment
 
@@ -111,16 +113,18 @@ def test_a_text_without_known_words_has_one_unknown_token(tmp_path):
 
 def test_new_data_is_encoded_for_an_existing_model(reviews, tmp_path):
     prepared = prepare(Data(str(reviews)), Sentiment(), "word")
-    rows = encode_split(Data(str(reviews)), "test", Sentiment(), prepared.tokenizer, prepared.labels, tmp_path)
+    rows = encode_split(locate(Data(str(reviews))), "test", Sentiment(), prepared.tokenizer, prepared.labels, tmp_path)
     assert len(rows) == 160
     with pytest.raises(UserError, match=r"reviews.csv:2: the model does not know the label 'positive'; it has a, b"):
-        encode_split(Data(str(reviews)), "test", Sentiment(), prepared.tokenizer, ["a", "b"], tmp_path)
+        encode_split(locate(Data(str(reviews))), "test", Sentiment(), prepared.tokenizer, ["a", "b"], tmp_path)
 
 
 def test_new_data_is_cut_where_the_model_was_trained_to_cut(tmp_path):
     (tmp_path / "a.csv").write_text("text,label\n" + "".join(f"{'good ' * 400}{n},{n % 2}\n" for n in range(30)))
     long = prepare(Data(str(tmp_path / "a.csv"), max_length=300), Sentiment(), "word")
-    rows = encode_split(Data(str(tmp_path / "a.csv")), "test", Sentiment(), long.tokenizer, long.labels, tmp_path)
+    rows = encode_split(
+        locate(Data(str(tmp_path / "a.csv"))), "test", Sentiment(), long.tokenizer, long.labels, tmp_path
+    )
     assert set(rows["length"]) == {300}
 
 
@@ -129,7 +133,7 @@ def test_a_split_that_is_not_there_is_refused(reviews, tmp_path):
         shutil.copy(reviews, tmp_path / name)
     tokenizer = prepare(Data(str(reviews)), Sentiment(), "word").tokenizer
     with pytest.raises(UserError, match=r"split: .* has no test split, only train, validation"):
-        encode_split(Data(str(tmp_path)), "test", Sentiment(), tokenizer, ["negative", "positive"], tmp_path)
+        encode_split(locate(Data(str(tmp_path))), "test", Sentiment(), tokenizer, ["negative", "positive"], tmp_path)
 
 
 def test_texts_taken_for_labels_are_told_before_there_is_too_little_to_carve(tmp_path):
@@ -140,5 +144,7 @@ def test_texts_taken_for_labels_are_told_before_there_is_too_little_to_carve(tmp
 
 def test_a_cache_that_cannot_be_written_to_is_refused(reviews, tmp_path, monkeypatch):
     monkeypatch.setenv("FINETUNE_CACHE", str(reviews))
-    with pytest.raises(UserError, match=r"FINETUNE_CACHE: .*reviews\.csv cannot be written to: .*; set it to another"):
+    with pytest.raises(
+        UserError, match=r"FINETUNE_CACHE: cannot write to .*reviews\.csv: .*; make room or name another folder"
+    ):
         prepare(Data(str(reviews)), Sentiment(), "word")

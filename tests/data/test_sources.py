@@ -13,10 +13,10 @@ from pipeline.errors import UserError
 from pipeline.tasks.sentiment import Sentiment
 
 
-def load(data: Data, tmp_path: Path) -> sources.Source:
+def load(data: Data, tmp_path: Path) -> sources.LoadedSource:
     work = tmp_path / "work"
     work.mkdir()
-    return sources.load(data, sources.locate(data), Sentiment.columns, work)
+    return sources.load(sources.locate(data), Sentiment.columns, work)
 
 
 def test_a_file_is_one_training_split(reviews, tmp_path):

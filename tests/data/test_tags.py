@@ -1,4 +1,4 @@
-"""Tag schemes: the same entities in each of them, whichever the data has; what a scheme forbids is told and mended."""
+"""Tag schemes: the same entities in each of them, whichever the data has; invalid tags are corrected and reported."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from datasets import Dataset
 from seqeval.metrics.sequence_labeling import get_entities
 
-from pipeline.data.tags import TAG, Detector, breaks, convert, scheme_of, spans, tidy, types, write
+from pipeline.data.tags import TAG, Detector, breaks, convert, scheme_of, spans, types, unify, write
 
 TYPES = ["PER", "geo-loc", "X"]
 
@@ -100,11 +100,11 @@ def test_any_sequence_is_read_as_seqeval_reads_it(prefixes):
         (["S-X", "S-X", "B-X", "E-X"], "BIOES", []),
     ],
 )
-def test_what_a_scheme_forbids_is_found(tags, scheme, places):
+def test_what_is_invalid_in_a_scheme_is_found(tags, scheme, places):
     assert list(breaks(tags, scheme)) == places
 
 
-def test_splits_are_brought_into_one_scheme_and_what_is_invalid_is_told_with_its_line(tmp_path):
+def test_splits_are_brought_into_one_scheme_and_invalid_tags_are_reported_with_their_lines(tmp_path):
     def split(rows):
         lines = [list(range(10 * n + 1, 10 * n + 1 + len(tags))) for n, tags in enumerate(rows)]
         return Dataset.from_dict({"tags": rows, "line": [own[0] for own in lines], "lines": lines})
@@ -113,13 +113,13 @@ def test_splits_are_brought_into_one_scheme_and_what_is_invalid_is_told_with_its
         "train": split([["B-X", "E-X"], ["O", "E-X", "O"], ["S-Y"]]),
         "test": split([["I-X", "I-X"], ["O", "O"]]),
     }
-    tidied = tidy(splits, {"train": "train.conll", "test": "test.conll"}, "iob2", tmp_path)
-    assert tidied.found == "BIOES"
-    assert tidied.splits["train"]["tags"][:] == [["B-X", "I-X"], ["O", "B-X", "O"], ["B-Y"]]
-    assert tidied.splits["test"]["tags"][:] == [["B-X", "I-X"], ["O", "O"]]
-    assert tidied.notes[0] == "tags are BIOES; converted to IOB2"
-    assert tidied.notes[1].startswith("3 tags that BIOES forbids were read as conlleval does")
-    assert "train.conll:12 E-X after O, test.conll:1 I-X after O, test.conll:2 the end after I-X" in tidied.notes[1]
+    unified = unify(splits, {"train": "train.conll", "test": "test.conll"}, "iob2", tmp_path)
+    assert unified.found == "BIOES"
+    assert unified.splits["train"]["tags"][:] == [["B-X", "I-X"], ["O", "B-X", "O"], ["B-Y"]]
+    assert unified.splits["test"]["tags"][:] == [["B-X", "I-X"], ["O", "O"]]
+    assert unified.warnings[0] == "tags are BIOES; converted to IOB2"
+    assert unified.warnings[1].startswith("3 tags are invalid in BIOES and were read as conlleval does")
+    assert "train.conll:12 E-X after O, test.conll:1 I-X after O, test.conll:2 the end after I-X" in unified.warnings[1]
 
 
 def test_tags_are_told_from_other_words():

@@ -68,7 +68,7 @@ def test_wordpiece_surrounds_a_text_as_bert_does():
 def test_the_packaged_checkpoint_brings_its_tokenizer():
     tokenizer = load_tokenizer("sample:minilm")
     assert tokenizer.tokenize("unbelievable") == ["unbelievable"]
-    with pytest.raises(UserError, match=r"data.max_length: 9999 is more than the \d+ tokens that m was made for"):
+    with pytest.raises(UserError, match=r"data.max_length: 9999 is more than the \d+ tokens that m can read"):
         check_length(tokenizer, 9999, "m")
 
 

@@ -21,7 +21,9 @@ from pipeline.config.samples import SAMPLES
 from pipeline.config.training import Optim, Train
 from pipeline.data import tags as schemes
 from pipeline.data.bucketing import Rows
-from pipeline.data.prepare import encode_split, prepare
+from pipeline.data.new_data import encode_split
+from pipeline.data.prepare import prepare
+from pipeline.data.sources import locate
 from pipeline.errors import UserError
 from pipeline.inference import evaluate, predict
 from pipeline.models.recurrent.crf import IGNORED
@@ -202,7 +204,7 @@ def test_every_word_is_labelled_once_at_most_and_scored_once(data):
     assert sum(rows["length"]) > words * 1.05  # windows overlap
     more = len(rows) - len(words_and_tags(data / "train.conll"))
     assert prepared.report["notes"][-1].startswith(
-        f"windows more than rows, as long ones are read in several of 12 tokens: {more} of train"
+        f"extra windows, as rows of more than 12 tokens are read in several: {more} of train"
     )
 
 
@@ -367,7 +369,7 @@ def test_data_without_an_entity_is_refused(tmp_path):
 def test_a_model_without_b_tags_is_scored_on_its_own_labels(data, tmp_path):
     """Some models of the Hub tag as IOB1 does; their labels know no B."""
     tokenizer = prepare(Data(str(data)), Ner(), "word").tokenizer
-    rows = encode_split(Data(str(data)), "test", Ner(), tokenizer, ["I-LOC", "I-PER", "O"], tmp_path)
+    rows = encode_split(locate(Data(str(data))), "test", Ner(), tokenizer, ["I-LOC", "I-PER", "O"], tmp_path)
     assert {label for row in rows["labels"] for label in row} == {0, 1, 2}
 
 
@@ -377,7 +379,7 @@ def test_packaged_sentences_are_read(name, rows, entities, tmp_path):
         pytest.skip("its package is not installed")
     from pipeline.data import sources
 
-    found = sources.load(Data(f"sample:{name}"), sources.locate(Data(f"sample:{name}")), Ner.columns, tmp_path)
+    found = sources.load(sources.locate(Data(f"sample:{name}")), Ner.columns, tmp_path)
     train_rows = found.splits["train"]
     assert len(train_rows) == rows
     assert sum(len(schemes.spans(tags)) for tags in train_rows["tags"]) == entities
@@ -385,7 +387,7 @@ def test_packaged_sentences_are_read(name, rows, entities, tmp_path):
 
 def test_rows_give_whole_columns(data):
     rows = Rows(prepare(Data(str(data)), Ner(), "word").splits["test"])
-    columns = rows.facts(("first", "tags", "begins"))
+    columns = rows.columns(("first", "tags", "begins"))
     words = [len(sentence) for sentence in words_and_tags(data / "test.conll")]
     assert columns["tags"][1].tolist() == words
     assert len(columns["first"][0]) == len(columns["tags"][0]) == sum(words)

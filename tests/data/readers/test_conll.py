@@ -10,8 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.config.data import Data
+from pipeline.config.formats import FORMATS
 from pipeline.data import sources
-from pipeline.data.readers.files import read
+from pipeline.data.readers.registry import read
 from pipeline.errors import UserError
 from pipeline.tasks.ner import Ner
 
@@ -23,13 +24,13 @@ def write(tmp_path, name, content):
 
 
 def load(tmp_path, file, **settings):
-    """Sentences as (line, tokens, tags), and the notes."""
+    """Sentences as (line, tokens, tags), and the warnings."""
     work = tmp_path / "work"
     work.mkdir(exist_ok=True)
     data = Data(str(file), **settings)
-    source = sources.load(data, sources.locate(data), Ner.columns, work)
+    source = sources.load(sources.locate(data), Ner.columns, work)
     rows = source.splits["train"]
-    return list(zip(rows["line"], rows["tokens"], rows["tags"], strict=True)), source.notes
+    return list(zip(rows["line"], rows["tokens"], rows["tags"], strict=True)), source.warnings
 
 
 TWO = [(1, ["EU", "rejects"], ["B-ORG", "O"]), (4, ["Peter"], ["B-PER"])]
@@ -74,7 +75,7 @@ def test_words_of_a_file_with_tabs_may_hold_blanks(tmp_path):
 def test_a_word_with_blanks_among_words_and_tags_is_told(tmp_path):
     rows, notes = load(tmp_path, write(tmp_path, "a.conll", "a O\nו ה 60 O\n\n"))
     assert rows == [(1, ["a", "ו ה 60"], ["O", "O"])]
-    assert notes == [f"{tmp_path}/a.conll: 1 words hold blanks (line 2)"]
+    assert notes == [f"{tmp_path}/a.conll: 1 words contain blanks (line 2)"]
 
 
 @pytest.mark.parametrize("column", ["3", "tag"])
@@ -103,13 +104,13 @@ def test_the_word_column_is_numbered(tmp_path):
         (
             "a.conll",
             "EU B-ORG\nrejects VBZ\n\n",
-            "a.conll:2: 'VBZ' is no tag; expected O, or B-, I-, E- or S- and a type",
+            "a.conll:2: 'VBZ' is not a tag; expected O, or B-, I-, E- or S- and a type",
         ),
-        ("a.bmes", "中 B\n国 E\n\n", "a.bmes:1: 'B' is no tag"),
+        ("a.bmes", "中 B\n国 E\n\n", "a.bmes:1: 'B' is not a tag"),
         (
             "a.conll",
             "a O\n" * 300,
-            "a.conll: no blank line in 300 lines, so that all of it is one sentence; put a blank",
+            "a.conll: no blank line in 300 lines, so all of it is one sentence; put a blank",
         ),
         ("a.conll", "a O\n" * 20_000, "a.conll: no blank line in 10001 lines"),
         ("a.conll", "\n\n", "a.conll: it has no rows"),
@@ -120,7 +121,7 @@ def test_the_word_column_is_numbered(tmp_path):
             "a.csv: no column looks like the tokens (a list in each row); give a .conll or",
         ),
         ("a.csv", "tokens,tags\na b,O O\n", "a.csv:2: the tokens are a text; expected a list of words"),
-        ("a.txt", "EU B-ORG\n", "a.txt: it has texts only, no tokens; give a .conll or .bmes file, or a .json(l) or"),
+        ("a.txt", "EU B-ORG\n", "a.txt: it has texts only, no tokens; give a .conll or .bmes file (or set data.format"),
         ("a.jsonl", '{"tokens": ["a"], "tags": ["O", "O"]}', "a.jsonl:1: 1 tokens but 2 tags; give each token its tag"),
         ("a.jsonl", '{"tokens": ["a"], "tags": "O"}', "a.jsonl:1: the tags are a text; expected a list with a tag for"),
         ("a.jsonl", '{"tokens": ["a", null], "tags": ["O", "O"]}', "a.jsonl:1: token 2 is missing; expected a word"),
@@ -130,8 +131,8 @@ def test_the_word_column_is_numbered(tmp_path):
             '{"tokens": ["a"], "tags": [3]}',
             "a.jsonl:1: tag 1: the number 3 has no name; write tags as texts",
         ),
-        ("a.jsonl", '{"tokens": ["a"], "tags": ["PER"]}', "a.jsonl:1: tag 1: 'PER' is no tag"),
-        ("a.jsonl", '{"tokens": ["a"], "tags": [null]}', "a.jsonl:1: tag 1: None is no tag"),
+        ("a.jsonl", '{"tokens": ["a"], "tags": ["PER"]}', "a.jsonl:1: tag 1: 'PER' is not a tag"),
+        ("a.jsonl", '{"tokens": ["a"], "tags": [null]}', "a.jsonl:1: tag 1: None is not a tag"),
     ],
 )
 def test_what_is_malformed_is_one_line_with_its_place(tmp_path, name, content, message):
@@ -159,12 +160,12 @@ def test_columns_given_as_texts_are_refused(tmp_path):
 
     data = Data(str(write(tmp_path, "a.conll", "EU B-ORG\n\n")))
     with pytest.raises(UserError, match=r"a.conll: it holds words and tags, not texts; give a .csv"):
-        sources.load(data, sources.locate(data), Sentiment.columns, tmp_path)
+        sources.load(sources.locate(data), Sentiment.columns, tmp_path)
 
 
 def test_one_short_sentence_without_a_blank_line_is_told(tmp_path):
     _, notes = load(tmp_path, write(tmp_path, "a.conll", "EU B-ORG\nrejects O\n"))
-    assert notes == [f"{tmp_path}/a.conll: there is no blank line in it, so that all of it is one sentence"]
+    assert notes == [f"{tmp_path}/a.conll: it has no blank line, so all of it is one sentence"]
 
 
 def test_a_sentence_of_five_thousand_words_is_read(tmp_path):
@@ -175,7 +176,7 @@ def test_a_sentence_of_five_thousand_words_is_read(tmp_path):
 
 def test_rows_stream(tmp_path):
     """The first sentence is there before the broken line behind it is read."""
-    rows = read(write(tmp_path, "a.conll", "EU B-ORG\n\nbroken\n"))
+    rows = read(write(tmp_path, "a.conll", "EU B-ORG\n\nbroken\n"), FORMATS["conll"])
     assert next(rows)[1]["tokens"] == ["EU"]
     with pytest.raises(UserError, match=r"a.conll:3"):
         next(rows)
@@ -223,7 +224,7 @@ def test_numbers_of_a_hub_data_set_have_the_names_of_their_column(tmp_path, monk
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     monkeypatch.setattr("pipeline.hub.download.go_offline_if_unreachable", lambda: None)
     data = Data("org/name", revision="0" * 40)
-    source = sources.load(data, sources.locate(data), Ner.columns, tmp_path)
+    source = sources.load(sources.locate(data), Ner.columns, tmp_path)
     assert list(source.splits) == ["train"]
     assert source.splits["train"]["tags"] == [["B-ORG", "O"], ["B-PER"]]
     assert source.label_names == NAMES

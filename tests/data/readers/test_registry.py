@@ -9,8 +9,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.data.readers.files import read
+from pipeline.config.formats import format_of
+from pipeline.data.readers import registry
 from pipeline.errors import UserError
+
+
+def read(file, warnings=None):
+    format = format_of(file)
+    assert format is not None
+    return registry.read(file, format, warnings)
 
 
 def rows_of(tmp_path, name, content):
@@ -52,7 +59,7 @@ def test_a_line_of_ten_megabytes_is_one_row(tmp_path, size):
 def test_lines_are_whole_wherever_a_chunk_ends(tmp_path, monkeypatch):
     content = "text,label\r\nschön,1\r\nböse,0\r\n"
     for size in range(1, 12):
-        monkeypatch.setattr("pipeline.data.readers.files.CHUNK_BYTES", size)
+        monkeypatch.setattr("pipeline.data.readers.common.CHUNK_BYTES", size)
         found = rows_of(tmp_path, "a.csv", content)
         assert found == [(2, {"text": "schön", "label": "1"}), (3, {"text": "böse", "label": "0"})]
 
@@ -65,7 +72,8 @@ def test_lines_are_whole_wherever_a_chunk_ends(tmp_path, monkeypatch):
         ("a.csv", b"\xff\xfet\x00e\x00", "a.csv: this is UTF-16 text, at byte 0"),
         ("a.csv", b"\xff\xfe\x00\x00t\x00\x00\x00", "a.csv: this is UTF-32 text, at byte 0"),
         ("a.csv", b"PK\x03\x04....", "a.csv: this is a zip archive"),
-        ("a.csv", b"\x1f\x8b\x08\x00", "a.csv: this is compressed with gzip"),
+        ("a.csv", b"\x1f\x8b\x08\x00", "a.csv: this is compressed with gzip, at byte 0; convert it to UTF-8 csv"),
+        ("a.csv", b"PAR1", "a.csv: this is a parquet file, at byte 0; set data.format to parquet"),
         ("a.csv", b"text,label\na\x00b,1\n", "a.csv: a NUL at byte 12"),
         ("a.csv", "text,label\na,b,1\n", "a.csv:2: 3 fields, but the header has 2; quote fields that hold a comma"),
         ("a.csv", 'text,label\n"open,1\nx,2\n', "a.csv:2: unexpected end of data; check the quotes from this line on"),
@@ -88,7 +96,6 @@ def test_lines_are_whole_wherever_a_chunk_ends(tmp_path, monkeypatch):
         ("a.jsonl", '{"text": "a", "label": ' + "9" * 5000 + "}", "a.jsonl:1: not JSON: Exceeds the limit"),
         ("a.json", "[" * 100_000, "a.json:1: JSON nested too deeply"),
         ("a.parquet", b"PAR1 and nothing else", "a.parquet: not a readable parquet file after row 0"),
-        ("a.xlsx", "x", "a.xlsx: .xlsx cannot be read; there are: .bmes, .conll, .csv"),
     ],
 )
 def test_a_broken_file_is_refused_with_its_place(tmp_path, name, content, message):

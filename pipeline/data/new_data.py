@@ -1,0 +1,83 @@
+"""New data for a saved model: labels read as the model's own, rows encoded with the model's tokenizer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from transformers import PreTrainedTokenizerBase
+
+from pipeline.config.sources import ResolvedSource
+from pipeline.data import sources, splits, tags
+from pipeline.data.prepare import Encoder, encode, is_running, unify_tags
+from pipeline.errors import UserError, listing, suggest
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+
+def encode_split(
+    source: ResolvedSource,
+    split: str,
+    task: Encoder,
+    tokenizer: PreTrainedTokenizerBase,
+    labels: list[str],
+    folder: Path,
+    warnings: list[str] | None = None,
+) -> Dataset:
+    """One split of `source`, encoded for a model with `labels` into an Arrow file in `folder`.
+
+    A source with one split serves as whichever is asked for. Rows are cut to the length of the model's tokenizer;
+    data.max_length is for training.
+
+    Args:
+        warnings: gets a line if numbers are read as ids of the model's labels.
+
+    Raises:
+        UserError: there is no such split, or it has labels that the model does not know.
+    """
+    from datasets import Dataset
+
+    in_order = is_running(source, task)
+    loaded = sources.load(source, task.columns, folder, keep_empty=in_order, known_labels=labels)
+    unify_tags(loaded, source.data.scheme, folder)
+    if split not in loaded.splits and len(loaded.splits) == 1:
+        split = next(iter(loaded.splits))
+    if split not in loaded.splits:
+        raise UserError(f"split: {source.data.source} has no {split} split, only {', '.join(loaded.splits)}")
+    rows = loaded.splits[split]
+    if "label" in rows.column_names:
+        rows = _with_names_for_ids(rows, labels, [] if warnings is None else warnings)
+    rows = splits.limit(rows, source.data.limit, in_order)
+    for role in CLASSES_OF.keys() & set(rows.column_names):
+        _check_known(rows, role, labels, loaded.names[split])
+    encode(rows, task, tokenizer, tokenizer.model_max_length, labels, folder / "encoded")
+    return Dataset.from_file(str(folder / "encoded.arrow"))
+
+
+def _with_names_for_ids(rows: Dataset, labels: list[str], warnings: list[str]) -> Dataset:
+    """`rows` with the model's names for its ids, if every label in them is such an id and none is a name."""
+    name_of = {str(number): name for number, name in enumerate(labels)}
+    found = set(rows["label"])
+    if not found <= name_of.keys() - set(labels):
+        return rows
+    pairs = [f"{label} = {name}" for label, name in name_of.items() if label in found]
+    warnings.append(f"the labels are read as ids of the model's labels: {listing(pairs)}")
+    return rows.remove_columns("label").add_column("label", [name_of[label] for label in rows["label"]])
+
+
+# Role -> the classes in a value of it, and the classes that a model with some labels knows.
+CLASSES_OF: dict[str, tuple[Callable[[Any], set[str]], Callable[[list[str]], list[str]]]] = {
+    "label": (lambda label: {label}, lambda labels: labels),
+    "tags": (tags.types, lambda labels: sorted(tags.types(labels))),
+}
+
+
+def _check_known(rows: Dataset, role: str, labels: list[str], name: str) -> None:
+    classes, known_by = CLASSES_OF[role]
+    known = known_by(labels)
+    for value, line in zip(rows[role], rows["line"], strict=True):
+        for label in sorted(classes(value) - set(known)):
+            hint = suggest(label, known).replace("; there are: ", "; it has ")
+            raise UserError(f"{name}:{line}: the model does not know the label {label!r}{hint}")

@@ -1,0 +1,46 @@
+"""Finds the reader of a file's format and reads the file with it."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pipeline.config.formats import FORMATS, Format
+from pipeline.data.readers.common import NumberedRow, check_signature
+from pipeline.errors import UserError
+
+
+def read(file: Path, format: Format, warnings: list[str] | None = None) -> Iterator[NumberedRow]:
+    """Rows of `file`, each with the number of the line (of parquet and json: of the row) that it begins on.
+
+    Args:
+        warnings: gets what a user should know of the file; complete once all rows are read.
+
+    Raises:
+        UserError: the file cannot be read, is of another kind, is not UTF-8, or has a malformed row.
+    """
+    try:
+        if format in FORMATS.values():
+            check_signature(file, _name_of(format))
+        yield from _function(format.reader)(file, [] if warnings is None else warnings)
+    except OSError as error:
+        raise UserError(f"{file}: cannot be read: {error.strerror or error}") from error
+
+
+def class_names(file: Path, format: Format) -> dict[str, list[str]]:
+    """Column -> names of its classes in the order of their ids, for a format that can hold them."""
+    return _function(format.class_names)(file) if format.class_names else {}
+
+
+def _name_of(format: Format) -> str:
+    return next(name for name, known in FORMATS.items() if known is format)
+
+
+@functools.cache
+def _function(place: str) -> Any:
+    """The function at `module:name`."""
+    module, _, name = place.partition(":")
+    return getattr(importlib.import_module(module), name)

@@ -1,0 +1,116 @@
+"""Formats: one table says what each is called, which suffixes choose it and what reads it."""
+
+from __future__ import annotations
+
+import typing
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.config.data import Data, DataFormat
+from pipeline.config.formats import BY_SUFFIX, FORMATS, TREEBANK
+from pipeline.config.sources import resolve
+from pipeline.data.readers import registry
+from pipeline.errors import UserError
+
+CONTENTS = {
+    "csv": "text,label\na b,x\n",
+    "tsv": "text\tlabel\na b\tx\n",
+    "json": '[{"text": "a b", "label": "x"}]',
+    "jsonl": '{"text": "a b", "label": "x"}\n',
+    "txt": "a b\n",
+    "conll": "a B-X\nb I-X\n",
+}
+
+
+def write(file: Path, format: str) -> None:
+    if format == "parquet":
+        pq.write_table(pa.table({"text": ["a b"], "label": ["x"]}), file)
+    else:
+        file.write_text(CONTENTS[format])
+
+
+def test_data_format_names_the_rows_of_the_table():
+    assert typing.get_args(DataFormat) == tuple(FORMATS)
+    assert len(BY_SUFFIX) == sum(len(format.suffixes) for format in FORMATS.values())
+
+
+@pytest.mark.parametrize("format", [*FORMATS.values(), TREEBANK], ids=lambda format: format.reader)
+def test_every_row_names_functions_that_are_there(format):
+    for place in filter(None, (format.reader, format.class_names)):
+        assert callable(registry._function(place))
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_a_file_of_any_name_is_read_in_the_format_that_is_set(tmp_path, format):
+    for name in ("corpus", "corpus.dat", "corpus.csv"):
+        write(tmp_path / name, format)
+        source = resolve(Data(str(tmp_path / name), format=format))
+        assert source.formats == {"train": FORMATS[format]}
+        ((_, row),) = registry.read(tmp_path / name, source.formats["train"])
+        expected = {"text": "a b"} if format != "conll" else {"tokens": ["a", "b"], "tags": ["B-X", "I-X"]}
+        assert {name: row[name] for name in expected} == expected
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_a_suffix_chooses_the_format_where_none_is_set(tmp_path, format):
+    for suffix in FORMATS[format].suffixes:
+        write(tmp_path / f"a{suffix}", format)
+        assert resolve(Data(str(tmp_path / f"a{suffix}"))).formats == {"train": FORMATS[format]}
+
+
+def test_files_of_a_folder_may_end_as_they_like_if_the_format_is_set(tmp_path):
+    for name in ("train.iob", "dev.iob", "test.iob", "notes.iob"):
+        write(tmp_path / name, "conll")
+    with pytest.raises(UserError, match=r"no train\.\*, validation\.\* or test\.\* in it"):
+        resolve(Data(str(tmp_path)))
+    source = resolve(Data(str(tmp_path), format="conll"))
+    assert {split: file.name for split, file in source.files.items()} == {
+        "train": "train.iob",
+        "validation": "dev.iob",
+        "test": "test.iob",
+    }
+    write(tmp_path / "train.bmes", "conll")  # a suffix of the format's own goes before all others
+    assert [file.name for file in resolve(Data(str(tmp_path), format="conll")).files.values()] == ["train.bmes"]
+
+
+def test_only_a_format_of_running_text_makes_a_running_text(tmp_path):
+    for name in ("a.txt", "b.dat"):
+        write(tmp_path / name, "txt")
+    assert resolve(Data(str(tmp_path / "a.txt"))).is_running_text
+    assert resolve(Data(str(tmp_path / "b.dat"), format="txt")).is_running_text
+    assert not resolve(Data(str(tmp_path / "a.txt"), format="conll")).is_running_text
+    assert not resolve(Data(str(tmp_path / "a.txt"), separate=True)).is_running_text
+    assert resolve(Data(str(tmp_path / "a.txt"), separate=False, format="conll")).is_running_text
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (Data("sample:imdb", format="csv"), "data.format: sample:imdb is a packaged sample, whose format is known"),
+        (
+            Data("org/name", format="csv"),
+            "data.format: there is no file org/name, and a data set of the Hub",
+        ),
+        (Data("gone.dat", format="csv"), "data.source: there is no file or folder gone.dat"),
+    ],
+)
+def test_a_format_is_refused_where_it_makes_no_sense(tmp_path, monkeypatch, data, message):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError) as refusal:
+        resolve(data)
+    assert str(refusal.value).startswith(message)
+
+
+def test_a_format_that_is_not_in_the_table_is_refused():
+    with pytest.raises(UserError, match=r"data\.format: 'jsonlines' is not a choice; did you mean jsonl\?"):
+        Data("a.txt", format="jsonlines")
+
+
+def test_readers_report_what_they_left_out(tmp_path):
+    (tmp_path / "a.conll").write_text("-DOCSTART- O\n\na O\nb O\n\n")
+    warnings: list[str] = []
+    assert len(list(registry.read(tmp_path / "a.conll", FORMATS["conll"], warnings))) == 1
+    assert warnings == [f"{tmp_path}/a.conll: 1 -DOCSTART- lines were left out"]

@@ -1,0 +1,140 @@
+"""New data for a saved model: its labels are names or ids of the model's, or are named by data.label_names."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from pipeline import Recipe, Recurrent, Train
+from pipeline.cli import commands
+from pipeline.config.data import Data
+from pipeline.config.serialization import from_json
+from pipeline.data.new_data import encode_split
+from pipeline.data.prepare import prepare
+from pipeline.data.sources import locate
+from pipeline.errors import UserError
+from pipeline.run import train
+from pipeline.tasks.ner import Ner
+from pipeline.tasks.sentiment import Sentiment
+
+MODEL = ["negative", "positive"]
+
+
+@pytest.fixture
+def tokenizer(reviews):
+    return prepare(Data(str(reviews)), Sentiment(), "word").tokenizer
+
+
+def labels_of(tmp_path, tokenizer, column, model=MODEL, **settings):
+    """Names of the labels that rows with `column` get, and the warnings."""
+    file = tmp_path / "new.csv"
+    file.write_text("text,label\n" + "".join(f"a film,{label}\n" for label in column))
+    warnings: list[str] = []
+    source = locate(Data(str(file), **settings))
+    rows = encode_split(source, "test", Sentiment(), tokenizer, model, tmp_path, warnings)
+    return [model[number] for number in rows["label"]], warnings
+
+
+def test_labels_that_are_all_ids_of_the_model_are_read_as_its_names(tmp_path, tokenizer):
+    found, warnings = labels_of(tmp_path, tokenizer, [1, 0, "1.0", 1])
+    assert found == ["positive", "negative", "positive", "positive"]
+    assert warnings == ["the labels are read as ids of the model's labels: 0 = negative, 1 = positive"]
+    assert labels_of(tmp_path, tokenizer, [0])[1] == ["the labels are read as ids of the model's labels: 0 = negative"]
+
+
+@pytest.mark.parametrize("column", [["0", "negative"], ["0", "2"], ["-1", "1"], ["0", "01"], ["0.5", "1"]])
+def test_labels_of_which_one_is_no_id_are_refused(tmp_path, tokenizer, column):
+    with pytest.raises(UserError, match=r"new\.csv:\d: the model does not know the label"):
+        labels_of(tmp_path, tokenizer, column)
+
+
+def test_numbers_that_are_names_of_the_model_stay_names(tmp_path, tokenizer):
+    assert labels_of(tmp_path, tokenizer, [1, 0], model=["1", "0"]) == (["1", "0"], [])
+    with pytest.raises(UserError, match="does not know the label '0'; it has 1, 2"):  # 1 is a name, so 0 is no id
+        labels_of(tmp_path, tokenizer, [0, 1], model=["1", "2"])
+
+
+def test_label_names_go_before_ids(tmp_path, tokenizer):
+    settings = {"label_names": ("0=positive", "bad=negative")}
+    found, warnings = labels_of(tmp_path, tokenizer, ["0", "bad", "negative", "positive"], **settings)
+    assert (found, warnings) == (["positive", "negative", "negative", "positive"], [])
+
+
+@pytest.mark.parametrize(
+    ("label", "message"),
+    [
+        ("1", "new.csv:3: data.label_names has no name for '1'; there are: negative, positive"),
+        ("negativ", "new.csv:3: data.label_names has no name for 'negativ'; did you mean negative?"),
+    ],
+)
+def test_a_label_without_a_name_is_refused_with_its_line_and_the_nearest_name(tmp_path, tokenizer, label, message):
+    with pytest.raises(UserError) as refusal:
+        labels_of(tmp_path, tokenizer, ["0", label], label_names=("0=negative",))
+    assert str(refusal.value).replace(f"{tmp_path}/", "") == message
+
+
+def test_numbers_of_tags_get_the_names_that_label_names_gives(tmp_path):
+    rows = [{"tokens": ["EU", "met", "Jo", "Hu"], "tags": [3, 0, 1, 2]}] * 12
+    texts = [json.dumps({**row, "tokens": [f"{word}{n}" for word in row["tokens"]]}) for n, row in enumerate(rows)]
+    (tmp_path / "a.jsonl").write_text("\n".join(texts))
+    names = ("0=O", "1=B-PER", "2=I-PER", "3=B-ORG")
+    prepared = prepare(Data(str(tmp_path / "a.jsonl"), label_names=names), Ner(), "word")
+    assert prepared.labels == ["O", "B-PER", "I-PER", "B-ORG", "I-ORG"]  # types in the order of the names
+    assert prepared.splits["train"][0]["tags"] == ["B-ORG", "O", "B-PER", "I-PER"]
+    with pytest.raises(UserError, match=r"a\.jsonl:1: tag 1: the number 3 has no name; there are names for 0, 1, 2"):
+        prepare(Data(str(tmp_path / "a.jsonl"), label_names=names[:3]), Ner(), "word")
+    with pytest.raises(UserError, match=r"tag 1: the number 3 has no name; .*data\.label_names \(0=O 1=B-PER \.\.\.\)"):
+        prepare(Data(str(tmp_path / "a.jsonl")), Ner(), "word")
+
+
+def test_columns_of_words_may_have_numbers_for_tags(tmp_path):
+    (tmp_path / "a.conll").write_text("".join(f"EU{n} 1\nmet 0\n\n" for n in range(12)))
+    prepared = prepare(Data(str(tmp_path / "a.conll"), label_names=("0=O", "1=B-ORG")), Ner(), "word")
+    assert prepared.labels == ["O", "B-ORG", "I-ORG"]
+
+
+def test_label_names_name_and_order_the_classes_of_a_run(tmp_path):
+    (tmp_path / "a.csv").write_text("text,label\n" + "".join(f"film {n},{n % 2}\n" for n in range(40)))
+    plain = prepare(Data(str(tmp_path / "a.csv")), Sentiment(), "word")
+    named = prepare(Data(str(tmp_path / "a.csv"), label_names=("0=worse", "1=better")), Sentiment(), "word")
+    other = prepare(Data(str(tmp_path / "a.csv"), label_names=("0=worse", "1=best")), Sentiment(), "word")
+    assert (plain.labels, named.labels, other.labels) == (["0", "1"], ["worse", "better"], ["worse", "best"])
+    assert named.report["labels"]["train"] == {"better": 16, "worse": 16}
+    assert sorted(named.splits["test"]["label"]) == sorted(plain.splits["test"]["label"]) == [0, 0, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (("0",), "data.label_names: '0' is not a value and its name, such as 0=negative"),
+        (("0=",), "data.label_names: '0=' is not a value and its name"),
+        (("=negative",), "data.label_names: '=negative' is not a value and its name"),
+        (("0=a", "0=b"), "data.label_names: two names for the same value; remove one"),
+    ],
+)
+def test_label_names_that_say_nothing_are_refused(names, message):
+    with pytest.raises(UserError) as refusal:
+        Data("x", label_names=names)
+    assert str(refusal.value).startswith(message)
+
+
+def test_the_settings_of_labels_and_format_survive_the_command_line_and_json(tmp_path, capsys):
+    """A run with both, then `finetune evaluate` with both: the scores of a run's own test rows are the run's."""
+    (tmp_path / "a.dat").write_text("text,label\n" + "".join(f"film {n} {n % 2},{n % 2}\n" for n in range(40)))
+    recipe = Recipe("tiny", "sentiment", Data("x"), Recurrent(hidden_size=8, embedding_size=8), train=Train(epochs=1))
+    flags = f"--data.source {tmp_path}/a.dat --data.format csv --data.label-names 0=worse 1=better".split()
+    recipe = commands.override(recipe, [*flags, "--train.output-dir", str(tmp_path / "run")], "here")
+    assert recipe.data.names_of_labels == {"0": "worse", "1": "better"}
+    assert from_json(recipe.to_json(), "here") == recipe
+    train(recipe)
+    capsys.readouterr()
+    model = str(tmp_path / "run")
+    commands.evaluate([model, "--data", f"{tmp_path}/a.dat", "--format", "csv"])
+    by_id = capsys.readouterr()
+    commands.evaluate([model, "--data", f"{tmp_path}/a.dat", "--format", "csv", "--label-names", "0=worse", "1=better"])
+    by_name = capsys.readouterr()
+    assert json.loads(by_id.out) == json.loads(by_name.out)
+    assert json.loads(by_id.out)["per_class"].keys() == {"worse", "better"}
+    assert by_id.err == "data: the labels are read as ids of the model's labels: 0 = worse, 1 = better\n"
+    assert by_name.err == ""
