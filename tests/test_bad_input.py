@@ -209,8 +209,8 @@ SETTINGS = [
     ("--data.revision main", "ok.csv is a local file or folder, which has none"),
     ("--data.text-column txt", "ok.csv has no column 'txt'; did you mean text?"),
     ("--data.text-column label", "'label' is taken for text and for label"),
-    ("--model.hidden-size 1000000000", "no memory holds a model of these sizes"),
-    ("--model.embedding-size 2000000000", "and this machine has"),
+    ("--model.hidden-size 1000000000", "this model is too large to build"),
+    ("--model.embedding-size 2000000000", "but this machine has"),
     ("--model.layers 1000000", "model.layers: 1000000 is out of range"),
     ("--model.heads 3", "--model.heads"),
     ("--name a/b", "'a/b' cannot name a folder"),
@@ -238,10 +238,10 @@ def test_a_model_of_attention_is_held_to_its_own_settings(place, capfd):
         ("good 1 2 3\nbad 4 5\n", "v.txt:2: "),
         ("good a b c\n", "v.txt:1: a b c ... is not a vector of 3 numbers"),
         ("zzz 1 2 3\n", "has a vector for none of the"),
-        ("", "has a vector for none of the"),
+        ("", "has no vector for any of the"),
         ("good nan 2 3\n", "expected a word and 3 finite numbers"),
         ("5 300\ngood 1 2 3\n", "v.txt:2: good 1 2 ... is not a vector of 300 numbers"),
-        (b"2 3\ngood \x00\xff\xfe\n", "give the text form"),
+        (b"2 3\ngood \x00\xff\xfe\n", "or use the text format"),
     ],
 )
 def test_malformed_vectors_are_refused(place, capfd, content, says):
@@ -308,12 +308,12 @@ def change_weights(folder: Path, **values) -> None:
 # what is done to the folder of a good model, and what the refusal says
 DAMAGES = {
     "no config": (lambda m: (m / "config.json").unlink(), "there is no config.json in it"),
-    "no weights": (lambda m: (m / "model.safetensors").unlink(), "it has no *.safetensors file"),
+    "no weights": (lambda m: (m / "model.safetensors").unlink(), "no *.safetensors file"),
     "no tokenizer": (lambda m: [file.unlink() for file in m.glob("*token*")], "there is no tokenizer in this folder"),
     "cut weights": (lambda m: os.truncate(m / "model.safetensors", 500), "damaged or not a safetensors file"),
-    "a weight less": (lambda m: change_weights(m, classifier__weight=None), "lacks 1 weights"),
+    "a weight less": (lambda m: change_weights(m, classifier__weight=None), "is missing 1 of the weights"),
     "another shape": (lambda m: change_weights(m, classifier__weight=torch.zeros(2, 3)), "they do not belong together"),
-    "NaN": (lambda m: change_weights(m, classifier__weight=torch.full((2, 8), torch.nan)), "that are not numbers"),
+    "NaN": (lambda m: change_weights(m, classifier__weight=torch.full((2, 8), torch.nan)), "that are not finite"),
     "another cell": (lambda m: change_config(m, cell_type="martian"), "cannot be loaded"),
     "size in words": (lambda m: change_config(m, hidden_size="eight"), "cannot be loaded"),
     "a million layers": (lambda m: change_config(m, num_hidden_layers=10**6), "no model has more than 1000"),
@@ -322,12 +322,15 @@ DAMAGES = {
         lambda m: change_config(m, id2label={"0": "a", "1": "b", "2": "c"}),
         "they do not belong together",
     ),
-    "two labels of one name": (lambda m: change_config(m, id2label={"0": "a", "1": "a"}), "a name of its own"),
-    "a label without an id": (lambda m: change_config(m, id2label={"0": "a", "5": "b"}), "the ids 0 to 1 a name"),
-    "unknown type": (lambda m: change_config(m, model_type="martian"), "of no kind that transformers knows"),
+    "two labels of one name": (lambda m: change_config(m, id2label={"0": "a", "1": "a"}), "a different name"),
+    "a label without an id": (
+        lambda m: change_config(m, id2label={"0": "a", "5": "b"}),
+        "each id from 0 to 1 a different name",
+    ),
+    "unknown type": (lambda m: change_config(m, model_type="martian"), "transformers does not know its model type"),
     "code of its own": (
         lambda m: change_config(m, model_type="evil", auto_map={"AutoConfig": "evil.Evil"}),
-        "code that comes with it is not run unless it is trusted",
+        "code that comes with it only runs if it is trusted",
     ),
     "architectures in numbers": (
         lambda m: ((m / "recipe.json").unlink(), change_config(m, architectures=[1])),
@@ -352,7 +355,7 @@ DAMAGES = {
         lambda m: BertModel(
             BertConfig(vocab_size=99, hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8)
         ).save_pretrained(m),
-        "lacks",
+        "is missing",
     ),
 }
 
@@ -377,7 +380,7 @@ def test_code_that_lies_beside_a_model_is_not_run(place, trained, capfd):
 # what is done to the folder of a good model, the settings of its training, and what the refusal says
 UNFIT = {
     "revision": (lambda m: None, {"revision": "main"}, "model.revision: m is a local folder without revisions"),
-    "other sizes": (lambda m: change_config(m, hidden_size=7), {}, "its config.json asks for"),
+    "other sizes": (lambda m: change_config(m, hidden_size=7), {}, "its config.json needs"),
     "dropout": (lambda m: change_config(m, model_type="gpt2", n_head=1), {"dropout": 0.5}, "model.checkpoint: m"),
 }
 
@@ -401,7 +404,7 @@ def test_what_a_pretrained_model_lacks_is_refused(place, capfd, architecture):
     refused(capfd, "run", "long.py", says="data.max_length: 256 is more than the 16 positions of the model; lower it")
     if architecture == "gpt2":
         write("drop.py", tuned.format(model="Pretrained(checkpoint='made/model', dropout=0.5)"))
-        refused(capfd, "run", "drop.py", says="model.dropout: a gpt2 model has none before its classifier")
+        refused(capfd, "run", "drop.py", says="model.dropout: a gpt2 model has no dropout before its classifier")
 
 
 class Evil:

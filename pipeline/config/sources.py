@@ -1,4 +1,4 @@
-"""What data.source is: a packaged sample, files on this machine, or a data set of the Hub. Resolved once."""
+"""What data.source is: a packaged sample, files on this machine, or a dataset of the Hub. Resolved once."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ALIASES = {
     "test": "test",
     "testing": "test",
 }
-# Settings that make sense for a data set of the Hub only.
+# Settings that make sense for a dataset of the Hub only.
 HUB_SETTINGS = ("revision", "subset", "streaming")
 
 
@@ -71,11 +71,11 @@ class ResolvedSource:
 
     Attributes:
         data: the settings that name it.
-        kind: a packaged sample, files on this machine, or a data set of the Hub.
-        files: split -> file; empty for a data set of the Hub. All splits of a sample are in the same file.
+        kind: a packaged sample, files on this machine, or a dataset of the Hub.
+        files: split -> file; empty for a dataset of the Hub. All splits of a sample are in the same file.
         formats: split -> format of its file.
         sample: how a packaged sample is read.
-        commit: of a data set of the Hub; None until it has been asked for.
+        commit: of a dataset of the Hub; None until it has been asked for.
     """
 
     data: Data
@@ -86,7 +86,7 @@ class ResolvedSource:
     commit: str | None = None
 
     def at(self, commit: str) -> ResolvedSource:
-        """The same data set of the Hub at `commit`."""
+        """The same dataset of the Hub at `commit`."""
         return replace(self, commit=commit)
 
     @property
@@ -125,7 +125,7 @@ def resolve(data: Data) -> ResolvedSource:
     path = local(data.source, "data.source")
     if not (path.exists() or path.is_symlink()) and _looks_like_hub_id(data.source):
         if data.format:
-            data.refuse("format", f"there is no file {path}, and a data set of the Hub needs none; remove this setting")
+            data.refuse("format", f"there is no file {path}, and a dataset of the Hub needs none; remove this setting")
         return ResolvedSource(data, "hub")
     _refuse_settings(data, HUB_SETTINGS, "a local file or folder, which has none")
     files = _files_in(path, data.format) if path.is_dir() else {"train": path}
@@ -161,7 +161,7 @@ def _check_file(file: Path, chosen: str | None) -> Format:
         near = [entry.name for entry in file.parent.iterdir()] if file.parent.is_dir() else []
         hint = suggest(file.name, near) if near else ""
         if file.parent == Path():
-            hint += " (a data set of the Hub is named organisation/name)"
+            hint += " (a dataset of the Hub is named organisation/name)"
         raise UserError(f"data.source: there is no file or folder {file}{hint}")
     format = format_of(file, chosen)
     if format is None:

@@ -184,7 +184,7 @@ def _named_tag(tag: int, at: str, labels: LabelNames) -> str:
     if labels.classes is None and not labels.given:
         raise UserError(
             f"{at}: the number {tag} has no name; write tags as texts, such as B-PER, name the numbers with"
-            " data.label_names (0=O 1=B-PER ...), or give a parquet file or a data set of the Hub that names them"
+            " data.label_names (0=O 1=B-PER ...), or give a parquet file or a dataset of the Hub that names them"
         )
     name = labels.name_of(str(tag))
     if name == str(tag):

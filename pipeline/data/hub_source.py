@@ -1,4 +1,4 @@
-"""Data sets of the Hub: a revision resolved to its commit, and the rows of its splits."""
+"""Datasets of the Hub: a revision resolved to its commit, and the rows of its splits."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def resolve(data: Data) -> str:
     """The commit that data.revision (a tag, a branch, or None for main) stands for.
 
     Raises:
-        UserError: there is no such data set or revision, or no network to ask.
+        UserError: there is no such dataset or revision, or no network to ask.
     """
     return download.resolve(data.source, data.revision, "data.source", "dataset")
 
@@ -39,7 +39,7 @@ def load(data: Data, commit: str | None) -> dict[str, Loaded]:
     With data.streaming only the first data.limit rows of each split are downloaded.
 
     Raises:
-        UserError: the data set cannot be loaded.
+        UserError: the dataset cannot be loaded.
     """
     import datasets
 

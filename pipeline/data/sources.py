@@ -35,7 +35,7 @@ class LoadedSource:
     Attributes:
         splits: columns are the roles, `text` (of tokens: joined by blanks) and `line`, where the row stands in its
             file; beside tags also `lines`, where each of them stands, or None.
-        names: split -> file or data set, for messages.
+        names: split -> file or dataset, for messages.
         label_names: names of the classes in the order of their ids, if the source or data.label_names gives them.
         empty: split -> lines that had no text and were left out.
         warnings: what a user should know of the files.
@@ -49,7 +49,7 @@ class LoadedSource:
 
 
 def locate(data: Data) -> ResolvedSource:
-    """The source that `data` names; a data set of the Hub is resolved to a commit.
+    """The source that `data` names; a dataset of the Hub is resolved to a commit.
 
     Raises:
         UserError: it is not there, or a setting does not suit it.

@@ -1,4 +1,4 @@
-"""LoRA adapters by peft: trained in place of the model's own weights, saved merged into them or on their own."""
+"""LoRA adapters with peft: added to a model for training, and saved either merged into its weights or on their own."""
 
 from __future__ import annotations
 
@@ -24,19 +24,23 @@ POOLER = "pooler"
 def require_peft(setting: str) -> None:
     """Refuse `setting` where peft is not installed."""
     if not importlib.util.find_spec("peft"):
-        raise UserError(f"{setting}: it needs the package peft; run: pip install 'finetune-pipeline[lora]'")
+        raise UserError(f"{setting}: this requires the package peft; run: pip install 'finetune-pipeline[lora]'")
 
 
 def add_lora(model: PreTrainedModel, settings: Lora, head: str, checkpoint: str, revision: str | None = None) -> Any:
-    """`model` as a `peft.PeftModel`: frozen but for low-rank adapters (Hu et al. 2022, section 4.1) and its head.
+    """`model` as a `peft.PeftModel`, frozen except for low-rank adapters (Hu et al. 2022, section 4.1) and its head.
+
+    Args:
+        head: suffix of the Auto class, such as `SequenceClassification`.
+        checkpoint: the base model that the saved adapter refers to, at `revision`.
 
     Raises:
-        UserError: peft is not installed, or the model has no modules of the names in `settings.targets`.
+        UserError: peft is not installed, or the model has no modules with the names in `settings.targets`.
     """
     require_peft("model.lora")
     import peft
 
-    # A head that predicts words is as large as the embeddings, or shares their weights.
+    # A language modeling head is as large as the embeddings, or shared with them: it stays frozen.
     heads = _heads(model) if head_called(head).has_labels else []
     config = peft.LoraConfig(
         r=settings.rank,
@@ -59,8 +63,8 @@ def add_lora(model: PreTrainedModel, settings: Lora, head: str, checkpoint: str,
 
 
 def _heads(model: Any) -> list[str]:
-    """Names of the modules above the encoder, with its pooler: few checkpoints bring one, and a random one that is in
-    no file would be another one after loading."""
+    """Names of the modules above the encoder, and of its pooler. Few checkpoints have a pooler, and one with random
+    weights must be saved, or loading the adapter would draw other weights."""
     names = []
     while model.base_model is not model:
         names += [name for name, part in model.named_children() if part is not model.base_model and _has_weights(part)]
@@ -73,19 +77,19 @@ def _has_weights(module: nn.Module) -> bool:
 
 
 def _usual_targets(model: PreTrainedModel) -> Any:
-    """What peft adapts in models of this kind, queries and values mostly; else all linear layers."""
+    """The modules that peft adapts in models of this type, mostly queries and values; all linear layers otherwise."""
     from peft.utils.constants import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING as USUAL
 
     return USUAL.get(model.config.get_text_config().model_type, "all-linear")
 
 
 def merged(model: nn.Module) -> nn.Module:
-    """The plain model with the adapters added to its weights."""
+    """The plain model, with the adapters added to its weights."""
     return model.merge_and_unload()  # type: ignore[operator]
 
 
 def write_labels(folder: Path, model: nn.Module) -> None:
-    """The names of the classes beside an adapter, whose folder has no config.json."""
+    """Save the names of the classes beside an adapter, as its folder has no config.json."""
     config: Any = model.config
     text = json.dumps(config.id2label, indent=2, ensure_ascii=False) + "\n"
     (folder / LABELS).write_text(text, encoding="utf-8")
@@ -98,22 +102,23 @@ def _labels(folder: Path) -> dict[str, Any]:
 
 
 def load(folder: Path, head: str, allow_pickle: bool = False) -> PreTrainedModel:
-    """The plain model of the adapter in `folder`, merged into its base.
+    """Load the adapter in `folder` and merge it into its base model.
 
     Args:
-        allow_pickle: whether weights, also the base's, are read from pickles where there are no safetensors.
+        head: suffix of the Auto class, such as `SequenceClassification`.
+        allow_pickle: whether to load weights, also those of the base model, from pickles if there are no safetensors.
 
     Raises:
-        UserError: peft is not installed, or the adapter, its labels or its base cannot be read.
+        UserError: peft is not installed, or the adapter, its labels or its base model cannot be read.
     """
     require_peft("model")
     import peft
 
     if not allow_pickle and not (folder / WEIGHTS).is_file():
-        raise UserError(f"model: there are no weights in {folder}; it has no {WEIGHTS}")
+        raise UserError(f"model: there are no weights in {folder}: no {WEIGHTS}")
     try:
-        told = json.loads((folder / paths.ADAPTER).read_text(encoding="utf-8"))
-        base, revision = told["base_model_name_or_path"], told.get("revision")
+        config = json.loads((folder / paths.ADAPTER).read_text(encoding="utf-8"))
+        base, revision = config["base_model_name_or_path"], config.get("revision")
         known = _labels(folder) if head_called(head).has_labels else {}
     except (OSError, ValueError, AttributeError, LookupError, TypeError) as error:
         raise UserError(f"model: {folder} holds an adapter that cannot be read: {reason(error)}") from error

@@ -1,4 +1,4 @@
-"""From a recipe's model settings to a model with the task's head, its labels and the tokenizer's pad token."""
+"""Build the model of a recipe, with the head and the labels of the task and the padding token of the tokenizer."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ import transformers
 from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from pipeline.config.models import ModelSettings, Pretrained, Recurrent, Scratch
-from pipeline.errors import UserError
+from pipeline.errors import UserError, reason
 from pipeline.models import adapters, checkpoints, recurrent
 from pipeline.models.embeddings import load_vectors
 from pipeline.models.layers import freeze
 
-Notes = dict[str, Any]
+BuildInfo = dict[str, Any]
 TAGGING_HEAD = "TokenClassification"
 
-# What configurations call the dropout before the classifier.
+# Names of the dropout before the classifier in the configurations of transformers.
 CLASSIFIER_DROPOUT = ("classifier_dropout", "seq_classif_dropout", "classifier_dropout_prob", "summary_last_dropout")
 
-# Weights, their gradients and AdamW's two moments, in float32.
+# The weight, its gradient and the two moments of AdamW, in float32.
 BYTES_PER_PARAMETER = 16
 
-# The head that must not see what it predicts: encoders such as BERT are told to read from left to right.
+# The head that must not see the words to predict, so that an encoder such as BERT has to read from left to right.
 CAUSAL = "CausalLM"
 
 
@@ -36,43 +36,46 @@ def build(
     tokenizer: PreTrainedTokenizerBase,
     max_length: int,
     seed: int,
-) -> tuple[PreTrainedModel, Notes]:
-    """A model for `settings`, its weights drawn from `seed`.
+) -> tuple[PreTrainedModel, BuildInfo]:
+    """Build a model, with initial weights drawn from `seed`.
 
-    A third party's settings bring their own method `build` with the arguments of this function but the first.
+    Settings of a class outside this package are built by its own method `build`, which takes the same arguments except
+    the first.
 
     Args:
+        settings: the model settings of a recipe.
         head: suffix of the Auto class, such as `SequenceClassification`.
-        max_length: longest row in tokens.
+        labels: names of the classes in the order of their ids; empty for a task without classes.
+        max_length: the largest number of tokens in a row.
 
     Returns:
-        The model, and what is worth telling of how it was made, JSON-able.
+        The model, and what is worth reporting about how it was built, JSON-serializable.
 
     Raises:
-        UserError: a checkpoint, a file of vectors or a size does not fit.
+        UserError: a checkpoint or a file of vectors cannot be used, or a size is out of range.
     """
     torch.manual_seed(seed)
     builder = BUILDERS.get(type(settings)) or type(settings).build  # type: ignore[attr-defined]
-    model, notes = builder(settings, head, labels, tokenizer, max_length, seed)
+    model, build_info = builder(settings, head, labels, tokenizer, max_length, seed)
     trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     if trained < sum(parameter.numel() for parameter in model.parameters()):
-        notes = {**notes, "trained_parameters": trained}
+        build_info = {**build_info, "trained_parameters": trained}
     checkpoints.check_vocabulary(model, tokenizer, "model")
     model.config.pad_token_id = tokenizer.pad_token_id
     if model.can_generate():
-        _set_ends(model, tokenizer)
-    return model, notes
+        _set_end_tokens(model, tokenizer)
+    return model, build_info
 
 
-def _set_ends(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Generation begins after, and stops at, the token that ends the texts of training."""
+def _set_end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Make generation start after, and stop at, the token that ends the training texts."""
     end = tokenizer.eos_token_id if tokenizer.eos_token_id is not None else tokenizer.sep_token_id
     for config in (model.config, model.generation_config):
         config.pad_token_id, config.bos_token_id, config.eos_token_id = tokenizer.pad_token_id, end, end
 
 
 def _decoder(settings: Pretrained, head: str) -> dict[str, Any]:
-    """What an encoder such as BERT has to be told to read from left to right."""
+    """The option that makes an encoder such as BERT read from left to right, if the head needs it."""
     if head != CAUSAL:
         return {}
     config = _config(settings)
@@ -91,14 +94,29 @@ def _label_maps(labels: list[str]) -> dict[str, Any]:
 
 def _recurrent(
     settings: Recurrent, head: str, labels: list[str], tokenizer: PreTrainedTokenizerBase, max_length: int, seed: int
-) -> tuple[PreTrainedModel, Notes]:
+) -> tuple[PreTrainedModel, BuildInfo]:
     _check_crf(settings.crf, head)
     if settings.adaptive_cutoffs and settings.adaptive_cutoffs[-1] >= len(tokenizer):
-        settings.refuse("adaptive_cutoffs", f"there are only {len(tokenizer)} tokens; cut below that")
+        settings.refuse("adaptive_cutoffs", f"the vocabulary has only {len(tokenizer)} tokens; lower the last cutoff")
     vectors = load_vectors(settings.vectors, tokenizer.get_vocab(), seed) if settings.vectors else None
-    config = recurrent.RecurrentConfig(
+    width = vectors.matrix.shape[1] if vectors else settings.embedding_size or 128
+    model = _from_config(_recurrent_config(settings, labels, tokenizer, width), head)
+    if vectors is None:
+        return model, {}
+    weight = model.get_input_embeddings().weight
+    with torch.no_grad():
+        weight.copy_(vectors.matrix)
+        weight[tokenizer.pad_token_id] = 0.0
+    weight.requires_grad_(not settings.freeze_vectors)
+    return model, {"vectors": settings.vectors, "vectors_found": round(vectors.found, 4)}
+
+
+def _recurrent_config(
+    settings: Recurrent, labels: list[str], tokenizer: PreTrainedTokenizerBase, embedding_size: int
+) -> recurrent.RecurrentConfig:
+    return recurrent.RecurrentConfig(
         vocab_size=len(tokenizer),
-        embedding_size=vectors.matrix.shape[1] if vectors else settings.embedding_size or 128,
+        embedding_size=embedding_size,
         hidden_size=settings.hidden_size,
         num_hidden_layers=settings.layers,
         cell_type=settings.cell,
@@ -119,37 +137,28 @@ def _recurrent(
         **_character_sizes(settings, tokenizer),
         **_label_maps(labels),
     )
-    model = _from_config(config, head)
-    if vectors is None:
-        return model, {}
-    weight = model.get_input_embeddings().weight
-    with torch.no_grad():
-        weight.copy_(vectors.matrix)
-        weight[tokenizer.pad_token_id] = 0.0
-    weight.requires_grad_(not settings.freeze_vectors)
-    return model, {"vectors": settings.vectors, "vectors_found": round(vectors.found, 4)}
 
 
 def _character_sizes(settings: Recurrent, tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
     if settings.char_encoder is None:
         return {}
     if not isinstance(tokenizer, recurrent.RecurrentTokenizer):
-        raise UserError("model.char_encoder: the tokenizer gives no characters; train one with data.tokenizer word")
+        raise UserError("model.char_encoder: the tokenizer returns no characters; train one with data.tokenizer word")
     return {"char_encoder": settings.char_encoder, "char_vocab_size": tokenizer.char_vocab_size}
 
 
 def _check_crf(crf: bool, head: str) -> None:
     if crf and head != TAGGING_HEAD:
-        raise UserError(f"model.crf: the task's model is For{head}, which does not tag words; remove this setting")
+        raise UserError(f"model.crf: a {head} model does not tag words; remove this setting")
 
 
 def special_token_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """Tokens that stand for no part of a text; the unknown one does."""
+    """Special tokens that stand for no part of a text. The unknown token does stand for one."""
     return sorted(set(tokenizer.all_special_ids) - {tokenizer.unk_token_id})
 
 
 def _with_crf(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
-    """`model` with a CRF on top, unless its checkpoint has one already."""
+    """`model` with a CRF on top, unless its checkpoint already has one."""
     special = special_token_ids(tokenizer)
     if isinstance(model, recurrent.RecurrentForTokenClassification):
         model.add_crf()
@@ -161,7 +170,7 @@ def _with_crf(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Pre
 
 def _pretrained(
     settings: Pretrained, head: str, labels: list[str], tokenizer: PreTrainedTokenizerBase, max_length: int, seed: int
-) -> tuple[PreTrainedModel, Notes]:
+) -> tuple[PreTrainedModel, BuildInfo]:
     _check_crf(settings.crf, head)
     model = checkpoints.load(
         settings.checkpoint,
@@ -192,19 +201,19 @@ def _config(settings: Pretrained) -> transformers.PreTrainedConfig:
 
 
 def _dropout(settings: Pretrained) -> dict[str, float]:
-    """The option that sets the dropout before the classifier, where it was chosen."""
+    """The option that sets the dropout before the classifier, if the recipe does."""
     if settings.dropout is None:
         return {}
     config = _config(settings)
     name = next((name for name in CLASSIFIER_DROPOUT if hasattr(config, name)), None)
     if name is None:
-        settings.refuse("dropout", f"a {config.model_type} model has none before its classifier; remove this setting")
+        settings.refuse("dropout", f"a {config.model_type} model has no dropout before its classifier; remove it")
     return {str(name): settings.dropout}
 
 
 def _scratch(
     settings: Scratch, head: str, labels: list[str], tokenizer: PreTrainedTokenizerBase, max_length: int, seed: int
-) -> tuple[PreTrainedModel, Notes]:
+) -> tuple[PreTrainedModel, BuildInfo]:
     _check_crf(settings.crf, head)
     config = SCRATCH[settings.architecture](settings, len(tokenizer), max_length)
     decoder = {"is_decoder": True} if head == CAUSAL and hasattr(config, "is_decoder") else {}
@@ -218,17 +227,19 @@ def _from_config(config: transformers.PreTrainedConfig, head: str) -> PreTrained
     """A model with random weights.
 
     Raises:
-        UserError: this machine's memory does not hold it and what training adds.
+        UserError: the memory of this machine is too small to train it, or its settings do not go together.
     """
     auto_class, memory = checkpoints.auto_class(head), psutil.virtual_memory().total
     try:
         with torch.random.fork_rng(), torch.device("meta"):
             parameters = sum(parameter.numel() for parameter in auto_class.from_config(config).parameters())
-    except (RuntimeError, TypeError, OverflowError) as error:  # more than an index can count
-        raise UserError("model: no memory holds a model of these sizes; lower model.hidden_size") from error
+    except (RuntimeError, TypeError, OverflowError) as error:  # a size that does not fit into 64 bits
+        raise UserError("model: this model is too large to build; lower model.hidden_size") from error
+    except ValueError as error:
+        raise UserError(f"model: {reason(error)}") from error
     if parameters * BYTES_PER_PARAMETER > memory:
         raise UserError(
-            f"model: training {parameters:,} parameters takes {parameters * BYTES_PER_PARAMETER / 2**30:,.0f} GiB, and"
+            f"model: training {parameters:,} parameters takes {parameters * BYTES_PER_PARAMETER / 2**30:,.0f} GiB, but"
             f" this machine has {memory / 2**30:,.0f} GiB; lower model.hidden_size, model.layers or data.vocab_size"
         )
     return auto_class.from_config(config)
@@ -264,7 +275,7 @@ def _gpt2(settings: Scratch, vocab_size: int, max_length: int) -> transformers.P
 
 SCRATCH: dict[str, Callable[[Scratch, int, int], transformers.PreTrainedConfig]] = {"bert": _bert, "gpt2": _gpt2}
 
-BUILDERS: dict[type, Callable[..., tuple[PreTrainedModel, Notes]]] = {
+BUILDERS: dict[type, Callable[..., tuple[PreTrainedModel, BuildInfo]]] = {
     Recurrent: _recurrent,
     Pretrained: _pretrained,
     Scratch: _scratch,

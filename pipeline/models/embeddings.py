@@ -1,4 +1,4 @@
-"""Word vectors: a GloVe, word2vec or fastText text file, or the packaged GloVe, into an embedding matrix."""
+"""Load pretrained word vectors into an embedding matrix, from the text format of GloVe, word2vec and fastText."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ SETTING = "model.vectors"
 
 @dataclass(frozen=True)
 class Vectors:
-    """Vectors of the words of a vocabulary.
+    """Vectors for the words of a vocabulary.
 
     Attributes:
-        matrix: (V, E) float32; rows of words without a vector are drawn from a normal distribution with the mean and
-            spread of the found ones, so that they are of like size.
+        matrix: (V, E) float32. Rows of words without a vector are drawn from a normal distribution with the mean and
+            the standard deviation of the vectors found.
         found: share of the vocabulary with a vector, in [0, 1].
     """
 
@@ -31,10 +31,15 @@ class Vectors:
 
 
 def load_vectors(name: str, vocabulary: Mapping[str, int], seed: int) -> Vectors:
-    """Vectors for `vocabulary` (word -> id) out of `name`, matched as they are written, else in lower case.
+    """Load the vectors of the words of `vocabulary`. A word without a vector gets that of its lowercase form.
+
+    Args:
+        name: a text file, or the name of the packaged GloVe vectors.
+        vocabulary: word -> id.
+        seed: for the words without a vector.
 
     Raises:
-        UserError: the file is missing or malformed, with its line, or knows none of the words.
+        UserError: the file is missing or malformed (the message names the line), or has none of the words.
     """
     wanted = dict(vocabulary)
     for word, index in vocabulary.items():
@@ -50,25 +55,25 @@ def load_vectors(name: str, vocabulary: Mapping[str, int], seed: int) -> Vectors
         if vocabulary.get(word) == index:
             exact.add(index)
     if not rows:
-        raise UserError(f"{SETTING}: {name} has a vector for none of the {len(vocabulary)} words of the vocabulary")
+        raise UserError(f"{SETTING}: {name} has no vector for any of the {len(vocabulary)} words of the vocabulary")
     return Vectors(_matrix(rows, max(vocabulary.values()) + 1, seed), len(rows) / len(vocabulary))
 
 
 def words(name: str) -> Iterator[str]:
-    """The words of `name`, in the order of the file, which is that of their frequency in the published ones.
+    """The words of `name` in the order of the file. Published vectors are sorted by falling frequency.
 
     Raises:
-        UserError: the file is missing or malformed, with its line.
+        UserError: the file is missing or malformed (the message names the line).
     """
     path = paths.vectors(name, SETTING)
     return _sample_words(path) if path.is_dir() else _first_fields(path)
 
 
 def fingerprint(name: str) -> str:
-    """What changes when the vectors `name` do: their place, size and time."""
+    """A text that changes when the file of the vectors `name` does: its path, size and modification time."""
     path = paths.vectors(name, SETTING)
-    told = path.stat()
-    return f"{path}:{told.st_size}:{told.st_mtime_ns}"
+    status = path.stat()
+    return f"{path}:{status.st_size}:{status.st_mtime_ns}"
 
 
 def _selected(entries: Iterator[tuple[str, np.ndarray]], wanted: Mapping[str, int]) -> Iterator[tuple[str, np.ndarray]]:
@@ -92,7 +97,7 @@ def _sample_words(folder: Path) -> Iterator[str]:
 
 
 def _first_fields(file: Path) -> Iterator[str]:
-    """Words of a text file; a line that is none is refused when its vector is read."""
+    """The words of a text file. Lines are only checked when their vectors are read."""
     with file.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
             fields = _decode(line, file, number).rstrip().split(" ")
@@ -101,7 +106,7 @@ def _first_fields(file: Path) -> Iterator[str]:
 
 
 def _text_file(file: Path) -> Iterator[tuple[str, np.ndarray]]:
-    """Lines `word x1 ... xE`; a first line of two numbers is the header of word2vec and fastText."""
+    """Word and vector of each line, `word x1 ... xE`. word2vec and fastText start with a header of two numbers."""
     width = None
     with file.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
@@ -120,8 +125,8 @@ def _decode(line: bytes, file: Path, number: int) -> str:
         return line.decode("utf-8-sig" if number == 1 else "utf-8")
     except UnicodeDecodeError as error:
         raise UserError(
-            f"{file}:{number}: not UTF-8 at byte {error.start} of the line; convert the file, or give the text form"
-            " of the vectors rather than the binary one"
+            f"{file}:{number}: not UTF-8 at byte {error.start} of the line; convert the file, or use the text"
+            " format of the vectors, not the binary one"
         ) from error
 
 

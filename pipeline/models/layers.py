@@ -1,4 +1,4 @@
-"""How deep a parameter of a model lies: below its layers, in one of them, or above."""
+"""The depth of each parameter of a model: below its layers, in one of them, or above them."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from pipeline.errors import UserError
 
 
 def depths_of(model: nn.Module, setting: str) -> dict[str, int]:
-    """Depth of each parameter: 0 below the L layers, as the embeddings are, 1 to L in a layer, L + 1 above them.
+    """The depth of each parameter by name: 0 below the L layers, such as embeddings, 1 to L in a layer, L + 1 above.
 
     Raises:
-        UserError: the layers cannot be told apart, in a line that names `setting`.
+        UserError: the model has no list of L layers. The message starts with `setting`.
     """
     config: Any = model.config
     count = config.get_text_config().num_hidden_layers
@@ -21,7 +21,7 @@ def depths_of(model: nn.Module, setting: str) -> dict[str, int]:
     stack = next(stacks, None)
     if stack is None:
         raise UserError(
-            f"{setting}: the layers of a {config.model_type} model cannot be told apart; remove this setting"
+            f"{setting}: a model of the type {config.model_type} has no list of {count} layers; remove this setting"
         )
     depths, seen = {}, False
     for name, _ in model.named_parameters():
@@ -33,10 +33,10 @@ def depths_of(model: nn.Module, setting: str) -> dict[str, int]:
 
 
 def freeze(model: nn.Module, layers: int, setting: str) -> None:
-    """Freeze what is below the layers of `model`, and the first `layers` of them.
+    """Freeze the first `layers` layers of `model` and everything below them.
 
     Raises:
-        UserError: it has fewer layers, or they cannot be told apart, in a line that names `setting`.
+        UserError: the model has fewer layers, or no list of layers. The message starts with `setting`.
     """
     depths = depths_of(model, setting)
     most = max(depths.values()) - 1

@@ -38,7 +38,7 @@ class CardData:
         repo_id: repository that the card is for; None: a local folder.
         license: of the model, by its id on the Hub.
         languages: codes of ISO 639; empty: those of a packaged sample.
-        data_license: of the training data, from the card of a Hub data set.
+        data_license: of the training data, from the card of a Hub dataset.
         other_seeds: seed -> metrics of runs that differ in nothing else.
     """
 

@@ -162,7 +162,7 @@ def _with_published_metadata(api: HfApi, repo_id: str, hub: Hub) -> Hub:
 
 
 def _data_license(api: HfApi, run: FinishedRun) -> str | None:
-    """The licence in the card of a Hub data set, if it has one that can be read."""
+    """The licence in the card of a Hub dataset, if it has one that can be read."""
     source = run.recipe.data.source
     if "data.source" not in run.metrics.get("revisions", {}):
         return None

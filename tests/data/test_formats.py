@@ -92,7 +92,7 @@ def test_only_a_format_of_running_text_makes_a_running_text(tmp_path):
         (Data("sample:imdb", format="csv"), "data.format: sample:imdb is a packaged sample, whose format is known"),
         (
             Data("org/name", format="csv"),
-            "data.format: there is no file org/name, and a data set of the Hub",
+            "data.format: there is no file org/name, and a dataset of the Hub",
         ),
         (Data("gone.dat", format="csv"), "data.source: there is no file or folder gone.dat"),
     ],

@@ -1,4 +1,4 @@
-"""Models, tokenizers and data sets of the Hub by their ids: at a recorded commit, and without running their code."""
+"""Models, tokenizers and datasets of the Hub by their ids: at a recorded commit, and without running their code."""
 
 from __future__ import annotations
 
@@ -197,7 +197,7 @@ def test_code_of_the_hub_runs_only_at_a_commit_and_only_if_trusted(hub, workplac
     (odd / "config.json").write_text(json.dumps({**config, "model_type": "odd", "auto_map": places}))
     (odd / "odd.py").write_text(CODE.format(mark=str(mark)))
     name, commit = upload(hub, odd)
-    with pytest.raises(UserError, match="the code that comes with it is not run unless it is trusted"):
+    with pytest.raises(UserError, match="the code that comes with it only runs if it is trusted"):
         runs.train(a_recipe(workplace, tmp_path / "no", Pretrained(name, revision=commit)))
     for revision in (None, "main"):
         with pytest.raises(UserError, match=r"model.trust_remote_code: .* would run its own code, at a revision"):
@@ -208,7 +208,7 @@ def test_code_of_the_hub_runs_only_at_a_commit_and_only_if_trusted(hub, workplac
     elsewhere = {"AutoConfig": "else/where--odd.OddConfig"}
     (odd / "config.json").write_text(json.dumps({**config, "model_type": "odd", "auto_map": elsewhere}))
     name, commit = upload(hub, odd)
-    with pytest.raises(UserError, match="takes code from another repository, which is never run"):
+    with pytest.raises(UserError, match="refers to code in another repository, which is never run"):
         runs.train(a_recipe(workplace, tmp_path / "x", Pretrained(name, revision=commit, trust_remote_code=True)))
 
 
@@ -219,10 +219,10 @@ def test_pickled_weights_are_read_only_if_allowed(hub, workplace, tmp_path):
     torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
     (folder / "model.safetensors").unlink()
     name, _ = upload(hub, folder)
-    with pytest.raises(UserError, match=r"model.checkpoint: there are no weights in .*; it has no \*.safetensors file"):
+    with pytest.raises(UserError, match=r"model.checkpoint: there are no weights in .*: no \*.safetensors file"):
         runs.train(a_recipe(workplace, tmp_path / "no", Pretrained(name)))
     runs.train(a_recipe(workplace, tmp_path / "yes", Pretrained(name, allow_pickle=True)))
-    with pytest.raises(UserError, match="but a pickle, which is not read unless it is allowed"):
+    with pytest.raises(UserError, match="only a pickle, which is not loaded unless it is allowed"):
         runs.train(a_recipe(workplace, tmp_path / "no", Pretrained(str(folder))))
 
 

@@ -69,7 +69,7 @@ def written(recipe: Recipe, folder: Path) -> Path:
 
 @pytest.fixture
 def of_the_hub(hub, tmp_path, monkeypatch) -> Recipe:
-    """A recipe with a data set and a model of the Hub, without revisions."""
+    """A recipe with a dataset and a model of the Hub, without revisions."""
     for name in ("HF_HUB_CACHE", "HF_DATASETS_CACHE"):
         monkeypatch.setenv(name, os.environ[name])  # the command sets them: they are put back
     save_checkpoint(tmp_path / "bert", "wordpiece", TEXTS)

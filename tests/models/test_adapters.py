@@ -64,10 +64,10 @@ def test_merged_adapters_leave_a_plain_model_that_differs_where_they_were(place,
 
 
 def test_few_parameters_are_trained_with_adapters_and_the_run_says_how_many(place, tmp_path):
-    told = json.loads((trained(place, tmp_path / "run", lora=Lora(rank=2)) / "metrics.json").read_text())["train"]
+    metrics = json.loads((trained(place, tmp_path / "run", lora=Lora(rank=2)) / "metrics.json").read_text())["train"]
     adapters = 2 * 2 * 2 * 2 * 16  # layers, query and value, two matrices of rank x width
     head = 16 * 16 + 16 + 16 * 2 + 2  # pooler and classifier
-    assert told["trained_parameters"] == adapters + head
+    assert metrics["trained_parameters"] == adapters + head
 
 
 def test_an_adapter_alone_answers_here_and_in_plain_transformers_as_the_merged_model_does(place, tmp_path):
@@ -85,11 +85,11 @@ def test_an_adapter_alone_answers_here_and_in_plain_transformers_as_the_merged_m
     command = [sys.executable, "-I", "-c", code, *texts]
     answered = subprocess.run(command, capture_output=True, text=True, check=False)
     assert answered.returncode == 0, answered.stderr
-    told = [
+    found = [
         {answer["label"]: answer["score"] for answer in answers}
         for answers in json.loads(answered.stdout.splitlines()[-1])
     ]
-    assert told == [pytest.approx(scores, abs=1e-6) for scores in expected]
+    assert found == [pytest.approx(scores, abs=1e-6) for scores in expected]
 
 
 def test_a_stopped_run_with_adapters_goes_on_to_the_same_weights(place, tmp_path):
@@ -155,7 +155,7 @@ def test_what_the_model_does_not_have_is_refused(place, tmp_path, model, message
 
 def test_layers_that_share_their_weights_cannot_be_frozen_apart(tmp_path):
     config = AlbertConfig(hidden_size=8, num_hidden_layers=2, num_attention_heads=1, intermediate_size=8, vocab_size=9)
-    with pytest.raises(UserError, match="x: the layers of a albert model cannot be told apart"):
+    with pytest.raises(UserError, match="x: a model of the type albert has no list of 2 layers"):
         depths_of(AlbertForSequenceClassification(config), "x")
 
 

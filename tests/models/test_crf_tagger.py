@@ -48,10 +48,10 @@ def a_tagger(kind: str) -> CrfTaggerForTokenClassification:
 def test_saving_and_loading_keeps_the_result(kind, dtype, tmp_path):
     tagger = a_tagger(kind).to(dtype)
     tagger.save_pretrained(tmp_path)
-    loaded, told = AutoModelForTokenClassification.from_pretrained(tmp_path, output_loading_info=True)
+    loaded, info = AutoModelForTokenClassification.from_pretrained(tmp_path, output_loading_info=True)
     assert type(loaded) is CrfTaggerForTokenClassification
-    assert not told["missing_keys"]
-    assert not told["unexpected_keys"]
+    assert not info["missing_keys"]
+    assert not info["unexpected_keys"]
     assert {parameter.dtype for parameter in loaded.parameters()} == {dtype}
     assert torch.equal(loaded(IDS).logits, tagger(IDS).logits)
     assert loaded.config.id2label == loaded.model.config.id2label == NAMES["id2label"]
@@ -155,11 +155,9 @@ def test_a_recipe_builds_characters_and_crf_with_word_vectors(tmp_path):
 
 
 def test_settings_that_the_tasks_model_cannot_have_are_refused():
-    with pytest.raises(
-        UserError, match=r"model.crf: the task's model is ForSequenceClassification, which does not tag"
-    ):
+    with pytest.raises(UserError, match=r"model.crf: a SequenceClassification model does not tag"):
         build(Recurrent(crf=True), "SequenceClassification", ["a", "b"], the_tokenizer("word"), 32, 0)
-    with pytest.raises(UserError, match=r"model.char_encoder: the tokenizer gives no characters"):
+    with pytest.raises(UserError, match=r"model.char_encoder: the tokenizer returns no characters"):
         build_with(Recurrent(char_encoder="cnn"), "word")
 
 
@@ -220,13 +218,13 @@ def test_a_process_that_has_never_heard_of_this_package_gives_the_same_tags(tmp_
         env={**os.environ, "HF_MODULES_CACHE": str(tmp_path / "modules")},
     )
     assert done.returncode == 0, done.stderr
-    for (name, (model, tokenizer)), told in zip(built.items(), json.loads(done.stdout), strict=True):
+    for (name, (model, tokenizer)), answer in zip(built.items(), json.loads(done.stdout), strict=True):
         expected = [model(**tokenizer(text, return_tensors="pt")).logits[0] for text in texts]
         # Positions of a BERT are counted from the left edge, padding included.
         for side in ("right", "left") if name != "bert" else ("right",):
-            torch.testing.assert_close(torch.tensor(told["logits"][side]), torch.cat(expected), atol=2e-5, rtol=1e-4)
+            torch.testing.assert_close(torch.tensor(answer["logits"][side]), torch.cat(expected), atol=2e-5, rtol=1e-4)
         words = slice(1, -1) if name == "bert" else slice(None)
-        for rows in told["tokens"]:
+        for rows in answer["tokens"]:
             for row, logits in zip(rows, expected, strict=True):
                 assert [token["entity"] for token in row] == [LABELS[tag] for tag in logits.argmax(dim=-1)[words]]
                 scores = logits.softmax(dim=-1).amax(dim=-1)[words].tolist()

@@ -10,7 +10,10 @@ from contract import padded, randomised, words
 from torch import nn
 from torch.nn import functional as F
 
-from pipeline.config.recipe import Recurrent
+from pipeline.config.recipe import Data, Recurrent
+from pipeline.data.tokenizers import train
+from pipeline.errors import UserError
+from pipeline.models.build import build
 from pipeline.models.recurrent import RecurrentConfig, RecurrentModel
 from pipeline.models.recurrent.layout import make_layout
 from pipeline.models.recurrent.recurrence import CELLS, Cell, after_last_word
@@ -193,3 +196,6 @@ def test_a_cell_without_hidden_to_hidden_weights_continues_from_a_state_and_keep
 def test_weight_dropout_is_refused_for_a_cell_without_hidden_to_hidden_weights(monkeypatch):
     with pytest.raises(ValueError, match=r"`weight_dropout` is 0\.5; a cell of the type 'gru' has no hidden-to-hidden"):
         a_min_gru(monkeypatch, weight_dropout=0.5)
+    tokenizer = train("word", ["a moving , funny film"], Data("x"))
+    with pytest.raises(UserError, match="model: `weight_dropout` is"):
+        build(Recurrent(cell="gru", weight_dropout=0.5), "CausalLM", [], tokenizer, max_length=8, seed=0)

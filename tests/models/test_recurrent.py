@@ -286,11 +286,11 @@ def test_a_process_that_has_never_heard_of_this_package_gets_the_same_scores(tmp
         cwd=tmp_path,
     )
     assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
+    result = json.loads(done.stdout)
     scores = model(**tokenizer(text, return_tensors="pt")).logits[0].softmax(-1)
-    assert told["scores"] == pytest.approx(scores.tolist(), abs=1e-6)
-    assert told["answer"]["label"] == config.id2label[int(scores.argmax())]
-    assert told["answer"]["score"] == pytest.approx(scores.max().item(), abs=1e-6)
+    assert result["scores"] == pytest.approx(scores.tolist(), abs=1e-6)
+    assert result["answer"]["label"] == config.id2label[int(scores.argmax())]
+    assert result["answer"]["score"] == pytest.approx(scores.max().item(), abs=1e-6)
 
 
 def test_what_was_loaded_as_a_stranger_can_be_saved_and_loaded_again(tmp_path):
@@ -312,8 +312,8 @@ class Renamed(RecurrentForSequenceClassification):
 
 def test_a_subclass_of_ones_own_is_saved_with_its_own_file(tmp_path):
     Renamed(RecurrentConfig(vocab_size=9)).save_pretrained(tmp_path)
-    told = json.loads((tmp_path / "config.json").read_text())["auto_map"]
-    assert told["AutoModelForSequenceClassification"] == "test_recurrent.Renamed"
+    auto_map = json.loads((tmp_path / "config.json").read_text())["auto_map"]
+    assert auto_map["AutoModelForSequenceClassification"] == "test_recurrent.Renamed"
     assert Renamed.from_pretrained(tmp_path).config.vocab_size == 9
 
 

@@ -339,7 +339,7 @@ def test_cutoffs_beyond_the_vocabulary_are_refused_and_cutoffs_survive_json(line
     from pipeline.config.serialization import from_json
 
     model = Recurrent(adaptive_cutoffs=(500,))
-    with pytest.raises(UserError, match=r"model\.adaptive_cutoffs: there are only \d+ tokens; cut below that"):
+    with pytest.raises(UserError, match=r"model\.adaptive_cutoffs: the vocabulary has only \d+ tokens; lower"):
         run(lines, model)
     recipe = Recipe(name="x", task="next_word", data=Data("x"), model=model)
     assert from_json(recipe.to_json(), "r.json") == recipe
