@@ -1,11 +1,12 @@
 """Fine-tuning recurrent networks and transformers side by side on the Hugging Face stack.
 
-The public names are resolved when they are first used: a recipe file that imports `Recipe` does not wait for torch.
+The public names are imported when they are first used: a recipe file that imports `Recipe` does not wait for torch.
 """
 
 from __future__ import annotations
 
 import importlib
+import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -52,5 +53,16 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     for home, names in _HOMES.items():
         if name in names:
-            return getattr(importlib.import_module(f"pipeline.{home}"), name)
+            found = getattr(importlib.import_module(f"pipeline.{home}"), name)
+            if name == "main" and _importer() == "__main__":
+                importlib.import_module("pipeline.errors").install_hook()
+            return found
     raise AttributeError(f"module 'pipeline' has no attribute {name!r}")
+
+
+def _importer() -> str | None:
+    """The module whose `from pipeline import ...` is being executed; "__main__" is the program that Python runs."""
+    frame = sys._getframe(2)
+    while frame.f_back and frame.f_globals.get("__name__", "").startswith("importlib"):
+        frame = frame.f_back
+    return frame.f_globals.get("__name__")

@@ -1,4 +1,4 @@
-"""From a recipe to its data, its model and what trains it: for a run, and for the doctor."""
+"""From a recipe to its data, its model and its run, for `finetune run` and for `finetune doctor`."""
 
 from __future__ import annotations
 
@@ -32,8 +32,10 @@ def prepare_for(recipe: Recipe, task: Task) -> Prepared:
 
 
 def _words_with_vectors(recipe: Recipe, task: Task) -> KnownWords | None:
-    """Words of the word vectors: texts to come hold some that no training text does. A model that predicts words needs
-    none that it has never seen."""
+    """The words that have pretrained vectors, so that the vocabulary covers words that only later texts contain.
+
+    None for a model that predicts words: it cannot learn to predict one that it has never seen.
+    """
     vectors = getattr(recipe.model, "vectors", None)
     if vectors is None or recipe.tokenizer not in WHOLE_WORDS or task.head == build.CAUSAL:
         return None
@@ -41,7 +43,8 @@ def _words_with_vectors(recipe: Recipe, task: Task) -> KnownWords | None:
 
 
 def build_for(recipe: Recipe, task: Task, prepared: Prepared) -> tuple[PreTrainedModel, dict[str, Any]]:
-    """The recipe's model for the labels and the vocabulary of the prepared data."""
+    """The recipe's model for the labels and the vocabulary of the prepared data, and what is worth knowing of how it
+    was built (JSON-able)."""
     return build.build(
         recipe.model, task.head, prepared.labels, prepared.tokenizer, recipe.data.max_length, recipe.train.seed
     )
@@ -50,7 +53,7 @@ def build_for(recipe: Recipe, task: Task, prepared: Prepared) -> tuple[PreTraine
 def run_of(
     recipe: Recipe, task: Task, model: PreTrainedModel, prepared: Prepared, accelerator: Accelerator
 ) -> trainer.Run:
-    """What training works with.
+    """The run that `trainer.fit` trains.
 
     Raises:
         UserError: the task scores generated text, and the model would be sharded.
@@ -72,7 +75,7 @@ def run_of(
 def arrange(
     recipe: Recipe, task: Task, model: PreTrainedModel, prepared: Prepared, accelerator: Accelerator
 ) -> dict[str, Split]:
-    """The rows of each split as the task wants them in batches of the recipe's size."""
+    """The rows of each split, arranged by the task for batches of the recipe's size."""
     size, running = recipe.train.batch_size, prepared.source.is_running_text
     update = size * recipe.train.accumulation * accelerator.num_processes
     return {
@@ -84,7 +87,7 @@ def arrange(
 
 
 def precision(recipe: Recipe, accelerator: Accelerator) -> str:
-    """fp32 or bf16; `auto` takes bf16 where the hardware computes in it."""
+    """fp32 or bf16; `auto` is bf16 if the hardware computes in it."""
     if recipe.train.precision != "auto":
         return recipe.train.precision
     return "bf16" if has_fast_bf16(accelerator.device) else "fp32"

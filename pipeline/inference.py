@@ -1,4 +1,4 @@
-"""A saved model, from a folder or from the Hub: loaded, scored on new data, asked about texts."""
+"""Use a saved model, from a folder or from the Hub: load it, evaluate it on new data, predict from texts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -21,24 +21,22 @@ from pipeline.config.hub import check_trust
 from pipeline.config.recipe import refuse_unused
 from pipeline.config.serialization import read_json
 from pipeline.config.task_specs import TASKS, head_called
-from pipeline.data.new_data import encode_split
-from pipeline.data.sources import locate
 from pipeline.data.tokenizers import load_tokenizer
 from pipeline.errors import UserError, writing
 from pipeline.hub import download
 from pipeline.models import adapters, checkpoints
 from pipeline.tasks.base import Task, load_task
-from pipeline.training.distributed import launch
-from pipeline.training.evaluation import Evaluation
-from pipeline.training.evaluation import evaluate as score
+
+if TYPE_CHECKING:
+    from pipeline.training.evaluation import Evaluation
 
 PREDICT_ROWS = 64
-MANY_TOKENS = 1_000_000  # where neither the tokenizer nor the model has a limit
+MANY_TOKENS = 1_000_000  # if neither the tokenizer nor the model has a limit
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """A saved model, ready to answer."""
+    """A saved model in evaluation mode, on the GPU if there is one, with its tokenizer and its task."""
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
@@ -47,15 +45,17 @@ class Loaded:
 
 
 def load(name: str, revision: str | None = None, trust_remote_code: bool = False, allow_pickle: bool = False) -> Loaded:
-    """A run's `model` folder, any folder or Hub id with a head that one of the tasks has.
+    """Load a saved model whose head belongs to one of the tasks.
 
     Args:
-        revision: commit, tag or branch of one of the Hub.
-        trust_remote_code: whether code that comes with it is run; of the Hub, `revision` is a commit then.
-        allow_pickle: whether weights are read from pytorch_model.bin where there are no safetensors.
+        name: folder of a run or of a model, or Hub id.
+        revision: commit, tag or branch of a Hub model.
+        trust_remote_code: whether to run the code that comes with the model; requires a commit as `revision` of a Hub
+            model.
+        allow_pickle: whether to read weights from pytorch_model.bin if there are no safetensors.
 
     Raises:
-        UserError: it cannot be found or loaded, or has another head.
+        UserError: the model cannot be found or loaded, or has a head that no task uses.
     """
     check_trust(name, revision, trust_remote_code, "trust-remote-code")
     name = run_folder.model_in(name)
@@ -66,7 +66,7 @@ def load(name: str, revision: str | None = None, trust_remote_code: bool = False
     try:
         paths.saved_model(folder, "model", adapters=True)
         return _load(folder, **options)
-    except UserError as error:  # by the name that the user knows it by
+    except UserError as error:  # name it as the user did, not by its place in the cache
         raise UserError(str(error).replace(folder, name)) from error
 
 
@@ -88,12 +88,12 @@ def _load_model(name: str, head: str, **options: Any) -> PreTrainedModel:
 
 
 def _task_of(name: str, trust_remote_code: bool = False) -> Task:
-    """The task in the recipe beside the weights, else the one whose head the architecture names."""
+    """The task in the recipe beside the weights; without a recipe, the one whose head the architecture names."""
     recipe = Path(name) / run_folder.RECIPE
     if recipe.is_file():
         return load_task(read_json(recipe).task)
-    told = checkpoints.load_config(name, "model", trust_remote_code=trust_remote_code).architectures
-    architectures = [str(architecture) for architecture in told] if isinstance(told, list) else []
+    named = checkpoints.load_config(name, "model", trust_remote_code=trust_remote_code).architectures
+    architectures = [str(architecture) for architecture in named] if isinstance(named, list) else []
     for task, spec in TASKS.items():
         if any(architecture.endswith(head_called(spec.head).architectures) for architecture in architectures):
             return load_task(task)
@@ -102,9 +102,10 @@ def _task_of(name: str, trust_remote_code: bool = False) -> Task:
 
 
 def evaluate(model: str, data: Data, split: str = "test", batch_size: int = 32, **options: Any) -> dict[str, Any]:
-    """The task's metrics of a saved model on one split of new data; the same at every batch size.
+    """Score a saved model on one split of new data with its task's metrics; `batch_size` does not change them.
 
     Args:
+        model: folder of a run or of a model, or Hub id.
         options: revision, trust_remote_code and allow_pickle of the model, see `load`.
 
     Raises:
@@ -114,7 +115,13 @@ def evaluate(model: str, data: Data, split: str = "test", batch_size: int = 32, 
 
 
 def evaluate_rows(model: str, data: Data, split: str = "test", batch_size: int = 32, **options: Any) -> Evaluation:
-    """As `evaluate`, with what each row of the split got."""
+    """As `evaluate`, with the outcome of each row of the split."""
+    # Only here: reading data and joining other processes takes libraries that `predict` does not need.
+    from pipeline.data.new_data import encode_split
+    from pipeline.data.sources import locate
+    from pipeline.training.distributed import launch
+    from pipeline.training.evaluation import evaluate as score
+
     loaded = load(model, **options)
     task = loaded.task
     refuse_unused(task.name, data)
@@ -139,14 +146,15 @@ def predict(
     allow_pickle: bool = False,
     **options: Any,
 ) -> Iterator[dict[str, Any]]:
-    """What the saved model says of each text, in their order, read and answered a few at a time.
+    """Predict from texts with a saved model, lazily and in batches: one JSON-able prediction per text, in order.
 
     Args:
+        model: folder of a run or of a model, or Hub id.
         revision, trust_remote_code, allow_pickle: of the model, see `load`.
         options: further arguments of the task's `predict`.
 
     Raises:
-        UserError: the model cannot be loaded, or its task does not know an option.
+        UserError: the model cannot be loaded, or its task has no such option.
     """
     loaded = load(model, revision, trust_remote_code, allow_pickle)
     for name in options:

@@ -1,99 +1,142 @@
-"""The `finetune` command, and `main`, which makes a recipe a script: how both begin, and with which code they end."""
+"""How the `finetune` command, or a recipe that is run as a script, begins, and with which exit code it ends.
+
+At its top this module imports next to nothing: everything else is imported where Ctrl-C ends the program in one line.
+"""
 
 from __future__ import annotations
 
+import gc
+import importlib
 import signal
 import sys
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from types import FrameType
+from typing import TYPE_CHECKING
 
-from pipeline.cli.commands import COMMANDS, stop_on_signals, train
-from pipeline.config.loading import loading
-from pipeline.config.recipe import Recipe
+from pipeline.cli import startup
+from pipeline.cli.startup import EXIT_CTRL_C, KILLED, STOPPED
 from pipeline.errors import EXIT_INTERRUPTED, EXIT_LOST, Interrupted, UserError, report, suggest
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from types import FrameType
+
+    from pipeline.config.recipe import Recipe
+
+# Each command is the module of its name in this folder, imported when it is asked for: its arguments, what it does.
+COMMANDS = {
+    "run": ("RECIPE [settings]", "train the model of a recipe, evaluate it and save it"),
+    "evaluate": ("MODEL --data SOURCE", "score a model on new data"),
+    "predict": ("MODEL [--input FILE]", "predict from texts, one per line"),
+    "compare": ("RUN ...", "compare the metrics of runs in one table"),
+    "push": ("RUN REPO_ID", "put the model of a finished run on the Hub"),
+    "fetch": ("RECIPE [--to FOLDER] [settings]", "download what a recipe needs, to run it without network"),
+    "doctor": ("[RECIPE [settings]]", "print what this machine has, and what a recipe will do on it"),
+}
+
+# A command that has not imported this module is connected to no other process.
+LAUNCH = "pipeline.training.distributed.launch"
+
 LOST = (
-    "stopped: another process of this run has ended, and has said why if it could; the same command goes on from the"
-    " last checkpoint"
+    "stopped: another process of this run has ended; see its own message for the reason. The same command continues"
+    " from the last checkpoint"
 )
 
 
 def main(recipe: Recipe) -> None:
-    """Run `recipe`, changed by the flags on the command line; then exit."""
+    """Run `recipe`, with settings changed by the flags on the command line; then exit."""
+    from pipeline.config.loading import loading
+
     if loading:
         raise UserError(f"main(recipe) runs while {loading[-1]} is loaded; put it under: if __name__ == '__main__':")
-    stop_on_signals()
-    sys.exit(_guarded(lambda: train(recipe, sys.argv[1:], Path(sys.argv[0]).name)))
+    sys.exit(_exit_code(lambda: _run_script(recipe)))
 
 
 def entry() -> None:
     """The `finetune` command."""
-    signal.signal(signal.SIGTERM, _terminate)
-    sys.exit(_guarded(lambda: _dispatch(sys.argv[1:])))
+    sys.exit(_exit_code(lambda: _dispatch(sys.argv[1:])))
 
 
-def _guarded(action: Callable[[], None]) -> int:
-    """The exit code of `action`: 0 done, 2 the user's mistake, 75 stopped by a signal, to be continued, 69 left alone
-    by another process of the run, 1 all else."""
-    try:
-        try:
-            action()
-        finally:
-            if sys.stdout:
-                sys.stdout.flush()  # here, where a reader that has left is understood
-    except UserError as error:
-        return _leave(report(error))
-    except Interrupted:
-        print("stopped; what is written is complete and the same command continues", file=sys.stderr)
-        return _leave(EXIT_INTERRUPTED)
-    except KeyboardInterrupt:
-        print("stopped; a run goes on from its last checkpoint, if it has left one", file=sys.stderr)
-        return _leave(130)
-    except BrokenPipeError:  # the reader of our output has left; the interpreter must not flush into it again
-        sys.stdout = None
-        return _leave(141)
-    except Exception as error:
-        if _has_lost_another(error):
-            print(LOST, file=sys.stderr)
-            return _leave(EXIT_LOST)
-        sys.excepthook(*sys.exc_info())
-        return _leave(1)
-    return _leave(0)
+def _run_script(recipe: Recipe) -> None:
+    startup.stop_on_signals()
+    from pathlib import Path
 
+    from pipeline.cli.run import train
 
-def _leave(code: int) -> int:
-    """`code`, unless others run beside this process: it ends here then."""
-    if "torch" in sys.modules:  # a command that has not imported it has joined nobody
-        from pipeline.training.distributed import launch
-
-        launch.leave(code)
-    return code
-
-
-def _has_lost_another(error: Exception) -> bool:
-    if "torch" not in sys.modules:
-        return False
-    from pipeline.training.distributed import launch
-
-    return launch.has_lost_another(error)
-
-
-def _terminate(number: int, frame: FrameType | None) -> None:
-    """Leave as after an error, so that nothing half-written stays; training has a better answer of its own."""
-    sys.exit(128 + number)
+    train(recipe, sys.argv[1:], Path(sys.argv[0]).name)
 
 
 def _dispatch(arguments: Sequence[str]) -> None:
+    signal.signal(signal.SIGTERM, _terminate)
     if not arguments or arguments[0] in ("-h", "--help"):
         print(_usage())
         return
     name, *rest = arguments
     if name not in COMMANDS:
         raise UserError(f"finetune {name}: no such command{suggest(name, COMMANDS)}")
-    COMMANDS[name](rest)
+    importlib.import_module(f"pipeline.cli.{name}").command(rest)
 
 
 def _usage() -> str:
-    lines = [f"  {name:<10}{command.__doc__.splitlines()[0]}" for name, command in COMMANDS.items()]  # type: ignore[union-attr]
-    return "\n".join(["usage: finetune COMMAND ...", "", *lines, "", "finetune COMMAND --help tells more."])
+    width = max(len(f"{name} {arguments}") for name, (arguments, _) in COMMANDS.items())
+    lines = [f"  {f'{name} {arguments}':<{width}}  {what}" for name, (arguments, what) in COMMANDS.items()]
+    return "\n".join(["usage: finetune COMMAND ...", "", *lines, "", "finetune COMMAND --help describes a command."])
+
+
+def _exit_code(action: Callable[[], None]) -> int:
+    """The exit code of `action`.
+
+    0 success, 1 an error of ours (with its traceback), 2 the user's mistake, 69 left alone by another process of the
+    run, 75 stopped by a signal and to be continued, 130 Ctrl-C, 141 the reader of our output has closed it.
+    """
+    try:
+        try:
+            action()
+        finally:
+            if sys.stdout:
+                sys.stdout.flush()  # here, where a closed pipe is caught
+    except UserError as error:
+        return _leave(report(error))
+    except SystemExit:  # help, or a flag that the parser refuses
+        _ignore_ctrl_c()
+        raise
+    except Interrupted:
+        return _leave(_stopped(STOPPED, EXIT_INTERRUPTED))
+    except KeyboardInterrupt:
+        return _leave(_stopped(KILLED, EXIT_CTRL_C))
+    except BrokenPipeError:
+        sys.stdout = None  # the interpreter must not flush into it again
+        return _leave(141)
+    except Exception as error:
+        if _has_lost_another(error):
+            return _leave(_stopped(LOST, EXIT_LOST))
+        sys.excepthook(*sys.exc_info())
+        return _leave(1)
+    return _leave(0)
+
+
+def _stopped(message: str, code: int) -> int:
+    print(message, file=sys.stderr)
+    return code
+
+
+def _leave(code: int) -> int:
+    """`code`; does not return if other processes of the run are still connected to this one: it ends here then."""
+    _ignore_ctrl_c()
+    if launch := sys.modules.get(LAUNCH):
+        launch.leave(code)
+    gc.freeze()  # the interpreter is about to collect everything, which takes longer than all else that it does at exit
+    return code
+
+
+def _ignore_ctrl_c() -> None:
+    """For the interpreter's own end, where there is nothing left to stop."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _has_lost_another(error: Exception) -> bool:
+    launch = sys.modules.get(LAUNCH)
+    return launch is not None and launch.has_lost_another(error)
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    """Leave as after an error, so that nothing half-written stays; training has a better answer of its own."""
+    sys.exit(128 + number)

@@ -15,9 +15,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import typing_extensions
 from annotated_types import Ge, Gt, Le, Lt
 
-from pipeline.errors import UserError, install_hook, shorten, suggest
-
-install_hook()
+from pipeline.errors import UserError, shorten, suggest
 
 BOUNDS = {Ge: (">=", operator.ge), Gt: (">", operator.gt), Le: ("<=", operator.le), Lt: ("<", operator.lt)}
 

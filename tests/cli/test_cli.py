@@ -233,7 +233,7 @@ def test_a_mistake_in_a_recipe_file_is_one_line(tmp_path, content, line):
 
 
 def test_a_recipe_that_is_run_as_a_script_refuses_its_mistakes_in_one_line(tmp_path):
-    (tmp_path / "r.py").write_text("from pipeline import Train\nTrain(sed=1)\n")
+    (tmp_path / "r.py").write_text("from pipeline import Train, main\nTrain(sed=1)\n")
     done = subprocess.run(
         [sys.executable, "r.py"],
         cwd=tmp_path,

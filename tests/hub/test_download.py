@@ -268,7 +268,7 @@ def test_the_commands_take_ids_and_revisions(hub, unchecked, finished, workplace
     main._dispatch(["evaluate", name, "--model-revision", "next", "--data", str(workplace / "reviews.csv")])
     assert json.loads(capsys.readouterr().out).keys() >= {"accuracy", "loss"}
     for command in (["predict"], ["evaluate", "--data", str(workplace / "reviews.csv")]):
-        with pytest.raises(UserError, match="set the revision to the commit whose code you have read"):
+        with pytest.raises(UserError, match="set the revision to a commit whose code you have read"):
             main._dispatch([*command, name, "--trust-remote-code"])
     with pytest.raises(UserError, match=r"revision: .* is a folder, which has none; leave it out"):
         main._dispatch(["predict", str(finished), "--revision", "v1"])

@@ -16,7 +16,7 @@ from conftest import NEGATIVE, POSITIVE, ROOT, save_checkpoint
 from hub_fixtures import Place, local_hub_only
 from huggingface_hub import HfApi
 
-from pipeline.cli import commands, main
+from pipeline.cli import main, run
 from pipeline.config.data import Data
 from pipeline.config.loading import load_recipe
 from pipeline.config.models import Pretrained, Recurrent
@@ -144,7 +144,7 @@ def test_local_files_are_copied_beside_the_recipe(hub, tmp_path, monkeypatch, ca
     assert recipe.train.max_steps == 1
     assert Path(recipe.data.source).read_text().startswith("text,label")
     assert str(tmp_path / "carried") in recipe.model.vectors
-    commands.train(recipe, ["--train.output-dir", str(tmp_path / "run")], "finetune run")
+    run.train(recipe, ["--train.output-dir", str(tmp_path / "run")], "finetune run")
     assert (tmp_path / "run/metrics.json").is_file()
 
 

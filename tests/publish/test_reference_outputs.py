@@ -15,7 +15,7 @@ def test_an_encoder_decoder_answers_with_its_decoder_reading_the_text_as_well():
     tokenizer = tokenizers.train("bpe", POSITIVE + NEGATIVE, Data("x", max_length=64, vocab_size=300))
     sizes = {"d_model": 8, "d_kv": 4, "d_ff": 16, "num_layers": 1, "num_heads": 2, "decoder_start_token_id": 0}
     model = T5ForConditionalGeneration(T5Config(vocab_size=len(tokenizer), **sizes)).eval()
-    answers = reference_outputs.answers(model, tokenizer, POSITIVE[:2])
+    answers = reference_outputs.compute_outputs(model, tokenizer, POSITIVE[:2])
     for text, answer in zip(POSITIVE, answers, strict=False):
         ids = tokenizer(text, return_tensors="pt")["input_ids"]
         with torch.no_grad():

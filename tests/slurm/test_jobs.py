@@ -19,8 +19,7 @@ from cluster import CPUS, NODES, ROOT, Cluster, running, wait_for, why_not
 from conftest import NEGATIVE, POSITIVE, finetune
 from safetensors.torch import load_file
 
-from pipeline.cli.commands import COMMANDS
-from pipeline.cli.main import LOST
+from pipeline.cli.main import COMMANDS, LOST
 from pipeline.config.loading import load_recipe, override
 from pipeline.run import train
 

@@ -79,7 +79,7 @@ def test_a_resumed_run_keeps_the_size_that_was_found(reviews, tmp_path, a_row_ta
     tried = a_row_takes(GIB // 50)  # more has become free
     train(recipe)
     assert tried == []
-    assert capsys.readouterr().out.count("training: micro-batches of 4 rows, 6 to an update") == 3
+    assert capsys.readouterr().out.count("training: micro-batches of 4 rows, 6 per update") == 3
     assert_same_weights(tmp_path / "run", tmp_path / "whole")
 
 

@@ -17,8 +17,10 @@ from test_hidden_state import a_recipe as a_streaming_recipe
 from test_hidden_state import text  # noqa: F401 - a fixture
 from test_trainer import a_recipe, assert_same_weights, history, wait_for_step
 
+from pipeline import assembly
 from pipeline import run as runs
 from pipeline.cli.main import LOST
+from pipeline.cli.startup import STOPPED
 from pipeline.errors import EXIT_LOST, STOPPING, Interrupted, UserError
 from pipeline.run import train
 from pipeline.training import trainer
@@ -39,13 +41,13 @@ def stopped_in(monkeypatch, name: str, number: int, module=runs) -> None:
 
 
 @pytest.mark.parametrize("number", STOPPING)
-@pytest.mark.parametrize("phase", ["prepare_for", "build_for", "_measure"])
+@pytest.mark.parametrize(("module", "phase"), [(assembly, "prepare_for"), (assembly, "build_for"), (runs, "_measure")])
 def test_a_signal_outside_training_stops_at_once_and_the_same_call_resumes(
-    reviews, tmp_path, monkeypatch, phase, number
+    reviews, tmp_path, monkeypatch, module, phase, number
 ):
     train(a_recipe(reviews, tmp_path, output_dir=str(tmp_path / "undisturbed")))
     before = signal.getsignal(number)
-    stopped_in(monkeypatch, phase, number)
+    stopped_in(monkeypatch, phase, number, module)
     with pytest.raises(Interrupted):
         train(a_recipe(reviews, tmp_path))
     assert signal.getsignal(number) == before
@@ -65,10 +67,7 @@ def test_a_signal_before_training_exits_with_the_same_code_as_in_training(tmp_pa
         time.sleep(0.01)
     process.send_signal(number)
     told = process.communicate(timeout=30)
-    assert (process.returncode, told) == (
-        75,
-        ("", "stopped; what is written is complete and the same command continues\n"),
-    )
+    assert (process.returncode, told) == (75, ("", f"{STOPPED}\n"))
 
 
 def test_a_second_sigint_stops_at_once_unless_torchrun_forwarded_it(monkeypatch):
@@ -249,7 +248,7 @@ def test_under_torchrun_a_stopped_run_resumes_to_the_same_weights(reviews, tmp_p
     wait_for_step(tmp_path / "run", 8)
     ask(process.pid)
     _, told = process.communicate(timeout=60)
-    assert told.count("stopped; what is written is complete and the same command continues") == 2, told
+    assert told.count(STOPPED) == 2, told
     newest = checkpoint.newest(tmp_path / "run")
     assert newest is not None
     assert int(newest.name.removeprefix("step-")) >= 8

@@ -1,0 +1,57 @@
+"""Arguments that several commands have: a recipe with its settings, a model, help."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+
+import tyro
+
+from pipeline import run_folder
+from pipeline.config import paths
+from pipeline.config.hub import check_trust
+from pipeline.config.loading import check_paths, override
+from pipeline.config.recipe import Recipe
+from pipeline.errors import UserError
+
+Arguments = Sequence[str]
+HELP = ("-h", "--help")
+
+
+def show_help(described: Callable[..., None], program: str) -> None:
+    """Print the help of `program`, whose arguments are those of `described`, and exit.
+
+    For commands that read their arguments themselves, because a recipe determines which settings may follow it.
+    """
+    tyro.cli(described, args=["--help"], prog=program)
+
+
+def changed(recipe: Recipe, settings: Arguments, program: str) -> Recipe:
+    """`recipe` with `settings` from the command line, its files and folders checked.
+
+    Raises:
+        UserError: a setting is refused, or names a file that does not exist.
+    """
+    recipe = override(recipe, settings, program)
+    check_paths(recipe)
+    return recipe
+
+
+def check_model(name: str, revision: str | None, trusted: bool, setting: str) -> None:
+    """Refuse a model that cannot be what it is said to be, before anything is imported.
+
+    Args:
+        setting: the flag for `revision`, for the message.
+
+    Raises:
+        UserError: a folder without a model, a revision of a folder, or code of the Hub at no fixed commit.
+    """
+    folder = paths.saved_model(run_folder.model_in(name), "model", adapters=True)
+    if folder and revision:
+        raise UserError(f"{setting}: {folder} is a local folder and has no revisions; leave it out")
+    check_trust(name, revision, trusted, "trust-remote-code")
+
+
+def is_main_process() -> bool:
+    """Whether this is the process that prints, of those that a launcher such as torchrun has started."""
+    return os.environ.get("RANK", "0") == "0"

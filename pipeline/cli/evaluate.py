@@ -1,0 +1,86 @@
+"""`finetune evaluate`: score a saved model on new data."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Literal
+
+import tyro
+
+from pipeline.cli import arguments, startup
+from pipeline.cli.arguments import Arguments
+from pipeline.config import sources
+from pipeline.config.data import Data, DataFormat
+from pipeline.errors import UserError
+
+
+def _evaluate(
+    model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")],
+    data: str,
+    split: Literal["train", "validation", "test"] = "test",
+    batch_size: int = 32,
+    text_column: str | None = None,
+    label_column: str | None = None,
+    token_column: str | None = None,
+    tag_column: str | None = None,
+    format: DataFormat | None = None,
+    label_names: tuple[str, ...] | None = None,
+    limit: int | None = None,
+    revision: str | None = None,
+    subset: str | None = None,
+    separate: bool | None = None,
+    model_revision: str | None = None,
+    trust_remote_code: bool = False,
+    allow_pickle: bool = False,
+) -> None:
+    """Score a model on new data and print its metrics as JSON.
+
+    Example: finetune evaluate runs/sentiment-bilstm --data reviews.csv
+
+    Args:
+        model: folder of a run or of a model, or Hub id.
+        data: file, folder, Hub id or sample:NAME.
+        split: split to score; data with a single split is used as it is.
+        batch_size: rows per batch; the scores do not depend on it.
+        text_column: column with the texts; needed only if it cannot be guessed.
+        label_column: column with the labels; needed only if it cannot be guessed.
+        token_column: column with the words of each sentence; needed only if it cannot be guessed.
+        tag_column: column with the tag of each word; needed only if it cannot be guessed.
+        format: format of a local file, such as conll; needed only if its name and content do not tell.
+        label_names: names of labels that are numbers in the data, such as 0=negative 1=positive.
+        limit: score at most this many rows.
+        revision: commit, tag or branch of a Hub data set.
+        subset: configuration of a Hub data set that has several.
+        separate: for next_word: treat each row as a document of its own, not as a line of one running text.
+        model_revision: commit, tag or branch of a Hub model.
+        trust_remote_code: run the code that comes with the model.
+        allow_pickle: read weights from pytorch_model.bin if there are no safetensors.
+    """
+    chosen = Data(
+        source=data,
+        revision=revision,
+        subset=subset,
+        text_column=text_column,
+        label_column=label_column,
+        token_column=token_column,
+        tag_column=tag_column,
+        format=format,
+        label_names=label_names,
+        limit=limit,
+        separate=separate,
+    )
+    if batch_size < 1:
+        raise UserError(f"batch-size: {batch_size} is out of range; it must be >= 1")
+    sources.resolve(chosen)
+    arguments.check_model(model, model_revision, trust_remote_code, "model-revision")
+    with startup.importing("pipeline.data.new_data", "pipeline.training.evaluation"):
+        from pipeline import inference
+
+    options = {"revision": model_revision, "trust_remote_code": trust_remote_code, "allow_pickle": allow_pickle}
+    scores = inference.evaluate(model, chosen, split, batch_size, **options)
+    if arguments.is_main_process():
+        print(json.dumps(scores, indent=2, ensure_ascii=False))
+
+
+def command(given: Arguments) -> None:
+    tyro.cli(_evaluate, args=list(given), prog="finetune evaluate")

@@ -1,0 +1,109 @@
+"""What a command imports: help and refusals without the heavy libraries, and no command more than it needs."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, finetune
+
+from pipeline.cli.main import COMMANDS
+
+HEAVY = ("torch", "transformers", "datasets", "accelerate", "evaluate", "huggingface_hub", "numpy", "pandas")
+RECIPES = sorted((ROOT / "recipes").glob("*.py"))
+# Runs the program that its arguments name, then prints which of the modules in LOOK_FOR were imported.
+REPORT = """
+import os, runpy, sys
+sys.argv = sys.argv[1:]
+try:
+    if sys.argv[0].endswith(".py"):
+        sys.path.insert(0, os.path.dirname(sys.argv[0]))
+        runpy.run_path(sys.argv[0], run_name="__main__")
+    else:
+        runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+except SystemExit as end:
+    assert not end.code, end.code
+print("imported:", *(name for name in os.environ["LOOK_FOR"].split() if name in sys.modules))
+"""
+
+
+def imported(*arguments: str | Path, names: tuple[str, ...] = HEAVY, stdin: str = "") -> tuple[set[str], str]:
+    """Which of `names` a program has imported when it ends, and what it printed before."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "LOOK_FOR": " ".join(names)}
+    command = [sys.executable, "-c", REPORT, *map(str, arguments)]
+    done = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False, env=environment)
+    assert (done.returncode, done.stderr) == (0, "")
+    printed, _, found = done.stdout.rpartition("imported:")
+    return set(found.split()), printed
+
+
+@pytest.mark.parametrize("arguments", [["--help"], *([name, "--help"] for name in COMMANDS)], ids=" ".join)
+def test_help_is_printed_before_anything_heavy_is_imported(arguments):
+    found, printed = imported("pipeline", *arguments)
+    assert found == set()
+    assert printed.startswith(f"usage: finetune {arguments[0] if len(arguments) > 1 else 'COMMAND'}")
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_help_of_each_command_describes_it_with_an_example(name):
+    _, printed = imported("pipeline", name, "--help")
+    assert f"finetune {name} " in printed.split("Example:")[1]
+
+
+@pytest.mark.parametrize("command", ["run", "fetch", "doctor"])
+def test_the_settings_of_a_recipe_are_listed_before_anything_heavy_is_imported(command):
+    found, printed = imported("pipeline", command, ROOT / "recipes/ner_bilstm.py", "--help")
+    assert found == set()
+    assert "--train.epochs" in printed
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda file: file.stem)
+def test_a_recipe_script_lists_its_settings_before_anything_heavy_is_imported(recipe):
+    found, printed = imported(recipe, "--help")
+    assert found == set()
+    assert "--train.epochs" in printed
+
+
+def test_the_list_of_commands_imports_none_of_them():
+    found, _ = imported("pipeline", "--help", names=("tyro", *(f"pipeline.cli.{name}" for name in COMMANDS)))
+    assert found == set()
+
+
+@pytest.mark.parametrize("command", [["predict", "--help"], ["run", "recipes/ner_bilstm.py"]], ids=" ".join)
+def test_ctrl_c_at_any_time_ends_a_command_without_a_traceback(command, tmp_path):
+    own = [sys.executable, "-c", "from pipeline.cli.main import entry; print('ready', flush=True); entry()"]
+    settings = ["--train.output-dir", str(tmp_path)] if command[0] == "run" else []
+    for delay in (0.05, 0.2, 0.6):
+        process = subprocess.Popen([*own, *command, *settings], cwd=ROOT, text=True, stdin=subprocess.PIPE,
+                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE)  # fmt: skip
+        assert process.stdout
+        process.stdout.readline()
+        time.sleep(delay)
+        process.send_signal(signal.SIGINT)
+        _, printed = process.communicate(timeout=60)
+        assert process.returncode in (0, 75, 130)
+        assert len(printed.splitlines()) == (process.returncode != 0), printed
+
+
+def test_ctrl_c_while_standard_input_is_read_ends_without_a_traceback(reviews, tmp_path):
+    done = finetune("run", "recipes/sentiment_rnn.py", "--data.source", reviews, "--train.epochs", "1",
+                    "--train.output-dir", tmp_path / "run", cwd=ROOT)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    own = [sys.executable, "-c", "from pipeline.cli.main import entry; entry()", "predict", str(tmp_path / "run")]
+    process = subprocess.Popen(own, cwd=ROOT, text=True, stdin=subprocess.PIPE,
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE)  # fmt: skip
+    assert process.stdin
+    assert process.stdout
+    process.stdin.write("fine\n" * 64)  # one batch: its predictions are printed, and the next line is waited for
+    process.stdin.flush()
+    process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    _, printed = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert printed.startswith("stopped")
+    assert len(printed.splitlines()) == 1
