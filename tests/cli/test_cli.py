@@ -220,7 +220,7 @@ def test_the_parser_refuses_a_wrong_flag_in_its_box(workplace, arguments, hint):
 @pytest.mark.parametrize(
     ("content", "line"),
     [
-        ("recipe = 3\n", "error: r.py: no recipe in it; assign recipe = Recipe(...) in it"),
+        ("recipe = 3\n", "error: r.py: no recipe in it; assign recipe = Recipe(...)"),
         ("x = 1\nrecipe = Recipee()\n", "error: r.py:2: name 'Recipee' is not defined"),
         ("def f(:\n", "error: r.py:1: invalid syntax"),
         ("import nothing_of_that_name\n", "error: r.py:1: No module named 'nothing_of_that_name'"),
