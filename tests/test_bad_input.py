@@ -70,7 +70,7 @@ def finetune(capfd, *arguments: str, stdin: bytes = b"") -> tuple[int, str, str]
     capfd.readouterr()
     sys.stdin = io.TextIOWrapper(io.BytesIO(stdin))
     try:
-        code = main._guarded(lambda: main._dispatch(list(arguments)))
+        code = main.exit_code(lambda: main._dispatch(list(arguments)))
     except SystemExit as stop:  # the parser has shown its box
         code = stop.code
     finally:
@@ -550,7 +550,7 @@ def test_a_run_that_diverges_at_once_leaves_nothing(place, capfd):
         (["predict", "x" * 5000], "cannot be a path: File name too long"),
         (["predict", "./nothing"], "model: there is no folder ./nothing"),
         (["predict", "ok.csv"], "model: ok.csv is a file; give the folder of a model"),
-        (["predict", ".", "--input", "."], "input: . is a folder; give a file of texts, one a line"),
+        (["predict", ".", "--input", "."], "input: . is a folder; give a file with one text per line"),
         (["predict", "."], "model: . is not the folder of a model; there is no config.json in it"),
         (["evaluate", ".", "--data", "ok.csv"], "model: . is not the folder of a model; there is no config.json in it"),
         (
@@ -566,7 +566,7 @@ def test_what_the_command_line_names_and_is_not_there_is_refused(place, capfd, a
 
 def test_a_closed_standard_input_is_refused(place, trained, capfd, monkeypatch):
     monkeypatch.setattr(sys, "stdin", None)
-    assert main._guarded(lambda: main._dispatch(["predict", str(trained / "model")])) == 2
+    assert main.exit_code(lambda: main._dispatch(["predict", str(trained / "model")])) == 2
     assert capfd.readouterr().err == "error: input: standard input is closed; give --input FILE\n"
 
 
@@ -574,7 +574,7 @@ def test_a_reader_that_has_left_is_no_fault_of_ours(place, capfd, monkeypatch):
     reading, writing = os.pipe()
     os.close(reading)
     monkeypatch.setattr(sys, "stdout", os.fdopen(writing, "w"))
-    assert main._guarded(lambda: main._dispatch(["--help"])) == 141
+    assert main.exit_code(lambda: main._dispatch(["--help"])) == 141
     assert capfd.readouterr().err == ""
 
 

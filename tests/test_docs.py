@@ -45,6 +45,7 @@ def workplace(tmp_path_factory) -> Path:
     shutil.copytree(ROOT / "recipes", folder / "recipes")
     for name in ("reviews.csv", "new_reviews.csv"):
         (folder / name).write_text(REVIEWS)
+    (folder / "numbered.csv").write_text(REVIEWS.replace(",good", ",1").replace(",bad", ",0"))
     return folder
 
 
@@ -67,9 +68,11 @@ def run(command: str | list, folder: Path, says_nothing_on_stderr: bool = True, 
 
 def run_line(line: str, folder: Path, **environment: str) -> str:
     """What a line of a page prints; a training command is shortened."""
-    launched = line.startswith(("torchrun", "accelerate"))  # launchers print to stderr
+    launched = line.startswith(("torchrun", "accelerate"))
     trains = launched or "finetune run" in line or line.startswith("python recipes")
-    return run(f"{line} {' '.join(SHORT)}" if trains else line, folder, not launched, **environment)
+    # Launchers print to stderr, and so does `evaluate` if it reads labels as ids: stdout is for the scores.
+    keeps_stderr_clean = not launched and "--data numbered.csv" not in line
+    return run(f"{line} {' '.join(SHORT)}" if trains else line, folder, keeps_stderr_clean, **environment)
 
 
 def make_run(workplace: Path) -> None:

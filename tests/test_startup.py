@@ -16,6 +16,10 @@ from pipeline.cli.main import COMMANDS
 
 HEAVY = ("torch", "transformers", "datasets", "accelerate", "evaluate", "huggingface_hub", "numpy", "pandas")
 RECIPES = sorted((ROOT / "recipes").glob("*.py"))
+# SIGINT as a terminal's programs have it: a process that was started in the background ignores it.
+INTERRUPTIBLE = (
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from pipeline.cli.main import entry"
+)
 # Runs the program that its arguments name, then prints which of the modules in LOOK_FOR were imported.
 REPORT = """
 import os, runpy, sys
@@ -76,7 +80,7 @@ def test_the_list_of_commands_imports_none_of_them():
 
 @pytest.mark.parametrize("command", [["predict", "--help"], ["run", "recipes/ner_bilstm.py"]], ids=" ".join)
 def test_ctrl_c_at_any_time_ends_a_command_without_a_traceback(command, tmp_path):
-    own = [sys.executable, "-c", "from pipeline.cli.main import entry; print('ready', flush=True); entry()"]
+    own = [sys.executable, "-c", f"{INTERRUPTIBLE}; print('ready', flush=True); entry()"]
     settings = ["--train.output-dir", str(tmp_path)] if command[0] == "run" else []
     for delay in (0.05, 0.2, 0.6):
         process = subprocess.Popen([*own, *command, *settings], cwd=ROOT, text=True, stdin=subprocess.PIPE,
@@ -94,7 +98,7 @@ def test_ctrl_c_while_standard_input_is_read_ends_without_a_traceback(reviews, t
     done = finetune("run", "recipes/sentiment_rnn.py", "--data.source", reviews, "--train.epochs", "1",
                     "--train.output-dir", tmp_path / "run", cwd=ROOT)  # fmt: skip
     assert done.returncode == 0, done.stderr
-    own = [sys.executable, "-c", "from pipeline.cli.main import entry; entry()", "predict", str(tmp_path / "run")]
+    own = [sys.executable, "-c", f"{INTERRUPTIBLE}; entry()", "predict", str(tmp_path / "run")]
     process = subprocess.Popen(own, cwd=ROOT, text=True, stdin=subprocess.PIPE,
                                stdout=subprocess.PIPE, stderr=subprocess.PIPE)  # fmt: skip
     assert process.stdin

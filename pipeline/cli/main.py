@@ -9,7 +9,7 @@ import gc
 import importlib
 import signal
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from pipeline.cli import startup
 from pipeline.cli.startup import EXIT_CTRL_C, KILLED, STOPPED
@@ -47,12 +47,12 @@ def main(recipe: Recipe) -> None:
 
     if loading:
         raise UserError(f"main(recipe) runs while {loading[-1]} is loaded; put it under: if __name__ == '__main__':")
-    sys.exit(_exit_code(lambda: _run_script(recipe)))
+    _end_with(lambda: _run_script(recipe))
 
 
 def entry() -> None:
     """The `finetune` command."""
-    sys.exit(_exit_code(lambda: _dispatch(sys.argv[1:])))
+    _end_with(lambda: _dispatch_until_terminated(sys.argv[1:]))
 
 
 def _run_script(recipe: Recipe) -> None:
@@ -64,8 +64,12 @@ def _run_script(recipe: Recipe) -> None:
     train(recipe, sys.argv[1:], Path(sys.argv[0]).name)
 
 
-def _dispatch(arguments: Sequence[str]) -> None:
+def _dispatch_until_terminated(arguments: Sequence[str]) -> None:
     signal.signal(signal.SIGTERM, _terminate)
+    _dispatch(arguments)
+
+
+def _dispatch(arguments: Sequence[str]) -> None:
     if not arguments or arguments[0] in ("-h", "--help"):
         print(_usage())
         return
@@ -81,7 +85,17 @@ def _usage() -> str:
     return "\n".join(["usage: finetune COMMAND ...", "", *lines, "", "finetune COMMAND --help describes a command."])
 
 
-def _exit_code(action: Callable[[], None]) -> int:
+def _end_with(action: Callable[[], None]) -> NoReturn:
+    """End the program with the exit code of `action`."""
+    try:
+        code = exit_code(action)
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # nothing is left to stop
+        gc.freeze()  # the interpreter would collect all that was imported, which takes a fifth of a short command
+    sys.exit(code)
+
+
+def exit_code(action: Callable[[], None]) -> int:
     """The exit code of `action`.
 
     0 success, 1 an error of ours (with its traceback), 2 the user's mistake, 69 left alone by another process of the
@@ -95,9 +109,6 @@ def _exit_code(action: Callable[[], None]) -> int:
                 sys.stdout.flush()  # here, where a closed pipe is caught
     except UserError as error:
         return _leave(report(error))
-    except SystemExit:  # help, or a flag that the parser refuses
-        _ignore_ctrl_c()
-        raise
     except Interrupted:
         return _leave(_stopped(STOPPED, EXIT_INTERRUPTED))
     except KeyboardInterrupt:
@@ -120,16 +131,9 @@ def _stopped(message: str, code: int) -> int:
 
 def _leave(code: int) -> int:
     """`code`; does not return if other processes of the run are still connected to this one: it ends here then."""
-    _ignore_ctrl_c()
     if launch := sys.modules.get(LAUNCH):
         launch.leave(code)
-    gc.freeze()  # the interpreter is about to collect everything, which takes longer than all else that it does at exit
     return code
-
-
-def _ignore_ctrl_c() -> None:
-    """For the interpreter's own end, where there is nothing left to stop."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _has_lost_another(error: Exception) -> bool:

@@ -7,8 +7,9 @@ import json
 import pytest
 
 from pipeline import Recipe, Recurrent, Train
-from pipeline.cli import commands
+from pipeline.cli import evaluate
 from pipeline.config.data import Data
+from pipeline.config.loading import override
 from pipeline.config.serialization import from_json
 from pipeline.data.new_data import encode_split
 from pipeline.data.prepare import prepare
@@ -124,15 +125,15 @@ def test_the_settings_of_labels_and_format_survive_the_command_line_and_json(tmp
     (tmp_path / "a.dat").write_text("text,label\n" + "".join(f"film {n} {n % 2},{n % 2}\n" for n in range(40)))
     recipe = Recipe("tiny", "sentiment", Data("x"), Recurrent(hidden_size=8, embedding_size=8), train=Train(epochs=1))
     flags = f"--data.source {tmp_path}/a.dat --data.format csv --data.label-names 0=worse 1=better".split()
-    recipe = commands.override(recipe, [*flags, "--train.output-dir", str(tmp_path / "run")], "here")
+    recipe = override(recipe, [*flags, "--train.output-dir", str(tmp_path / "run")], "here")
     assert recipe.data.names_of_labels == {"0": "worse", "1": "better"}
     assert from_json(recipe.to_json(), "here") == recipe
     train(recipe)
     capsys.readouterr()
     model = str(tmp_path / "run")
-    commands.evaluate([model, "--data", f"{tmp_path}/a.dat", "--format", "csv"])
+    evaluate.command([model, "--data", f"{tmp_path}/a.dat", "--format", "csv"])
     by_id = capsys.readouterr()
-    commands.evaluate([model, "--data", f"{tmp_path}/a.dat", "--format", "csv", "--label-names", "0=worse", "1=better"])
+    evaluate.command([model, "--data", f"{tmp_path}/a.dat", "--format", "csv", "--label-names", "0=worse", "1=better"])
     by_name = capsys.readouterr()
     assert json.loads(by_id.out) == json.loads(by_name.out)
     assert json.loads(by_id.out)["per_class"].keys() == {"worse", "better"}

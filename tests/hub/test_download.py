@@ -270,7 +270,7 @@ def test_the_commands_take_ids_and_revisions(hub, unchecked, finished, workplace
     for command in (["predict"], ["evaluate", "--data", str(workplace / "reviews.csv")]):
         with pytest.raises(UserError, match="set the revision to a commit whose code you have read"):
             main._dispatch([*command, name, "--trust-remote-code"])
-    with pytest.raises(UserError, match=r"revision: .* is a folder, which has none; leave it out"):
+    with pytest.raises(UserError, match=r"revision: .* is a local folder and has no revisions; leave it out"):
         main._dispatch(["predict", str(finished), "--revision", "v1"])
 
 

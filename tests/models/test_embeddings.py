@@ -7,7 +7,7 @@ import json
 import pytest
 import torch
 
-from pipeline import run
+from pipeline import inference, run
 from pipeline.config.data import Data
 from pipeline.config.models import Recurrent
 from pipeline.config.recipe import Recipe
@@ -46,7 +46,7 @@ def test_a_word_that_no_training_text_holds_is_told_from_others_by_its_vector(ve
         train=Train(max_steps=1, output_dir=str(tmp_path / "run")),
     )
     run.train(recipe)
-    loaded = run.load(str(tmp_path / "run"))
+    loaded = inference.load(str(tmp_path / "run"))
     paris, rome, unheard = (loaded.tokenizer(text)["input_ids"] for text in ("Paris", "Rome", "Oslo"))
     assert paris != rome != unheard == [loaded.tokenizer.unk_token_id]
     assert loaded.model.get_input_embeddings()(torch.tensor(paris + rome)).tolist() == [[1, 2], [5, 6]]
@@ -64,7 +64,7 @@ def test_vectors_of_another_file_of_the_same_name_are_read_anew(vectors, reviews
     for extra in ("", "oslo 1 1\n"):
         vectors.write_text(FILE + extra)
         run.train(recipe)
-        sizes.append(run.load(str(tmp_path / "run")).model.config.vocab_size)
+        sizes.append(inference.load(str(tmp_path / "run")).model.config.vocab_size)
     assert sizes[1] == sizes[0] + 1
 
 
@@ -78,7 +78,7 @@ def test_a_model_that_predicts_words_learns_none_that_its_text_does_not_hold(vec
         train=Train(max_steps=1, batch_size=2, output_dir=str(tmp_path / "run")),
     )
     run.train(recipe)
-    assert "rome" not in run.load(str(tmp_path / "run")).tokenizer.get_vocab()
+    assert "rome" not in inference.load(str(tmp_path / "run")).tokenizer.get_vocab()
 
 
 @pytest.mark.parametrize(

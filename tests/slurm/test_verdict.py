@@ -143,7 +143,7 @@ def test_only_a_sweep_skips_a_run_that_an_earlier_job_has_finished(place):
     ("arguments", "message"),
     [
         (("", "recipe.py", "--train.epochz", "3"), "--train.epochz"),
-        (("", "nobody.py"), "error: nobody.py: there is no such file; there are: recipe.py"),
+        (("", "nobody.py"), "error: nobody.py: no such file; there are: recipe.py"),
         (("nobody.yaml", "recipe.py"), "error: ACCELERATE_CONFIG: there is no file nobody.yaml"),
         (
             ("bad.yaml", "recipe.py"),
