@@ -13,6 +13,7 @@ Run it:
     python scripts/benchmark.py scaling        # one process and two: speed, share of the all-reduce, bytes per step
     python scripts/benchmark.py cluster        # calculated, not measured: DDP and FSDP on 1 to 1,024 GPUs
     python scripts/benchmark.py kernels        # bf16, fused AdamW, SDPA, padding, torch.compile, each against without
+    python scripts/benchmark.py startup        # CPU time of predict and evaluate, with --against ANOTHER_CHECKOUT
 
 With --device cuda, kernels runs on a GPU and is the default. --scaling prints scaling and cluster: what two processes
 cost, and what many GPUs would.
@@ -22,7 +23,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 from benchmarks.cluster import assumptions, cluster
@@ -33,6 +34,7 @@ from benchmarks.loops import crf, loop
 from benchmarks.memory import memory
 from benchmarks.models import generate, recurrent
 from benchmarks.scaling import scaling
+from benchmarks.startup import startup
 from benchmarks.trainers import bert
 from rich.console import Console
 from rich.table import Table
@@ -49,6 +51,7 @@ MEASURES = {
     "scaling": scaling,
     "cluster": cluster,
     "kernels": kernels,
+    "startup": startup,
 }
 UNPAIRED = ("memory", "cluster")  # one figure each
 NOTES = {"cluster": assumptions}
@@ -61,6 +64,7 @@ def main(
     pairs: int = 9,
     threads: int = 1,
     scaling: tyro.conf.FlagCreatePairsOff[bool] = False,
+    against: Path | None = None,
     json_file: Annotated[Path | None, tyro.conf.arg(name="json")] = None,
 ) -> None:
     """Run one benchmark, or those that belong together.
@@ -71,6 +75,7 @@ def main(
         pairs: alternating measurements of each side; medians are printed.
         threads: of torch. With one, tokens per second are tokens per CPU second.
         scaling: run scaling and cluster, one after the other.
+        against: for startup, the folder of another checkout of this project.
         json_file: where to write the results.
     """
     import torch
@@ -86,9 +91,12 @@ def main(
         raise SystemExit(f"--scaling: runs {' and '.join(SCALING)}; leave out {which}")
     if device == "cuda" and (names != ("kernels",) or not torch.cuda.is_available()):
         raise SystemExit(f"--device cuda: {'there is no GPU here' if names == ('kernels',) else 'for kernels only'}")
+    if (names == ("startup",)) != bool(against):
+        raise SystemExit("--against: startup needs the folder of another checkout, and nothing else takes one")
+    options: dict[str, dict[str, Any]] = {"kernels": {"device": device}, "startup": {"against": against}}
     results = []
     for name in names:
-        rows = kernels(pairs, device) if name == "kernels" else MEASURES[name](pairs)
+        rows = MEASURES[name](pairs, **options.get(name, {}))
         _print(name, rows, _title(name, device, threads, pairs))
         results.append({"benchmark": name, "threads": threads, "pairs": pairs, "rows": rows})
     if json_file:

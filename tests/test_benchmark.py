@@ -25,8 +25,8 @@ def test_the_script_names_everything_that_it_measures(monkeypatch):
     script = runpy.run_path(str(ROOT / "scripts/benchmark.py"))
     named = re.findall(r"^    python scripts/benchmark\.py (\w+)  +# ", script["__doc__"], re.M)
     assert named == list(script["MEASURES"])
-    told = (ROOT / "README.md").read_text()
-    assert f"python scripts/benchmark.py {' | '.join(named)}" in told
+    described = (ROOT / "docs/speed.md").read_text().split("All figures")[0]
+    assert re.findall(r"`(\w+)`", described) == named
 
 
 def test_scaling_prints_what_was_measured_and_what_follows_for_many_gpus(benchmarks, monkeypatch, capsys, tmp_path):
@@ -116,3 +116,19 @@ def test_two_processes_send_what_a_ring_of_two_does(benchmarks, monkeypatch):
     assert told["bytes"] == 4 * sum(p.numel() for p in model.parameters())
     assert told["tokens/s"] > 0
     assert 0 <= told["share"] < 1
+
+
+def test_startup_measures_both_commands_against_another_checkout(benchmarks, monkeypatch):
+    from benchmarks import startup
+
+    monkeypatch.setattr(startup, "MODELS", dict([next(iter(startup.MODELS.items()))]))
+    rows = startup.startup(1, ROOT)
+    assert [row["command"] for row in rows] == ["predict", "evaluate"]
+    assert all(0.2 < row["ratio"] < 5 for row in rows)
+
+
+@pytest.mark.parametrize("arguments", [{"which": "startup"}, {"which": "memory", "against": ROOT}])
+def test_another_checkout_is_named_for_startup_and_for_nothing_else(benchmarks, arguments):
+    script = runpy.run_path(str(ROOT / "scripts/benchmark.py"))
+    with pytest.raises(SystemExit, match="--against: startup needs the folder of another checkout"):
+        script["main"](**arguments)

@@ -36,14 +36,13 @@ def settings():
         "bars of the Hub": huggingface_hub.utils.are_progress_bars_disabled(),
         "excepthook": repr(sys.excepthook),
         "signals": [repr(signal.getsignal(number)) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)],
-        "environment": {name: value for name, value in os.environ.items() if name not in DOCUMENTED},
+        "environment": dict(os.environ),
         "threads": (torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()),
         "cudnn": (torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic),
         "grad": torch.is_grad_enabled(),
         "dtype": str(torch.get_default_dtype()),
     }
 
-DOCUMENTED = {"CUBLAS_WORKSPACE_CONFIG"}  # train.deterministic: cuBLAS reads it once, when it is first used
 NAMES = ["transformers", "datasets", "huggingface_hub", "accelerate", "accelerate.tracking", "DeepSpeed", "evaluate"]
 for name in NAMES:
     logging.getLogger(name).setLevel(logging.INFO)

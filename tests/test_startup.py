@@ -94,11 +94,36 @@ def test_ctrl_c_at_any_time_ends_a_command_without_a_traceback(command, tmp_path
         assert len(printed.splitlines()) == (process.returncode != 0), printed
 
 
-def test_ctrl_c_while_standard_input_is_read_ends_without_a_traceback(reviews, tmp_path):
-    done = finetune("run", "recipes/sentiment_rnn.py", "--data.source", reviews, "--train.epochs", "1",
-                    "--train.output-dir", tmp_path / "run", cwd=ROOT)  # fmt: skip
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Path:
+    """The folder of a finished run."""
+    folder = tmp_path_factory.mktemp("finished")
+    rows = "".join(f"warm and funny {number},good\ndull and empty {number},bad\n" for number in range(40))
+    (folder / "reviews.csv").write_text(f"text,label\n{rows}")
+    done = finetune("run", "recipes/sentiment_rnn.py", "--data.source", folder / "reviews.csv", "--train.epochs", "1",
+                    "--train.output-dir", folder / "run", cwd=ROOT)  # fmt: skip
     assert done.returncode == 0, done.stderr
-    own = [sys.executable, "-c", f"{INTERRUPTIBLE}; entry()", "predict", str(tmp_path / "run")]
+    return folder / "run"
+
+
+def test_predict_imports_nothing_that_reads_data_trains_or_scores(finished):
+    unused = ("datasets", "evaluate", "pandas", "peft", "scipy.stats", "seqeval", "sklearn")
+    own = ("pipeline.assembly", "pipeline.training.trainer", "pipeline.publish.push")
+    found, printed = imported("pipeline", "predict", finished, names=(*unused, *own), stdin="fine\n")
+    assert found == set()
+    assert '"text": "fine"' in printed
+
+
+def test_evaluate_imports_nothing_that_trains(finished):
+    unused = ("peft", "pipeline.assembly", "pipeline.training.trainer", "pipeline.publish.push")
+    data = finished.parent / "reviews.csv"
+    found, printed = imported("pipeline", "evaluate", finished, "--data", data, names=unused)
+    assert found == set()
+    assert '"accuracy"' in printed
+
+
+def test_ctrl_c_while_standard_input_is_read_ends_without_a_traceback(finished):
+    own = [sys.executable, "-c", f"{INTERRUPTIBLE}; entry()", "predict", str(finished)]
     process = subprocess.Popen(own, cwd=ROOT, text=True, stdin=subprocess.PIPE,
                                stdout=subprocess.PIPE, stderr=subprocess.PIPE)  # fmt: skip
     assert process.stdin
