@@ -9,6 +9,7 @@ from transformers import PreTrainedModel
 
 from pipeline.config.data import WHOLE_WORDS
 from pipeline.config.recipe import Recipe
+from pipeline.config.sources import ResolvedSource
 from pipeline.data.prepare import KnownWords, Prepared, prepare
 from pipeline.models import build, embeddings
 from pipeline.tasks.base import Split, Task
@@ -17,11 +18,11 @@ from pipeline.training.distributed import fsdp
 from pipeline.training.hardware import has_fast_bf16
 
 
-def prepare_for(recipe: Recipe, task: Task) -> Prepared:
-    """The recipe's data, encoded for `task` with the recipe's tokenizer."""
+def prepare_for(recipe: Recipe, task: Task, source: ResolvedSource) -> Prepared:
+    """The recipe's data, found as `source`, encoded for `task` with the recipe's tokenizer."""
     own = recipe.data.tokenizer is None
     return prepare(
-        recipe.data,
+        source,
         task,
         recipe.tokenizer,
         tokenizer_revision=getattr(recipe.model, "revision", None) if own else recipe.data.tokenizer_revision,

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import run_folder, storage
-from pipeline.config import paths, references
+from pipeline.config import paths, references, sources
 from pipeline.config.offline import MARK
 from pipeline.config.recipe import Recipe
 from pipeline.data import hub_source
@@ -29,7 +29,7 @@ def fetch(recipe: Recipe, to: Path | None) -> None:
     """
     if recipe.data.streaming:
         recipe.data.refuse("streaming", "streamed rows cannot be fetched; set it to False")
-    recipe, revisions = pinning.resolve_revisions(recipe)
+    recipe, revisions = pinning.resolve_revisions(recipe, sources.resolve(recipe.data))
     _load_all(recipe, revisions)
     for setting, entry in revisions.items():
         print(f"{setting}: {entry['name']} at {entry['commit']}")

@@ -10,8 +10,9 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
 from pipeline import assembly, run_folder, storage
-from pipeline.config import paths
+from pipeline.config import paths, sources
 from pipeline.config.recipe import Recipe
+from pipeline.config.sources import ResolvedSource
 from pipeline.data.prepare import Prepared
 from pipeline.errors import writing
 from pipeline.hub import pinning
@@ -66,12 +67,12 @@ def train(recipe: Recipe) -> dict[str, Any]:
 
 def _ready(recipe: Recipe, accelerator: Accelerator) -> tuple[trainer.Run, dict[str, Any], Prepared]:
     """The run with its folder open, what is worth knowing about how its model was built, and its data."""
-    recipe, revisions = broadcast_object_list(
-        [*pinning.resolve_revisions(recipe)] if accelerator.is_main_process else [None, None]
+    recipe, source, revisions = broadcast_object_list(
+        [*_found(recipe)] if accelerator.is_main_process else [None, None, None]
     )
     task = load_task(recipe.task)
     with accelerator.main_process_first():
-        prepared = assembly.prepare_for(recipe, task)
+        prepared = assembly.prepare_for(recipe, task, source)
     model, build_info = assembly.build_for(recipe, task, prepared)
     run = assembly.run_of(recipe, task, model, prepared, accelerator)
     if recipe.train.auto_batch:
@@ -83,6 +84,13 @@ def _ready(recipe: Recipe, accelerator: Accelerator) -> tuple[trainer.Run, dict[
         _print_start(run, build_info, prepared)
     accelerator.wait_for_everyone()
     return run, build_info, prepared
+
+
+def _found(recipe: Recipe) -> tuple[Recipe, ResolvedSource, pinning.Revisions]:
+    """`recipe` and its data at the commits that the run reads, and the record of them."""
+    source = sources.resolve(recipe.data)
+    recipe, revisions = pinning.resolve_revisions(recipe, source)
+    return recipe, source.at(str(recipe.data.revision)) if source.kind == "hub" else source, revisions
 
 
 def _print_start(run: trainer.Run, build_info: dict[str, Any], prepared: Prepared) -> None:

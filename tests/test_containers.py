@@ -67,3 +67,8 @@ def test_the_shell_commands_of_both_files_parse():
         subprocess.run(["bash", "-n", "-c", text], check=True)
         assert shlex.split(text)
     assert Path("/work") == Path(re.findall(r"^WORKDIR (\S+)$", DOCKER, re.M)[-1])
+
+
+def test_the_source_distribution_has_the_pages_that_its_readme_and_its_tests_read():
+    included = re.search(r"^include = \[(.+)\]$", PROJECT, re.M)[1]
+    assert {"docs", "tests", "recipes"} <= set(re.findall(r'"/?([\w.]+)"', included))

@@ -25,8 +25,8 @@ def local(name: str, setting: str) -> Path:
         path = Path(name).expanduser()
         path.exists()  # the one question that a file system answers with a refusal of the name
     except (OSError, RuntimeError) as error:
-        told = getattr(error, "strerror", None) or reason(error)
-        raise UserError(f"{setting}: {shorten(name, 80)} cannot be a path: {told}") from error
+        refusal = getattr(error, "strerror", None) or reason(error)
+        raise UserError(f"{setting}: {shorten(name, 80)} cannot be a path: {refusal}") from error
     return path
 
 

@@ -10,9 +10,10 @@ from collections.abc import Callable, Container
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pipeline.config import paths, sources
+from pipeline.config import paths
 from pipeline.config.data import TRAINED_TOKENIZERS, Data
 from pipeline.config.samples import is_sample
+from pipeline.config.sources import ResolvedSource
 
 if TYPE_CHECKING:
     from pipeline.config.recipe import Recipe
@@ -25,13 +26,13 @@ class HubRepo:
     Attributes:
         revision: the setting of the same section that gives the branch, tag or commit.
         repo_type: `model` or `dataset`.
-        is_named_by: whether the setting of this section names a repository rather than files of this machine. It
-            raises a UserError where it names neither.
+        is_named_by: whether the setting of this section names a repository rather than files of this machine, given
+            what data.source was resolved to. It raises a UserError where it names neither.
     """
 
     revision: str
     repo_type: str
-    is_named_by: Callable[[Any], bool]
+    is_named_by: Callable[[Any, ResolvedSource], bool]
 
 
 @dataclass(frozen=True)
@@ -52,25 +53,26 @@ class Reference:
         value = getattr(getattr(recipe, self.section), self.name, None)  # not every kind of model has every setting
         return None if value is None or value in self.keywords or is_sample(value) else str(value)
 
-    def on_hub(self, recipe: Recipe) -> HubRepo | None:
-        """How `recipe` names a repository here; None: it names none.
+    def on_hub(self, recipe: Recipe, source: ResolvedSource) -> HubRepo | None:
+        """How `recipe`, whose data is `source`, names a repository here; None: it names none.
 
         Raises:
             UserError: there is no such file or folder, and the value cannot be a Hub id.
         """
-        is_repo = self.hub and self.value(recipe) is not None and self.hub.is_named_by(getattr(recipe, self.section))
-        return self.hub if is_repo else None
+        if self.hub is None or self.value(recipe) is None:
+            return None
+        return self.hub if self.hub.is_named_by(getattr(recipe, self.section), source) else None
 
 
-def _is_hub_data(data: Data) -> bool:
-    return sources.resolve(data).kind == "hub"
+def _is_hub_data(data: Data, source: ResolvedSource) -> bool:
+    return source.kind == "hub"
 
 
-def _is_hub_tokenizer(data: Data) -> bool:
+def _is_hub_tokenizer(data: Data, source: ResolvedSource) -> bool:
     return paths.saved_tokenizer(str(data.tokenizer), "data.tokenizer") is None
 
 
-def _is_hub_checkpoint(model: Any) -> bool:
+def _is_hub_checkpoint(model: Any, source: ResolvedSource) -> bool:
     return paths.saved(model.checkpoint, "model.checkpoint") is None
 
 

@@ -86,8 +86,8 @@ class ResolvedSource:
     commit: str | None = None
 
     def at(self, commit: str) -> ResolvedSource:
-        """The same dataset of the Hub at `commit`."""
-        return replace(self, commit=commit)
+        """The same dataset of the Hub at `commit`, which is its data.revision from then on."""
+        return replace(self, data=replace(self.data, revision=commit), commit=commit)
 
     @property
     def is_running_text(self) -> bool:

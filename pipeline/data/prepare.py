@@ -92,7 +92,7 @@ class Prepared:
 
 
 def prepare(
-    data: Data,
+    source: ResolvedSource,
     task: Encoder,
     tokenizer: str,
     *,
@@ -101,9 +101,10 @@ def prepare(
     known_words: KnownWords | None = None,
     trust_remote_code: bool = False,
 ) -> Prepared:
-    """Read, check, carve and encode `data` for `task`, or open what an earlier run has cached.
+    """Read, check, carve and encode `source` for `task`, or open what an earlier run has cached.
 
     Args:
+        source: a dataset of the Hub must be at a commit, see `sources.locate`.
         tokenizer: one to train (word, bpe, wordpiece, whitespace), or the folder, Hub id or sample of a pretrained one.
         characters: whether a trained tokenizer also gives the characters of words.
         known_words: words that a trained tokenizer knows besides those of the training split.
@@ -112,7 +113,6 @@ def prepare(
     Raises:
         UserError: something about the data or a setting is refused; nothing is left in the cache then.
     """
-    source = sources.locate(data)
     root = cache_root()
     choice = TokenizerChoice(tokenizer, tokenizer_revision, characters, known_words, trust_remote_code)
     target = root / _key(task, choice, source)

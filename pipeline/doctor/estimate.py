@@ -17,6 +17,7 @@ from pipeline import assembly, run
 from pipeline.config import samples
 from pipeline.config.recipe import Recipe
 from pipeline.data.prepare import Prepared
+from pipeline.data.sources import locate
 from pipeline.doctor.rules import RunProfile, find_unusual
 from pipeline.tasks.base import load_task
 from pipeline.training import batch_size_finder, hardware, trainer
@@ -71,7 +72,7 @@ def _machine() -> dict[str, str]:
 def _plan(recipe: Recipe) -> dict[str, str]:
     """What a run of `recipe` will do and cost, by topic."""
     task = load_task(recipe.task)
-    prepared = assembly.prepare_for(recipe, task)
+    prepared = assembly.prepare_for(recipe, task, locate(recipe.data))
     model, build_info = assembly.build_for(recipe, task, prepared)
     accelerator = launch.start()
     this = assembly.run_of(recipe, task, model, prepared, accelerator)

@@ -10,6 +10,7 @@ from pathlib import Path
 from pipeline import run_folder, storage
 from pipeline.config import references
 from pipeline.config.recipe import Recipe
+from pipeline.config.sources import ResolvedSource
 from pipeline.hub import download
 
 # Setting, as `model.checkpoint` -> `name` of the repository, `asked` (the revision in the recipe) and `commit`.
@@ -21,8 +22,9 @@ def with_recorded_revisions(recipe: Recipe) -> Recipe:
     return _with_revisions(recipe, _recorded(recipe))
 
 
-def resolve_revisions(recipe: Recipe) -> tuple[Recipe, Revisions]:
-    """`recipe` at the commits of all repositories that it names, and the record of them for `write_revisions`.
+def resolve_revisions(recipe: Recipe, source: ResolvedSource) -> tuple[Recipe, Revisions]:
+    """`recipe`, whose data is `source`, at the commits of all repositories that it names, and the record of them for
+    `write_revisions`.
 
     The commits that an unfinished run in the folder reads are kept; the Hub is asked about the others.
 
@@ -31,7 +33,7 @@ def resolve_revisions(recipe: Recipe) -> tuple[Recipe, Revisions]:
     """
     recorded, revisions = _recorded(recipe), Revisions()
     for reference in references.REFERENCES:
-        repo = reference.on_hub(recipe)
+        repo = reference.on_hub(recipe, source)
         if repo is None:
             continue
         section, entry = getattr(recipe, reference.section), recorded.get(reference.setting, {})

@@ -166,7 +166,7 @@ def _per_row(values: Any) -> list[Any]:
 
 def padded_inputs(rows: pa.Table, tokenizer: PreTrainedTokenizerBase) -> Batch:
     """`input_ids` (B, T) of encoded rows, padded on the right, and `attention_mask` (B, T) if there is padding."""
-    lengths = torch.from_numpy(rows["length"].to_numpy())
+    lengths = torch.tensor(rows["length"].to_numpy())  # a copy: the memory of an Arrow table is read-only
     batch = {"input_ids": torch.from_numpy(pad(rows["input_ids"], tokenizer.pad_token_id))}
     width = batch["input_ids"].shape[1]
     if int(lengths.min()) < width:  # a mask without padding only costs time

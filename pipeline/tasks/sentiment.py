@@ -48,7 +48,7 @@ class Sentiment(Task):
 
     def collate(self, rows: pa.Table, tokenizer: PreTrainedTokenizerBase) -> tuple[Batch, int]:
         batch = padded_inputs(rows, tokenizer)
-        batch["labels"] = torch.from_numpy(rows["label"].to_numpy())
+        batch["labels"] = torch.tensor(rows["label"].to_numpy())
         return batch, len(rows)
 
     def outcome(self, outputs: Any, batch: Batch) -> dict[str, Any]:

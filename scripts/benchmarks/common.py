@@ -29,12 +29,13 @@ def alternate(ours: Callable[[], float], theirs: Callable[[], float], pairs: int
 def a_run(recipe: Recipe) -> Any:
     """What `finetune run` would train, in a new folder and ready for `update`."""
     from pipeline import assembly
+    from pipeline.data.sources import locate
     from pipeline.tasks.base import load_task
     from pipeline.training.distributed import launch
 
     recipe = replace(recipe, train=replace(recipe.train, output_dir=tempfile.mkdtemp()))
     task = load_task(recipe.task)
-    prepared = assembly.prepare_for(recipe, task)
+    prepared = assembly.prepare_for(recipe, task, locate(recipe.data))
     model, _ = assembly.build_for(recipe, task, prepared)
     return assembly.run_of(recipe, task, model.train(), prepared, launch.start())
 

@@ -6,17 +6,19 @@ import pytest
 from hub_fixtures import Place
 from huggingface_hub import HfApi
 
-from pipeline import fetch
-from pipeline.config import references
+from pipeline import fetch, run
+from pipeline.config import references, sources
 from pipeline.config.data import Data
 from pipeline.config.models import Pretrained, Recurrent
 from pipeline.config.recipe import Recipe
 from pipeline.config.references import HubRepo, Reference
+from pipeline.config.sources import resolve
+from pipeline.config.training import Train
 from pipeline.hub import pinning
 from pipeline.publish.redact import redacted_recipe
 
 # Two settings that name nothing elsewhere, as if they named a repository and its revision.
-ROW = Reference("data", "text_column", HubRepo("label_column", "model", lambda data: "/" in data.text_column[1:]))
+ROW = Reference("data", "text_column", HubRepo("label_column", "model", lambda data, _: "/" in data.text_column[1:]))
 
 
 @pytest.fixture
@@ -31,7 +33,8 @@ def a_recipe(name: str, model: Recurrent | Pretrained | None = None) -> Recipe:
 def test_a_new_row_is_pinned(hub: Place, row):
     name = hub.name()
     HfApi().create_repo(name)
-    recipe, revisions = pinning.resolve_revisions(a_recipe(name))
+    asked = a_recipe(name)
+    recipe, revisions = pinning.resolve_revisions(asked, resolve(asked.data))
     commit = HfApi().model_info(name).sha
     assert recipe.data.label_column == commit
     assert revisions == {"data.text_column": {"name": name, "asked": None, "commit": commit}}
@@ -58,7 +61,8 @@ def test_a_name_that_a_run_has_read_from_the_hub_is_neither_copied_nor_redacted(
 def test_samples_and_kinds_of_tokenizers_name_nothing_outside():
     recipe = Recipe("x", "sentiment", Data("sample:imdb", tokenizer="bpe"), Recurrent(vectors="sample:glove-6b-50d"))
     assert references.local_names(recipe, ()) == {}
-    assert [reference.on_hub(recipe) for reference in references.REFERENCES] == [None] * len(references.REFERENCES)
+    source = resolve(recipe.data)
+    assert not any(reference.on_hub(recipe, source) for reference in references.REFERENCES)
 
 
 @pytest.mark.parametrize("reference", references.REFERENCES, ids=lambda reference: reference.setting)
@@ -66,3 +70,11 @@ def test_every_row_names_settings_that_exist(reference):
     sections = {"data": [Data], "model": [Recurrent, Pretrained]}[reference.section]
     settings = {name for section in sections for name in section.__dataclass_fields__}
     assert {reference.name, *([reference.hub.revision] if reference.hub else [])} <= settings
+
+
+def test_a_run_finds_its_source_once(reviews, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(sources, "resolve", lambda data: asked.append(data) or resolve(data))
+    model = Recurrent(hidden_size=4, embedding_size=4)
+    run.train(Recipe("x", "sentiment", Data(str(reviews)), model, train=Train(str(tmp_path / "run"), max_steps=1)))
+    assert asked == [Data(str(reviews))]

@@ -24,7 +24,7 @@ MODEL = ["negative", "positive"]
 
 @pytest.fixture
 def tokenizer(reviews):
-    return prepare(Data(str(reviews)), Sentiment(), "word").tokenizer
+    return prepare(locate(Data(str(reviews))), Sentiment(), "word").tokenizer
 
 
 def labels_of(tmp_path, tokenizer, column, model=MODEL, **settings):
@@ -80,26 +80,26 @@ def test_numbers_of_tags_get_the_names_that_label_names_gives(tmp_path):
     texts = [json.dumps({**row, "tokens": [f"{word}{n}" for word in row["tokens"]]}) for n, row in enumerate(rows)]
     (tmp_path / "a.jsonl").write_text("\n".join(texts))
     names = ("0=O", "1=B-PER", "2=I-PER", "3=B-ORG")
-    prepared = prepare(Data(str(tmp_path / "a.jsonl"), label_names=names), Ner(), "word")
+    prepared = prepare(locate(Data(str(tmp_path / "a.jsonl"), label_names=names)), Ner(), "word")
     assert prepared.labels == ["O", "B-PER", "I-PER", "B-ORG", "I-ORG"]  # types in the order of the names
     assert prepared.splits["train"][0]["tags"] == ["B-ORG", "O", "B-PER", "I-PER"]
     with pytest.raises(UserError, match=r"a\.jsonl:1: tag 1: the number 3 has no name; there are names for 0, 1, 2"):
-        prepare(Data(str(tmp_path / "a.jsonl"), label_names=names[:3]), Ner(), "word")
+        prepare(locate(Data(str(tmp_path / "a.jsonl"), label_names=names[:3])), Ner(), "word")
     with pytest.raises(UserError, match=r"tag 1: the number 3 has no name; .*data\.label_names \(0=O 1=B-PER \.\.\.\)"):
-        prepare(Data(str(tmp_path / "a.jsonl")), Ner(), "word")
+        prepare(locate(Data(str(tmp_path / "a.jsonl"))), Ner(), "word")
 
 
 def test_columns_of_words_may_have_numbers_for_tags(tmp_path):
     (tmp_path / "a.conll").write_text("".join(f"EU{n} 1\nmet 0\n\n" for n in range(12)))
-    prepared = prepare(Data(str(tmp_path / "a.conll"), label_names=("0=O", "1=B-ORG")), Ner(), "word")
+    prepared = prepare(locate(Data(str(tmp_path / "a.conll"), label_names=("0=O", "1=B-ORG"))), Ner(), "word")
     assert prepared.labels == ["O", "B-ORG", "I-ORG"]
 
 
 def test_label_names_name_and_order_the_classes_of_a_run(tmp_path):
     (tmp_path / "a.csv").write_text("text,label\n" + "".join(f"film {n},{n % 2}\n" for n in range(40)))
-    plain = prepare(Data(str(tmp_path / "a.csv")), Sentiment(), "word")
-    named = prepare(Data(str(tmp_path / "a.csv"), label_names=("0=worse", "1=better")), Sentiment(), "word")
-    other = prepare(Data(str(tmp_path / "a.csv"), label_names=("0=worse", "1=best")), Sentiment(), "word")
+    plain = prepare(locate(Data(str(tmp_path / "a.csv"))), Sentiment(), "word")
+    named = prepare(locate(Data(str(tmp_path / "a.csv"), label_names=("0=worse", "1=better"))), Sentiment(), "word")
+    other = prepare(locate(Data(str(tmp_path / "a.csv"), label_names=("0=worse", "1=best"))), Sentiment(), "word")
     assert (plain.labels, named.labels, other.labels) == (["0", "1"], ["worse", "better"], ["worse", "best"])
     assert named.report["labels"]["train"] == {"better": 16, "worse": 16}
     assert sorted(named.splits["test"]["label"]) == sorted(plain.splits["test"]["label"]) == [0, 0, 1, 1]

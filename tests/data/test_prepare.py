@@ -31,7 +31,7 @@ def builds(monkeypatch):
 
 
 def test_splits_are_encoded_with_lengths_ids_and_labels(reviews):
-    prepared = prepare(Data(str(reviews)), Sentiment(), "word")
+    prepared = prepare(locate(Data(str(reviews))), Sentiment(), "word")
     assert {name: len(rows) for name, rows in prepared.splits.items()} == {"train": 128, "validation": 16, "test": 16}
     row = prepared.splits["test"][3]
     assert row["id"] == 3
@@ -43,15 +43,15 @@ def test_splits_are_encoded_with_lengths_ids_and_labels(reviews):
 def test_the_vocabulary_is_of_the_training_split_alone(tmp_path):
     for split, word in {"train": "apple", "validation": "banana", "test": "cherry"}.items():
         (tmp_path / f"{split}.csv").write_text("text,label\n" + f"{word} {word},1\n{word} tree,0\n" * 3)
-    prepared = prepare(Data(str(tmp_path)), Sentiment(), "word")
+    prepared = prepare(locate(Data(str(tmp_path))), Sentiment(), "word")
     assert "apple" in prepared.tokenizer.get_vocab()
     assert not {"banana", "cherry"} & set(prepared.tokenizer.get_vocab())
     assert prepared.report["encoded"]["test"]["unknown_share"] > 0.5
 
 
 def test_a_second_run_starts_at_once(reviews, builds):
-    first = prepare(Data(str(reviews)), Sentiment(), "word")
-    second = prepare(Data(str(reviews)), Sentiment(), "word")
+    first = prepare(locate(Data(str(reviews))), Sentiment(), "word")
+    second = prepare(locate(Data(str(reviews))), Sentiment(), "word")
     assert len(builds) == 1
     assert first.report == second.report
     assert first.splits["train"][:] == second.splits["train"][:]
@@ -70,35 +70,35 @@ def test_a_second_run_starts_at_once(reviews, builds):
     ],
 )
 def test_no_change_of_a_setting_is_missed(reviews, builds, change):
-    prepare(Data(str(reviews)), Sentiment(), "word")
-    prepare(Data(str(reviews), **change), Sentiment(), "word")
+    prepare(locate(Data(str(reviews))), Sentiment(), "word")
+    prepare(locate(Data(str(reviews), **change)), Sentiment(), "word")
     assert len(builds) == 2
 
 
 def test_no_change_of_a_byte_is_missed(reviews, builds):
-    prepare(Data(str(reviews)), Sentiment(), "word")
+    prepare(locate(Data(str(reviews))), Sentiment(), "word")
     reviews.write_text(reviews.read_text().replace("funny film 0", "funny film O"))
-    prepare(Data(str(reviews)), Sentiment(), "word")
+    prepare(locate(Data(str(reviews))), Sentiment(), "word")
     assert len(builds) == 2
 
 
 def test_a_damaged_entry_is_made_again(reviews, builds, cache):
-    prepare(Data(str(reviews)), Sentiment(), "word")
+    prepare(locate(Data(str(reviews))), Sentiment(), "word")
     (file,) = cache.glob("*/train.arrow")
     file.write_bytes(file.read_bytes()[:100])
-    assert len(prepare(Data(str(reviews)), Sentiment(), "word").splits["train"]) == 128
+    assert len(prepare(locate(Data(str(reviews))), Sentiment(), "word").splits["train"]) == 128
     assert len(builds) == 2
 
 
 def test_a_refusal_leaves_nothing_behind(tmp_path, cache):
     (tmp_path / "a.csv").write_text("text,label\na,1\nb,\n")
     with pytest.raises(UserError, match=r"a\.csv:3"):
-        prepare(Data(str(tmp_path / "a.csv")), Sentiment(), "word")
+        prepare(locate(Data(str(tmp_path / "a.csv"))), Sentiment(), "word")
     assert list(cache.iterdir()) == []
 
 
 def test_long_rows_are_cut_and_told(reviews):
-    prepared = prepare(Data(str(reviews), max_length=4), Sentiment(), "word")
+    prepared = prepare(locate(Data(str(reviews), max_length=4)), Sentiment(), "word")
     assert max(prepared.splits["train"]["length"]) == 4
     assert prepared.report["notes"][-1].startswith("rows cut to data.max_length 4 tokens: ")
 
@@ -107,12 +107,12 @@ def test_a_text_without_known_words_has_one_unknown_token(tmp_path):
     (tmp_path / "a.csv").write_text(
         "text,label\n" + "".join(f"good {n},1\nbad {n},0\n" for n in range(20)) + "\u200b,1\n"
     )
-    prepared = prepare(Data(str(tmp_path / "a.csv")), Sentiment(), "word")
+    prepared = prepare(locate(Data(str(tmp_path / "a.csv"))), Sentiment(), "word")
     assert min(min(rows["length"]) for rows in prepared.splits.values()) == 1
 
 
 def test_new_data_is_encoded_for_an_existing_model(reviews, tmp_path):
-    prepared = prepare(Data(str(reviews)), Sentiment(), "word")
+    prepared = prepare(locate(Data(str(reviews))), Sentiment(), "word")
     rows = encode_split(locate(Data(str(reviews))), "test", Sentiment(), prepared.tokenizer, prepared.labels, tmp_path)
     assert len(rows) == 160
     with pytest.raises(UserError, match=r"reviews.csv:2: the model does not know the label 'positive'; it has a, b"):
@@ -121,7 +121,7 @@ def test_new_data_is_encoded_for_an_existing_model(reviews, tmp_path):
 
 def test_new_data_is_cut_where_the_model_was_trained_to_cut(tmp_path):
     (tmp_path / "a.csv").write_text("text,label\n" + "".join(f"{'good ' * 400}{n},{n % 2}\n" for n in range(30)))
-    long = prepare(Data(str(tmp_path / "a.csv"), max_length=300), Sentiment(), "word")
+    long = prepare(locate(Data(str(tmp_path / "a.csv"), max_length=300)), Sentiment(), "word")
     rows = encode_split(
         locate(Data(str(tmp_path / "a.csv"))), "test", Sentiment(), long.tokenizer, long.labels, tmp_path
     )
@@ -131,7 +131,7 @@ def test_new_data_is_cut_where_the_model_was_trained_to_cut(tmp_path):
 def test_a_split_that_is_not_there_is_refused(reviews, tmp_path):
     for name in ("train.csv", "dev.csv"):
         shutil.copy(reviews, tmp_path / name)
-    tokenizer = prepare(Data(str(reviews)), Sentiment(), "word").tokenizer
+    tokenizer = prepare(locate(Data(str(reviews))), Sentiment(), "word").tokenizer
     with pytest.raises(UserError, match=r"split: .* has no test split, only train, validation"):
         encode_split(locate(Data(str(tmp_path))), "test", Sentiment(), tokenizer, ["negative", "positive"], tmp_path)
 
@@ -139,7 +139,7 @@ def test_a_split_that_is_not_there_is_refused(reviews, tmp_path):
 def test_texts_taken_for_labels_are_told_before_there_is_too_little_to_carve(tmp_path):
     (tmp_path / "a.csv").write_text("text,label\n" + "".join(f"good {n},id {n}\n" for n in range(40)))
     with pytest.raises(UserError, match=r"data\.label_column: 40 different labels in 40 rows"):
-        prepare(Data(str(tmp_path / "a.csv")), Sentiment(), "word")
+        prepare(locate(Data(str(tmp_path / "a.csv"))), Sentiment(), "word")
 
 
 def test_a_cache_that_cannot_be_written_to_is_refused(reviews, tmp_path, monkeypatch):
@@ -147,4 +147,4 @@ def test_a_cache_that_cannot_be_written_to_is_refused(reviews, tmp_path, monkeyp
     with pytest.raises(
         UserError, match=r"FINETUNE_CACHE: cannot write to .*reviews\.csv: .*; make room or name another folder"
     ):
-        prepare(Data(str(reviews)), Sentiment(), "word")
+        prepare(locate(Data(str(reviews))), Sentiment(), "word")

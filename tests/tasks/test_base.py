@@ -7,6 +7,7 @@ import sys
 
 import numpy as np
 import pytest
+from conftest import ROOT
 
 from pipeline.config.task_specs import TASKS
 from pipeline.errors import UserError
@@ -93,3 +94,22 @@ def test_tasks_import_no_metric_before_they_score():
     modules = ", ".join(spec.path.partition(":")[0] for spec in TASKS.values())
     code = f"import sys, {modules}; sys.exit(len({{'evaluate', 'seqeval', 'sklearn'}} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+COLLATE = """
+import warnings
+import pyarrow as pa
+from types import SimpleNamespace
+from pipeline.tasks.base import load_task
+
+warnings.simplefilter("error")
+rows = pa.table({"length": [2, 1], "input_ids": [[5, 6], [7]], "label": [0, 1], "labels": [[0, 1], [2]]})
+for name in ("sentiment", "ner"):
+    print(load_task(name).collate(rows, SimpleNamespace(pad_token_id=0))[0]["attention_mask"].tolist())
+"""
+
+
+def test_batches_are_made_without_a_warning():
+    """In a process of its own: torch warns of read-only memory once, and other tests may have made it do so."""
+    done = subprocess.run([sys.executable, "-c", COLLATE], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("[[1, 1], [1, 0]]\n" * 2, "")

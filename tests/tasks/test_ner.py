@@ -158,7 +158,7 @@ def test_the_score_is_that_of_predictions_made_with_transformers_alone(run, data
 @pytest.mark.parametrize("kind", ["word", "bpe", "wordpiece"])
 def test_labels_of_tokens_give_every_entity_back(data, scheme, kind):
     """In windows of 24 tokens: what the first token of each word is labelled is what the data says of the word."""
-    prepared = prepare(Data(str(data), max_length=24, scheme=scheme, vocab_size=300), Ner(), kind)
+    prepared = prepare(locate(Data(str(data), max_length=24, scheme=scheme, vocab_size=300)), Ner(), kind)
     assert schemes.scheme_of(prepared.labels) == scheme
     assert len(prepared.labels) == 1 + 2 * (2 if scheme == "iob2" else 4)
     for split in ("train", "test"):
@@ -183,7 +183,7 @@ def test_labels_of_tokens_give_every_entity_back(data, scheme, kind):
 def test_the_pieces_of_a_word_are_labelled_as_a_span(tmp_path):
     write_conll(tmp_path / "train.conll", [[("Xanadu", "B-LOC"), ("is", "O"), (str(n), "O")] for n in range(20)])
     labels = ["O", "B-LOC", "E-LOC", "I-LOC", "S-LOC"]
-    tokenizer = prepare(Data(str(tmp_path / "train.conll"), vocab_size=300), Ner(), "bpe").tokenizer
+    tokenizer = prepare(locate(Data(str(tmp_path / "train.conll"), vocab_size=300)), Ner(), "bpe").tokenizer
     rows = {"tokens": [["Xana", "is", "Xanadux"]], "tags": [["B-LOC", "O", "B-LOC"]]}
     columns = Ner().encode(rows, tokenizer, 24, labels)
     names = [labels[label] for label in columns["labels"][0].as_py()]
@@ -195,7 +195,7 @@ def test_the_pieces_of_a_word_are_labelled_as_a_span(tmp_path):
 
 
 def test_every_word_is_labelled_once_at_most_and_scored_once(data):
-    prepared = prepare(Data(str(data), max_length=12), Ner(), "word")
+    prepared = prepare(locate(Data(str(data), max_length=12)), Ner(), "word")
     rows = prepared.splits["train"]
     words = sum(len(sentence) for sentence in words_and_tags(data / "train.conll"))
     assert sum(map(len, rows["first"])) == words
@@ -363,12 +363,12 @@ def test_types_that_the_model_does_not_know_are_refused(run, tmp_path):
 def test_data_without_an_entity_is_refused(tmp_path):
     write_conll(tmp_path / "a.conll", [[("it", "O"), (str(n), "O")] for n in range(30)])
     with pytest.raises(UserError, match="data: no word of train is tagged as part of an entity"):
-        prepare(Data(str(tmp_path / "a.conll")), Ner(), "word")
+        prepare(locate(Data(str(tmp_path / "a.conll"))), Ner(), "word")
 
 
 def test_a_model_without_b_tags_is_scored_on_its_own_labels(data, tmp_path):
     """Some models of the Hub tag as IOB1 does; their labels know no B."""
-    tokenizer = prepare(Data(str(data)), Ner(), "word").tokenizer
+    tokenizer = prepare(locate(Data(str(data))), Ner(), "word").tokenizer
     rows = encode_split(locate(Data(str(data))), "test", Ner(), tokenizer, ["I-LOC", "I-PER", "O"], tmp_path)
     assert {label for row in rows["labels"] for label in row} == {0, 1, 2}
 
@@ -386,7 +386,7 @@ def test_packaged_sentences_are_read(name, rows, entities, tmp_path):
 
 
 def test_rows_give_whole_columns(data):
-    rows = Rows(prepare(Data(str(data)), Ner(), "word").splits["test"])
+    rows = Rows(prepare(locate(Data(str(data))), Ner(), "word").splits["test"])
     columns = rows.columns(("first", "tags", "begins"))
     words = [len(sentence) for sentence in words_and_tags(data / "test.conll")]
     assert columns["tags"][1].tolist() == words

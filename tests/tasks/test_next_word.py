@@ -20,6 +20,7 @@ from pipeline.config.recipe import Recipe
 from pipeline.config.sources import resolve
 from pipeline.config.training import Optim, Train
 from pipeline.data.prepare import prepare
+from pipeline.data.sources import locate
 from pipeline.data.streams import Blocks, Streams, Tokens
 from pipeline.data.tokenizers import load_tokenizer
 from pipeline.data.tokenizers import train as train_tokenizer
@@ -74,7 +75,7 @@ def transformer(architecture: str, size: int):
 
 def prepared(source, **settings):
     settings = {"tokenizer": "whitespace", "max_length": 16, **settings}
-    return prepare(Data(str(source), **settings), NextWord(), settings["tokenizer"])
+    return prepare(locate(Data(str(source), **settings)), NextWord(), settings["tokenizer"])
 
 
 def scores(model, split, tokenizer, rows: int, running: bool):

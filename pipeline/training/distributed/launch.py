@@ -59,7 +59,7 @@ def start() -> Accelerator:
     accelerator = _join()
     wants_shards = _is_set(os.environ, SHARDINGS[DistributedType.FSDP])
     if wants_shards and accelerator.distributed_type == DistributedType.MULTI_CPU:
-        _shard(accelerator)
+        _shard()
     _check_world(accelerator, os.environ)
     return accelerator
 
@@ -102,7 +102,7 @@ def _deepspeed() -> Accelerator:
     return _accelerator(backend="gloo")
 
 
-def _shard(accelerator: Accelerator) -> None:
+def _shard() -> None:
     """Turn on FSDP without GPUs, which gloo can do: accelerate silently falls back to DDP there.
 
     Accelerate has no public way to do this; its state is kept for the life of the process in any case.
