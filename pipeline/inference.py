@@ -122,10 +122,10 @@ def evaluate_rows(model: str, data: Data, split: str = "test", batch_size: int =
     from pipeline.training.distributed import launch
     from pipeline.training.evaluation import evaluate as score
 
+    source, data_warnings = locate(data), list[str]()  # first: a mistyped file does not wait for the weights
     loaded = load(model, **options)
     task = loaded.task
     refuse_unused(task.name, data)
-    source, data_warnings = locate(data), list[str]()
     with writing("TMPDIR", Path(tempfile.gettempdir())), tempfile.TemporaryDirectory() as folder:
         encoded = encode_split(source, split, task, loaded.tokenizer, loaded.labels, Path(folder), data_warnings)
         running = source.is_running_text

@@ -26,17 +26,12 @@ class Data(Settings):
     """Commit, tag or branch of a Hub dataset; pin a commit so that the data cannot change."""
     subset: str | None = None
     """Configuration of a Hub dataset that has several."""
-    format: DataFormat | None = None
-    """Format of local files; None: inferred from their names and contents."""
     streaming: bool = False
     """Read only the first `limit` rows of a Hub dataset instead of downloading all of it."""
     text_column: str | None = None
     """Column of the texts; None: inferred from the column names if they are unambiguous."""
     label_column: str | None = None
     """Column of the labels; None: inferred from the column names if they are unambiguous."""
-    label_names: tuple[str, ...] | None = None
-    """Names of labels that are numbers or abbreviations in the data, such as 0=negative 1=positive (for tags 0=O
-    1=B-PER); None: labels keep the names that the data gives them."""
     token_column: str | None = None
     """Column of the words of each sentence: a name or, in a CoNLL file, a number; None: inferred."""
     tag_column: str | None = None
@@ -70,6 +65,11 @@ class Data(Settings):
     """How often a word must occur in the training split to enter the vocabulary; None: 2, or 1 for whitespace."""
     lowercase: bool | None = None
     """Lowercase the text in a trained tokenizer; None: for word and wordpiece, except with model.char_encoder."""
+    format: DataFormat | None = None
+    """Format of local files; None: inferred from their names and contents."""
+    label_names: tuple[str, ...] | None = None
+    """Names of labels that are numbers or abbreviations in the data, such as 0=negative 1=positive (for tags 0=O
+    1=B-PER); None: labels keep the names that the data gives them."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

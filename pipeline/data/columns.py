@@ -69,12 +69,14 @@ class LabelNames(NamedTuple):
     Attributes:
         classes: in the order of their ids, where the source names them.
         given: value in the file -> name, from data.label_names; goes before `classes`.
-        known: further labels that may stand as they are, such as those of a model to be evaluated.
+        known: further labels that may stand as they are: those of a model to be evaluated, in the order of their ids.
+        ids_read: gets the numbers of tags that were read as ids of `known`, because nothing else names them.
     """
 
     classes: Sequence[str] | None = None
     given: Mapping[str, str] = MappingProxyType({})
     known: Sequence[str] = ()
+    ids_read: set[int] | None = None
 
     def name_of(self, value: str) -> str:
         """The name of `value`, which is `value` itself if nothing names it."""
@@ -135,7 +137,9 @@ def as_label(value: Any, where: str, labels: LabelNames = NO_NAMES) -> str:
         raise UserError(f"{where}: the label is missing; fill it in or remove the row")
     label = labels.name_of(_integral(label))
     if labels.given and label not in labels.allowed:
-        raise UserError(f"{where}: data.label_names has no name for {label!r}{suggest(label, labels.allowed)}")
+        near = suggest(label, labels.allowed)
+        hint = near if "did you mean" in near else f"; names are given for {listing(sorted(labels.given))}"
+        raise UserError(f"{where}: the label {label!r} has no name{hint}")
     return label
 
 
@@ -171,6 +175,8 @@ def as_tags(value: Any, where: str, labels: LabelNames = NO_NAMES, lines: Sequen
             tag = _named_tag(tag, at, labels)
         elif isinstance(tag, str):
             tag = labels.given.get(tag, tag)
+            if tag.isdecimal() and labels.ids_read is not None:  # in a file of columns, numbers are texts
+                tag = _named_tag(int(tag), at, labels)
         if not isinstance(tag, str) or not TAG.fullmatch(tag):
             raise UserError(
                 f"{at}: {tag!r} is not a tag; expected O, or B-, I-, E- or S- and a type, such as B-PER;"
@@ -181,6 +187,9 @@ def as_tags(value: Any, where: str, labels: LabelNames = NO_NAMES, lines: Sequen
 
 
 def _named_tag(tag: int, at: str, labels: LabelNames) -> str:
+    if labels.classes is None and not labels.given and labels.ids_read is not None and 0 <= tag < len(labels.known):
+        labels.ids_read.add(tag)
+        return labels.known[tag]
     if labels.classes is None and not labels.given:
         raise UserError(
             f"{at}: the number {tag} has no name; write tags as texts, such as B-PER, name the numbers with"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,13 +42,16 @@ def encode_split(
     in_order = is_running(source, task)
     loaded = sources.load(source, task.columns, folder, keep_empty=in_order, known_labels=labels)
     unify_tags(loaded, source.data.scheme, folder)
+    warnings = [] if warnings is None else warnings
+    if loaded.ids_read:
+        warnings.append(_ids_warning("tags", {number: labels[number] for number in sorted(loaded.ids_read)}))
     if split not in loaded.splits and len(loaded.splits) == 1:
         split = next(iter(loaded.splits))
     if split not in loaded.splits:
         raise UserError(f"split: {source.data.source} has no {split} split, only {', '.join(loaded.splits)}")
     rows = loaded.splits[split]
     if "label" in rows.column_names:
-        rows = _with_names_for_ids(rows, labels, [] if warnings is None else warnings)
+        rows = _with_names_for_ids(rows, labels, warnings)
     rows = splits.limit(rows, source.data.limit, in_order)
     for role in CLASSES_OF.keys() & set(rows.column_names):
         _check_known(rows, role, labels, loaded.names[split])
@@ -62,9 +65,13 @@ def _with_names_for_ids(rows: Dataset, labels: list[str], warnings: list[str]) -
     found = set(rows["label"])
     if not found <= name_of.keys() - set(labels):
         return rows
-    pairs = [f"{label} = {name}" for label, name in name_of.items() if label in found]
-    warnings.append(f"the labels are read as ids of the model's labels: {listing(pairs)}")
+    warnings.append(_ids_warning("labels", {label: name for label, name in name_of.items() if label in found}))
     return rows.remove_columns("label").add_column("label", [name_of[label] for label in rows["label"]])
+
+
+def _ids_warning(kind: str, names: Mapping[Any, str]) -> str:
+    pairs = [f"{number} = {name}" for number, name in names.items()]
+    return f"the {kind} are read as ids of the model's labels: {listing(pairs)}"
 
 
 # Role -> the classes in a value of it, and the classes that a model with some labels knows.

@@ -39,6 +39,7 @@ class LoadedSource:
         label_names: names of the classes in the order of their ids, if the source or data.label_names gives them.
         empty: split -> lines that had no text and were left out.
         warnings: what a user should know of the files.
+        ids_read: tags that were read as ids of an existing model's labels.
     """
 
     splits: dict[str, Dataset]
@@ -46,6 +47,7 @@ class LoadedSource:
     label_names: list[str] | None = None
     empty: dict[str, list[int]] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    ids_read: set[int] = field(default_factory=set)
 
 
 def locate(data: Data) -> ResolvedSource:
@@ -81,13 +83,14 @@ def load(
         names[split], tables[split] = str(file), _rows_of(source, split, warnings)
         own = source.sample.label_names if source.sample else None
         classes[split] = own or registry.class_names(file, source.formats[split])
-    splits, empty, label_names = {}, {}, None
+    splits, empty, label_names, ids_read = {}, {}, None, set[int]()
     for split, rows in tables.items():
         writer = _Writer(source.data, roles, names[split], classes[split], keep_empty, known_labels)
         splits[split] = writer.write(rows, folder / f"{split}.arrow")
         empty[split] = writer.empty
         label_names = writer.labels.in_order or label_names
-    return LoadedSource(splits, names, label_names, empty, list(dict.fromkeys(warnings)))
+        ids_read |= writer.labels.ids_read or set()
+    return LoadedSource(splits, names, label_names, empty, list(dict.fromkeys(warnings)), ids_read)
 
 
 def _rows_of(source: ResolvedSource, split: str, warnings: list[str]) -> Iterator[NumberedRow]:
@@ -109,7 +112,9 @@ class _Writer:
         self.chosen = {role: getattr(data, kind.setting, None) for role, kind in self.kinds.items()}
         self.empty: list[int] = []
         self.columns: dict[str, str] = {}
-        self.labels = LabelNames(given=data.names_of_labels, known=known_labels)
+        self.labels = LabelNames(
+            given=data.names_of_labels, known=known_labels, ids_read=set() if known_labels else None
+        )
         types = {"text": pa.large_string(), **{role: kind.type for role, kind in self.kinds.items()}}
         types |= {"line": pa.int64(), **({"lines": pa.list_(pa.int64())} if "tags" in roles else {})}
         self.schema = pa.schema(types)

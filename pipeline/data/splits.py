@@ -60,16 +60,21 @@ def complete(
     if not missing:
         return splits
     train = splits["train"]
+    reason = ""
     if in_order:
         parts = cut(len(train), list(missing.values()))
     else:
         texts, classes = digests(train["text"]), train[stratify_by] if stratify_by else None
         parts = carve(texts, classes, list(missing.values()), data.split_seed)
         if classes and (rare := rare_classes(texts, classes, len(parts))):
-            warnings.append(f"labels with fewer than {len(parts)} different texts are in train only: {listing(rare)}")
+            rare_labels = f"labels with fewer than {len(parts)} different texts are in train only: {listing(rare)}"
+            warnings.append(rare_labels)
+            reason = f" ({rare_labels})"
     if any(len(part) == 0 for part in parts):
         hint = ", with a blank line after each sentence in a file of columns" if "tokens" in train.column_names else ""
-        raise UserError(f"{where}: {len(train)} rows are too few to carve {' and '.join(missing)} from; add rows{hint}")
+        raise UserError(
+            f"{where}: {len(train)} rows are too few to carve {' and '.join(missing)} from{reason}; add rows{hint}"
+        )
     carved = dict(zip(("train", *missing), (train.select(part) for part in parts), strict=True))
     ordered = {**splits, **carved}
     return {name: ordered[name] for name in ("train", "validation", "test")}

@@ -11,6 +11,7 @@ from pipeline.cli import evaluate
 from pipeline.config.data import Data
 from pipeline.config.loading import override
 from pipeline.config.serialization import from_json
+from pipeline.data import tokenizers
 from pipeline.data.new_data import encode_split
 from pipeline.data.prepare import prepare
 from pipeline.data.sources import locate
@@ -65,8 +66,8 @@ def test_label_names_go_before_ids(tmp_path, tokenizer):
 @pytest.mark.parametrize(
     ("label", "message"),
     [
-        ("1", "new.csv:3: data.label_names has no name for '1'; there are: negative, positive"),
-        ("negativ", "new.csv:3: data.label_names has no name for 'negativ'; did you mean negative?"),
+        ("1", "new.csv:3: the label '1' has no name; names are given for 0"),
+        ("negativ", "new.csv:3: the label 'negativ' has no name; did you mean negative?"),
     ],
 )
 def test_a_label_without_a_name_is_refused_with_its_line_and_the_nearest_name(tmp_path, tokenizer, label, message):
@@ -93,6 +94,33 @@ def test_columns_of_words_may_have_numbers_for_tags(tmp_path):
     (tmp_path / "a.conll").write_text("".join(f"EU{n} 1\nmet 0\n\n" for n in range(12)))
     prepared = prepare(locate(Data(str(tmp_path / "a.conll"), label_names=("0=O", "1=B-ORG"))), Ner(), "word")
     assert prepared.labels == ["O", "B-ORG", "I-ORG"]
+
+
+TAGS = ["O", "B-PER", "I-PER"]
+BY_ID = "the tags are read as ids of the model's labels: 0 = O, 1 = B-PER, 2 = I-PER"
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.jsonl", '{"tokens": ["Jo", "Hu", "left"], "tags": [1, 2, 0]}\n' * 3),
+        ("a.conll", "Jo 1\nHu 2\nleft 0\n\n" * 3),
+    ],
+)
+def test_tags_that_are_all_ids_of_the_models_labels_are_read_as_ids(tmp_path, name, content):
+    (tmp_path / name).write_text(content)
+    tokenizer, found = tokenizers.train("word", ["Jo Hu left"] * 3, Data("x")), list[str]()
+    source = locate(Data(str(tmp_path / name)))
+    rows = encode_split(source, "test", Ner(), tokenizer, TAGS, tmp_path, found)
+    assert rows["tags"][:] == [["B-PER", "I-PER", "O"]] * 3
+    assert found == [BY_ID]
+
+
+def test_a_tag_that_is_no_id_of_the_models_labels_is_refused(tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"tokens": ["Jo"], "tags": [3]}\n')
+    tokenizer = tokenizers.train("word", ["Jo Hu left"] * 3, Data("x"))
+    with pytest.raises(UserError, match=r"a\.jsonl:1: tag 1: the number 3 has no name"):
+        encode_split(locate(Data(str(tmp_path / "a.jsonl"))), "test", Ner(), tokenizer, TAGS, tmp_path)
 
 
 def test_label_names_name_and_order_the_classes_of_a_run(tmp_path):

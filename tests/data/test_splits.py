@@ -160,5 +160,7 @@ def test_rare_labels_are_reported_in_a_line_that_can_be_read_however_many_they_a
 
 def test_rows_that_would_leave_validation_or_test_empty_are_refused():
     rows = Dataset.from_dict({"text": list("abcdefghij"), "label": list("0123401234"), "line": list(range(10))})
-    with pytest.raises(UserError, match="f: 10 rows are too few to carve validation and test from; add rows"):
+    message = r"f: 10 rows are too few to carve validation and test from \(labels with fewer than 3 .*\); add rows"
+    with pytest.raises(UserError, match=message):
+    ):
         complete({"train": rows}, Data("x"), "label", "f", [])

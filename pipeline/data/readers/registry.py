@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config.formats import FORMATS, Format
-from pipeline.data.readers.common import NumberedRow, check_signature
+from pipeline.data.readers.common import NumberedRow, Reader, check_signature
 from pipeline.errors import UserError
 
 
@@ -25,7 +25,8 @@ def read(file: Path, format: Format, warnings: list[str] | None = None) -> Itera
     try:
         if format in FORMATS.values():
             check_signature(file, _name_of(format))
-        yield from _function(format.reader)(file, [] if warnings is None else warnings)
+        reader: Reader = _function(format.reader)
+        yield from reader(file, [] if warnings is None else warnings)
     except OSError as error:
         raise UserError(f"{file}: cannot be read: {error.strerror or error}") from error
 
