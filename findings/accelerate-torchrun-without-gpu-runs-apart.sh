@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # Version: accelerate 1.15.0, torch 2.13.0.
-# Behaviour: where no GPU is visible, the processes that torchrun starts do not join. Each Accelerator() says that it is
-#   the only process and the main one, and trains on all of the data. Nothing warns. `accelerate launch --multi_gpu`
-#   does the same. Only Accelerator(cpu=True) or ACCELERATE_USE_CPU=true lets them join, through gloo; but `accelerate
-#   launch --cpu --num_processes 2` sets that variable and then starts one process.
-# Expected: two processes that share the data, or an error. As it is, a node whose driver has failed trains copies that
-#   write over each other's files.
-# Seen:
+# Behaviour: if no GPU is visible, the processes that torchrun starts do not form a group. Each Accelerator() believes
+#   that it is the only process and the main one, and trains on all of the data, without a warning. `accelerate launch
+#   --multi_gpu` does the same. Only Accelerator(cpu=True) or ACCELERATE_USE_CPU=true makes them connect, through gloo;
+#   but `accelerate launch --cpu --num_processes 2` sets that variable and then starts a single process.
+# Expected: two processes that share the data, or an error. As it is, a node whose driver has failed trains independent
+#   copies that overwrite each other's files.
+# Observed:
 #   torchrun: 2 started; world sizes 1 1; main processes 2; rows read 8 8
 #   accelerate launch --multi_gpu: 2 started; world sizes 1 1; main processes 2; rows read 8 8
 #   torchrun, ACCELERATE_USE_CPU=true: 2 started; world sizes 2 2; main processes 1; rows read 4 4
@@ -38,7 +38,7 @@ export CUDA_VISIBLE_DEVICES="" OMP_NUM_THREADS=1
 unset ACCELERATE_USE_CPU
 calls=0
 
-# look NAME COMMAND...: run the command, and tell what the processes that it starts say of themselves.
+# look NAME COMMAND...: run the command, and summarise what the processes that it starts report.
 look() {
     local name=$1 said=$folder/said.$((++calls))
     shift

@@ -1,17 +1,17 @@
 #!/usr/bin/env bash
 # Version: torch 2.13.0, gloo, CPU.
-# Behaviour: DistributedDataParallel lays gradients out in the order of registration for its first update, and from
-#   the second on in the order in which they came. With three or more processes the place of a gradient in its bucket
-#   decides the order in which gloo adds it up. A resumed run wraps its model anew, so its first update is summed as
-#   the first of the whole run was, not as the uninterrupted run sums that update.
-# Expected: the same model, optimizer state and batches give the same weights, as they do where nothing is resumed.
-#   There is nothing else to restore: the layout is in no state_dict.
-# Seen:
+# Behaviour: DistributedDataParallel lays out gradients in the order of registration for the first update, and from the
+#   second update on in the order in which they became ready. With three or more processes, the position of a gradient
+#   in its bucket determines the order in which gloo adds it up. A resumed run wraps its model anew, so its first update
+#   is summed in the initial layout, while the uninterrupted run sums the same update in the later one.
+# Expected: the same model, optimizer state and batches give the same weights, as they do if nothing is resumed. There
+#   is nothing else to restore: the layout is not part of any state_dict.
+# Observed:
 #   2 processes, default: repeated run equal, resumed run equal
 #   2 processes, find_unused_parameters=True: repeated run equal, resumed run equal
 #   3 processes, default: repeated run equal, resumed run differs
 #   3 processes, find_unused_parameters=True: repeated run equal, resumed run equal
-#   With find_unused_parameters=True the first layout stays, so that a run can be resumed exactly.
+#   With find_unused_parameters=True the initial layout is kept, so a run can be resumed exactly.
 set -euo pipefail
 
 folder=$(mktemp -d)

@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # Version: transformers 5.23.0, tokenizers 0.23.3.
-# Behaviour: a subclass of PreTrainedTokenizerFast that has an __init__, though it only calls super().__init__, loads
-#   its own saved folder without the normalizer and the pre-tokenizer of tokenizer.json, and as a BPE without merges.
-#   from_pretrained hands such a class the vocabulary, but not the rest of the file. Nothing warns, and the ids differ.
-# Expected: an __init__ that passes everything on changes nothing. The file is whole: without the __init__, and by the
-#   base class, the same folder loads as it was saved.
-# Seen:
+# Behaviour: a subclass of PreTrainedTokenizerFast with an __init__, even one that only calls super().__init__, loads
+#   its own saved folder without the normalizer and the pre-tokenizer in tokenizer.json, and as a BPE without merges.
+#   from_pretrained passes such a class the vocabulary, but not the rest of the file. There is no warning, and the ids
+#   differ.
+# Expected: an __init__ that passes on all arguments changes nothing. The file is complete: without the __init__, and
+#   with the base class, the same folder loads as it was saved.
+# Observed:
 #   Plain: saved [1, 4, 2], loaded [1, 4, 2], by the base class [1, 4, 2]; WordLevel, normalizer kept
 #   WithInit: saved [1, 4, 2], loaded [4, 2], by the base class [1, 4, 2]; BPE, normalizer lost
 set -euo pipefail

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # Version: transformers 5.23.0, accelerate 1.15.0, torch 2.13.0.
 # Behaviour: with gradient_accumulation_steps=4, Trainer updates BertForSequenceClassification by four times the
-#   gradient that the same eight rows give in one batch, and logs four times the loss. Trainer leaves the division to
-#   each model whose forward takes **kwargs, and hands it num_items_in_batch. Many heads take that, do not pass it on
-#   to their loss, and average over each small batch. LlamaForCausalLM does pass it on.
+#   gradient of the same eight rows in one batch, and logs four times the loss. If a model's forward takes **kwargs,
+#   Trainer passes it num_items_in_batch and leaves the division to the model. Many heads accept the argument, do not
+#   pass it on to their loss, and average over each small batch. LlamaForCausalLM does pass it on.
 # Expected: eight rows in one batch, or in four batches of two, give the same update: that is what the option is for.
 #   Adam hides most of the factor; SGD, clipping and the logged loss do not.
-# Seen:
+# Observed:
 #   BertForSequenceClassification: update x4.00, loss x4.00
 #   BertForTokenClassification: update x4.00, loss x4.00
 #   BertForMaskedLM: update x4.00, loss x4.00

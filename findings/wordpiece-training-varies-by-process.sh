@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # Version: tokenizers 0.23.3.
-# Behaviour: WordPieceTrainer makes another vocabulary of the same texts in each process, and a text is then cut in
-#   other places. There is no seed to set. The trainer breaks ties by the ids of pieces, and gives the letters within
-#   words theirs as they come out of a hash table that is seeded at random. BpeTrainer, which does the same work, makes
-#   the same vocabulary each time, unless it is given a continuing_subword_prefix.
-# Expected: counting pieces involves no chance, so that the same texts give the same vocabulary: on each process of a
-#   distributed run, too.
-# Seen:
+# Behaviour: WordPieceTrainer learns a different vocabulary from the same texts in each process, so a text is then split
+#   differently. There is no seed to set. The trainer breaks ties by the ids of pieces, and assigns the ids of letters
+#   inside words in the order of a randomly seeded hash table. BpeTrainer, which does the same work, learns the same
+#   vocabulary each time, unless it is given a continuing_subword_prefix.
+# Expected: counting pieces involves no randomness, so the same texts give the same vocabulary, also on each process of
+#   a distributed run.
+# Observed:
 #   WordPieceTrainer: several vocabularies in 8 processes
 #   BpeTrainer: 1 vocabulary in 8 processes
 #   BpeTrainer, continuing_subword_prefix: several vocabularies in 8 processes
@@ -45,7 +45,7 @@ for name, (model, trainer) in KINDS.items():
     print(f"{name}:", *sorted(tokenizer.get_vocab()))
 PYTHON
 
-# Neither the hashes of Python nor threads have a part in it.
+# Rules out Python's hashes and threads as the cause.
 export PYTHONHASHSEED=0 RAYON_NUM_THREADS=1
 for _ in 1 2 3 4 5 6 7 8; do
     "$folder/venv/bin/python" "$folder/train.py"

@@ -1,4 +1,4 @@
-"""Fine-tuning recurrent networks and transformers side by side on the Hugging Face stack.
+"""Fine-tune recurrent networks and transformers side by side on the Hugging Face stack.
 
 The public names are imported when they are first used: a recipe file that imports `Recipe` does not wait for torch.
 """

@@ -1,4 +1,4 @@
-"""`python -m pipeline` is the `finetune` command: what starts a run where only the interpreter's path is known."""
+"""`python -m pipeline` is the `finetune` command, for launchers that only know the interpreter."""
 
 from pipeline.cli.main import entry
 

@@ -33,9 +33,9 @@ def prepare_for(recipe: Recipe, task: Task, source: ResolvedSource) -> Prepared:
 
 
 def _words_with_vectors(recipe: Recipe, task: Task) -> KnownWords | None:
-    """The words that have pretrained vectors, so that the vocabulary covers words that only later texts contain.
+    """The words with pretrained vectors, so that the vocabulary covers words that only occur in later texts.
 
-    None for a model that predicts words: it cannot learn to predict one that it has never seen.
+    None for a model that predicts words: it cannot learn to predict a word that it has never seen.
     """
     vectors = getattr(recipe.model, "vectors", None)
     if vectors is None or recipe.tokenizer not in WHOLE_WORDS or task.head == build.CAUSAL:
@@ -44,8 +44,8 @@ def _words_with_vectors(recipe: Recipe, task: Task) -> KnownWords | None:
 
 
 def build_for(recipe: Recipe, task: Task, prepared: Prepared) -> tuple[PreTrainedModel, dict[str, Any]]:
-    """The recipe's model for the labels and the vocabulary of the prepared data, and what is worth knowing of how it
-    was built (JSON-able)."""
+    """The recipe's model for the labels and the vocabulary of the prepared data, and what is worth reporting about how
+    it was built (JSON-serializable)."""
     return build.build(
         recipe.model, task.head, prepared.labels, prepared.tokenizer, recipe.data.max_length, recipe.train.seed
     )
@@ -57,7 +57,7 @@ def run_of(
     """The run that `trainer.fit` trains.
 
     Raises:
-        UserError: the task scores generated text, and the model would be sharded.
+        UserError: the task scores generated text, but the model would be sharded.
     """
     evaluation.check_generation(task, sharded=fsdp.is_asked_for(accelerator))
     return trainer.Run(

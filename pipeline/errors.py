@@ -1,6 +1,6 @@
-"""The exception that a user's mistake raises, and the single line that it prints.
+"""The exception for mistakes that a user can fix, and the single line that it prints.
 
-Every other exception is a fault of ours and keeps its traceback.
+Any other exception is a bug and keeps its traceback.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from pathlib import Path
 from types import TracebackType
 
 EXIT_USER_ERROR = 2
-EXIT_LOST = 69  # EX_UNAVAILABLE: another process of the run has died, so this one cannot go on
-EXIT_INTERRUPTED = 75  # EX_TEMPFAIL: stopped by a signal and can be continued; a scheduler may requeue the job
+EXIT_LOST = 69  # EX_UNAVAILABLE: another process of the run has died, so this one cannot continue
+EXIT_INTERRUPTED = 75  # EX_TEMPFAIL: stopped by a signal and can be resumed; a scheduler may requeue the job
 STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)  # signals that stop a run with this code
 
 DISK_ERRORS = {
@@ -43,10 +43,9 @@ class UserError(ValueError):
 
 
 class Interrupted(BaseException):
-    """A signal stopped the run; everything it has written is complete, and the same command continues it.
+    """A signal stopped the run; everything it has written is complete, and the same command resumes it.
 
-    Like KeyboardInterrupt it is not an Exception, so that a library that handles errors and goes on does not swallow
-    it.
+    Like KeyboardInterrupt, it is not an Exception, so a library that catches exceptions does not swallow it.
     """
 
 
@@ -66,16 +65,16 @@ def listing(names: Sequence[str]) -> str:
 
 
 def shorten(text: str, length: int) -> str:
-    """`text`, cut to `length` characters, the last three of which are dots then."""
+    """`text`, cut to `length` characters that end with three dots if it is longer."""
     return text if len(text) <= length else f"{text[: length - 3]}..."
 
 
 @contextlib.contextmanager
 def writing(setting: str, folder: Path) -> Iterator[None]:
-    """Turn a disk that is full or read-only into one line that names `folder`, and `setting`, which chose it.
+    """Report a full or read-only disk in one line that names `folder` and the `setting` that chose it.
 
     Raises:
-        UserError: the code inside failed because of the disk. Its other exceptions pass unchanged.
+        UserError: the block failed because of the disk. Other exceptions pass unchanged.
     """
     try:
         yield
@@ -94,7 +93,7 @@ def _disk_error(error: Exception) -> str | None:
 
 
 def reason(error: BaseException) -> str:
-    """What a library reports, as part of our own line: short, and without the names of exception classes."""
+    """The message of a library's exception, for use in our own line: short, without the names of exception classes."""
     message = _CLASS_NAME.sub("", " ".join(str(error).split()))
     return shorten(message.replace("Error", "error").replace("Exception", "exception"), 300) or "no reason given"
 
@@ -112,10 +111,10 @@ def _hook(kind: type[BaseException], error: BaseException, traceback: TracebackT
 
 
 def install_hook() -> None:
-    """Report a mistake in a recipe that is run as a script in one line, too.
+    """Report a mistake in one line also if a recipe is run as a script.
 
     The script raises it while it builds its `Recipe`, before it calls any function of ours, so only `sys.excepthook`
-    can shorten it. It is installed where the running program itself imports `main`, as recipes do; notebooks and
+    can shorten it. The hook is installed when the running program itself imports `main`, as recipes do; notebooks and
     applications keep their own, and so does a script that has set one.
     """
     if sys.excepthook is sys.__excepthook__:

@@ -1,4 +1,4 @@
-"""Download what a recipe needs on a machine with network, so that the run starts on another without any."""
+"""Download what a recipe needs on a machine with network, so that it can run on a machine without."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ DATA = "data"
 def fetch(recipe: Recipe, to: Path | None) -> None:
     """Download what `recipe` names on the Hub and copy what it names on this machine into the folder `to`.
 
-    Without `to`, the downloads go to the caches of the Hub's libraries, and nothing is copied.
+    Without `to`, the downloads go to the caches of the Hub libraries, and nothing is copied.
 
     Raises:
         UserError: something does not exist or cannot be loaded, or `to` cannot be written to.
@@ -34,7 +34,7 @@ def fetch(recipe: Recipe, to: Path | None) -> None:
     for setting, entry in revisions.items():
         print(f"{setting}: {entry['name']} at {entry['commit']}")
     if to is None:
-        print("fetched to the caches of the Hub's libraries; run offline: HF_HUB_OFFLINE=1 finetune run RECIPE")
+        print("fetched to the caches of the Hub libraries; run offline: HF_HUB_OFFLINE=1 finetune run RECIPE")
         return
     with writing("to", to):
         to.mkdir(parents=True, exist_ok=True)
@@ -45,7 +45,7 @@ def fetch(recipe: Recipe, to: Path | None) -> None:
 
 
 def _load_all(recipe: Recipe, revisions: pinning.Revisions) -> None:
-    """Load everything from the Hub as a run does: this fills the caches and shows that what is there can be read."""
+    """Load everything from the Hub as a run does: this fills the caches and shows that it can be read."""
     model: Any = recipe.model
     if "data.source" in revisions:
         for rows, _ in hub_source.load(recipe.data, recipe.data.revision).values():
@@ -59,12 +59,12 @@ def _load_all(recipe: Recipe, revisions: pinning.Revisions) -> None:
 
 
 def _copy_files(recipe: Recipe, revisions: pinning.Revisions, to: Path) -> dict[str, str]:
-    """Copy the files and folders of this machine; setting -> path within `to`."""
+    """Copy the local files and folders; setting -> path within `to`."""
     copies = {}
     for reference, name in references.local_names(recipe, revisions).items():
         source = paths.local(name, reference.setting)
         place = f"{DATA}/{reference.setting}/{source.resolve().name}"
-        if (to / place).resolve() != source.resolve():  # the same where a fetched recipe is fetched to its own folder
+        if (to / place).resolve() != source.resolve():  # the same if a fetched recipe is fetched to its own folder
             _copy(source, to / place, reference.setting)
         copies[reference.setting] = place
     return copies
@@ -81,7 +81,7 @@ def _copy(source: Path, target: Path, setting: str) -> None:
 
 
 def _with_copied_files(recipe: Recipe, copies: dict[str, str]) -> str:
-    """The recipe as JSON, with each copied file by its path beside the recipe."""
+    """The recipe as JSON, with each copied file by its path relative to the recipe."""
     values = json.loads(recipe.to_json())
     for setting, place in copies.items():
         section, _, name = setting.partition(".")

@@ -1,4 +1,4 @@
-"""Use a saved model, from a folder or from the Hub: load it, evaluate it on new data, predict from texts."""
+"""Use a saved model from a folder or the Hub: load it, evaluate it on new data, predict from texts."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def load(name: str, revision: str | None = None, trust_remote_code: bool = False
     try:
         paths.saved_model(folder, "model", adapters=True)
         return _load(folder, **options)
-    except UserError as error:  # name it as the user did, not by its place in the cache
+    except UserError as error:  # named as the user did, not by its path in the cache
         raise UserError(str(error).replace(folder, name)) from error
 
 
@@ -88,7 +88,7 @@ def _load_model(name: str, head: str, **options: Any) -> PreTrainedModel:
 
 
 def _task_of(name: str, trust_remote_code: bool = False) -> Task:
-    """The task in the recipe beside the weights; without a recipe, the one whose head the architecture names."""
+    """The task in the recipe next to the weights; without a recipe, the one whose head matches the architecture."""
     recipe = Path(name) / run_folder.RECIPE
     if recipe.is_file():
         return load_task(read_json(recipe).task)
@@ -115,8 +115,8 @@ def evaluate(model: str, data: Data, split: str = "test", batch_size: int = 32, 
 
 
 def evaluate_rows(model: str, data: Data, split: str = "test", batch_size: int = 32, **options: Any) -> Evaluation:
-    """As `evaluate`, with the outcome of each row of the split."""
-    # Only here: reading data and joining other processes takes libraries that `predict` does not need.
+    """Like `evaluate`, with the outcome of each row of the split."""
+    # Imported here: reading data and joining other processes takes libraries that `predict` does not need.
     from pipeline.data.new_data import encode_split
     from pipeline.data.sources import locate
     from pipeline.training.distributed import launch
@@ -146,7 +146,8 @@ def predict(
     allow_pickle: bool = False,
     **options: Any,
 ) -> Iterator[dict[str, Any]]:
-    """Predict from texts with a saved model, lazily and in batches: one JSON-able prediction per text, in order.
+    """Predict from texts with a saved model, lazily and in batches: one JSON-serializable prediction per text, in
+    order.
 
     Args:
         model: folder of a run or of a model, or Hub id.

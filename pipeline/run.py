@@ -1,4 +1,4 @@
-"""A run from recipe to folder: get ready, train, measure, save. The one module that sees data, tasks and training."""
+"""A run from recipe to folder: prepare, train, evaluate, save. The only module that sees data, tasks and training."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ TOO_MUCH = "lower train.batch_size and raise train.accumulation, or let --train.
 
 
 def train(recipe: Recipe) -> dict[str, Any]:
-    """Train, evaluate and save the model of `recipe`; continue the run in its folder if there is an unfinished one.
+    """Train, evaluate and save the model of `recipe`; resume the run in its folder if there is an unfinished one.
 
     Logging levels, warnings filters and progress bars of other libraries stay as the caller has set them. The global
     random states of Python, NumPy and torch are seeded.
@@ -41,8 +41,8 @@ def train(recipe: Recipe) -> dict[str, Any]:
         The contents of metrics.json.
 
     Raises:
-        UserError: a setting, the data or a checkpoint is refused; nothing has been written then.
-        Interrupted: a signal stopped the run; everything written is complete and the same call continues.
+        UserError: a setting, the data or a checkpoint is refused; nothing is written in that case.
+        Interrupted: a signal stopped the run; everything written is complete and the same call resumes it.
     """
     run_folder.check(pinning.with_recorded_revisions(recipe))
     trackers.check(recipe.train.trackers)
@@ -66,7 +66,7 @@ def train(recipe: Recipe) -> dict[str, Any]:
 
 
 def _ready(recipe: Recipe, accelerator: Accelerator) -> tuple[trainer.Run, dict[str, Any], Prepared]:
-    """The run with its folder open, what is worth knowing about how its model was built, and its data."""
+    """The run with its folder created, what is worth reporting about how its model was built, and its data."""
     recipe, source, revisions = broadcast_object_list(
         [*_found(recipe)] if accelerator.is_main_process else [None, None, None]
     )
@@ -136,7 +136,7 @@ def _measure(run: trainer.Run, build_info: dict[str, Any], prepared: Prepared) -
 
 
 def _save(run: trainer.Run, metrics: dict[str, Any], prepared: Prepared) -> None:
-    """Write model/ as a whole, then metrics.json, whose presence marks a finished run."""
+    """Write model/, complete or not at all, then metrics.json, whose presence marks a finished run."""
     model = run.accelerator.unwrap_model(run.model)
 
     def fill(folder: Path) -> None:

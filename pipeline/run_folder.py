@@ -1,4 +1,4 @@
-"""The folder of a run: whether a recipe may run in it, what is in it, and which settings may change on resuming."""
+"""The run folder: whether a recipe may run in it, what is in it, and which settings may change on resuming."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from pipeline.errors import UserError
 
 RECIPE, METRICS, HISTORY, MODEL, CHECKPOINTS = "recipe.json", "metrics.json", "history.jsonl", "model", "checkpoints"
 DASHBOARDS = "dashboards"
-# The model's answers to a few rows, and the commits on the Hub that the run has read.
+# The model's outputs for a few rows, and the commits on the Hub that the run has read.
 ANSWERS, REVISIONS = "answers.json", "revisions.json"
 
-# Settings that do not change what a run computes, so that they may differ when it is resumed. Those of the batch must
-# keep the number of rows in an update, which the checkpoint checks.
+# Settings that do not change what a run computes, so they may differ when it is resumed. The batch settings must keep
+# the number of rows in an update, which the checkpoint checks.
 FREE = {
     f"train.{name}"
     for name in (
@@ -33,7 +33,7 @@ FREE = {
 
 
 def check(recipe: Recipe) -> None:
-    """Refuse a folder in which `recipe` must not run.
+    """Refuse a run folder in which `recipe` must not run.
 
     Raises:
         UserError: the folder cannot be written to, holds something other than a run, or, unless train.overwrite is set,
@@ -64,7 +64,7 @@ def check(recipe: Recipe) -> None:
 
 
 def unfinished(recipe: Recipe) -> Recipe | None:
-    """The recipe of the run that `recipe` continues, if there is one; see `check`."""
+    """The recipe of the run that `recipe` resumes, if there is one; see `check`."""
     file = recipe.folder / RECIPE
     return read_json(file) if file.is_file() and not recipe.train.overwrite else None
 
@@ -95,7 +95,7 @@ def open_(recipe: Recipe) -> Path:
 
 @contextlib.contextmanager
 def unless_refused(folder: Path) -> Iterator[None]:
-    """Remove what a run has written to `folder` if the block refuses it before its first checkpoint."""
+    """Remove what a run has written to `folder` if the block refuses the run before its first checkpoint."""
     try:
         yield
     except UserError:

@@ -1,4 +1,4 @@
-"""Files and folders that are whole or absent: written aside, forced to the disk, then renamed.
+"""Files and folders that are complete or absent: written under another name, flushed to disk, then renamed.
 
 `write` does this for a file and `publish_folder` for a folder. A folder can carry a manifest with the hash of each of
 its files, from which `damage` finds what has changed since.
@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 MANIFEST = "manifest.json"
-# Prefixes of what a killed process may leave: a file or folder that it was writing, a folder that it was replacing.
+# Prefixes of what a killed process may leave behind: a file or folder that it was writing, a folder that it was
+# replacing.
 ASIDE, OLD = ".writing-", ".old-"
 
 
@@ -37,22 +38,22 @@ def publish_folder(
     manifest: bool = False,
     keep_existing: Callable[[Path], bool] | None = None,
 ) -> None:
-    """Make the folder `target`: let `fill` write its files aside, force them to the disk and rename.
+    """Make the folder `target`: let `fill` write its files to a temporary folder, flush them to disk, and rename it.
 
-    If `fill` raises, nothing is left of what it wrote, and an earlier `target` stays as it was.
+    If `fill` raises, everything that it wrote is removed, and an earlier `target` stays as it was.
 
     Args:
-        target: replaced where it exists; missing parents are made.
-        fill: called with a new, empty folder beside `target`.
+        target: replaced if it exists; missing parents are created.
+        fill: called with a new, empty folder next to `target`.
         manifest: whether to add a file with the size and hash of each other file, see `damage`.
         keep_existing: for a `target` that several processes may publish at once. Called when ours is ready, it says
             whether the one in place is as good; if so, that is kept and ours is thrown away.
 
     Raises:
-        OSError: the disk is full, or the folder cannot be written to. Whatever `fill` raises passes.
+        OSError: the disk is full, or the folder cannot be written to. Exceptions of `fill` pass unchanged.
     """
     aside = target.with_name(ASIDE + target.name)
-    if keep_existing is not None:  # another process may be writing aside as well
+    if keep_existing is not None:  # another process may be doing the same
         aside = aside.with_name(f"{aside.name}-{uuid.uuid4().hex[:8]}")
     _make_empty(aside)
     try:
@@ -93,7 +94,7 @@ def _rename(aside: Path, target: Path, keep_existing: Callable[[Path], bool]) ->
 
 
 def seal(folder: Path) -> None:
-    """Add the manifest of the files in `folder`, and force all of them to the disk."""
+    """Add the manifest of the files in `folder`, and flush all of them to disk."""
     files = [file for file in sorted(folder.rglob("*")) if file.is_file() and file != folder / MANIFEST]
     entries = {str(file.relative_to(folder)): _entry(file) for file in files}
     (folder / MANIFEST).write_text(json.dumps(entries, indent=2), encoding="utf-8")
@@ -130,7 +131,7 @@ def _sha256(file: Path) -> str:
 
 
 def sync(path: Path) -> None:
-    """Force a file's bytes, or a folder's entries, to the disk before anything relies on them."""
+    """Flush a file's bytes, or a folder's entries, to disk before anything relies on them."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -145,7 +146,7 @@ def sync_tree(folder: Path) -> None:
 
 
 def discard(path: Path) -> None:
-    """Remove a file, a folder or a link, if there is one; what a link leads to stays."""
+    """Remove a file, a folder or a link, if there is one; the target of a link stays."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:

@@ -1,4 +1,4 @@
-"""Trains a bidirectional LSTM from scratch on Rotten Tomatoes, as the baseline that BERT has to beat.
+"""Trains a bidirectional LSTM from scratch on Rotten Tomatoes, as the baseline that BERT must beat.
 
 Run it:
 

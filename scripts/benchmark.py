@@ -4,13 +4,13 @@ Run it:
 
     python scripts/benchmark.py loop           # our loop against a bare PyTorch loop: same batches, each task
     python scripts/benchmark.py recurrent      # our recurrent path against PackedSequence with random batches
-    python scripts/benchmark.py bert           # fine-tuning MiniLM against the Trainer of transformers at its defaults
+    python scripts/benchmark.py bert           # fine-tuning MiniLM against the transformers Trainer with its defaults
     python scripts/benchmark.py crf            # training a tagger with a CRF against one without
     python scripts/benchmark.py generate       # generating with a cached state against reading the text again
-    python scripts/benchmark.py checkpoint     # how long a checkpoint stops training
+    python scripts/benchmark.py checkpoint     # how long a checkpoint blocks training
     python scripts/benchmark.py deterministic  # training with train.deterministic against without
     python scripts/benchmark.py memory         # peak memory with 10,000 and with 200,000 rows
-    python scripts/benchmark.py scaling        # one process and two: speed, share of the all-reduce, bytes per step
+    python scripts/benchmark.py scaling        # one process and two: speed, share of the all-reduce, bytes per update
     python scripts/benchmark.py cluster        # calculated, not measured: DDP and FSDP on 1 to 1,024 GPUs
     python scripts/benchmark.py kernels        # bf16, fused AdamW, SDPA, padding, torch.compile, each against without
     python scripts/benchmark.py startup        # CPU time of predict and evaluate, with --against ANOTHER_CHECKOUT
@@ -67,7 +67,7 @@ def main(
     against: Path | None = None,
     json_file: Annotated[Path | None, tyro.conf.arg(name="json")] = None,
 ) -> None:
-    """Run one benchmark, or those that belong together.
+    """Run one benchmark, or all of a group.
 
     Args:
         which: name of the benchmark.

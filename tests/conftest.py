@@ -93,7 +93,7 @@ def reviews(tmp_path: Path) -> Path:
 
 
 def finetune(*arguments: str | Path, cwd: Path | None = None, stdin: str = "") -> subprocess.CompletedProcess[str]:
-    """Run the `finetune` command in a process of its own."""
+    """Run the `finetune` command in a separate process."""
     return subprocess.run(
         [sys.executable, "-c", "from pipeline.cli.main import entry; entry()", *map(str, arguments)],
         cwd=cwd,

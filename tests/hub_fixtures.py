@@ -1,4 +1,4 @@
-"""Fixtures of the tests of the Hub: a clean server with a user who is logged in, and caches of the test's own."""
+"""Fixtures for the tests of the Hub: a clean server with a logged-in user, and separate caches for each test."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Place:
             HfApi().delete_repo(name, repo_type=kind, missing_ok=True)
 
     def finetune(self, *arguments: Any, **options: Any) -> Any:
-        """The command in a process of its own, with network."""
+        """The command in a separate process, with network."""
         return finetune(*arguments, **options)
 
 
@@ -69,7 +69,7 @@ def hub(server: Hub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterato
 
 @pytest.fixture
 def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Skip the clean process, where a test is about something else, and the pauses between retries."""
+    """Skip the clean process in tests about something else, and the pauses between retries."""
     monkeypatch.setattr(pushing, "verify_in_clean_process", lambda *_: None)
     monkeypatch.setattr(time, "sleep", lambda _: None)
 

@@ -48,7 +48,7 @@ def jsonl(*more: str) -> str:
 
 @pytest.fixture
 def place(tmp_path, monkeypatch) -> Path:
-    """An empty working folder with the recipes, good data and a cache of its own."""
+    """An empty working folder with the recipes, good data and a separate cache."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("FINETUNE_CACHE", str(tmp_path / "cache"))
     (tmp_path / "ok.csv").write_text(table())
@@ -71,7 +71,7 @@ def finetune(capfd, *arguments: str, stdin: bytes = b"") -> tuple[int, str, str]
     sys.stdin = io.TextIOWrapper(io.BytesIO(stdin))
     try:
         code = main.exit_code(lambda: main._dispatch(list(arguments)))
-    except SystemExit as stop:  # the parser has shown its box
+    except SystemExit as stop:  # the parser has printed its message
         code = stop.code
     finally:
         sys.stdin = sys.__stdin__
@@ -119,7 +119,7 @@ MALFORMED = {
     "plain text": ("a.txt", "a\nb\n", "it has texts only, no labels"),
     "Word": ("a.docx", "a", "a.docx: .docx cannot be read; there are: .bmes, .conll, .csv"),
     "no suffix": ("a", "a", "a file without extension cannot be read"),
-    "one label": ("a.csv", table([(text, 1) for text, _ in PAIRS]), "two classes are needed"),
+    "one label": ("a.csv", table([(text, 1) for text, _ in PAIRS]), "at least two classes are needed"),
     "ids as labels": ("a.csv", table([(text, text) for text, _ in PAIRS]), "these are not classes"),
     "no label in a row": ("a.csv", table() + "abc,\n", "a.csv:42: the label is missing"),
     "three rows": ("a.csv", table(PAIRS[:3]), "3 rows are too few to carve validation and test from"),
@@ -131,7 +131,7 @@ MALFORMED = {
     "object as label": ("a.jsonl", jsonl('{"text": "a", "label": {}}'), "a.jsonl:41: the label is an object"),
     "NaN as label": ("a.jsonl", jsonl('{"text": "a", "label": NaN}'), "a.jsonl:41: the label is missing"),
     "missing field": ("a.jsonl", jsonl('{"text": "a"}'), "a.jsonl:41: the row has no field 'label'"),
-    "half a surrogate": ("a.jsonl", jsonl('{"text": "\\ud800", "label": "pos"}'), "mend the \\u escape"),
+    "half a surrogate": ("a.jsonl", jsonl('{"text": "\\ud800", "label": "pos"}'), "fix the \\u escape"),
     "nested deeply": ("a.jsonl", jsonl("[" * 100_000), "a.jsonl:41: JSON nested too deeply"),
     "no list": ("a.json", '{"a": 1}', "expected a list of objects"),
     "lines in json": ("a.json", jsonl(), "rename the file to .jsonl"),
@@ -151,7 +151,7 @@ def test_malformed_data_is_refused_with_its_place(place, capfd, case):
 def test_data_that_is_not_a_file_is_refused_and_not_waited_for(place, capfd):
     os.mkfifo("pipe.csv")
     os.symlink("gone", "link.csv")
-    for source, says in (("pipe.csv", "a pipe or a device"), ("link.csv", "a link to a file that is not there")):
+    for source, says in (("pipe.csv", "a pipe or a device"), ("link.csv", "a link to a file that does not exist")):
         refused(capfd, "run", "tiny.py", "--data.source", source, says=says)
 
 
@@ -186,7 +186,7 @@ UNUSUAL = {
 
 
 @pytest.mark.parametrize("case", UNUSUAL)
-def test_unusual_data_is_taken(place, capfd, case):
+def test_unusual_data_is_accepted(place, capfd, case):
     code, _, err = finetune(capfd, "run", "tiny.py", "--data.source", write(*UNUSUAL[case]))
     assert (code, err) == (0, "")
 
@@ -208,7 +208,7 @@ SETTINGS = [
     ("--data.source nothing.csv", "data.source: there is no file or folder nothing.csv"),
     ("--data.revision main", "ok.csv is a local file or folder, which has none"),
     ("--data.text-column txt", "ok.csv has no column 'txt'; did you mean text?"),
-    ("--data.text-column label", "'label' is taken for text and for label"),
+    ("--data.text-column label", "'label' is used for text and for label"),
     ("--model.hidden-size 1000000000", "this model is too large to build"),
     ("--model.embedding-size 2000000000", "but this machine has"),
     ("--model.layers 1000000", "model.layers: 1000000 is out of range"),
@@ -223,11 +223,11 @@ SETTINGS = [
 
 
 @pytest.mark.parametrize(("flags", "says"), SETTINGS, ids=[flags[:40] for flags, _ in SETTINGS])
-def test_a_setting_that_cannot_be_is_refused(place, capfd, flags, says):
+def test_an_impossible_setting_is_refused(place, capfd, flags, says):
     refused(capfd, "run", "tiny.py", *(flag.strip("'") for flag in flags.split(" ")), says=says)
 
 
-def test_a_model_of_attention_is_held_to_its_own_settings(place, capfd):
+def test_a_transformer_accepts_only_its_own_settings(place, capfd):
     refused(capfd, "run", "bert.py", "--model.heads", "3", says="model.heads: 3 does not divide model.hidden_size 8")
     refused(capfd, "run", "bert.py", "--model.cell", "lstm", says="--model.cell")
 
@@ -237,7 +237,7 @@ def test_a_model_of_attention_is_held_to_its_own_settings(place, capfd):
     [
         ("good 1 2 3\nbad 4 5\n", "v.txt:2: "),
         ("good a b c\n", "v.txt:1: a b c ... is not a vector of 3 numbers"),
-        ("zzz 1 2 3\n", "has a vector for none of the"),
+        ("zzz 1 2 3\n", "has no vector for any of the"),
         ("", "has no vector for any of the"),
         ("good nan 2 3\n", "expected a word and 3 finite numbers"),
         ("5 300\ngood 1 2 3\n", "v.txt:2: good 1 2 ... is not a vector of 300 numbers"),
@@ -367,7 +367,7 @@ def test_a_damaged_model_is_refused(place, trained, capfd, case):
     refused(capfd, "predict", "m", stdin=b"good film\n", says=says)
 
 
-def test_code_that_lies_beside_a_model_is_not_run(place, trained, capfd):
+def test_code_next_to_a_model_is_not_run(place, trained, capfd):
     model = Path(shutil.copytree(trained / "model", "m"))
     change_config(model, auto_map={"AutoModelForSequenceClassification": "evil.Evil"})
     write("m/evil.py", "open('ran', 'w')")
@@ -394,7 +394,7 @@ def test_a_checkpoint_that_does_not_fit_the_recipe_is_refused(place, trained, ca
 
 
 @pytest.mark.parametrize("architecture", ["bert", "gpt2"])
-def test_what_a_pretrained_model_lacks_is_refused(place, capfd, architecture):
+def test_settings_that_a_pretrained_model_lacks_are_refused(place, capfd, architecture):
     model = f"Scratch(architecture={architecture!r}, hidden_size=8, heads=2, layers=1)"
     write("made.py", TINY.format(model=model).replace('"out"', '"made"').replace('"ok.csv"', '"ok.csv", max_length=16'))
     assert finetune(capfd, "run", "made.py")[0] == 0
@@ -456,7 +456,7 @@ def test_a_damaged_checkpoint_is_refused_and_no_code_in_it_is_run(place, trained
     (run / "metrics.json").unlink()
     newest = max((run / "checkpoints").iterdir())
     LOSSES[case](newest)
-    storage.seal(newest)  # so that what is wrong is all that is wrong
+    storage.seal(newest)  # so that nothing else is wrong
     values = json.loads((run / "recipe.json").read_text())
     values["train"]["output_dir"] = "run"
     (run / "recipe.json").write_text(json.dumps(values))
@@ -472,7 +472,7 @@ def test_metrics_that_no_run_wrote_are_refused(place, capfd, content):
     refused(capfd, "compare", "r", says="r/metrics.json: ")
 
 
-def test_a_cache_that_cannot_be_used_is_refused_and_a_damaged_one_is_made_again(place, capfd, monkeypatch):
+def test_a_cache_that_cannot_be_used_is_refused_and_a_damaged_one_is_rebuilt(place, capfd, monkeypatch):
     assert finetune(capfd, "run", "tiny.py")[0] == 0
     for file in Path("cache").rglob("*.*"):
         file.write_bytes(b"junk")
@@ -483,7 +483,7 @@ def test_a_cache_that_cannot_be_used_is_refused_and_a_damaged_one_is_made_again(
     refused(capfd, "run", "tiny.py", says="FINETUNE_CACHE: cannot write to ok.csv: ")
 
 
-def test_an_epoch_that_is_over_is_no_place_to_go_on_from(place, trained, capfd):
+def test_a_checkpoint_beyond_its_epoch_is_refused(place, trained, capfd):
     run = Path(shutil.copytree(trained, "run"))
     (run / "metrics.json").unlink()
     newest = max((run / "checkpoints").iterdir())
@@ -496,7 +496,7 @@ def test_an_epoch_that_is_over_is_no_place_to_go_on_from(place, trained, capfd):
 
 
 @pytest.mark.parametrize("content", ["{}", "[]", '{"sizes": {}}', '{"sizes": []}', None], ids=str)
-def test_a_damaged_entry_of_the_cache_is_made_again(place, capfd, content):
+def test_a_damaged_cache_entry_is_rebuilt(place, capfd, content):
     assert finetune(capfd, "run", "tiny.py")[0] == 0
     (entry,) = Path("cache").iterdir()
     if content is None:
@@ -508,7 +508,7 @@ def test_a_damaged_entry_of_the_cache_is_made_again(place, capfd, content):
     assert (code, err) == (0, "")
 
 
-def test_damage_that_keeps_every_size_is_made_again(place, capfd):
+def test_a_cache_entry_with_damage_that_keeps_every_size_is_rebuilt(place, capfd):
     assert finetune(capfd, "run", "tiny.py")[0] == 0
     for file in (*Path("cache").rglob("*.arrow"), *Path("cache").rglob("tokenizer*.json")):
         file.write_bytes(bytes(file.stat().st_size))
@@ -520,7 +520,7 @@ def test_damage_that_keeps_every_size_is_made_again(place, capfd):
     "when",
     ["checkpoint.save_file", "serialization.save_file", "seal"],
 )
-def test_a_full_disk_is_one_line_and_nothing_is_left(place, capfd, monkeypatch, when):
+def test_a_full_disk_is_one_line_and_nothing_is_left_behind(place, capfd, monkeypatch, when):
     def fail(*arguments, **options):
         raise SafetensorError("No space left on device (os error 28)")
 
@@ -532,7 +532,7 @@ def test_a_full_disk_is_one_line_and_nothing_is_left(place, capfd, monkeypatch, 
     assert not Path("out").exists()
 
 
-def test_a_run_that_diverges_at_once_leaves_nothing(place, capfd):
+def test_a_run_that_diverges_at_once_leaves_nothing_behind(place, capfd):
     settings = ("--optim.learning-rate", "1e38", "--optim.warmup-ratio", "0", "--optim.weight-decay", "1e38")
     code, _, err = finetune(capfd, "run", "tiny.py", *settings)
     assert code == 2
@@ -560,7 +560,7 @@ def test_a_run_that_diverges_at_once_leaves_nothing(place, capfd):
     ],
     ids=lambda value: str(value)[:40],
 )
-def test_what_the_command_line_names_and_is_not_there_is_refused(place, capfd, arguments, says):
+def test_missing_files_named_on_the_command_line_are_refused(place, capfd, arguments, says):
     refused(capfd, *arguments, says=says)
 
 
@@ -570,7 +570,7 @@ def test_a_closed_standard_input_is_refused(place, trained, capfd, monkeypatch):
     assert capfd.readouterr().err == "error: input: standard input is closed; give --input FILE\n"
 
 
-def test_a_reader_that_has_left_is_no_fault_of_ours(place, capfd, monkeypatch):
+def test_a_closed_pipe_is_not_an_error(place, capfd, monkeypatch):
     reading, writing = os.pipe()
     os.close(reading)
     monkeypatch.setattr(sys, "stdout", os.fdopen(writing, "w"))
@@ -578,7 +578,7 @@ def test_a_reader_that_has_left_is_no_fault_of_ours(place, capfd, monkeypatch):
     assert capfd.readouterr().err == ""
 
 
-def test_names_of_runs_and_scores_are_no_markup(place, trained, capfd):
+def test_names_of_runs_and_scores_are_not_markup(place, trained, capfd):
     metrics = json.loads((trained / "metrics.json").read_text())
     metrics["test"]["[/red]"] = 1.0
     write("[bold]run/metrics.json", json.dumps(metrics))
@@ -592,7 +592,7 @@ def test_a_recipe_that_runs_while_it_is_loaded_is_refused(place, capfd):
     refused(capfd, "run", "eager.py", says="main(recipe) runs while eager.py is loaded; put it under: if __name__")
 
 
-def test_what_python_warns_of_in_a_recipe_is_not_told_with_a_refusal(place, capfd):
+def test_warnings_of_python_in_a_recipe_are_not_printed_with_a_refusal(place, capfd):
     write("warned.py", "path = '\\d'\nraise ValueError('x')\n")
     refused(capfd, "run", "warned.py", says="warned.py:2: x")
 
@@ -604,7 +604,7 @@ def test_blank_lines_among_word_vectors_are_skipped(place, capfd, text):
     assert (code, err) == (0, "")
 
 
-def test_a_folder_among_the_checkpoints_that_is_none_is_not_gone_on_from(tmp_path):
+def test_a_folder_that_is_not_a_checkpoint_is_not_resumed_from(tmp_path):
     for name in ("step-abc", "step-00000003", "step-00000012", ".writing-step-00000099"):
         (tmp_path / "checkpoints" / name).mkdir(parents=True)
     assert checkpoint.newest(tmp_path).name == "step-00000012"

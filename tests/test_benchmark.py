@@ -1,4 +1,4 @@
-"""The benchmark script starts, and its first lines name all that it measures."""
+"""The benchmark script starts, and its docstring names everything that it measures."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ def test_the_script_names_everything_that_it_measures(monkeypatch):
 def test_scaling_prints_what_was_measured_and_what_follows_for_many_gpus(benchmarks, monkeypatch, capsys, tmp_path):
     script = runpy.run_path(str(ROOT / "scripts/benchmark.py"))
     monkeypatch.setitem(script["MEASURES"], "scaling", lambda pairs: [{"model": "one", "ratio": 1.25}])
-    script["main"](scaling=True, json_file=tmp_path / "told.json")
+    script["main"](scaling=True, json_file=tmp_path / "results.json")
     printed = capsys.readouterr().out
     assert printed.index("1.25") < printed.index("cluster") < printed.index("Assumed, not measured: ")
-    told = json.loads((tmp_path / "told.json").read_text())
-    assert [table["benchmark"] for table in told] == ["scaling", "cluster"]
-    assert {row["GPUs"] for row in told[1]["rows"]} >= {1, 8, 1024}
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert [table["benchmark"] for table in results] == ["scaling", "cluster"]
+    assert {row["GPUs"] for row in results[1]["rows"]} >= {1, 8, 1024}
     with pytest.raises(SystemExit, match="--scaling: runs scaling and cluster; leave out memory"):
         script["main"]("memory", scaling=True)
 
 
-def test_a_gpu_is_asked_for_in_vain_where_there_is_none():
+def test_asking_for_a_gpu_without_one_is_refused():
     call = [sys.executable, str(ROOT / "scripts/benchmark.py"), "--device", "cuda"]
     done = subprocess.run(call, capture_output=True, text=True, check=False, env={"CUDA_VISIBLE_DEVICES": ""})
     assert (done.returncode, done.stderr) == (1, "--device cuda: there is no GPU here\n")
@@ -76,7 +76,7 @@ def test_a_ring_takes_as_long_as_its_steps_one_after_the_other(benchmarks, world
     assert ring_seconds(size, world, machines) == pytest.approx(seconds)
 
 
-def test_the_memory_of_a_gpu_is_that_of_adamw_in_float32_shared_or_not(benchmarks):
+def test_the_memory_of_a_gpu_is_that_of_adamw_in_float32_sharded_or_not(benchmarks):
     from benchmarks.cluster import Cluster, Job, breaks_first, gpu_bytes, update_seconds
 
     job = Job("one", parameters=1e9, units=10, tokens=1000, activations=5)
@@ -111,11 +111,11 @@ def test_autocast_keeps_a_copy_of_the_weights_in_bf16_for_the_backward_pass(benc
 def test_two_processes_send_what_a_ring_of_two_does(benchmarks, monkeypatch):
     from benchmarks import scaling
 
-    told = scaling._measured("BiLSTM 128", 1, 2)
+    results = scaling._measured("BiLSTM 128", 1, 2)
     model = scaling.a_run(scaling.Recipe("s", "sentiment", scaling.ROTTEN_TOMATOES, scaling.TAGGER)).model
-    assert told["bytes"] == 4 * sum(p.numel() for p in model.parameters())
-    assert told["tokens/s"] > 0
-    assert 0 <= told["share"] < 1
+    assert results["bytes"] == 4 * sum(p.numel() for p in model.parameters())
+    assert results["tokens/s"] > 0
+    assert 0 <= results["share"] < 1
 
 
 def test_startup_measures_both_commands_against_another_checkout(benchmarks, monkeypatch):

@@ -1,4 +1,4 @@
-"""CONTRIBUTING.md follows a batch and a run through the code: the functions that it names are called, in that order."""
+"""CONTRIBUTING.md follows a batch and a run through the code: the functions that it names are called in that order."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def a_recipe(reviews: Path, folder: Path, **settings: Any) -> Recipe:
 
 
 @pytest.mark.parametrize("title", ["From file to checkpoint", "From folder to Hub"])
-def test_a_walk_names_few_functions(title):
+def test_a_walkthrough_names_few_functions(title):
     names = stops(title)
     assert 8 <= len(names) <= MOST_STOPS
     assert len(set(names)) == len(names)

@@ -1,4 +1,4 @@
-"""What the documents say holds: their commands run, their paths exist, their tables name what exists."""
+"""The documents are true: their commands run, their paths exist, their tables name what exists."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ RECIPES = (ROOT / "recipes/README.md").read_text(encoding="utf-8")
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 # Pages whose commands need nothing but the data of `workplace`, and the number of commands on each.
 COMMANDS = {"README.md": 7, "docs/data.md": 2, "docs/training.md": 1, "docs/distributed.md": 2}
-# Shortens a run: the tests show that the commands work; test_recipes.py holds the figures.
+# Shortens a run: the tests show that the commands work; test_recipes.py checks the figures.
 SHORT = ["--data.limit", "200", "--train.max-steps", "2"]
 REVIEWS = "text,label\n" + "".join(f"a funny film {n},good\nan empty mess {n},bad\n" for n in range(40))
 
@@ -40,7 +40,7 @@ def commands(page: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory) -> Path:
-    """A folder as a reader would have it: the recipes and data of their own."""
+    """A folder like a reader's: the recipes, and the reader's own data."""
     folder = tmp_path_factory.mktemp("reader")
     shutil.copytree(ROOT / "recipes", folder / "recipes")
     for name in ("reviews.csv", "new_reviews.csv"):
@@ -76,7 +76,7 @@ def run_line(line: str, folder: Path, **environment: str) -> str:
 
 
 def make_run(workplace: Path) -> None:
-    """The run that the README trains on data of one's own."""
+    """The run that the README trains on the reader's own data."""
     if not (workplace / "runs/mine").is_dir():
         (line,) = (line for line in commands("README.md") if "runs/mine" in line and "finetune run" in line)
         run_line(line, workplace)

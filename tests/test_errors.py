@@ -1,4 +1,4 @@
-"""What is told of others' faults: one short line without the names of exceptions; a full disk is no fault of ours."""
+"""How errors of libraries are reported: one short line without the names of exceptions; a full disk is not a bug."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pipeline.errors import UserError, listing, reason, suggest, writing
 
 
 @pytest.mark.parametrize(
-    ("told", "line"),
+    ("message", "line"),
     [
         ("Couldn't deserialize thrift: TProtocolException: Invalid data", "Couldn't deserialize thrift: Invalid data"),
         ("json.decoder.JSONDecodeError: Expecting value", "Expecting value"),
@@ -20,8 +20,8 @@ from pipeline.errors import UserError, listing, reason, suggest, writing
         ("", "no reason given"),
     ],
 )
-def test_a_reason_is_one_short_line_without_the_names_of_exceptions(told, line):
-    assert reason(RuntimeError(told)) == line
+def test_a_reason_is_one_short_line_without_the_names_of_exceptions(message, line):
+    assert reason(RuntimeError(message)) == line
 
 
 def test_however_many_names_there_are_the_line_can_be_read():
@@ -36,7 +36,7 @@ def test_however_many_names_there_are_the_line_can_be_read():
         RuntimeError("Error while serializing: I/O error: No space left on device (os error 28)"),
     ],
 )
-def test_a_full_disk_is_told_in_one_line(error):
+def test_a_full_disk_is_reported_in_one_line(error):
     with pytest.raises(UserError) as refusal, writing("train.output_dir", Path("out")):
         raise error
     assert str(refusal.value) == (
@@ -45,7 +45,7 @@ def test_a_full_disk_is_told_in_one_line(error):
 
 
 @pytest.mark.parametrize("error", [RuntimeError("ours"), FileNotFoundError(errno.ENOENT, "gone"), UserError("mended")])
-def test_what_is_not_the_disks_fault_passes(error):
+def test_errors_that_do_not_come_from_the_disk_pass(error):
     with pytest.raises(type(error)) as passed, writing("train.output_dir", Path("out")):
         raise error
     assert passed.value is error

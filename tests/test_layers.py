@@ -1,4 +1,4 @@
-"""The layers and rooms of the package: imports point down, and modules and functions stay small.
+"""The layers and folders of the package: imports point down, and modules and functions stay small.
 
 Everything is read from the source, not from a running program.
 """
@@ -13,7 +13,7 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "pipeline"
 
-# From the bottom up: a room, or a module of the root, may import from those above it in this list, and a room from
+# From the bottom up: a folder, or a module of the root, may import from those above it in this list, and a folder from
 # itself. A module belongs to the longest prefix of its name.
 LAYERS = (
     "errors",
@@ -55,7 +55,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 
 def is_empty(file: Path) -> bool:
-    """Whether `file` holds a docstring alone, as the `__init__` of a room does."""
+    """Whether `file` contains only a docstring, like the `__init__` of a folder."""
     return len(ast.parse(file.read_text(encoding="utf-8")).body) == 1
 
 
@@ -64,7 +64,7 @@ LEVELLED = [file for file in MODULES if not is_empty(file)]
 
 
 def room_of(module: str) -> str:
-    """The room, or the module of the root, that `module` belongs to.
+    """The folder, or the module of the root, that `module` belongs to.
 
     Raises:
         LookupError: it has no level.
@@ -73,7 +73,7 @@ def room_of(module: str) -> str:
     prefixes = [".".join(parts[:size]) for size in range(len(parts), 0, -1)]
     room = next((prefix for prefix in prefixes if prefix in LAYERS), None)
     if room is None:
-        raise LookupError(f"{module} has no level; give its room a place in LAYERS")
+        raise LookupError(f"{module} has no level; give its folder a place in LAYERS")
     return room
 
 
@@ -110,13 +110,13 @@ def test_imports_point_down(file):
         assert room == own or LAYERS.index(room) < LAYERS.index(own), f"{name_of(file)} imports {imported}"
 
 
-def test_no_module_imports_itself_by_way_of_others():
+def test_there_are_no_import_cycles():
     graph = {name_of(file): set(map(modules_of, imports_of(file))) - {"__init__"} for file in MODULES}
     sorted_ = list(graphlib.TopologicalSorter(graph).static_order())
     assert set(graph) <= set(sorted_)
 
 
-def test_every_level_is_of_something_that_is_there():
+def test_every_level_belongs_to_an_existing_module():
     rooms = {room_of(name_of(file)) for file in LEVELLED}
     assert rooms == set(LAYERS)
 
@@ -125,7 +125,7 @@ TRAVELLING = sorted(set((PACKAGE / "models/recurrent").glob("*.py")) - {PACKAGE 
 
 
 @pytest.mark.parametrize("file", TRAVELLING, ids=lambda file: file.stem)
-def test_code_that_travels_with_a_model_imports_nothing_of_ours(file):
+def test_code_saved_with_a_model_does_not_import_this_package(file):
     assert imports_of(file) == []
     relative = [
         node for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.ImportFrom) and node.level
@@ -174,7 +174,7 @@ ROOMS = sorted({file.parent for file in MODULES} - {PACKAGE})
 
 
 @pytest.mark.parametrize("room", ROOMS, ids=lambda room: room.relative_to(PACKAGE).as_posix())
-def test_a_room_of_many_modules_says_how_they_hang_together(room):
+def test_a_folder_of_many_modules_says_how_they_hang_together(room):
     modules = {file.stem for file in room.glob("*.py")} - {"__init__"}
     docstring = ast.get_docstring(ast.parse((room / "__init__.py").read_text(encoding="utf-8")))
     if len(modules) > FEW_MODULES:

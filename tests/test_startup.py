@@ -16,7 +16,7 @@ from pipeline.cli.main import COMMANDS
 
 HEAVY = ("torch", "transformers", "datasets", "accelerate", "evaluate", "huggingface_hub", "numpy", "pandas")
 RECIPES = sorted((ROOT / "recipes").glob("*.py"))
-# SIGINT as a terminal's programs have it: a process that was started in the background ignores it.
+# Handle SIGINT like a program in a terminal: a process started in the background ignores it.
 INTERRUPTIBLE = (
     "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from pipeline.cli.main import entry"
 )

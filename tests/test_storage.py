@@ -1,4 +1,4 @@
-"""Files and folders are whole or absent, also where writing fails or several processes write the same."""
+"""Files and folders are complete or absent, even if writing fails or several processes write the same."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def content(folder: Path) -> str:
     return (folder / "inner/file").read_text()
 
 
-def test_a_published_folder_replaces_an_earlier_one_and_leaves_nothing_beside_it(tmp_path):
+def test_a_published_folder_replaces_an_earlier_one_and_leaves_nothing_next_to_it(tmp_path):
     target = tmp_path / "new/target"
     for text in ("one", "two"):
         storage.publish_folder(target, fill_with(text))
@@ -57,7 +57,7 @@ def test_everything_in_a_folder_is_on_the_disk_before_the_folder_gets_its_name(t
     assert missing == []
 
 
-def test_what_a_killed_process_left_is_no_obstacle(tmp_path):
+def test_leftovers_of_a_killed_process_are_no_obstacle(tmp_path):
     target = tmp_path / "target"
     for name in (target.name, storage.ASIDE + target.name, storage.OLD + target.name):
         (tmp_path / name).mkdir()
@@ -82,7 +82,7 @@ def test_of_two_processes_that_publish_the_same_folder_the_first_wins_if_its_fol
     assert list(tmp_path.iterdir()) == [target]
 
 
-def test_a_manifest_finds_what_has_changed_in_any_folder_below(tmp_path):
+def test_a_manifest_finds_changes_in_any_subfolder(tmp_path):
     target = tmp_path / "target"
     storage.publish_folder(target, fill_with("one"), manifest=True)
     assert storage.damage(target) is None

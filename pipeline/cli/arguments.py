@@ -38,13 +38,13 @@ def changed(recipe: Recipe, settings: Arguments, program: str) -> Recipe:
 
 
 def check_model(name: str, revision: str | None, trusted: bool, setting: str) -> None:
-    """Refuse a model that cannot be what it is said to be, before anything is imported.
+    """Refuse a model that cannot be loaded with these options, before anything is imported.
 
     Args:
         setting: the flag for `revision`, for the message.
 
     Raises:
-        UserError: a folder without a model, a revision of a folder, or code of the Hub at no fixed commit.
+        UserError: a folder without a model, a revision of a folder, or code from the Hub without a fixed commit.
     """
     folder = paths.saved_model(run_folder.model_in(name), "model", adapters=True)
     if folder and revision:
@@ -53,5 +53,5 @@ def check_model(name: str, revision: str | None, trusted: bool, setting: str) ->
 
 
 def is_main_process() -> bool:
-    """Whether this is the process that prints, of those that a launcher such as torchrun has started."""
+    """Whether this is the process that prints, among those that a launcher such as torchrun has started."""
     return os.environ.get("RANK", "0") == "0"

@@ -40,18 +40,18 @@ def _evaluate(
     Args:
         model: folder of a run or of a model, or Hub id.
         data: file, folder, Hub id or sample:NAME.
-        split: split to score; data with a single split is used as it is.
+        split: split to score; if the data has a single split, that one is scored.
         batch_size: rows per batch; the scores do not depend on it.
-        text_column: column with the texts; needed only if it cannot be guessed.
-        label_column: column with the labels; needed only if it cannot be guessed.
-        token_column: column with the words of each sentence; needed only if it cannot be guessed.
-        tag_column: column with the tag of each word; needed only if it cannot be guessed.
-        format: format of a local file, such as conll; needed only if its name and content do not tell.
+        text_column: column with the texts; needed only if it cannot be inferred.
+        label_column: column with the labels; needed only if it cannot be inferred.
+        token_column: column with the words of each sentence; needed only if it cannot be inferred.
+        tag_column: column with the tag of each word; needed only if it cannot be inferred.
+        format: format of a local file, such as conll; needed only if it cannot be inferred.
         label_names: names of labels that are numbers in the data, such as 0=negative 1=positive.
         limit: score at most this many rows.
-        revision: commit, tag or branch of a Hub data set.
-        subset: configuration of a Hub data set that has several.
-        separate: for next_word: treat each row as a document of its own, not as a line of one running text.
+        revision: commit, tag or branch of a Hub dataset.
+        subset: configuration of a Hub dataset that has several.
+        separate: for next_word: treat each row as a separate document, not as a line of running text.
         model_revision: commit, tag or branch of a Hub model.
         trust_remote_code: run the code that comes with the model.
         allow_pickle: read weights from pytorch_model.bin if there are no safetensors.

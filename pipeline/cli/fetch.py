@@ -25,8 +25,8 @@ def _described(
 
     Args:
         recipe: .py or .json file of a recipe, then any of its settings as --section.setting VALUE.
-        to: folder to gather everything in, also local files and the recipe, for another machine. Without it, downloads
-            go to the usual caches of the Hub's libraries.
+        to: folder to gather everything in, including local files and the recipe, for another machine. Without it,
+            downloads go to the usual caches of the Hub libraries.
     """
 
 

@@ -21,22 +21,22 @@ if TYPE_CHECKING:
 
     from pipeline.config.recipe import Recipe
 
-# Each command is the module of its name in this folder, imported when it is asked for: its arguments, what it does.
+# Each command is a module of this name in this folder, imported when it is used -> its arguments, what it does.
 COMMANDS = {
     "run": ("RECIPE [settings]", "train the model of a recipe, evaluate it and save it"),
     "evaluate": ("MODEL --data SOURCE", "score a model on new data"),
     "predict": ("MODEL [--input FILE]", "predict from texts, one per line"),
     "compare": ("RUN ...", "compare the metrics of runs in one table"),
-    "push": ("RUN REPO_ID", "put the model of a finished run on the Hub"),
+    "push": ("RUN REPO_ID", "push the model of a finished run to the Hub"),
     "fetch": ("RECIPE [--to FOLDER] [settings]", "download what a recipe needs, to run it without network"),
-    "doctor": ("[RECIPE [settings]]", "print what this machine has, and what a recipe will do on it"),
+    "doctor": ("[RECIPE [settings]]", "print what this machine has, and what a recipe will do and cost"),
 }
 
 # A command that has not imported this module is connected to no other process.
 LAUNCH = "pipeline.training.distributed.launch"
 
 LOST = (
-    "stopped: another process of this run has ended; see its own message for the reason. The same command continues"
+    "stopped: another process of this run has ended; see its own message for the reason. The same command resumes"
     " from the last checkpoint"
 )
 
@@ -98,15 +98,15 @@ def _end_with(action: Callable[[], None]) -> NoReturn:
 def exit_code(action: Callable[[], None]) -> int:
     """The exit code of `action`.
 
-    0 success, 1 an error of ours (with its traceback), 2 the user's mistake, 69 left alone by another process of the
-    run, 75 stopped by a signal and to be continued, 130 Ctrl-C, 141 the reader of our output has closed it.
+    0 success, 1 a bug (with its traceback), 2 the user's mistake, 69 another process of the run has died, 75 stopped by
+    a signal and can be resumed, 130 Ctrl-C, 141 the reader of our output has closed it.
     """
     try:
         try:
             action()
         finally:
             if sys.stdout:
-                sys.stdout.flush()  # here, where a closed pipe is caught
+                sys.stdout.flush()  # here, because a closed pipe is caught below
     except UserError as error:
         return _leave(report(error))
     except Interrupted:
@@ -130,7 +130,7 @@ def _stopped(message: str, code: int) -> int:
 
 
 def _leave(code: int) -> int:
-    """`code`; does not return if other processes of the run are still connected to this one: it ends here then."""
+    """Return `code`, or end this process with it at once if other processes of the run are still connected to it."""
     if launch := sys.modules.get(LAUNCH):
         launch.leave(code)
     return code
@@ -142,5 +142,5 @@ def _has_lost_another(error: Exception) -> bool:
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:
-    """Leave as after an error, so that nothing half-written stays; training has a better answer of its own."""
+    """Exit as after an error, so that nothing half-written is left behind; training installs its own handler."""
     sys.exit(128 + number)

@@ -1,4 +1,4 @@
-"""`finetune push`: put the model of a finished run on the Hub."""
+"""`finetune push`: push the model of a finished run to the Hub."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ def _push(
         repo_id: user/name or organization/name.
         private: create a private repository.
         revision: branch to push to; created if it does not exist.
-        tag: name for the new commit.
+        tag: tag for the new commit.
         create_pr: open a pull request in an existing repository instead of committing to it.
-        license: license of the model, by its id on the Hub, such as apache-2.0.
-        languages: languages of the texts, by their codes, such as en.
+        license: license of the model: a license id of the Hub, such as apache-2.0.
+        languages: languages of the texts: ISO 639 codes, such as en.
         seeds: folders of runs that differ only in their seed; the card reports mean and standard deviation over them.
-        overwrite: push into a repository that already holds files that finetune did not push.
+        overwrite: push to a repository that already holds files that finetune did not push.
     """
     hub = Hub(
         push=True,

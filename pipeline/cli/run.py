@@ -19,7 +19,7 @@ from pipeline.training.monitoring import trackers
 
 
 def _described(recipe: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RECIPE [settings]")]) -> None:
-    """Train the model of a recipe, evaluate it and save it. The same command continues an interrupted run.
+    """Train the model of a recipe, evaluate it and save it. The same command resumes an interrupted run.
 
     Flags after the recipe change its settings; `finetune run RECIPE --help` lists them with the values they have in
     that recipe.
@@ -41,7 +41,7 @@ def command(given: Arguments) -> None:
 
 
 def train(recipe: Recipe, settings: Arguments, program: str) -> None:
-    """Run `recipe` with `settings` from the command line of `program`, and print its scores and where its model is."""
+    """Run `recipe` with `settings` from the command line of `program`, and print the scores and where the model is."""
     recipe = arguments.changed(recipe, settings, program)
     run_folder.check(recipe)
     trackers.check(recipe.train.trackers)

@@ -15,12 +15,12 @@ from pipeline.cli.quiet import quiet
 from pipeline.errors import EXIT_INTERRUPTED, STOPPING, Interrupted
 
 EXIT_CTRL_C = 130
-STOPPED = "stopped; everything written so far is complete, and the same command continues from there"
-KILLED = "stopped; a run that has left a checkpoint continues from it with the same command"
+STOPPED = "stopped; everything written so far is complete, and the same command resumes from there"
+KILLED = "stopped; if the run has saved a checkpoint, the same command resumes from it"
 
 
 def stop_on_signals() -> None:
-    """Let a signal end a run that has not begun with the exit code of one that has: a scheduler restarts both."""
+    """Let a signal end a run before training with the same exit code as during training: a scheduler requeues both."""
     for number in STOPPING:
         signal.signal(number, _interrupt)
 

@@ -1,1 +1,1 @@
-"""What several runs show side by side, in one table."""
+"""Compares several runs in one table."""

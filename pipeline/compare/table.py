@@ -28,7 +28,7 @@ TRAIN_METRICS = ("parameters", "seconds", "tokens_per_second", "peak_memory_byte
 
 @dataclass(frozen=True)
 class ComparedRun:
-    """A finished run: its folder, and what metrics.json in it holds."""
+    """A finished run: its folder, and the contents of its metrics.json."""
 
     folder: Path
     metrics: dict[str, Any]
@@ -53,8 +53,8 @@ class Column:
 
     Attributes:
         header: its heading.
-        value: the number of a run, of which the mean over the seeds is shown; None where a run does not have it.
-        format: how the number is written, as `str.format` takes it.
+        value: the number of a run, whose mean over the seeds is shown; None if a run does not have it.
+        format: how the number is written, for `str.format`.
     """
 
     header: str
@@ -63,7 +63,7 @@ class Column:
 
 
 def _of_training(name: str, unit: float = 1.0) -> Callable[[ComparedRun], float | None]:
-    """The number called `name` under `train` in metrics.json, in units of `unit`; None where a run lacks it."""
+    """The number called `name` under `train` in metrics.json, in units of `unit`; None if a run lacks it."""
 
     def value(run: ComparedRun) -> float | None:
         found = run.metrics["train"].get(name)
@@ -81,7 +81,7 @@ COLUMNS = (
 
 
 def print_table(folders: Sequence[Path]) -> None:
-    """One row for each run: its scores on the test split, or on validation where a run has no test, and `COLUMNS`.
+    """One row for each run: its scores on the test split, or on validation if a run has no test split, and `COLUMNS`.
 
     Raises:
         UserError: a folder is not that of a finished run.
@@ -112,7 +112,7 @@ def read_metrics(folder: Path) -> dict[str, Any]:
     """metrics.json of a finished run.
 
     Raises:
-        UserError: there is none, or it is not what a run writes.
+        UserError: the file is missing, or is not what a run writes.
     """
     file = folder / run_folder.METRICS
     if not file.is_file():
@@ -149,15 +149,13 @@ def _group_by_settings(folders: Sequence[Path]) -> list[list[ComparedRun]]:
         seed = run.settings[SEED]
         key = json.dumps({n: v for n, v in run.settings.items() if n not in (SEED, *run_folder.FREE)})
         if seed in groups.setdefault(key, {}):
-            raise UserError(
-                f"{folder}: another of these runs has the same settings and the seed {seed}; name one of them"
-            )
+            raise UserError(f"{folder}: another of these runs has the same settings and the seed {seed}; name only one")
         groups[key][seed] = run
     return [list(group.values()) for group in groups.values()]
 
 
 def _differing_settings(all_settings: Sequence[dict[str, Any]]) -> list[str]:
-    """The settings that tell each from the others, as `optim.learning_rate 0.01`; else the name of the recipe."""
+    """The settings that distinguish each from the others, as `optim.learning_rate 0.01`; else the recipe's name."""
     every_name = dict.fromkeys(name for settings in all_settings for name in settings)
     names = [name for name in every_name if name not in (SEED, *run_folder.FREE)]
     differing = [name for name in names if len({str(settings.get(name)) for settings in all_settings}) > 1]
@@ -176,7 +174,7 @@ def _scores_of(runs: Sequence[ComparedRun]) -> tuple[str, list[str]]:
 
 
 def _score(runs: Sequence[ComparedRun], split: str, metric: str) -> str:
-    """Mean and, of several runs, standard deviation; empty where no run has the score."""
+    """Mean and, for several runs, standard deviation; empty if no run has the score."""
     values = [run.metrics.get(split, {}).get(metric) for run in runs]
     scores = [value for value in values if isinstance(value, float)]
     if not scores:
@@ -195,11 +193,11 @@ def _print(
     """Print a table; a row is the cells under `headers`, and the runs whose scores and `COLUMNS` follow."""
     table = Table(*headers, *(f"{split} {metric}" for metric in metrics), *(column.header for column in COLUMNS))
     for column in table.columns[1:]:
-        column.justify, column.overflow = "right", "fold"  # a heading that is cut short could be another's
+        column.justify, column.overflow = "right", "fold"  # a truncated heading would be ambiguous
     for cells, runs in rows:
         scores, costs = [_score(runs, split, metric) for metric in metrics], [_cost(runs, column) for column in COLUMNS]
         table.add_row(*cells, *scores, *costs)
-    console = Console(markup=False, emoji=False)  # a name in brackets is no markup
+    console = Console(markup=False, emoji=False)  # a name in brackets is not markup
     if not console.is_terminal:
         console.width = 160  # the default width for files and pipes would fold the columns
     console.print(table)

@@ -35,9 +35,10 @@ class Data(Settings):
     token_column: str | None = None
     """Column of the words of each sentence: a name or, in a CoNLL file, a number; None: inferred."""
     tag_column: str | None = None
-    """Column of the tags of the words, likewise; None: inferred, in a CoNLL file the last."""
+    """Column of the tags of the words: a name or, in a CoNLL file, a number; None: inferred, in a CoNLL file the
+    last column."""
     scheme: Literal["iob2", "bioes"] | None = None
-    """Tagging scheme that the model learns; tags of the data are converted to it. None: iob2."""
+    """Tagging scheme that the model learns; the tags in the data are converted to it. None: iob2."""
     limit: Count | None = None
     """Use at most this many rows of each split, spread evenly over it."""
     validation_share: Share | None = None
@@ -45,16 +46,16 @@ class Data(Settings):
     test_share: Share | None = None
     """Share of the rows held out for testing if the source has no such split; None: 0.1."""
     split_seed: Seed = 0
-    """Seed that selects the held-out rows; separate from train.seed, so that all seeds are scored on the same rows."""
+    """Seed that selects the held-out rows; independent of train.seed, so all seeds are scored on the same rows."""
     max_length: Annotated[int, Ge(4), Le(LARGEST)] = 256
     """Longest row in tokens. Longer rows are truncated, or split into overlapping windows (ner); the run reports how
     many. For next_word, the length of a window of truncated back-propagation or of a transformer's block; nothing is
     truncated."""
     separate: bool | None = None
-    """For next_word: True if each row is a document that sees no other row, False if rows are lines of running text.
-    None: rows of .txt files and of sample:imdb_text are running text, all others are documents."""
+    """For next_word: True if each row is a separate document, False if rows are lines of running text. None: rows of
+    .txt files and of sample:imdb_text are running text, all others are documents."""
     tokenizer: str | None = None
-    """word, bpe, wordpiece or whitespace (split at blanks only), trained on the training split; or a pretrained
+    """word, bpe, wordpiece or whitespace (split at whitespace only), trained on the training split; or a pretrained
     tokenizer: folder, Hub id or sample:gpt2. None: the default of the model and task."""
     tokenizer_revision: str | None = None
     """Commit, tag or branch of a tokenizer on the Hub."""
@@ -66,10 +67,10 @@ class Data(Settings):
     lowercase: bool | None = None
     """Lowercase the text in a trained tokenizer; None: for word and wordpiece, except with model.char_encoder."""
     format: DataFormat | None = None
-    """Format of local files; None: inferred from their names and contents."""
+    """Format of local files; None: inferred from their suffixes."""
     label_names: tuple[str, ...] | None = None
     """Names of labels that are numbers or abbreviations in the data, such as 0=negative 1=positive (for tags 0=O
-    1=B-PER); None: labels keep the names that the data gives them."""
+    1=B-PER); None: labels keep the names that they have in the data."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -77,7 +78,7 @@ class Data(Settings):
             self.refuse("streaming", "requires data.limit, the number of rows to read from the stream")
         self._check_label_names()
         if (self.validation_share or 0.1) + (self.test_share or 0.1) >= 1.0:
-            self.refuse("validation_share", "with data.test_share it leaves nothing to train on; lower one of them")
+            self.refuse("validation_share", "with data.test_share, it leaves nothing to train on; lower one of them")
         if self.tokenizer not in (None, *TRAINED_TOKENIZERS):
             for name in ("vocab_size", "min_frequency", "lowercase"):
                 if getattr(self, name) is not None:
@@ -95,6 +96,6 @@ class Data(Settings):
         for entry in self.label_names or ():
             value, equals, name = (part.strip() for part in entry.partition("="))
             if not (value and equals and name):
-                self.refuse("label_names", f"{entry!r} is not a value and its name, such as 0=negative")
+                self.refuse("label_names", f"{entry!r} is not a value and its name; write it as in 0=negative")
         if len(self.names_of_labels) < len(self.label_names or ()):
             self.refuse("label_names", "two names for the same value; remove one")

@@ -1,4 +1,4 @@
-"""The formats that data files may have: what each is called, how its files end, and which function reads them.
+"""The formats that data files may have: their names, suffixes and readers.
 
 A new format is a row here, its name in the `Literal` of `data.format` (config/data.py), and a module in data/readers/.
 """
@@ -15,7 +15,7 @@ class Format(NamedTuple):
     Attributes:
         about: what it is, for messages.
         reader: `module:function`, imported only when a file is read; see data/readers/registry.py.
-        suffixes: endings of file names that choose this format where data.format does not; may be empty.
+        suffixes: file suffixes that select this format if data.format is not set; may be empty.
         class_names: `module:function` that finds the names of classes in a file, for formats that can hold them.
         is_running_text: whether the rows are lines of one text, unless data.separate says otherwise.
     """
@@ -52,5 +52,5 @@ DATA_SUFFIXES = tuple(BY_SUFFIX)
 
 
 def format_of(file: Path, chosen: str | None = None) -> Format | None:
-    """The format called `chosen` (data.format), else the one that the suffix of `file` stands for, if any."""
+    """The format called `chosen` (data.format), else the one that the suffix of `file` selects, if any."""
     return FORMATS[chosen] if chosen else BY_SUFFIX.get(file.suffix.lower())

@@ -32,7 +32,7 @@ def check_trust(name: str, revision: str | None, trusted: bool, setting: str) ->
 
 @settings("hub")
 class Hub(Settings):
-    """Where the model is pushed when the run has finished; `finetune push` has the same settings."""
+    """Whether and where the model is pushed when the run has finished; `finetune push` has the same settings."""
 
     push: bool = False
     """Push the model when the run has finished; a failed push is reported and never fails the run."""
@@ -47,7 +47,7 @@ class Hub(Settings):
     create_pr: bool = False
     """Open a pull request in an existing repository instead of committing to it."""
     license: str | None = None
-    """License of the model: an id of the Hub, such as apache-2.0."""
+    """License of the model: a license id of the Hub, such as apache-2.0."""
     languages: tuple[str, ...] | None = None
     """Languages of the texts: ISO 639 codes, such as en; None: that of a packaged sample."""
     overwrite: bool = False

@@ -1,4 +1,4 @@
-"""Settings of the models: recurrent, pretrained, transformers from scratch, and kinds that third parties add."""
+"""Settings of the models: recurrent, pretrained, transformers from scratch, and third-party kinds."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pipeline.errors import UserError, suggest
 
 
 class ModelSettings(Settings):
-    """A kind of model. A third party's is a subclass decorated with `settings("model")` that has a `build` method."""
+    """A kind of model. A third-party kind is a subclass decorated with `settings("model")` with a `build` method."""
 
     default_tokenizer: ClassVar[str | None] = None
     """Default of data.tokenizer; None: the checkpoint's own tokenizer."""
@@ -99,7 +99,7 @@ class Recurrent(ModelSettings):
 
 @settings("model.lora")
 class Lora(Settings):
-    """Low-rank adaptation (Hu et al. 2022): small trained matrices beside frozen pretrained weights."""
+    """Low-rank adaptation (Hu et al. 2022): small trainable matrices added to frozen pretrained weights."""
 
     rank: Count = 8
     """Rank of the matrices."""
@@ -188,7 +188,7 @@ def kind_called(name: Any) -> type[ModelSettings]:
     """The kind of model that `kind_name` names.
 
     Raises:
-        UserError: there is none of that name.
+        UserError: there is no such kind of model.
     """
     if isinstance(name, str) and name in MODELS:
         return MODELS[name]

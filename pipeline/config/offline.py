@@ -1,6 +1,6 @@
-"""A folder filled by `finetune fetch`: caches of the Hub, local files, and a recipe that uses them.
+"""A folder filled by `finetune fetch`: Hub caches, local files, and a recipe that uses them.
 
-Nothing here imports a Hub library: they read the location of their caches when they are imported.
+Nothing here imports a Hub library, because these read the location of their caches when they are imported.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def use_caches_in(folder: Path) -> None:
 
 
 def use_caches_beside(recipe: Path) -> None:
-    """Use the Hub caches beside `recipe`, if it is in a fetched folder."""
+    """Use the Hub caches next to `recipe`, if it is in a fetched folder."""
     if (recipe.parent / MARK).is_file():
         use_caches_in(recipe.parent)
 

@@ -1,4 +1,4 @@
-"""What the files and folders that a recipe names are: found, or refused, before torch is imported."""
+"""Finds the files and folders that a recipe names, or refuses them, before torch is imported."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from pipeline.config import samples
 from pipeline.config.schema import MOST_LAYERS
 from pipeline.errors import UserError, reason, shorten
 
-# What configurations call the number of layers; building them takes time before any weight is read.
+# What configurations call the number of layers. Building layers takes time, even before any weight is read.
 LAYERS = ("num_hidden_layers", "num_layers", "n_layer", "n_layers")
-# The configuration of an adapter, which has the place of a model's.
+# The configuration of an adapter, whose folder has no config.json.
 ADAPTER = "adapter_config.json"
 
 
 def local(name: str, setting: str) -> Path:
-    """The path that `name` stands for, whether or not anything is there.
+    """`name` as a path, whether or not it exists.
 
     Raises:
         UserError: no file can have that name.
     """
     try:
         path = Path(name).expanduser()
-        path.exists()  # the one question that a file system answers with a refusal of the name
+        path.exists()  # fails if the file system does not allow the name
     except (OSError, RuntimeError) as error:
         refusal = getattr(error, "strerror", None) or reason(error)
         raise UserError(f"{setting}: {shorten(name, 80)} cannot be a path: {refusal}") from error
@@ -49,10 +49,10 @@ def saved(name: str, setting: str) -> Path | None:
 
 
 def saved_tokenizer(name: str, setting: str) -> Path | None:
-    """`saved`, for a tokenizer: there must be one.
+    """Like `saved`, for a tokenizer: the folder must contain one.
 
     Raises:
-        UserError: as of `saved`, or no file in it is a tokenizer's.
+        UserError: as for `saved`, or there is no file of a tokenizer in it.
     """
     if samples.is_sample(name) and name.removeprefix(samples.PREFIX) in samples.SAMPLES["tokenizer"]:
         return samples.find("tokenizer", name, setting)
@@ -63,10 +63,10 @@ def saved_tokenizer(name: str, setting: str) -> Path | None:
 
 
 def saved_model(name: str, setting: str, adapters: bool = False) -> Path | None:
-    """`saved`, for a model: it must have a configuration, or, where `adapters` will do, that of an adapter.
+    """Like `saved`, for a model: the folder must contain its configuration or, if `adapters`, that of an adapter.
 
     Raises:
-        UserError: as of `saved`, or config.json is missing or says nothing.
+        UserError: as for `saved`, or config.json is missing or does not describe a model.
     """
     folder = saved(name, setting)
     if folder is None:

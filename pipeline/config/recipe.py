@@ -1,6 +1,6 @@
 """A recipe: the settings of a run, as frozen dataclasses that can be imported, derived with `replace` and compared.
 
-Nothing here imports torch or transformers, so that a mistyped setting is refused at once. None means "the default of
+Nothing here imports torch or transformers, so a mistyped setting is refused at once. None means "the default of
 the model and task"; any other value was chosen, and is refused if the model or task would ignore it.
 """
 
@@ -78,7 +78,7 @@ class Recipe(Settings):
 
     @property
     def folder(self) -> Path:
-        """Output folder of the run."""
+        """Folder of the run."""
         return Path(self.train.output_dir or Path("runs") / self.name)
 
     @property
@@ -99,10 +99,10 @@ class Recipe(Settings):
 UNUSED = "the task {} does not use it; remove this setting"
 
 
-# setting -> why a task does not use it, where that is not obvious
+# setting -> why a task does not use it, if that is not obvious
 WHY_UNUSED = {
     "bidirectional": "the task {} reads left to right only; set it to False",
-    "pooling": "the task {} predicts something for each word and pools nothing; remove this setting",
+    "pooling": "the task {} makes a prediction for each word and pools nothing; remove this setting",
     "char_encoder": "the task {} does not tag words; remove this setting",
     "crf": "the task {} does not tag words; remove this setting",
     "dropout": "the task {} has no classifier; remove this setting",

@@ -1,6 +1,6 @@
-"""The settings that name something outside a recipe: files of this machine, or repositories of the Hub.
+"""The settings that name something outside a recipe: files on this machine, or repositories on the Hub.
 
-A new setting of that kind is a row of `REFERENCES`. Three modules read the table: `hub.pinning` resolves revisions to
+A new setting of this kind is a row in `REFERENCES`. Three modules read the table: `hub.pinning` resolves revisions to
 commits, `fetch` copies files, and `publish.redact` cuts paths to their last part.
 """
 
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class HubRepo:
-    """How a setting names a repository of the Hub.
+    """How a setting names a repository on the Hub.
 
     Attributes:
         revision: the setting of the same section that gives the branch, tag or commit.
         repo_type: `model` or `dataset`.
-        is_named_by: whether the setting of this section names a repository rather than files of this machine, given
-            what data.source was resolved to. It raises a UserError where it names neither.
+        is_named_by: whether the setting of this section names a repository rather than files on this machine, given
+            what data.source was resolved to. It raises a UserError if it names neither.
     """
 
     revision: str

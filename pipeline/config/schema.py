@@ -22,7 +22,7 @@ BOUNDS = {Ge: (">=", operator.ge), Gt: (">", operator.gt), Le: ("<=", operator.l
 # Larger counts overflow in libraries that use 32-bit integers.
 LARGEST = 2**31 - 1
 Count = Annotated[int, Ge(1), Le(LARGEST)]
-# Each layer takes memory and time even before its weights are drawn; more than this is a typing error.
+# Each layer takes memory and time even before its weights are drawn; more than this is a typo.
 MOST_LAYERS = 1000
 Layers = Annotated[int, Ge(1), Le(MOST_LAYERS)]
 Seed = Annotated[int, Ge(0), Lt(2**32)]
@@ -107,7 +107,7 @@ def _check(name: str, value: Any, hint: Any) -> None:
     elif kind is Literal:
         if value not in typing.get_args(hint):
             raise UserError(
-                f"{name}: {shorten(repr(value), 80)} is not a choice{suggest(str(value), typing.get_args(hint))}"
+                f"{name}: {shorten(repr(value), 80)} is not a valid choice{suggest(str(value), typing.get_args(hint))}"
             )
     elif kind is dict:
         if not isinstance(value, dict):

@@ -65,5 +65,5 @@ def _section(name: str, value: Any) -> Any:
 
 
 def _values(values: dict[str, Any]) -> dict[str, Any]:
-    """Lists of JSON as the tuples of settings."""
+    """JSON lists as tuples, which settings expect."""
     return {key: tuple(item) if isinstance(item, list) else item for key, item in values.items()}

@@ -1,4 +1,4 @@
-"""What data.source is: a packaged sample, files on this machine, or a dataset of the Hub. Resolved once."""
+"""Resolves data.source, once: a packaged sample, files on this machine, or a Hub dataset."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pipeline.config.paths import local
 from pipeline.errors import UserError, suggest
 
 SPLITS = ("train", "validation", "test")
-# Other names of the splits, as files in a folder have them.
+# The names that the file of a split may have, in a folder.
 ALIASES = {
     "train": "train",
     "training": "train",
@@ -28,7 +28,7 @@ ALIASES = {
     "test": "test",
     "testing": "test",
 }
-# Settings that make sense for a dataset of the Hub only.
+# Settings that only make sense for a Hub dataset.
 HUB_SETTINGS = ("revision", "subset", "streaming")
 
 
@@ -67,15 +67,15 @@ PACKAGED = {
 
 @dataclass(frozen=True)
 class ResolvedSource:
-    """A source that has been found; everything after this asks it rather than the file system.
+    """A source that has been found. Later steps use it instead of looking at the file system again.
 
     Attributes:
         data: the settings that name it.
-        kind: a packaged sample, files on this machine, or a dataset of the Hub.
-        files: split -> file; empty for a dataset of the Hub. All splits of a sample are in the same file.
+        kind: a packaged sample, files on this machine, or a Hub dataset.
+        files: split -> file; empty for a Hub dataset. All splits of a sample are in the same file.
         formats: split -> format of its file.
         sample: how a packaged sample is read.
-        commit: of a dataset of the Hub; None until it has been asked for.
+        commit: of a Hub dataset; None until it has been resolved.
     """
 
     data: Data
@@ -86,13 +86,13 @@ class ResolvedSource:
     commit: str | None = None
 
     def at(self, commit: str) -> ResolvedSource:
-        """The same dataset of the Hub at `commit`, which is its data.revision from then on."""
+        """The same Hub dataset at `commit`, which is its data.revision from then on."""
         return replace(self, data=replace(self.data, revision=commit), commit=commit)
 
     @property
     def is_running_text(self) -> bool:
-        """Whether the rows are lines of one text that runs through all of them, not documents of their own: as
-        data.separate says; otherwise for a sample of running text, and for files whose format holds one."""
+        """Whether the rows are lines of one running text rather than separate documents. data.separate decides;
+        if it is not set, this is true for a sample of running text and for files in a format of running text."""
         if self.data.separate is not None:
             return not self.data.separate
         if self.sample:
@@ -101,7 +101,7 @@ class ResolvedSource:
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """Changes whenever the rows do. Reads every byte of the files, so it is taken on first use.
+        """Changes whenever the rows do. Computed on first use, because it reads every byte of the files.
 
         Raises:
             UserError: a file cannot be read.
@@ -115,17 +115,17 @@ class ResolvedSource:
 
 
 def resolve(data: Data) -> ResolvedSource:
-    """Find what data.source names; the Hub is not asked.
+    """Find what data.source names, without asking the Hub.
 
     Raises:
-        UserError: it is not there, cannot be read as data, or a setting does not suit it.
+        UserError: it does not exist, cannot be read as data, or a setting does not apply to it.
     """
     if samples.is_sample(data.source):
         return _resolve_sample(data)
     path = local(data.source, "data.source")
     if not (path.exists() or path.is_symlink()) and _looks_like_hub_id(data.source):
         if data.format:
-            data.refuse("format", f"there is no file {path}, and a dataset of the Hub needs none; remove this setting")
+            data.refuse("format", f"there is no file {path}, and a Hub dataset needs no format; remove this setting")
         return ResolvedSource(data, "hub")
     _refuse_settings(data, HUB_SETTINGS, "a local file or folder, which has none")
     files = _files_in(path, data.format) if path.is_dir() else {"train": path}
@@ -154,21 +154,21 @@ def _looks_like_hub_id(source: str) -> bool:
 
 
 def _check_file(file: Path, chosen: str | None) -> Format:
-    """The format of `file`. What cannot be a file of data is refused; reading a device or a pipe would never end."""
+    """The format of `file`. Anything but a file is refused: reading a device or a pipe would never end."""
     if file.is_symlink() and not file.exists():
-        raise UserError(f"data.source: {file} is a link to a file that is not there")
+        raise UserError(f"data.source: {file} is a link to a file that does not exist")
     if not file.exists():
         near = [entry.name for entry in file.parent.iterdir()] if file.parent.is_dir() else []
         hint = suggest(file.name, near) if near else ""
         if file.parent == Path():
-            hint += " (a dataset of the Hub is named organisation/name)"
+            hint += " (a Hub dataset is named organization/name)"
         raise UserError(f"data.source: there is no file or folder {file}{hint}")
     format = format_of(file, chosen)
     if format is None:
         raise UserError(f"{file}: {_suffix(file)} cannot be read{suggest('', DATA_SUFFIXES)}; or set data.format")
     if not file.is_file():
         kind = "a folder" if file.is_dir() else "a pipe or a device"
-        raise UserError(f"{file}: this is {kind}, not a file; write the rows into a file")
+        raise UserError(f"{file}: this is {kind}, not a file; write the rows to a file")
     return format
 
 
@@ -177,8 +177,8 @@ def _suffix(file: Path) -> str:
 
 
 def _files_in(folder: Path, chosen: str | None) -> dict[str, Path]:
-    """Split -> its file in `folder`. Where data.format is set, files may end as they like; the format's own suffixes
-    go first, so that a train.txt beside train.jsonl does no harm."""
+    """Split -> its file in `folder`. If data.format is set, files may have any suffix; the format's own suffixes take
+    precedence, so a train.txt next to train.jsonl does no harm."""
     found = [file for file in sorted(folder.iterdir()) if file.stem.lower() in ALIASES]
     suffixes = FORMATS[chosen].suffixes if chosen else DATA_SUFFIXES
     usual = [file for file in found if file.suffix.lower() in suffixes]
@@ -195,7 +195,7 @@ def _files_in(folder: Path, chosen: str | None) -> dict[str, Path]:
 
 
 def _digest(files: Iterable[Path]) -> str:
-    """Hash of the content of files: the same bytes are the same data, whatever the names and dates of the files."""
+    """Hash of the contents of files: the same bytes are the same data, regardless of file names and dates."""
     digest = hashlib.blake2b(digest_size=16)
     for file in files:
         try:

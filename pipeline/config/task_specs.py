@@ -1,4 +1,4 @@
-"""What is known of each task without importing it: one row a task, read by recipes, model cards and adapters.
+"""What is known about each task without importing it: one row per task, read by recipes, model cards and adapters.
 
 Nothing here imports torch. A third party's task, named `module:Class`, needs no row: it may use every setting, and its
 model card describes it in general terms.
@@ -17,7 +17,7 @@ class Head(NamedTuple):
     Attributes:
         peft: peft's name of the task, which is written into an adapter's configuration.
         has_labels: whether the model's configuration names classes.
-        architectures: how the names of model classes with this head end.
+        architectures: suffixes of the names of model classes with this head.
     """
 
     peft: str | None = None
@@ -29,7 +29,7 @@ class Head(NamedTuple):
 HEADS = {
     "SequenceClassification": Head("SEQ_CLS", architectures=("ForSequenceClassification",)),
     "TokenClassification": Head("TOKEN_CLS", architectures=("ForTokenClassification",)),
-    # Older models have a name of their own.
+    # Older models use a different name.
     "CausalLM": Head("CAUSAL_LM", has_labels=False, architectures=("ForCausalLM", "LMHeadModel")),
     "Seq2SeqLM": Head("SEQ_2_SEQ_LM", has_labels=False, architectures=("ForConditionalGeneration",)),
 }
@@ -70,7 +70,7 @@ class TaskSpec:
         limits: what the model must not be used for.
         tokenizer: default data.tokenizer of models trained from scratch; None: that of the kind of model.
         unfit_tokenizers: data.tokenizer -> why the task cannot use it.
-        scores: what the scores count, if their names do not say it.
+        scores: what the scores count, if their names do not say so.
         accuracy_of_rows: whether `accuracy` is a share of rows, for which the card gives a confidence interval.
         long_rows: what happens to rows longer than `{max_length}` tokens.
     """
@@ -107,7 +107,7 @@ TASKS = {
         ),
         tag="text-classification",
         snippet=Snippet("classify", "a gripping , funny and moving film"),
-        does="gives a text one of these labels: {labels}",
+        does="assigns one of these labels to a text: {labels}",
         limits="It always returns one of its labels, even for unrelated texts. Do not base decisions about people on"
         " it.",
         accuracy_of_rows=True,
@@ -135,8 +135,8 @@ TASKS = {
             "George Washington lived in Virginia .",
             ', aggregation_strategy="simple"',
         ),
-        does="finds names of these kinds: {kinds}",
-        limits="It does not find kinds of names that are not marked in its training data. It should not be used to"
+        does="finds named entities of these types: {kinds}",
+        limits="It finds only the types of entities that are annotated in its training data. It should not be used to"
         " track people.",
         scores="Precision, recall and f1 count whole entities as conlleval does; strict_f1 counts only entities whose"
         " tags are valid in the scheme.",

@@ -33,7 +33,7 @@ class Train(Settings):
     """Length of training, batch sizes, evaluation and checkpoints."""
 
     output_dir: str | None = None
-    """Output folder; None: runs/<recipe name>."""
+    """Folder of the run; None: runs/<recipe name>."""
     epochs: Count = 3
     """Passes over the training split."""
     max_steps: Count | None = None
@@ -56,13 +56,13 @@ class Train(Settings):
     save_every: Count | None = None
     """Updates between checkpoints; None: at each evaluation."""
     keep_checkpoints: Annotated[int, Ge(2), Le(LARGEST)] = 2
-    """Number of newest checkpoints to keep, beside the best one; if the newest is damaged, it is skipped and the
-    previous one is used."""
+    """Number of newest checkpoints to keep, in addition to the best one; if the newest is damaged, it is skipped and
+    the previous one is used."""
     patience: Count | None = 3
     """Stop after this many evaluations without a better validation score; None: never."""
     class_weights: dict[str, NotNegative] | Literal["balanced"] | None = None
     """Weights of the labels in the loss: balanced (inversely proportional to their frequency), or by name, such as
-    `negative 2.0`; labels without a weight have 1. An entity type stands for all of its tags."""
+    `negative 2.0`; labels without a weight get 1. The weight of an entity type applies to all of its tags."""
     label_smoothing: Rate = 0.0
     """Share of the target probability that is spread over all classes (Szegedy et al. 2016)."""
     log_every: Count = 10
@@ -70,4 +70,4 @@ class Train(Settings):
     trackers: tuple[Literal["tensorboard", "mlflow", "wandb", "trackio"], ...] = ()
     """Experiment trackers to log to, in addition to history.jsonl; each must be installed."""
     overwrite: bool = False
-    """Overwrite an existing run in the output folder."""
+    """Overwrite an existing run in its folder."""

@@ -14,12 +14,12 @@ import pyarrow as pa
 if TYPE_CHECKING:
     from datasets import Dataset
 
-# Rows are sorted by length within a pool of so many updates: little padding, yet each epoch mixes them differently.
+# Rows are sorted by length within a pool of this many updates: little padding, yet each epoch mixes them differently.
 POOL_UPDATES = 50
 
 
 def updates(lengths: np.ndarray, rows_per_update: int, seed: int, epoch: int) -> list[np.ndarray]:
-    """Row numbers of each update of an epoch; together they are every row once.
+    """Row numbers of each update of an epoch; together they contain every row once.
 
     Rows of an update have similar lengths, the longest first. If the rows do not divide evenly, one update is shorter,
     and it is shuffled among the others.

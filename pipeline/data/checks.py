@@ -1,4 +1,4 @@
-"""What is wrong with the data: refused if training on it would mean nothing, and otherwise reported as warnings."""
+"""Checks of the data: what makes training meaningless is refused, other problems are reported as warnings."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 SHOWN = 5
-# More classes than this, and more than half as many as there are rows, are texts, ids or measurements, not labels.
+# If there are more classes than this, and more than half as many as rows, they are texts, ids or measurements.
 MANY_CLASSES = 20
 
 
 def label_set(names: Sequence[str] | None, splits: Mapping[str, Dataset]) -> list[str]:
-    """Names of the classes in the order of their ids: that of `names`, or numbers by size, or by the alphabet.
+    """Names of the classes in the order of their ids: that of `names`, or numerical, or alphabetical.
 
     Args:
         names: of the classes, if the source has them.
@@ -38,7 +38,7 @@ def label_set(names: Sequence[str] | None, splits: Mapping[str, Dataset]) -> lis
 
 
 def entity_types(names: Sequence[str] | None, splits: Mapping[str, Dataset]) -> list[str]:
-    """Types of the entities in the order of their tags in `names`, or by the alphabet.
+    """Types of the entities in the order of their tags in `names`, or alphabetically.
 
     Args:
         names: of the tags, if the source has them.
@@ -62,7 +62,7 @@ def _check_labels(found: set[str], train: Counter[str]) -> None:
         )
     if len(train) < 2:
         raise UserError(
-            f"data: every row of train has the label {next(iter(train))!r}; two classes are needed to learn"
+            f"data: every row of train has the label {next(iter(train))!r}; at least two classes are needed"
         )
 
 
@@ -75,14 +75,14 @@ def _by_size_or_alphabet(found: set[str]) -> Any:
 
 
 def report(splits: Mapping[str, Dataset], names: Mapping[str, str], empty: Mapping[str, list[int]]) -> dict[str, Any]:
-    """Counts, and under `notes` a line for each warning; JSON-able, and `data` in metrics.json.
+    """Counts, and under `notes` a line for each warning; JSON-serializable, `data` in metrics.json.
 
     Args:
-        splits: with the columns text and line, and label or tags where the task has them.
+        splits: with the columns text and line, and label or tags if the task has them.
         names: split -> file.
         empty: split -> lines that were left out because they have no text.
     """
-    # Blank lines, where they count at all, are not repetitions.
+    # Blank lines, if they count at all, are not repetitions.
     exact = {split: digests(filter(str.strip, rows["text"]), exact=True) for split, rows in splits.items()}
     loose = {split: digests(filter(str.strip, rows["text"])) for split, rows in splits.items()}
     counts = {split: _count_classes(rows) for split, rows in splits.items() if {"label", "tags"} & {*rows.column_names}}
@@ -133,7 +133,7 @@ def _row_warnings(counted: Mapping[str, Any]) -> list[str]:
         if shared["normalised"]:
             warnings.append(
                 f"{shared['normalised']} of {counted['rows'][split]} rows of {split} are also in train"
-                f" ({shared['exact']} of them letter by letter): its scores are too good"
+                f" ({shared['exact']} of them verbatim), so its scores will be too high"
             )
     return warnings
 

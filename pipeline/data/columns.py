@@ -16,7 +16,7 @@ Roles = Mapping[str, Sequence[str]]
 
 
 def assign(roles: Roles, found: Sequence[str], chosen: Mapping[str, str | None], where: str) -> dict[str, str]:
-    """Role -> column: the one chosen, or the one with a usual name, or the only one that is left.
+    """Role -> column: the one chosen, the one with a usual name, or the only one that is left.
 
     Args:
         roles: role -> usual names.
@@ -25,7 +25,7 @@ def assign(roles: Roles, found: Sequence[str], chosen: Mapping[str, str | None],
         where: the file, for messages.
 
     Raises:
-        UserError: a chosen column is not there, or there is not exactly one sane guess.
+        UserError: a chosen column does not exist, or the choice is ambiguous.
     """
     columns = {role: _named(role, usual, found, chosen.get(role), where) for role, usual in roles.items()}
     for role in roles:
@@ -37,7 +37,7 @@ def assign(roles: Roles, found: Sequence[str], chosen: Mapping[str, str | None],
             columns[role] = left[0]
     named = {role: column for role, column in columns.items() if column is not None}
     if len(set(named.values())) < len(named):
-        raise UserError(f"data.{role}_column: {named[role]!r} is taken for {' and for '.join(named)}; set another one")
+        raise UserError(f"data.{role}_column: {named[role]!r} is used for {' and for '.join(named)}; set another one")
     return named
 
 
@@ -67,9 +67,9 @@ class LabelNames(NamedTuple):
     """Names of the labels of a column.
 
     Attributes:
-        classes: in the order of their ids, where the source names them.
-        given: value in the file -> name, from data.label_names; goes before `classes`.
-        known: further labels that may stand as they are: those of a model to be evaluated, in the order of their ids.
+        classes: in the order of their ids, if the source names them.
+        given: value in the file -> name, from data.label_names; takes precedence over `classes`.
+        known: further labels that need no name: those of a model to be evaluated, in the order of their ids.
         ids_read: gets the numbers of tags that were read as ids of `known`, because nothing else names them.
     """
 
@@ -103,12 +103,12 @@ NO_NAMES = LabelNames()
 
 
 def as_text(value: Any, where: str) -> str:
-    """A text as it stands; a number as it is written; nothing as the empty text.
+    """A text as it is; a number as text; a missing value as the empty text.
 
     Raises:
         UserError: the value is something else, or cannot be encoded.
     """
-    if value is None or value != value:  # NaN is how pandas writes nothing
+    if value is None or value != value:  # NaN is how pandas writes a missing value
         return ""
     if isinstance(value, (list, dict, bytes, bool)):
         raise UserError(f"{where}: the text is {_describe(value)}; expected a string")
@@ -117,13 +117,13 @@ def as_text(value: Any, where: str) -> str:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
         raise UserError(
-            f"{where}: the text has half a surrogate pair at character {error.start}; mend the \\u escape"
+            f"{where}: the text has half a surrogate pair at character {error.start}; fix the \\u escape"
         ) from error
     return text
 
 
 def as_label(value: Any, where: str, labels: LabelNames = NO_NAMES) -> str:
-    """The name of a class: as `labels` has it, or else the value itself, 1.0 as 1, strings without outer blanks.
+    """The name of a class: from `labels`, or else the value itself, with 1.0 as 1 and strings stripped.
 
     Raises:
         UserError: there is no label, it is not a single value, or data.label_names is set and has no name for it.
@@ -144,7 +144,7 @@ def as_label(value: Any, where: str, labels: LabelNames = NO_NAMES) -> str:
 
 
 def as_tokens(value: Any, where: str) -> list[str]:
-    """Words as they stand.
+    """Words as they are.
 
     Raises:
         UserError: it is not a list of texts or numbers.
@@ -158,10 +158,10 @@ def as_tokens(value: Any, where: str) -> list[str]:
 
 
 def as_tags(value: Any, where: str, labels: LabelNames = NO_NAMES, lines: Sequence[str] | None = None) -> list[str]:
-    """Tags as strings: as `labels` has them, or else the values themselves.
+    """Tags as strings: from `labels`, or else the values themselves.
 
     Args:
-        lines: where each tag stands, if it has a line of its own.
+        lines: the line of each tag, if each has its own line.
 
     Raises:
         UserError: it is not a list, or something in it is not a tag of IOB or BIOES.
@@ -193,17 +193,17 @@ def _named_tag(tag: int, at: str, labels: LabelNames) -> str:
     if labels.classes is None and not labels.given:
         raise UserError(
             f"{at}: the number {tag} has no name; write tags as texts, such as B-PER, name the numbers with"
-            " data.label_names (0=O 1=B-PER ...), or give a parquet file or a dataset of the Hub that names them"
+            " data.label_names (0=O 1=B-PER ...), or use a parquet file or a Hub dataset that names them"
         )
     name = labels.name_of(str(tag))
     if name == str(tag):
         known = f"for 0 to {len(labels.classes) - 1}" if labels.classes else f"for {listing([*labels.given])}"
-        raise UserError(f"{at}: the number {tag} has no name; there are names {known}")
+        raise UserError(f"{at}: the number {tag} has no name; there are only names {known}")
     return name
 
 
 def _integral(label: str) -> str:
-    """`1.0` and `1` are one class, also where a file writes both."""
+    """`1.0` and `1` are the same class, even if a file contains both."""
     whole, point, rest = label.partition(".")
     return whole if point and whole.lstrip("-").isdecimal() and rest and not rest.strip("0") else label
 
@@ -214,7 +214,7 @@ def _describe(value: Any) -> str:
 
 
 class ColumnValue(NamedTuple):
-    """A value of a column, where it stands, the names of labels, and where its parts stand if they have own lines."""
+    """A value of a column, where it is, the names of labels, and the lines of its parts if each has its own."""
 
     value: Any
     where: str
@@ -254,5 +254,5 @@ KINDS = {
 
 
 def kind_of(role: str) -> ColumnKind:
-    """What the values of `role` are; those of a role that is not in KINDS are texts."""
+    """The kind of values of `role`; a role that is not in KINDS has texts."""
     return KINDS.get(role) or KINDS["text"]._replace(setting=f"{role}_column")

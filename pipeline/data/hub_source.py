@@ -1,4 +1,4 @@
-"""Datasets of the Hub: a revision resolved to its commit, and the rows of its splits."""
+"""Hub datasets: resolving a revision to its commit, and reading the rows of the splits."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from pipeline.hub import download
 if TYPE_CHECKING:
     import datasets
 
-UNLABELLED = -1  # the label of rows whose labels a benchmark keeps to itself
+UNLABELLED = -1  # the label of rows whose labels a benchmark does not publish
 
 # Rows with their numbers, and the names of the classes of each column that has some.
 Loaded = tuple[Iterator[tuple[int, dict[str, Any]]], dict[str, list[str]]]
 
 
 def resolve(data: Data) -> str:
-    """The commit that data.revision (a tag, a branch, or None for main) stands for.
+    """The commit of data.revision (a tag, a branch, or None for main).
 
     Raises:
-        UserError: there is no such dataset or revision, or no network to ask.
+        UserError: there is no such dataset or revision, or the Hub cannot be reached.
     """
     return download.resolve(data.source, data.revision, "data.source", "dataset")
 
@@ -69,7 +69,7 @@ def load(data: Data, commit: str | None) -> dict[str, Loaded]:
 
 
 def _fetched(data: Data, commit: str) -> datasets.DatasetDict:
-    """What an earlier load has cached of this very commit: offline, `load_dataset` takes the newest of any.
+    """What an earlier load has cached of this commit: offline, `load_dataset` would use the newest of all commits.
 
     Raises:
         UserError: nothing of it is cached.
@@ -85,8 +85,8 @@ def _fetched(data: Data, commit: str) -> datasets.DatasetDict:
         found = [folder for folder in found if folder.parts[-3] == "default"] or found[:1]
     if not found:
         raise UserError(
-            f"data.source: {data.source} at {commit} was not fetched to this machine, and the Hub cannot be reached;"
-            " finetune fetch RECIPE gathers what a recipe needs"
+            f"data.source: {data.source} at {commit} is not in the local cache, and the Hub cannot be reached; run"
+            " `finetune fetch RECIPE` on a machine with network"
         )
     config, version, _ = found[0].parts[-3:]
     builder = Cache(dataset_name=name, repo_id=data.source, config_name=config, version=version, hash=commit)

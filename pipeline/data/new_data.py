@@ -1,4 +1,4 @@
-"""New data for a saved model: labels read as the model's own, rows encoded with the model's tokenizer."""
+"""New data for a saved model: labels matched to those of the model, rows encoded with its tokenizer."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def encode_split(
 ) -> Dataset:
     """One split of `source`, encoded for a model with `labels` into an Arrow file in `folder`.
 
-    A source with one split serves as whichever is asked for. Rows are cut to the length of the model's tokenizer;
-    data.max_length is for training.
+    A source with a single split is used for any `split`. Rows are truncated to the maximum length of the model's
+    tokenizer; data.max_length is for training.
 
     Args:
         warnings: gets a line if numbers are read as ids of the model's labels.
@@ -60,7 +60,7 @@ def encode_split(
 
 
 def _with_names_for_ids(rows: Dataset, labels: list[str], warnings: list[str]) -> Dataset:
-    """`rows` with the model's names for its ids, if every label in them is such an id and none is a name."""
+    """`rows` with label ids replaced by the model's names, if every label is such an id and none is a name."""
     name_of = {str(number): name for number, name in enumerate(labels)}
     found = set(rows["label"])
     if not found <= name_of.keys() - set(labels):

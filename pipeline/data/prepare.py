@@ -1,4 +1,4 @@
-"""From a source to encoded splits, tokenizer and report, cached under a hash of everything that they depend on."""
+"""From a source to encoded splits, a tokenizer and a report, cached under a hash of everything that they depend on."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ SCRIPT_ROWS = 2000
 
 
 class Encoder(Protocol):
-    """What this module asks of a task (see tasks/base.py)."""
+    """What this module needs of a task (see tasks/base.py)."""
 
     name: ClassVar[str]
     columns: ClassVar[Mapping[str, Sequence[str]]]
@@ -56,7 +56,7 @@ class KnownWords(NamedTuple):
 
     Attributes:
         fingerprint: changes whenever the words do.
-        read: gives them, the more useful first.
+        read: returns them, the more useful first.
     """
 
     fingerprint: str
@@ -75,10 +75,10 @@ class TokenizerChoice(NamedTuple):
 
 @dataclass(frozen=True)
 class Prepared:
-    """Data that training can start on.
+    """Data that is ready for training.
 
     Attributes:
-        splits: train, validation and test, on disk: `id`, `length`, `input_ids` and what else the task encodes.
+        splits: train, validation and test, on disk: `id`, `length`, `input_ids` and what the task adds.
         labels: names of the classes in the order of their ids.
         report: counts, and data warnings under `notes`; `data` in metrics.json. See checks.report.
         source: where the rows come from.
@@ -101,17 +101,17 @@ def prepare(
     known_words: KnownWords | None = None,
     trust_remote_code: bool = False,
 ) -> Prepared:
-    """Read, check, carve and encode `source` for `task`, or open what an earlier run has cached.
+    """Read, check, split and encode `source` for `task`, or open what an earlier run has cached.
 
     Args:
-        source: a dataset of the Hub must be at a commit, see `sources.locate`.
+        source: a Hub dataset must be at a commit, see `sources.locate`.
         tokenizer: one to train (word, bpe, wordpiece, whitespace), or the folder, Hub id or sample of a pretrained one.
-        characters: whether a trained tokenizer also gives the characters of words.
+        characters: whether a trained tokenizer also returns the characters of words.
         known_words: words that a trained tokenizer knows besides those of the training split.
         trust_remote_code: whether code that comes with a pretrained tokenizer is run.
 
     Raises:
-        UserError: something about the data or a setting is refused; nothing is left in the cache then.
+        UserError: something about the data or a setting is refused; nothing is written to the cache then.
     """
     root = cache_root()
     choice = TokenizerChoice(tokenizer, tokenizer_revision, characters, known_words, trust_remote_code)
@@ -123,19 +123,19 @@ def prepare(
             with writing("FINETUNE_CACHE", root):
                 storage.discard(target)
     with writing("FINETUNE_CACHE", root):
-        # Where another process was faster, its entry is as good.
+        # If another process was faster, its entry is as good.
         storage.publish_folder(target, lambda folder: _build(task, choice, source, folder), keep_existing=_is_complete)
     return _open(target, source)
 
 
 def cache_root() -> Path:
-    """Where encoded data is kept: FINETUNE_CACHE, else a folder in the user's cache."""
+    """The cache of encoded data: FINETUNE_CACHE, else a folder in the user's cache."""
     return Path(os.environ.get("FINETUNE_CACHE") or Path.home() / ".cache" / "finetune-pipeline")
 
 
 def _key(task: Encoder, choice: TokenizerChoice, source: ResolvedSource) -> str:
     """Hash of the rows, the settings, the tokenizer and the code that turns one into the other."""
-    # Every module in this folder, imported or not: all processes must come to the same entry.
+    # Every module in this folder, imported or not: all processes must arrive at the same entry.
     code = [
         *(Path(inspect.getfile(kind)) for kind in (type(task), RecurrentTokenizer, ResolvedSource, Format)),
         *Path(__file__).parent.rglob("*.py"),
@@ -143,7 +143,7 @@ def _key(task: Encoder, choice: TokenizerChoice, source: ResolvedSource) -> str:
     parts = {
         "rows": source.fingerprint,
         "data": {**dataclasses.asdict(source.data), "source": None},
-        # Data warnings name files, so a copy under another name gets an entry of its own.
+        # Data warnings name files, so a copy under another name gets its own entry.
         "names": [str(file) for file in source.files.values()],
         "task": task.name,
         "tokenizer": [
@@ -196,7 +196,7 @@ def _build(task: Encoder, choice: TokenizerChoice, source: ResolvedSource, folde
 
 
 def _read(task: Encoder, source: ResolvedSource, folder: Path) -> tuple[dict[str, Dataset], list[str], dict[str, Any]]:
-    """The three splits as texts, the labels, and the report; `folder` is for files that the splits lie in."""
+    """The three splits as texts, the labels, and the report; `folder` is for the files of the splits."""
     data, in_order = source.data, is_running(source, task)
     loaded = sources.load(source, task.columns, folder, keep_empty=in_order)
     found = unify_tags(loaded, data.scheme, folder)
@@ -215,7 +215,7 @@ def _read(task: Encoder, source: ResolvedSource, folder: Path) -> tuple[dict[str
 
 
 def _tokenizer(task: Encoder, choice: TokenizerChoice, data: Data, train: Dataset) -> PreTrainedTokenizerBase:
-    """The pretrained tokenizer of `choice`, or one that is trained on the split `train`."""
+    """The pretrained tokenizer of `choice`, or one trained on the split `train`."""
     pretokenized = "tokens" in task.columns
     if choice.tokenizer in TRAINED_TOKENIZERS:
         return tokenizers.train(
@@ -234,12 +234,12 @@ def _tokenizer(task: Encoder, choice: TokenizerChoice, data: Data, train: Datase
 
 
 def is_running(source: ResolvedSource, task: Encoder) -> bool:
-    """Whether the rows are lines of one text, for a task to which that matters."""
+    """Whether the rows are lines of one text, for a task where that matters."""
     return task.running_text and source.is_running_text
 
 
 def unify_tags(loaded: sources.LoadedSource, scheme: str | None, folder: Path) -> dict[str, Any]:
-    """Bring the tags of all splits, if they have any, into one scheme; the scheme that was found, for the report."""
+    """Convert the tags of all splits, if they have any, to one scheme; returns the scheme found, for the report."""
     if "tags" not in loaded.splits[next(iter(loaded.splits))].column_names:
         return {}
     unified = tags.unify(loaded.splits, loaded.names, scheme or "iob2", folder)
@@ -249,7 +249,7 @@ def unify_tags(loaded: sources.LoadedSource, scheme: str | None, folder: Path) -
 
 
 class Texts:
-    """Texts, or the words of each, as often as they are iterated over; a few rows at a time are in memory."""
+    """Texts, or the words of each, which can be iterated over repeatedly; only a few rows at a time are in memory."""
 
     def __init__(self, rows: Dataset):
         self._rows = rows
@@ -301,8 +301,8 @@ def _record_batch(columns: dict[str, list[Any]], start: int, tokenizer: PreTrain
 
 def _encoding_warnings(encoded: Mapping[str, Mapping[str, Any]], max_length: int) -> list[str]:
     texts = {
-        "truncated": f"rows cut to data.max_length {max_length} tokens",
-        "more_windows": f"extra windows, as rows of more than {max_length} tokens are read in several",
+        "truncated": f"rows truncated to data.max_length {max_length} tokens",
+        "more_windows": f"extra windows, because rows of more than {max_length} tokens are split",
     }
     warnings = []
     for count, text in texts.items():

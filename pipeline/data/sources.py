@@ -22,7 +22,7 @@ from pipeline.errors import UserError
 if TYPE_CHECKING:
     from datasets import Dataset
 
-# Of the column that holds the labels, or by column; None or empty where the source names none.
+# Of the column that holds the labels, or by column; None or empty if the source names none.
 ClassNames = list[str] | Mapping[str, list[str]] | None
 
 ROWS_PER_BATCH = 1000
@@ -33,12 +33,12 @@ class LoadedSource:
     """The rows of each split, on disk.
 
     Attributes:
-        splits: columns are the roles, `text` (of tokens: joined by blanks) and `line`, where the row stands in its
-            file; beside tags also `lines`, where each of them stands, or None.
+        splits: columns are the roles, `text` (of tokens: joined by blanks) and `line`, the line of the row in its
+            file; with tags also `lines`, the line of each tag, or None.
         names: split -> file or dataset, for messages.
         label_names: names of the classes in the order of their ids, if the source or data.label_names gives them.
         empty: split -> lines that had no text and were left out.
-        warnings: what a user should know of the files.
+        warnings: what a user should know about the files.
         ids_read: tags that were read as ids of an existing model's labels.
     """
 
@@ -51,10 +51,10 @@ class LoadedSource:
 
 
 def locate(data: Data) -> ResolvedSource:
-    """The source that `data` names; a dataset of the Hub is resolved to a commit.
+    """The source that `data` names; a Hub dataset is resolved to a commit.
 
     Raises:
-        UserError: it is not there, or a setting does not suit it.
+        UserError: it does not exist, or a setting does not apply to it.
     """
     source = sources.resolve(data)
     return source.at(hub_source.resolve(data)) if source.kind == "hub" else source
@@ -66,7 +66,7 @@ def load(
     """Read the rows of every split into Arrow files in `folder`; memory does not grow with their number.
 
     Args:
-        keep_empty: whether rows without text stay, as the blank lines of a running text.
+        keep_empty: whether rows without text are kept, like the blank lines of a running text.
         known_labels: labels of an existing model, which need no name in data.label_names.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Splits that a source does not have, carved out of its training rows: seeded, stratified, without leaks."""
+"""Carves missing splits out of the training rows: seeded, stratified, without leaks."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def limit(split: Dataset, rows: int | None, in_order: bool = False) -> Dataset:
 
 
 def require_train(splits: Mapping[str, Dataset], where: str) -> None:
-    """Refuse a source that holds nothing to train on."""
+    """Refuse a source without training rows."""
     if "train" not in splits:
         raise UserError(f"{where}: it has no training split, only {', '.join(splits)}")
 
@@ -46,7 +46,7 @@ def complete(
         stratify_by: column whose shares the carved splits keep.
         where: the source, for messages.
         warnings: gets a line if labels are too rare to be carved.
-        in_order: whether the rows have to stay in their order.
+        in_order: whether the rows must stay in order.
 
     Raises:
         UserError: there is nothing to carve from, too little, or a share is set for a split that is there.
@@ -55,7 +55,7 @@ def complete(
     shares = {"validation": data.validation_share, "test": data.test_share}
     for name, share in shares.items():
         if share is not None and name in splits:
-            data.refuse(f"{name}_share", f"{where} has a {name} split of its own; remove this setting")
+            data.refuse(f"{name}_share", f"{where} already has a {name} split; remove this setting")
     missing = {name: share or DEFAULT_SHARE for name, share in shares.items() if name not in splits}
     if not missing:
         return splits
@@ -89,9 +89,9 @@ def cut(rows: int, shares: list[float]) -> list[np.ndarray]:
 def carve(texts: np.ndarray, classes: Sequence[str] | None, shares: list[float], seed: int) -> list[np.ndarray]:
     """Row numbers of the rest, which is for training, and of a part for each share, ascending.
 
-    Rows of equal text stay together, in the class of the first of them, so that no part knows a row of another. Of each
-    class every part gets its share, taken from a seeded permutation: the same on every machine. What rounding leaves
-    over goes to the next class, so that many small classes also give a part its share of the whole.
+    Rows with the same text stay together, in the class of the first of them, so no part contains a row of another. Each
+    part gets its share of each class, taken from a seeded permutation: the same on every machine. The remainder of
+    rounding goes to the next class, so a part gets its share of the whole even if there are many small classes.
 
     The rest keeps at least one text of each class, and all texts of a class that has fewer than there are parts.
 
@@ -105,7 +105,7 @@ def carve(texts: np.ndarray, classes: Sequence[str] | None, shares: list[float],
     names = np.asarray(classes) if classes is not None else np.zeros(len(texts), dtype=int)
     of_rare = np.isin(names, rare_classes(texts, names, len(shares) + 1))
     kept = np.zeros(len(first), dtype=bool)
-    kept[group[of_rare]] = True  # also where only a repetition of the text has the rare class
+    kept[group[of_rare]] = True  # even if only a repetition of the text has the rare class
     part_of_group = np.zeros(len(first), dtype=int)
     generator = np.random.Generator(np.random.PCG64(seed))
     owed = np.zeros(len(shares))
@@ -125,8 +125,8 @@ def carve(texts: np.ndarray, classes: Sequence[str] | None, shares: list[float],
 
 
 def _sizes(owed: np.ndarray, room: int) -> np.ndarray:
-    """(parts,) how many of up to `room` groups each part gets: what it is owed, rounded. If that is too much for all of
-    them, earlier parts leave one to each later part that is owed any."""
+    """(parts,) how many of up to `room` groups each part gets: what it is owed, rounded. If there are too few for all,
+    earlier parts leave one to each later part that is owed any."""
     wanted = np.maximum(np.rint(owed).astype(int), 0)
     sizes = np.zeros_like(wanted)
     for part, count in enumerate(wanted):
@@ -139,7 +139,7 @@ def _sizes(owed: np.ndarray, room: int) -> np.ndarray:
 def _give_back(part_of_group: np.ndarray, names: np.ndarray, group: np.ndarray) -> None:
     """Return a text to the rest (part 0) for each class that has none there.
 
-    Can only be needed where rows of equal text have different classes: `carve` counts such a text for the first alone.
+    This is only needed if rows with the same text have different classes: `carve` counts such a text for the first.
     """
     for name in np.setdiff1d(names, names[part_of_group[group] == 0]):
         part_of_group[group[np.argmax(names == name)]] = 0

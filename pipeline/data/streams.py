@@ -1,7 +1,7 @@
 """Texts as one long stream of tokens, read in windows that continue one another, or in independent blocks.
 
-Each document ends with the end token, which also stands before the first word of the next one: every token is
-predicted once, the first word of a text from the end token alone.
+Each document ends with the end token, which also precedes the first word of the next one: every token is predicted
+once, the first word of a text from the end token alone.
 
 Shapes: N rows (windows or blocks) of a split, B rows of a batch, T tokens of its longest row.
 """
@@ -20,7 +20,7 @@ from pipeline.models.recurrent.crf import IGNORED
 if TYPE_CHECKING:
     from datasets import Dataset
 
-# Most tokens of one forward pass of an evaluation: each has a row of logits as wide as the vocabulary.
+# Maximum number of tokens in a forward pass of an evaluation: each has a row of logits as wide as the vocabulary.
 EVALUATION_TOKENS = 2048
 
 Arrays = dict[str, np.ndarray]
@@ -81,7 +81,7 @@ def _stack(tokens: Tokens, spans: list[tuple[int, int]]) -> Arrays:
 
 
 class Streams:
-    """A split cut into parallel tracks; a row is a window of a track and continues the window before it.
+    """A split cut into parallel tracks; a row is a window of a track and continues the previous window.
 
     For truncated back-propagation through time (Mikolov et al. 2010; Merity et al. 2018): row `w * tracks + t` is
     window w of track t, so a batch holds a window of each track, always in the same order, and the hidden state of one
@@ -96,8 +96,8 @@ class Streams:
     carries: ClassVar[bool] = True
 
     def __init__(self, tokens: Tokens, tracks: int, window: int, at_borders: bool):
-        """`at_borders`: cut between documents only, into at most `tracks`. Every token is then predicted from all that
-        stands before it in its document, and scores do not depend on the number of tracks."""
+        """`at_borders`: cut only between documents, into at most `tracks`. Every token is then predicted from all that
+        precedes it in its document, and scores do not depend on the number of tracks."""
         self._tokens, self._window = tokens, window
         cuts = np.linspace(0, len(tokens), tracks + 1).round().astype(np.int64)
         if at_borders:  # the next border at or after each cut; several cuts may meet at one
@@ -133,13 +133,13 @@ class Streams:
         arrays = _stack(self._tokens, spans)
         positions = np.ones_like(arrays["labels"])
         for row, (track, (start, stop)) in enumerate(zip(rows % self.tracks, spans, strict=True)):
-            # A token counts from the beginning of its document, or of its track where that cuts the document.
+            # Positions count from the beginning of the document, or of the track if that cuts the document.
             begun = np.maximum(self._tokens.borders[self._tokens.documents(start, stop)], self._cuts[track])
             positions[row, : stop - start] = np.arange(start, stop) - begun
         return {**arrays, "position_ids": positions} if (positions == 0).any() else arrays
 
     def columns(self, names: Sequence[str]) -> dict[str, Any]:
-        """By name: words and bytes of the split, and the context and stride with which its tokens are predicted."""
+        """Words and bytes of the split, and the context and stride with which its tokens are predicted, by name."""
         return {name: self._columns[name] for name in names}
 
 
@@ -166,7 +166,7 @@ class Blocks:
             for start, stop in zip(ends[:-1].tolist(), ends[1:].tolist(), strict=True)
             for span in _slide(start, stop, length, length if stride is None else stride)
         ]
-        self._spans = np.array(spans)  # (N, 3): where it begins, where scoring begins, where both end
+        self._spans = np.array(spans)  # (N, 3): start of the row, start of its scoring, end of both
         self.lengths = (self._spans[:, 2] - self._spans[:, 0]).astype(np.int32)
         self._columns = {**tokens.counts, "context": length, "stride": length if stride is None else stride}
 
@@ -197,7 +197,7 @@ class Blocks:
 
     def _apart(self, spans: np.ndarray, shape: tuple[int, ...]) -> Arrays:
         """Positions within the document, and the mask of what each token attends to: itself and what is before it in
-        its document. Padding is a document of its own (-1), so that no row of the mask is empty."""
+        its document. Padding is a separate document (-1), so no row of the mask is empty."""
         documents, positions = np.full(shape, -1), np.tile(np.arange(shape[1]), (shape[0], 1))
         for row, (start, _, stop) in enumerate(spans.tolist()):
             found = self._tokens.documents(start, stop)

@@ -1,4 +1,4 @@
-"""Tag schemes: IOB1, IOB2 and BIOES in its spellings, detected over all the data and converted by way of spans.
+"""Tag schemes: IOB1, IOB2 and BIOES in its spellings, detected over all the data and converted via spans.
 
 Spans are read as conlleval reads them (the script of the CoNLL-2000 and CoNLL-2003 shared tasks): a tag continues an
 entity only if one of its type is open, and begins a new one otherwise. So every sequence can be read; those that are
@@ -39,7 +39,7 @@ def split(tag: str) -> tuple[str, str]:
 
 
 def spans(tags: Iterable[str]) -> list[Span]:
-    """Entities of a sequence of tags of any scheme, in their order."""
+    """Entities of a sequence of tags of any scheme, in order."""
     found: list[Span] = []
     before, start, end = ("O", ""), 0, 0
     for end, tag in enumerate((*tags, "O")):  # the O after the end closes an entity that is open there
@@ -54,7 +54,7 @@ def spans(tags: Iterable[str]) -> list[Span]:
 
 
 def types(tags: Iterable[str]) -> set[str]:
-    """Types of the entities that a set or sequence of tags knows."""
+    """Types of the entities in a set or sequence of tags."""
     return {split(tag)[1] for tag in tags if tag != "O"}
 
 
@@ -118,7 +118,7 @@ def breaks(tags: Sequence[str], scheme: str) -> Iterator[tuple[int, str, str]]:
 
 @dataclass
 class Detector:
-    """Finds the scheme of data: from its prefixes, or if they are only B and I, as the scheme that is broken less."""
+    """Finds the scheme of data: from its prefixes, or if they are only B and I, the scheme with fewer invalid tags."""
 
     prefixes: set[str] = field(default_factory=set)
     broken: Counter[str] = field(default_factory=Counter)
@@ -156,7 +156,7 @@ def unify(splits: Mapping[str, Dataset], names: Mapping[str, str], scheme: str, 
     """Detect the scheme of the column `tags` over all splits, and rewrite the column in `scheme`.
 
     Args:
-        splits: with the columns tags, line and lines: where the row and, if known, each of its words stand.
+        splits: with the columns tags, line and lines: the line of the row and, if known, of each of its words.
         names: split -> file, for the warnings.
         folder: for the Arrow files.
     """
@@ -176,7 +176,7 @@ def unify(splits: Mapping[str, Dataset], names: Mapping[str, str], scheme: str, 
 
 
 class _InvalidTags:
-    """Counts tags that are invalid in a scheme, and remembers where the first of them stand."""
+    """Counts tags that are invalid in a scheme, and remembers where the first of them are."""
 
     def __init__(self, scheme: str):
         self.scheme, self.count = scheme, 0
@@ -193,8 +193,8 @@ class _InvalidTags:
             return []
         more = ", ..." * (self.count > len(self.places))
         return [
-            f"{self.count} tags are invalid in {self.scheme} and were read as conlleval does, where a tag that"
-            f" continues nothing begins an entity: {', '.join(self.places)}{more}"
+            f"{self.count} tags are invalid in {self.scheme} and were read as conlleval reads them (a tag that"
+            f" continues no entity begins one): {', '.join(self.places)}{more}"
         ]
 
 

@@ -1,4 +1,4 @@
-"""What can be counted of texts without a model: which of them are equal, and in which scripts they are written."""
+"""Statistics of texts that need no model: which of them are equal, and in which scripts they are written."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from collections.abc import Iterable
 import numpy as np
 
 _PUNCTUATION = str.maketrans(dict.fromkeys(string.punctuation, " "))
-# Unicode's classes of right-to-left letters: those of Hebrew and its relatives, those of Arabic and its (UAX 9).
+# Unicode's classes of right-to-left letters: Hebrew and related scripts, Arabic and related scripts (UAX 9).
 RIGHT_TO_LEFT = ("R", "AL")
 SMALLEST_SHARE = 0.01
 
 
 def normalised(text: str) -> str:
-    """`text` in compatibility form (NFKC), without case and ASCII punctuation, its blanks single."""
+    """`text` in compatibility form (NFKC), case-folded, without ASCII punctuation, with single blanks."""
     return " ".join(unicodedata.normalize("NFKC", text).casefold().translate(_PUNCTUATION).split())
 
 
 def digests(texts: Iterable[str], exact: bool = False) -> np.ndarray:
-    """(N,) uint64, equal for equal texts: normalised ones, unless `exact`. Eight bytes per row are all that is kept."""
+    """(N,) uint64, equal for equal texts, after normalisation unless `exact`. Only eight bytes per row are kept."""
     numbers = (_digest(text if exact else normalised(text) or text) for text in texts)
     return np.fromiter(numbers, dtype=np.uint64)
 
@@ -32,7 +32,7 @@ def _digest(text: str) -> int:
 
 
 def script_shares(texts: Iterable[str]) -> dict[str, float]:
-    """Script -> its share of the letters, the commonest first; scripts below `SMALLEST_SHARE` are left out."""
+    """Script -> its share of the letters, most common first; scripts below `SMALLEST_SHARE` are left out."""
     counts = Counter(_script(character) for text in texts for character in text if character.isalpha())
     total = sum(counts.values())
     return {name: count / total for name, count in counts.most_common() if count / total >= SMALLEST_SHARE}

@@ -25,7 +25,7 @@ MIN_FREQUENCY = 2
 LETTERS_OF_PIECES = 1000  # the trainer keeps no more
 # HTML line breaks are read as blanks.
 BREAKS = Regex(r"<br\s*+/?>")
-# The time that training BPE takes grows with the square of the longest piece.
+# The time to train BPE grows with the square of the longest piece.
 UNBROKEN = Regex(r"\S{500}")
 
 
@@ -40,16 +40,16 @@ def train(
 ) -> PreTrainedTokenizerFast:
     """A tokenizer of `kind` (word, bpe, wordpiece, whitespace) for `texts`, which must be of the training split alone.
 
-    It loads with `AutoTokenizer` anywhere, truncates to data.max_length, and gives input_ids and attention_mask.
+    It loads with `AutoTokenizer` anywhere, truncates to data.max_length, and returns input_ids and attention_mask.
 
     Args:
         texts: a list or another iterable that can be read more than once, as training WordPiece does.
         pretokenized: the texts are words of sentences, and the tokenizer will be given lists of words: a word
             tokenizer then keeps each of them whole. It cuts running text at blanks only, or as predictions do if it
             reads characters.
-        characters: it also gives char_ids, the characters of each token. Words are looked up in lower case, as
+        characters: it also returns char_ids, the characters of each token. Words are looked up in lower case, as
             data.lowercase says, but their characters keep their case unless data.lowercase is set. Characters are known
-            if they are at least data.min_frequency times in `texts`.
+            if they occur at least data.min_frequency times in `texts`.
         known_words: words that get a token whether or not they are in `texts`, the more useful first, until
             data.vocab_size is reached.
     """
@@ -108,7 +108,7 @@ def _add_words(tokenizer: Tokenizer, known: Iterable[str], size: int) -> None:
     """Give `known` words, normalised as the tokenizer does, ids after those of training, up to `size` in all.
 
     Raises:
-        UserError: no word of training is among them: they are of another language, or the file is of another kind.
+        UserError: they contain no word of the training split: the language or the kind of file is wrong.
     """
     trained = tokenizer.get_vocab()
     vocabulary = dict(trained)
@@ -119,13 +119,13 @@ def _add_words(tokenizer: Tokenizer, known: Iterable[str], size: int) -> None:
         if len(vocabulary) < size:
             vocabulary.setdefault(normal, len(vocabulary))
     if known and not shared:
-        raise UserError(f"model.vectors: it has a vector for none of the {len(trained)} words of the vocabulary")
+        raise UserError(f"model.vectors: it has no vector for any of the {len(trained)} words of the vocabulary")
     if len(vocabulary) > len(trained):
         tokenizer.model = models.WordLevel(vocabulary, unk_token=tokenizer.model.unk_token)
 
 
 def _without(texts: Iterable[str], special: Iterable[str]) -> Iterator[str]:
-    """`texts` without special tokens that are written out in them: as words they would be in the vocabulary twice."""
+    """`texts` without special tokens that occur in them as text, which would enter the vocabulary twice."""
     for text in texts:
         for token in special:
             if token in text:
@@ -134,7 +134,7 @@ def _without(texts: Iterable[str], special: Iterable[str]) -> Iterator[str]:
 
 
 def _counted(texts: Iterable[str], counts: Counter[str], lowercase: bool) -> Iterator[str]:
-    """`texts`, with their characters except blanks counted on the way."""
+    """`texts`, while counting their characters except blanks."""
     for text in texts:
         normal = unicodedata.normalize("NFC", text)
         counts.update("".join((normal.lower() if lowercase else normal).split()))
@@ -192,7 +192,7 @@ def _wordpiece(data: Data) -> tuple[Tokenizer, Any, dict[str, str]]:
 
 
 def _whitespace(data: Data) -> tuple[Tokenizer, Any, dict[str, str]]:
-    """Words as they stand between blanks, for corpora that are already cut into words and have <unk> for rare ones
+    """Words separated by blanks, for corpora that are already tokenized into words, with <unk> for rare ones
     (Mikolov's Penn Treebank, WikiText): that string is the unknown token."""
     special = {"pad_token": "<pad>", "unk_token": "<unk>", "eos_token": "<eos>"}
     tokenizer = Tokenizer(models.WordLevel(unk_token=special["unk_token"]))
@@ -205,9 +205,9 @@ def _whitespace(data: Data) -> tuple[Tokenizer, Any, dict[str, str]]:
 
 KINDS = {"word": _word, "bpe": _bpe, "wordpiece": _wordpiece, "whitespace": _whitespace}
 assert tuple(KINDS) == TRAINED_TOKENIZERS
-# Those that lower-case words unless data.lowercase is False.
+# Tokenizers that lowercase words unless data.lowercase is False.
 LOWER_CASING = {"word", "wordpiece"}
-# How tokenizers of lists of words cut each of them; a byte-level one marks where a word begins.
+# How tokenizers of lists of words split each word; a byte-level one marks where a word begins.
 PRETOKENIZED = {"word": pre_tokenizers.WhitespaceSplit(), "bpe": pre_tokenizers.ByteLevel(add_prefix_space=True)}
 
 
@@ -231,7 +231,7 @@ def load_tokenizer(
         tokenizer = AutoTokenizer.from_pretrained(path, **options)
         if pretokenized and _joins_first_word(tokenizer):
             tokenizer = AutoTokenizer.from_pretrained(path, add_prefix_space=True, **options)
-        tokenizer("a \N{SNOWMAN}", verbose=False)  # some load and cannot cut a text
+        tokenizer("a \N{SNOWMAN}", verbose=False)  # some load but cannot tokenize a text
     except Exception as error:  # the Rust side raises bare Exception for a file that it cannot parse
         raise UserError(f"{name}: its tokenizer cannot be loaded: {_reason(error)}") from error
     if tokenizer.pad_token is None:  # GPT-2 has none; padding is masked anyway
@@ -257,7 +257,7 @@ def _from_encoder(folder: Path, pretokenized: bool) -> PreTrainedTokenizerFast:
 
 
 def _joins_first_word(tokenizer: PreTrainedTokenizerBase) -> bool:
-    """Whether it is byte-level and reads a word on its own as a continuation of another word."""
+    """Whether it is byte-level and reads a single word as a continuation of another one."""
     cutter = tokenizer.backend_tokenizer.pre_tokenizer if tokenizer.is_fast else None
     return cutter is not None and b'"add_prefix_space":false' in cutter.__getstate__()
 

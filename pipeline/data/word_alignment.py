@@ -26,7 +26,7 @@ class Words(NamedTuple):
         input_ids: (P,) without special tokens.
         first: (words + 1,) the first token of each word, and P at the end: word w has the tokens first[w] up to
             first[w + 1], at least one.
-        char_ids: (P, W) if the tokenizer gives them.
+        char_ids: (P, W) if the tokenizer returns them.
     """
 
     input_ids: np.ndarray
@@ -36,7 +36,7 @@ class Words(NamedTuple):
 
 class TokenWindow(NamedTuple):
     """Part of a sentence that a model reads at once, in words: it reads `start` up to `stop`, and owns `begin` up to
-    `end` of them, which means that its prediction is the one that counts."""
+    `end`, for which its prediction counts."""
 
     start: int
     stop: int
@@ -56,13 +56,13 @@ def tokenize(sentences: Sequence[Sequence[str]], tokenizer: PreTrainedTokenizerB
     """Tokens of each word; a word that the tokenizer drops, such as a control character, gets the unknown token.
 
     Args:
-        longest: most tokens of a word; further ones are cut off, as the first token stands for the word.
+        longest: maximum tokens of a word; further ones are cut off, because the first token represents the word.
 
     Raises:
         UserError: the tokenizer cannot say which word a token belongs to.
     """
     if not tokenizer.is_fast:
-        raise UserError("data.tokenizer: only a fast tokenizer can say which word a token belongs to; name another one")
+        raise UserError("data.tokenizer: only a fast tokenizer can say which word a token belongs to; use another one")
     encoded = tokenizer(
         [list(words) for words in sentences], is_split_into_words=True, add_special_tokens=False, verbose=False
     )
@@ -102,7 +102,7 @@ def _align(
 
 
 def windows(first: np.ndarray, size: int) -> list[TokenWindow]:
-    """Windows of at most `size` tokens over a sentence; each word is owned by the one in which it has most context.
+    """Windows of at most `size` tokens over a sentence; each word is owned by the one that gives it the most context.
 
     The context of a word is the smaller of the numbers of tokens before and after it in the window. A side on which
     the sentence itself begins or ends counts as unlimited, as there is nothing more to read.
@@ -124,8 +124,8 @@ def windows(first: np.ndarray, size: int) -> list[TokenWindow]:
         better = context > most[start:stop]  # on a tie the earlier window keeps the word
         most[start:stop] = np.where(better, context, most[start:stop])
         owner[start:stop] = np.where(better, number, owner[start:stop])
-    # Owners never fall from one word to the next: along an overlap the context in the earlier window shrinks while that
-    # in the later one grows. So the words of window n are those between the first owner >= n and the first >= n + 1.
+    # Owners never decrease from one word to the next: along an overlap, the context in the earlier window shrinks while
+    # that in the later one grows. So the words of window n are between the first owner >= n and the first >= n + 1.
     borders = np.searchsorted(owner, np.arange(len(read) + 1))
     owned = zip(read, borders[:-1].tolist(), borders[1:].tolist(), strict=True)
     return [TokenWindow(start, stop, begin, end) for (start, stop), begin, end in owned if begin < end]

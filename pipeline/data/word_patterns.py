@@ -1,8 +1,8 @@
 """What a word is, as regular expressions: for vocabularies of words, and for text that is tagged word by word.
 
-Both cut English clitics off, as the Penn Treebank and published word vectors do (do n't, it 's), keep the marks of a
-letter with it, and take an emoji with its modifiers as one word. They differ in what else they leave whole: tagged data
-has `well-made`, `10:30` and a web address as one word each, where a vocabulary is better off with their parts.
+Both split off English clitics, as the Penn Treebank and published word vectors do (do n't, it 's), keep the marks of a
+letter with it, and treat an emoji with its modifiers as one word. They differ in what else they keep whole: in tagged
+data, `well-made`, `10:30` and a URL are one word each, while a vocabulary is better off with their parts.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def _emoji(most: str) -> str:
     return rf"\p{{Extended_Pictographic}}[\p{{M}}\p{{Cf}}\p{{Sk}}\p{{Extended_Pictographic}}]{most}"
 
 
-# Of a vocabulary: letters with inner apostrophes and gershayim. Anything else that is not a blank stands alone,
+# Of a vocabulary: letters with inner apostrophes and gershayim. Anything else that is not a blank is a token,
 # repetitions of it together (`!!!`).
 _MARKS = r"[\p{M}\p{Cf}]"
 _LETTERS = rf"{_letter(_MARKS, UP_TO_200)}(?:{_letter(_MARKS, UP_TO_200)}){UP_TO_200}"
@@ -47,7 +47,7 @@ TAGGED = Regex(
 
 
 def splitter(words: Regex) -> pre_tokenizers.PreTokenizer:
-    """A pre-tokenizer that keeps what matches `words` and drops the rest, which is blanks and, if tagged, controls."""
+    """A pre-tokenizer that keeps what matches `words` and drops the rest: blanks and, if tagged, control characters."""
     return pre_tokenizers.Split(words, "removed", invert=True)
 
 
@@ -55,8 +55,8 @@ _TAGGED_SPLITTER = splitter(TAGGED)
 
 
 def cut(text: str) -> list[tuple[int, int]]:
-    """Start and end, in characters, of each word and each run of a mark; blanks and controls are left out.
+    """Start and end, in characters, of each word and each run of a mark, without blanks and control characters.
 
-    Words are those of `TAGGED`, so that text to be tagged is cut like the data that the model learned from.
+    Words are those of `TAGGED`, so text to be tagged is split like the data that the model learned from.
     """
     return [place for _, place in _TAGGED_SPLITTER.pre_tokenize_str(text)]

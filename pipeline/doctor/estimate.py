@@ -131,7 +131,7 @@ def _padding(this: trainer.Run) -> float:
 
 
 def _memory(this: trainer.Run) -> str:
-    """The most memory that a process uses in training, measured on the longest rows with a copy of the model."""
+    """The peak memory of a process in training, measured on the longest rows with a copy of the model."""
     device, size = this.accelerator.device, min(this.recipe.train.batch_size, len(this.splits["train"]))
     free, held = hardware.free_memory(device), hardware.used_memory(device)
     peak = batch_size_finder.peak_memory(this, size)
@@ -142,7 +142,7 @@ def _memory(this: trainer.Run) -> str:
 
 
 def _disk(model: PreTrainedModel, kept: int) -> int:
-    """Bytes of the saved model and of all checkpoints: those that are kept, the best, and one that is being written.
+    """Bytes of the saved model and of all checkpoints: those that are kept, the best, and the one being written.
 
     A checkpoint holds the weights and Adam's two moments, in 4 bytes for each trained parameter.
     """
@@ -168,7 +168,7 @@ def _time(this: trainer.Run, seconds_per_token: float) -> str:
 
 
 def _duration(seconds: float) -> str:
-    """In the largest unit, up to days, that gives at least 2."""
+    """`seconds` in the largest unit, up to days, that gives at least 2."""
     for unit, size in (("days", 86_400), ("hours", 3_600), ("minutes", 60)):
         if seconds >= 2 * size:
             return f"{seconds / size:.1f} {unit}"

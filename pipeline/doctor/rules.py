@@ -1,4 +1,4 @@
-"""Settings that are unusual in the literature, given the data: what `finetune doctor` warns about.
+"""Settings that are unusual compared to the literature, given the data: what `finetune doctor` warns about.
 
 A rule is a function of a `RunProfile` that returns None or one line, which begins with the setting. `RULES` lists them.
 """

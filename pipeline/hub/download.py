@@ -1,7 +1,7 @@
 """Downloads from the Hub: a revision resolved to its commit, and the files of that commit in a local folder.
 
-Nothing here waits for the minute that the libraries spend on retries where there is no network: the Hub is asked once
-whether it answers, and everything is looked up in the caches if it does not.
+Without network, the libraries would spend a minute on retries. Instead, the Hub is asked once whether it answers, and
+if it does not, everything is looked up in the caches.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pipeline.errors import UserError
 from pipeline.hub import errors as hub_errors
 
 TIMEOUT_SECONDS = 5.0
-# The files of a model or a tokenizer. Pickles are downloaded only where they are allowed; code is run only where it is.
+# The files of a model or a tokenizer. Pickles are downloaded only if they are allowed; code is run only if it is.
 FILES = ["*.safetensors", "*.json", "*.txt", "*.model", "*.py", "*.bpe", "*.jinja", "*.tiktoken", "README.md"]
 PICKLES = ["pytorch_model*.bin", "adapter_model.bin"]
 # Copies of the weights for other libraries and in other precisions.
@@ -40,7 +40,7 @@ def go_offline_if_unreachable() -> None:
         get_session().head(constants.ENDPOINT, timeout=TIMEOUT_SECONDS)
     except (OSError, HTTPError):
         constants.HF_HUB_OFFLINE = True
-        if "datasets" in sys.modules:  # it has copied the constant when it was imported
+        if "datasets" in sys.modules:  # it copied the constant when it was imported
             sys.modules["datasets"].config.HF_HUB_OFFLINE = True
 
 
@@ -63,7 +63,7 @@ def resolve(name: str, revision: str | None, setting: str, kind: str = "model") 
     except RevisionResolutionError as error:
         raise UserError(
             f"{setting}: {name} is not a local folder, and the Hub cannot be reached to look it up; run `finetune fetch"
-            " RECIPE` where there is network, or give the commit that was downloaded (40 hex digits) as the revision"
+            " RECIPE` on a machine with network, or give the commit that was downloaded (40 hex digits) as the revision"
         ) from error
     except hub_errors.HUB_ERRORS as error:
         at = f" at revision {revision}" if revision else ""
@@ -90,7 +90,7 @@ def snapshot(name: str, revision: str | None, setting: str, allow_pickle: bool =
     except LocalEntryNotFoundError as error:
         raise UserError(
             f"{setting}: {name} at {commit} is not in the local cache, and the Hub cannot be reached; run `finetune"
-            " fetch RECIPE` where there is network"
+            " fetch RECIPE` on a machine with network"
         ) from error
     except hub_errors.HUB_ERRORS as error:
         raise UserError(f"{setting}: {name} at {commit}: {hub_errors.explain(error)}") from error

@@ -20,7 +20,7 @@ from huggingface_hub.errors import (
 
 from pipeline.errors import reason
 
-# Everything that the client of the Hub raises for reasons outside our code. Uploads wrap the cause in a RuntimeError.
+# Everything that the Hub client raises for reasons outside our code. Uploads wrap the cause in a RuntimeError.
 HUB_ERRORS = (HTTPError, OSError, HFValidationError, RevisionResolutionError, ValueError, RuntimeError)
 
 LOG_IN = "run `hf auth login` or set HF_TOKEN"
@@ -28,7 +28,7 @@ QUOTA = re.compile(r"quota|storage (?:limit|space|capacity)|limit reached|exceed
 QUOTA_EXCEEDED = "the storage quota is exceeded; delete files there, or ask for more"
 UNREACHABLE = "the Hub cannot be reached at {endpoint}; check the network and HF_ENDPOINT"
 
-# Exception -> explanation. The first match counts: some of these classes inherit from others.
+# Exception -> explanation. The first match wins: some of these classes inherit from others.
 EXPLANATIONS: list[tuple[type[Exception], str]] = [
     (LocalTokenNotFoundError, f"you are not logged in; {LOG_IN}"),
     (OfflineModeIsEnabled, "HF_HUB_OFFLINE is set, but this command needs the network; unset it"),
@@ -36,7 +36,7 @@ EXPLANATIONS: list[tuple[type[Exception], str]] = [
     (RevisionNotFoundError, "there is no such revision on the Hub; check its branches and tags"),
     (RepositoryNotFoundError, f"not found on the Hub; check the name (if it is private, {LOG_IN})"),
 ]
-# HTTP status -> explanation, for errors without an exception of their own.
+# HTTP status -> explanation, for errors without their own exception class.
 STATUS_EXPLANATIONS = {
     401: f"the token is not valid; {LOG_IN}",
     402: QUOTA_EXCEEDED,
@@ -91,6 +91,6 @@ def explain(error: BaseException) -> str:
 
 def _explain_status(status: int, server_message: str | None) -> str:
     if status >= 500 and status not in STATUS_EXPLANATIONS:
-        return f"the Hub answers with server error {status}; try again later"
+        return f"the Hub answered with server error {status}; try again later"
     quoted = f" (it says: {reason(ValueError(server_message))})" if server_message and status not in (401, 404) else ""
-    return STATUS_EXPLANATIONS.get(status, f"the Hub answers with status {status}") + quoted
+    return STATUS_EXPLANATIONS.get(status, f"the Hub answered with status {status}") + quoted

@@ -1,4 +1,4 @@
-"""The commits of the Hub that a run reads: a branch or tag is resolved once, and a continued run keeps its commit."""
+"""The Hub commits that a run reads: a branch or tag is resolved once, and a resumed run keeps its commit."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def write_revisions(folder: Path, revisions: Revisions) -> None:
 
 
 def read_revisions(folder: Path) -> Revisions:
-    """revisions.json in the folder of a run; empty where the file is missing or damaged."""
+    """revisions.json in the folder of a run; empty if the file is missing or damaged."""
     with contextlib.suppress(OSError, ValueError):
         revisions = json.loads((folder / run_folder.REVISIONS).read_text(encoding="utf-8"))
         if isinstance(revisions, dict) and all(isinstance(entry, dict) for entry in revisions.values()):
@@ -61,7 +61,7 @@ def read_revisions(folder: Path) -> Revisions:
 
 
 def _recorded(recipe: Recipe) -> Revisions:
-    """The revisions of the unfinished run in the recipe's folder, if there is one to continue."""
+    """The revisions of the unfinished run in the recipe's folder, if there is one to resume."""
     finished = (recipe.folder / run_folder.METRICS).is_file()
     return {} if recipe.train.overwrite or finished else read_revisions(recipe.folder)
 

@@ -1,4 +1,4 @@
-"""Entity precision, recall and F1 by seqeval, as conlleval counts and strict, as an `evaluate.Metric`."""
+"""Entity precision, recall and F1 from seqeval, counted as by conlleval and strictly: an `evaluate.Metric`."""
 
 from __future__ import annotations
 

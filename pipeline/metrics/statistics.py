@@ -36,5 +36,5 @@ def wilson_interval(proportion: float, count: int, confidence: float = 0.95) -> 
     z = statistics.NormalDist().inv_cdf((1 + confidence) / 2)
     center = (proportion + z * z / (2 * count)) / (1 + z * z / count)
     half_width = z / (1 + z * z / count) * math.sqrt(proportion * (1 - proportion) / count + (z / (2 * count)) ** 2)
-    # Rounding must not put the bounds beyond the proportion itself, which is one of them where it is 0 or 1.
+    # Rounding must not put the bounds beyond the proportion itself, which equals one of them if it is 0 or 1.
     return max(0.0, min(center - half_width, proportion)), min(1.0, max(center + half_width, proportion))

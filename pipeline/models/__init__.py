@@ -3,6 +3,6 @@
 - `build.py` turns the model settings of a recipe into a model; it is the entry point for training.
 - `checkpoints.py` loads a checkpoint from a folder or the Hub; it is the entry point for a saved model.
 - `adapters.py` adds LoRA adapters and loads saved ones; `embeddings.py` reads pretrained word vectors; `layers.py` says
-  how deep each parameter lies, to freeze layers or lower their learning rates.
-- `recurrent/` holds the models of this project. It is saved with each of them and knows nothing of the rest.
+  how deep each parameter is, to freeze layers or lower their learning rates.
+- `recurrent/` holds the models of this project. It is saved with each of them and does not depend on the rest.
 """

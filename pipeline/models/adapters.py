@@ -22,7 +22,7 @@ POOLER = "pooler"
 
 
 def require_peft(setting: str) -> None:
-    """Refuse `setting` where peft is not installed."""
+    """Refuse `setting` if peft is not installed."""
     if not importlib.util.find_spec("peft"):
         raise UserError(f"{setting}: this requires the package peft; run: pip install 'finetune-pipeline[lora]'")
 
@@ -89,7 +89,7 @@ def merged(model: nn.Module) -> nn.Module:
 
 
 def write_labels(folder: Path, model: nn.Module) -> None:
-    """Save the names of the classes beside an adapter, as its folder has no config.json."""
+    """Save the names of the classes with an adapter, whose folder has no config.json."""
     config: Any = model.config
     text = json.dumps(config.id2label, indent=2, ensure_ascii=False) + "\n"
     (folder / LABELS).write_text(text, encoding="utf-8")

@@ -25,7 +25,7 @@ CLASSIFIER_DROPOUT = ("classifier_dropout", "seq_classif_dropout", "classifier_d
 # The weight, its gradient and the two moments of AdamW, in float32.
 BYTES_PER_PARAMETER = 16
 
-# The head that must not see the words to predict, so that an encoder such as BERT has to read from left to right.
+# The head that must not see the words to predict, so an encoder such as BERT must read from left to right.
 CAUSAL = "CausalLM"
 
 
@@ -153,7 +153,7 @@ def _check_crf(crf: bool, head: str) -> None:
 
 
 def special_token_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """Special tokens that stand for no part of a text. The unknown token does stand for one."""
+    """Special tokens that do not represent a part of a text, unlike the unknown token."""
     return sorted(set(tokenizer.all_special_ids) - {tokenizer.unk_token_id})
 
 

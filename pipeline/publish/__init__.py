@@ -1,6 +1,6 @@
-"""What goes out to the Hub: the model card, the checks before a push, and the push.
+"""Uploads to the Hub: the model card, the checks before a push, and the push.
 
-One push, from the folder of a run to a commit, in this order:
+A push, from a run folder to a commit, has these steps:
 
 1. `push` opens the finished run and connects to the Hub.
 2. `staging` copies the files of the model into a temporary folder, with recipe and metrics stripped of local paths

@@ -19,7 +19,7 @@ from pipeline.publish.redact import redacted_recipe, without_folders
 GIBIBYTE = 2**30
 UNKNOWN_LICENSE = "unknown"
 SCRATCH = "trained from scratch"
-# accelerate's names of what shards a model over the processes -> theirs
+# accelerate's name of what shards a model over the processes -> its usual name
 SHARDING = {"FSDP": "FSDP", "DEEPSPEED": "DeepSpeed ZeRO"}
 
 
@@ -121,7 +121,7 @@ def _evaluation(card_data: CardData) -> str:
 
 
 def _note(card_data: CardData) -> str:
-    """What the scores count, if their names do not say it."""
+    """What the scores count, if their names do not say so."""
     spec = TASKS.get(card_data.recipe.task)
     if spec and spec.scores:
         return spec.scores
@@ -205,7 +205,7 @@ def _reproduction(card_data: CardData) -> str:
     lines = [
         "## How to reproduce",
         "",
-        "`recipe.json` is beside the weights. With finetune-pipeline installed, run:",
+        "`recipe.json` is next to the weights. With finetune-pipeline installed, run:",
         "",
     ]
     lines += ["```sh", *download, f"{program} run recipe.json", "```"]
@@ -247,5 +247,5 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
 
 
 def _row(cells: Sequence[Any]) -> str:
-    """A row of a Markdown table, in which a cell cannot hold a bare bar."""
+    """A row of a Markdown table; bars in its cells are escaped."""
     return f"| {' | '.join(str(cell).replace('|', chr(92) + '|') for cell in cells)} |"

@@ -39,7 +39,7 @@ class CardData:
         license: of the model, by its id on the Hub.
         languages: codes of ISO 639; empty: those of a packaged sample.
         data_license: of the training data, from the card of a Hub dataset.
-        other_seeds: seed -> metrics of runs that differ in nothing else.
+        other_seeds: seed -> metrics of runs that differ only in the seed.
     """
 
     recipe: Recipe
@@ -60,7 +60,7 @@ class CardData:
 
     @property
     def checkpoint(self) -> str | None:
-        """The pretrained model, named likewise; None: trained from scratch."""
+        """The pretrained model, named in the same way; None: trained from scratch."""
         name: str | None = getattr(self.recipe.model, "checkpoint", None)
         return name if name is None or self.is_on_hub("model.checkpoint") else Path(name).name
 

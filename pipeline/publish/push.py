@@ -111,7 +111,7 @@ def _metrics_of_other_seeds(run: FinishedRun, names: Sequence[str]) -> dict[int,
             raise UserError(f"seeds: {name} differs from {run.folder} in more than the seed: {'; '.join(changed)}")
         seed = other.recipe.train.seed
         if seed == run.recipe.train.seed or seed in metrics:
-            raise UserError(f"seeds: {name} has seed {seed}, as another of these runs has; name one run per seed")
+            raise UserError(f"seeds: {name} has seed {seed}, like another of these runs; give one run per seed")
         metrics[seed] = other.metrics
     return metrics
 
@@ -131,7 +131,7 @@ def _connect() -> tuple[HfApi, dict[str, Any]]:
     try:
         user = with_retries(api.whoami, WAITS[:1])
     except hub_errors.HUB_ERRORS as error:
-        if hub_errors.http_status(error) == 404:  # some servers of their own have repositories, but no users
+        if hub_errors.http_status(error) == 404:  # some self-hosted servers have repositories, but no users
             return api, {}
         raise UserError(f"push: {hub_errors.explain(error)}") from error
     if user.get("auth", {}).get("accessToken", {}).get("role") == "read":
@@ -148,7 +148,7 @@ def _full_name(repo_id: str, user: dict[str, Any]) -> str:
 
 
 def _with_published_metadata(api: HfApi, repo_id: str, hub: Hub) -> Hub:
-    """`hub` with licence and languages of the card in the repository, where it does not set them."""
+    """`hub` with licence and languages of the card in the repository, unless it sets them itself."""
     try:
         with tempfile.TemporaryDirectory() as aside:
             file = api.hf_hub_download(repo_id, CARD, revision=hub.revision, local_dir=aside)

@@ -1,4 +1,4 @@
-"""The copies of recipe and metrics that others read: without the folders of the machine that made them."""
+"""The published copies of recipe and metrics, without the folders of the machine that made them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def redacted_recipe(recipe: Recipe, metrics: dict[str, Any]) -> Recipe:
     """`recipe` with each path cut to its last part, and without the settings of the machine and of the push.
 
     Args:
-        metrics: of the run; their `revisions` say which settings name a repository of the Hub.
+        metrics: of the run; their `revisions` say which settings name a repository on the Hub.
     """
     values = json.loads(recipe.to_json())
     for reference, path in references.local_names(recipe, metrics.get("revisions", {})).items():
@@ -32,7 +32,7 @@ def redacted_recipe(recipe: Recipe, metrics: dict[str, Any]) -> Recipe:
 
 
 def without_folders(value: Any) -> Any:
-    """`value`, as JSON holds it, with every path in its texts cut to the last part."""
+    """The JSON value `value` with every path in its strings cut to the last part."""
     if isinstance(value, dict):
         return {without_folders(name): without_folders(part) for name, part in value.items()}
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""Reference outputs: the logits of a few texts, written by the run and computed again where the model is loaded."""
+"""Reference outputs: the logits of a few texts, recorded by the run and recomputed before a push."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pipeline.run_folder import ANSWERS
 from pipeline.storage import write as write_atomically
 
 TEXTS, MAX_TOKENS = 4, 64
-# Logits differ by this much where sums are taken in another order or on another device.
+# Logits may differ by this much if sums are computed in another order or on another device.
 ABSOLUTE, RELATIVE = 1e-4, 1e-3
 
 
@@ -65,13 +65,13 @@ def write(
     reference: dict[str, Any] = {"head": head, "labels": _labels(model), "card": card_hash(card), "texts": texts}
     try:
         reference["answers"] = compute_outputs(model, tokenizer, texts)
-    except Exception as error:  # a third party's model may need other inputs: its run must finish all the same
+    except Exception as error:  # a third-party model may need other inputs: its run must finish all the same
         reference["unasked"] = reason(error)
     write_atomically(folder / ANSWERS, json.dumps(reference, indent=2, ensure_ascii=False) + "\n")
 
 
 def card_hash(card: str) -> str:
-    """SHA-256 of a card, to see later whether somebody has edited it."""
+    """SHA-256 of a card, to see later whether it has been edited."""
     return hashlib.sha256(card.encode()).hexdigest()
 
 
@@ -79,7 +79,7 @@ def read(folder: Path) -> dict[str, Any]:
     """answers.json in the folder of a run: `head`, `labels`, `card`, `texts` and `answers`.
 
     Raises:
-        UserError: the file is missing or damaged, or the model could not be asked.
+        UserError: the file is missing or damaged, or the model could not be run on text alone.
     """
     file = folder / ANSWERS
     try:
@@ -93,7 +93,7 @@ def read(folder: Path) -> dict[str, Any]:
         raise
     except FileNotFoundError as error:
         raise UserError(
-            f"{folder}: there is no {ANSWERS}, which a model is verified against before it is pushed; run it again"
+            f"{folder}: there is no {ANSWERS}, against which a model is verified before a push; run it again"
         ) from error
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise UserError(f"{file}: cannot be read: {reason(error)}; run it again") from error
@@ -111,7 +111,7 @@ def first_difference(expected: list[dict[str, Any]], found: list[dict[str, Any]]
     """
     for number, (one, other) in enumerate(zip(expected, found, strict=True), start=1):
         if one["ids"] != other["ids"]:
-            return f"text {number} has other tokens"
+            return f"text {number} has different tokens"
         was = _flat(one["logits"])
         for now in (_flat(other["logits"]), _flat(other["top"])):
             if len(was) != len(now):

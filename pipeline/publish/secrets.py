@@ -23,12 +23,12 @@ from pipeline.publish import card, snippets
 
 # Kind of secret -> pattern.
 TOKENS = {
-    "a token of the Hub": r"\b(?:hf|api_org)_[A-Za-z0-9]{20,}",
-    "a token of GitHub": r"\bgh[pousr]_[A-Za-z0-9]{30,}|\bgithub_pat_\w{30,}",
-    "a key of AWS": r"\bA[KS]IA[A-Z0-9]{16}\b",
-    "a key of an API": r"\bsk-[A-Za-z0-9_-]{32,}",
+    "a Hub token": r"\b(?:hf|api_org)_[A-Za-z0-9]{20,}",
+    "a GitHub token": r"\bgh[pousr]_[A-Za-z0-9]{30,}|\bgithub_pat_\w{30,}",
+    "an AWS key": r"\bA[KS]IA[A-Z0-9]{16}\b",
+    "an API key": r"\bsk-[A-Za-z0-9_-]{32,}",
     "a private key": r"-----BEGIN [A-Z ]*PRIVATE KEY-----",
-    "a password in an address": r"\w+://[^\s/:@\"']+:[^\s/@\"']+@",
+    "a password in a URL": r"\w+://[^\s/:@\"']+:[^\s/@\"']+@",
 }
 # User and host names that identify nobody.
 GENERIC = {
@@ -36,12 +36,12 @@ GENERIC = {
     *("localhost", "localdomain", "host", "node", "server"),
 }
 SHORTEST_NAME = 3
-# A private server may accept any token, also a word or a number that every card contains: these are not searched for.
+# A private server may accept any token, even a word or number that every card contains: these are not searched for.
 SHORTEST_TOKEN, SHORTEST_WORD = 6, 12
-# First folders of absolute paths, beside those that this machine has.
+# First folders of absolute paths, in addition to those on this machine.
 TOPS = ("home", "Users", "root", "tmp", "var", "mnt", "media", "data", "scratch", "work", "srv", "opt", "usr", "etc")
 WINDOWS = r"[A-Za-z]:\\\\?(?:Users|Documents)\b"
-# These hold words of the training data, among which names and paths may occur by chance.
+# These contain words of the training data, in which names and paths may occur by chance.
 VOCABULARY_FILES = {"tokenizer.json", "vocab.json", "vocab.txt", "merges.txt", "vocab.bpe"}
 
 
@@ -52,7 +52,7 @@ def refuse_secrets(folder: Path, owner: str | None) -> None:
         owner: the namespace on the Hub that the files go to, which is no secret.
 
     Raises:
-        UserError: a file holds one; the message gives file, line and kind, but not the secret itself.
+        UserError: a file contains one; the message gives file, line and kind, but not the secret itself.
     """
     strict, loose = _patterns(owner)
     for file in sorted(path for path in folder.rglob("*") if path.is_file()):
@@ -74,7 +74,7 @@ def _patterns(owner: str | None) -> tuple[dict[str, re.Pattern[str]], dict[str, 
         loose["your token"] = re.compile(rf"(?<![A-Za-z0-9]){re.escape(token)}(?![A-Za-z0-9])")
     here = {str(path) for path in (Path.home(), Path.cwd(), Path(tempfile.gettempdir())) if len(path.parts) > 2}
     if here:
-        loose["a path of this machine"] = re.compile("|".join(map(re.escape, sorted(here))))
+        loose["a path on this machine"] = re.compile("|".join(map(re.escape, sorted(here))))
     ignored = GENERIC | _words_of_this_package()
     strict = {**loose, "an absolute path": re.compile(_absolute_path())}
     for kind, names in (("the user's name", _user_names()), ("the name of this machine", _host_names())):
@@ -86,7 +86,8 @@ def _patterns(owner: str | None) -> tuple[dict[str, re.Pattern[str]], dict[str, 
 
 
 def _words_of_this_package() -> set[str]:
-    """The words in our settings and cards: otherwise a user called max could push nothing with `"pooling": "max"`."""
+    """The words in our settings and cards: otherwise a user called max could not push a model with `"pooling":
+    "max"`."""
     settings = (data, hub, models, recipe, task_specs, training, configuration_recurrent)
     sources = "".join(inspect.getsource(module) for module in (*settings, card, snippets))
     return set(re.findall(r"[a-z]+", sources.lower()))

@@ -8,7 +8,7 @@ from pipeline.config.models import Pretrained
 from pipeline.config.recipe import Recipe
 from pipeline.config.task_specs import TASKS, Snippet, TaskSpec, head_called
 
-# The place of a model that has not been pushed.
+# Where a model is that has not been pushed.
 LOCAL = "path/to/this/folder"
 
 TRANSFORMERS = """With transformers:
@@ -53,8 +53,8 @@ def is_adapter(recipe: Recipe) -> bool:
 
 
 def transformers_snippet(recipe: Recipe, place: str, has_code: bool) -> str:
-    """Load the model from `place`, a folder or Hub id, with transformers alone; empty if transformers has no pipeline
-    for the task.
+    """Predict with the model at `place`, a folder or Hub id, and transformers alone; empty if transformers has no
+    pipeline for the task.
 
     Args:
         has_code: whether modeling files come with the weights.
@@ -65,7 +65,7 @@ def transformers_snippet(recipe: Recipe, place: str, has_code: bool) -> str:
     if is_adapter(recipe):
         return _adapter_snippet(recipe, spec, spec.snippet, place)
     options = spec.snippet.options + (", trust_remote_code=True" if has_code else "")
-    trust = "\nThe `.py` files in the repository are code of the model: read them before you trust them.\n" * has_code
+    trust = "\nThe `.py` files in the repository are the model's code: read them before you trust them.\n" * has_code
     fields = spec.snippet._asdict() | {"tag": spec.tag, "options": options}
     return TRANSFORMERS.format(place=place, **fields) + "\n" + trust
 
@@ -89,5 +89,5 @@ def _adapter_snippet(recipe: Any, spec: TaskSpec, snippet: Snippet, place: str) 
 
 
 def pipeline_snippet(place: str) -> str:
-    """Ask the model in `place`, a folder or Hub id, with this package."""
+    """Predict with the model at `place`, a folder or Hub id, and this package."""
     return PIPELINE.format(place=place)

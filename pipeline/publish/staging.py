@@ -59,11 +59,11 @@ def open_run(name: str) -> FinishedRun:
     """The finished run in the folder `name`, which may also be the `model` folder in it.
 
     Raises:
-        UserError: there is no such folder, it is not that of a run, or the run has not finished.
+        UserError: there is no such folder, it is not a run folder, or the run has not finished.
     """
     folder = _folder_of_run(name)
     if not (folder / run_folder.METRICS).is_file() or not (folder / run_folder.MODEL).is_dir():
-        raise UserError(f"model: the run in {name} has not finished; continue it with the same command, then push")
+        raise UserError(f"model: the run in {name} has not finished; resume it with the same command, then push")
     metrics = _read_metrics(folder / run_folder.METRICS)
     run = FinishedRun(folder, folder / run_folder.MODEL, read_json(folder / run_folder.RECIPE), metrics)
     paths.saved_model(str(run.model), "model", adapters=True)
@@ -71,7 +71,7 @@ def open_run(name: str) -> FinishedRun:
         card(CardData(run.recipe, run.metrics, run.has_code, run.labels))
     except (ValueError, TypeError, LookupError, AttributeError) as error:
         raise UserError(
-            f"model: {folder} has invalid metrics or labels, of which no card can be made ({reason(error)}); run it"
+            f"model: {folder} has invalid metrics or labels, from which no card can be made ({reason(error)}); run it"
             " again"
         ) from error
     _check_base(run)
@@ -140,7 +140,7 @@ def stage_files(run: FinishedRun, card_data: CardData, into: Path) -> list[str]:
     edited = _edited_card(run)
     (into / CARD).write_text(edited or card(card_data), encoding="utf-8")
     messages = [f"{CARD} was edited by hand and is pushed as it is"] if edited else []
-    return messages + ([f"left out, not part of a model: {', '.join(left_out)}"] if left_out else [])
+    return messages + ([f"left out files that are not part of a model: {', '.join(left_out)}"] if left_out else [])
 
 
 def _without_local_settings(file: Path) -> bytes:
@@ -152,7 +152,7 @@ def _without_local_settings(file: Path) -> bytes:
 
 
 def _edited_card(run: FinishedRun) -> str | None:
-    """The card in the run's folder, if somebody has edited it since the run."""
+    """The card in the run's folder, if it has been edited since the run."""
     file = run.model / CARD
     text = file.read_text(encoding="utf-8") if file.is_file() else ""
     is_edited = text and reference_outputs.card_hash(text) != reference_outputs.read(run.folder)["card"]

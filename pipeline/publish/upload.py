@@ -23,7 +23,7 @@ from pipeline.publish.staging import CARD
 
 T = TypeVar("T")
 
-# Seconds between tries; the client of the Hub has some retries of its own within each.
+# Seconds between attempts; within each, the Hub client also retries.
 WAITS = (2.0, 5.0, 15.0)
 MAIN = "main"
 SHA256_DIGITS = 64
@@ -60,13 +60,13 @@ def with_retries(action: Callable[[], T], waits: Sequence[float] = WAITS) -> T:
 
 
 def upload_folder(api: HfApi, repo_id: str, hub: Hub, folder: Path, task: str) -> None:
-    """Create repository and branch where they are missing, commit the files that differ, tag the commit, and report.
+    """Create the repository and branch if they are missing, commit the files that differ, tag the commit, and report.
 
     Args:
         task: of the run; a repository that holds a run of another task is refused.
 
     Raises:
-        UserError: the repository must not be written to, or the tag is that of another commit.
+        UserError: the repository must not be written to, or the tag belongs to another commit.
     """
     with_retries(lambda: _ensure_repository(api, repo_id, hub, task))
     branch = hub.revision or MAIN

@@ -83,8 +83,8 @@ def verify_in_clean_process(folder: Path, expected: dict[str, Any], has_code: bo
         difference = f"its labels are {', '.join(found['labels'])} instead of {', '.join(expected['labels'])}"
     if difference:
         raise UserError(
-            f"model: loaded in a clean process, it gives other outputs than in its run: {difference}; its files have"
-            " changed since then: run it again"
+            f"model: loaded in a clean process, its outputs differ from those of its run: {difference}; its files have"
+            " changed since then; run it again"
         )
 
 

@@ -1,6 +1,6 @@
 """What a task is: the base class that data preparation, training, evaluation and the command line rely on.
 
-A task of your own is a subclass; a recipe names it as `module:Class`, and nothing has to be registered.
+Your own task is a subclass; a recipe names it as `module:Class`, and there is nothing to register.
 """
 
 from __future__ import annotations
@@ -72,9 +72,9 @@ class Task(ABC):
     stratify_by: ClassVar[str | None] = None
     """Role whose proportions are preserved when a split is carved from another."""
     running_text: ClassVar[bool] = False
-    """Whether the rows of a text file may be lines of one text: their order is kept, and blank lines count."""
+    """Whether the rows of a text file may be lines of one text; then their order is kept, and blank lines count."""
     scored_with: ClassVar[Sequence[str]] = ()
-    """Columns that `encode` made, or that the arranged split knows: they join the outcome of a split."""
+    """Columns made by `encode` or known to the arranged split, which are added to the outcome of a split."""
 
     def labels(self, source_label_names: Sequence[str] | None, splits: Mapping[str, Dataset]) -> list[str]:
         """Names of the classes, in the order of their ids; none by default."""
@@ -98,7 +98,7 @@ class Task(ABC):
         running: bool,
         training: bool,
     ) -> Split:
-        """The rows of an encoded split as they go into batches; by default, as they are.
+        """The rows of an encoded split, arranged for batches; by default, unchanged.
 
         Args:
             rows: rows in a batch; in training, rows in an update.
@@ -116,7 +116,7 @@ class Task(ABC):
         """What scoring needs of a forward pass, reduced on the device: never (B, T, V)."""
 
     def generate(self, model: PreTrainedModel, batch: Batch, tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
-        """What scoring needs of text that the model generates; joins the outcome. By default nothing is generated.
+        """What scoring needs of text that the model generates; added to the outcome. By default, nothing is generated.
 
         Called once for each batch of an evaluation, after `outcome`, in float32, evaluation mode and inference mode,
         with the batch that `collate` made. Each process generates for its own batches, however long that takes, so
@@ -134,23 +134,23 @@ class Task(ABC):
         """Metrics of a split from the outcome of its N rows, in their order; `loss` is the mean NLL."""
 
     def rows(self, outcome: dict[str, Any], labels: list[str]) -> Iterator[dict[str, Any]]:
-        """The outcome of a split as rows: JSON-able, each with its number in the split as `id`.
+        """The outcome of a split as rows: JSON-serializable, each with its number in the split as `id`.
 
-        By default, the outcome of each encoded row as it is; `scored_with` is left out.
+        By default, the outcome of each encoded row unchanged; `scored_with` is left out.
         """
         own = {name: values for name, values in outcome.items() if name not in self.scored_with}
         for number, values in enumerate(zip(*map(_per_row, own.values()), strict=True)):
             yield {"id": number, **dict(zip(own, values, strict=True))}
 
     def concern(self, scores: dict[str, Any]) -> str | None:
-        """A reason to worry about a model with these scores of the validation split, in one line, or None."""
+        """A reason to worry about a model with these validation scores, in one line, or None."""
         return None
 
     @abstractmethod
     def predict(
         self, texts: Sequence[str], model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, labels: list[str]
     ) -> Iterable[dict[str, Any]]:
-        """What `finetune predict` prints for each of `texts`, JSON-able; `model` is in evaluation mode.
+        """What `finetune predict` prints for each of `texts`, JSON-serializable; `model` is in evaluation mode.
 
         A task may accept further arguments, each with a default; `finetune predict` passes those that the user gave.
         """
@@ -169,7 +169,7 @@ def padded_inputs(rows: pa.Table, tokenizer: PreTrainedTokenizerBase) -> Batch:
     lengths = torch.tensor(rows["length"].to_numpy())  # a copy: the memory of an Arrow table is read-only
     batch = {"input_ids": torch.from_numpy(pad(rows["input_ids"], tokenizer.pad_token_id))}
     width = batch["input_ids"].shape[1]
-    if int(lengths.min()) < width:  # a mask without padding only costs time
+    if int(lengths.min()) < width:  # without padding, a mask would only cost time
         batch["attention_mask"] = (torch.arange(width) < lengths[:, None]).long()
     return batch
 
@@ -195,5 +195,5 @@ def load_task(name: str) -> Task:
         raise UserError(f"task: {name} lacks {', '.join(missing)}; see pipeline/tasks/base.py")
     try:
         return kind()
-    except TypeError as error:  # its constructor wants arguments
+    except TypeError as error:  # its constructor requires arguments
         raise UserError(f"task: cannot create {name!r}: {reason(error)}") from error

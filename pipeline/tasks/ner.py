@@ -1,4 +1,4 @@
-"""Named entities, and any other task with a tag per word; scores and predictions are per word, not per token."""
+"""Named entities, and any other task with one tag per word; scores and predictions are per word, not per token."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from pipeline.tasks.base import Batch, Task, padded_inputs
 if TYPE_CHECKING:
     from datasets import Dataset
 
-# Most tokens in a window of `predict`, even if the model can read more.
+# Maximum tokens in a window of `predict`, even if the model can read more.
 LONGEST = 512
 WINDOWS_PER_BATCH = 32
 
@@ -109,7 +109,7 @@ class Ner(Task):
         return {"loss": float(loss), **(scores or {}), "lost_entities": missed}
 
     def rows(self, outcome: dict[str, Any], labels: list[str]) -> Iterator[dict[str, Any]]:
-        """A row per sentence, however many windows it was read in: its `tags` and the `prediction`, a tag of IOB2 for
+        """A row per sentence, however many windows it was split into: its `tags` and the `prediction`, an IOB2 tag for
         each word, and the summed `nll` of the tokens that have a label."""
         starts = np.flatnonzero(outcome["begins"])
         nll = np.add.reduceat(outcome["nll"], starts).tolist()
@@ -117,9 +117,9 @@ class Ner(Task):
             yield {"id": number, "tags": sentence.gold, "prediction": sentence.predicted, "nll": own}
 
     def concern(self, scores: dict[str, Any]) -> str | None:
-        """Whether no entity is found."""
+        """Warns if no entity is found."""
         there = sum(figures["support"] for figures in scores["per_type"].values())
-        return f"none of the {there:,} entities is found" if there and scores["recall"] == 0.0 else None
+        return f"the model finds none of the {there:,} entities" if there and scores["recall"] == 0.0 else None
 
     def predict(
         self, texts: Sequence[str], model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, labels: list[str]
@@ -154,8 +154,8 @@ class Ner(Task):
 
 
 class _Sentence(NamedTuple):
-    """Tags of a sentence's words in IOB2, those of the data and those of the model, and whether a word has no token
-    that the model has read."""
+    """Tags of a sentence's words in IOB2, those of the data and those of the model, and whether the model has read no
+    token of a word."""
 
     gold: list[str]
     predicted: list[str]
@@ -180,7 +180,7 @@ def _targets(entities: list[schemes.Span], first: np.ndarray, ids: Mapping[str, 
     """(P,) label of each token: an entity's tags are written over its tokens as if each were a word."""
     over_tokens = [(kind, int(first[start]), int(first[end])) for kind, start, end in entities]
     tags = schemes.write(over_tokens, int(first[-1]), scheme)
-    # Models from elsewhere may have no B tags, as in IOB1.
+    # Other models may have no B tags, as in IOB1.
     return np.array([ids[tag] if tag in ids else ids[f"I-{tag[2:]}"] for tag in tags], dtype=np.int64)
 
 

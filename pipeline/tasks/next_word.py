@@ -55,8 +55,8 @@ class NextWord(Task):
         running: bool,
         training: bool,
     ) -> Streams | Blocks:
-        """Windows with a state carried from one to the next if the model has a state, else blocks of the tokenizer's
-        maximum length."""
+        """If the model has a state, windows that carry it from one to the next; else blocks of the tokenizer's maximum
+        length."""
         tokens, length = Tokens(split, end_token(tokenizer), running), int(tokenizer.model_max_length)
         if not hasattr(model, "new_cache"):
             return Blocks(tokens, length, None if training else max(1, length // 2))

@@ -1,4 +1,4 @@
-"""Sentiment, and any other task with one label per text."""
+"""Sentiment analysis, and any other task with one label per text."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class Sentiment(Task):
             yield {"id": number, "label": labels[label], "prediction": labels[prediction], "nll": nll}
 
     def concern(self, scores: dict[str, Any]) -> str | None:
-        """Whether all texts get the same label although the data has several."""
+        """Warns if all texts get the same label although the data has several."""
         confusion, names = np.array(scores["confusion"]), list(scores["per_class"])
         predicted = confusion.any(axis=0)
         if predicted.sum() != 1 or confusion.any(axis=1).sum() == 1:

@@ -1,8 +1,8 @@
-"""Training: a loop that tells the story, an update that does the arithmetic, and what both need.
+"""Training: the loop, the arithmetic of an update, and what both need.
 
 `trainer.fit` is the loop and `step.update` the arithmetic. An update minimises a `loss` with the optimiser of `optim`,
-may start from the hidden states of the one before (`hidden_state`), and synchronises gradients through `distributed`.
-Between updates `fit` scores the validation split (`evaluation`), reports (`monitoring`), saves (`checkpointing`) and
+may start from the hidden states of the previous one (`hidden_state`), and synchronises gradients through `distributed`.
+Between updates, `fit` scores the validation split (`evaluation`), reports (`monitoring`), saves (`checkpointing`) and
 stops when a signal asks for it (`signals`). `batch_size_finder` measures micro-batches before the run; `hardware` and
-`seeding` know the device and the random generators.
+`seeding` deal with the device and the random generators.
 """

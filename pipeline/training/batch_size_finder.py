@@ -25,7 +25,7 @@ def with_found_batch_size(run: Run, earlier: Recipe | None) -> Recipe:
 
     Args:
         run: its model is copied; neither its weights nor the random state change.
-        earlier: recipe of the unfinished run to continue, if any. Its batch size is kept: other micro-batches would
+        earlier: recipe of the unfinished run to resume, if any. Its batch size is kept: other micro-batches would
             round differently.
 
     Raises:
@@ -55,8 +55,8 @@ def _largest(run: Run, rows: int) -> int:
     if not measured:
         longest = int(run.splits["train"].lengths.max())
         raise UserError(
-            f"train.auto_batch: not even a row of {longest} tokens at a time fits into {limit / 2**30:.2f} GiB; lower"
-            " data.max_length or take a smaller model"
+            f"train.auto_batch: not even one row of {longest} tokens fits into {limit / 2**30:.2f} GiB; lower"
+            " data.max_length or use a smaller model"
         )
     return measured[-1][0]
 
@@ -77,7 +77,7 @@ def _on_all_processes(fits: bool, accelerator: Accelerator) -> bool:
 
 
 def peak_memory(run: Run, size: int) -> int | None:
-    """Most bytes in use while a copy of the model trains on the `size` longest rows; None: memory ran out."""
+    """Peak bytes in use while a copy of the model trains on the `size` longest rows; None: memory ran out."""
     hardware.reset_peak_memory(run.accelerator.device)
     try:
         _train_copy(run, size)
@@ -91,7 +91,7 @@ def peak_memory(run: Run, size: int) -> int | None:
 
 
 def _train_copy(run: Run, size: int) -> None:
-    """Two updates, each process for itself: the second needs room for the moments that the first created."""
+    """Two updates, each process on its own: the second needs room for the moments that the first created."""
     device, split = run.accelerator.device, run.splits["train"]
     model = copy.deepcopy(run.model).to(device).train()
     optimizer, carry = build_optimizer(model, run.recipe.optim), HiddenStateCarry(model if split.carries else None)

@@ -1,4 +1,4 @@
-"""Evaluation: each row is scored once, all rows together, at every batch size and on any number of processes."""
+"""Evaluation: each row is scored exactly once, for any batch size and on any number of processes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Evaluation:
     """What an evaluation found.
 
     Attributes:
-        scores: metrics of the split, JSON-able.
+        scores: metrics of the split, JSON-serializable.
         outcome: what the task kept of each row, in the order of the split; see `Task`.
     """
 
@@ -33,7 +33,7 @@ class Evaluation:
     labels: list[str]
 
     def rows(self) -> Iterator[dict[str, Any]]:
-        """The outcome of each row, JSON-able, in the order of the split; see `Task.rows`."""
+        """The outcome of each row, JSON-serializable, in the order of the split; see `Task.rows`."""
         return self.task.rows(self.outcome, self.labels)
 
 
@@ -46,11 +46,10 @@ def evaluate(
     batch_size: int,
     accelerator: Accelerator,
 ) -> Evaluation:
-    """Scores and outcome of every row of `split`, in float32 without autocast, so that they do not depend on the batch
-    size.
+    """Scores and outcome of every row of `split`, in float32 without autocast, so they do not depend on the batch size.
 
     If rows continue one another, every process runs all batches. All processes of a sharded model must run the same
-    number of batches, so that some rows are run twice and counted once.
+    number of batches, so some rows are run twice and counted once.
 
     Raises:
         UserError: the task scores generated text, and the model is sharded.
@@ -79,7 +78,7 @@ def evaluate(
 
 
 def check_generation(task: Task, sharded: bool) -> None:
-    """Refuse to generate with a sharded model: its processes would wait for one another, each for another text.
+    """Refuse to generate with a sharded model: its processes would wait for one another, each with a different text.
 
     Raises:
         UserError: the scores of `task` need generated text, and the model is, or would be, sharded.
@@ -92,7 +91,7 @@ def check_generation(task: Task, sharded: bool) -> None:
 
 
 def _share(batches: list[np.ndarray], accelerator: Accelerator, in_step: bool) -> list[np.ndarray]:
-    """This process's batches; `in_step`: as many as on every other process, by repeating a batch where needed."""
+    """This process's batches; `in_step`: as many as on every other process, by repeating a batch if needed."""
     own = batches[accelerator.process_index :: accelerator.num_processes]
     missing = -(-len(batches) // accelerator.num_processes) - len(own) if in_step else 0
     return own + batches[:missing]
@@ -133,6 +132,6 @@ def _take(values: Any, rows: np.ndarray) -> Any:
         return values[rows]
     elements, counts = values
     taken = counts[rows]
-    # Where the elements of each row begin in the source, less where they begin in the result.
+    # Where the elements of each row begin in the source, minus where they begin in the result.
     shift = np.cumsum(counts)[rows] - np.cumsum(taken)
     return elements[np.arange(taken.sum()) + np.repeat(shift, taken)], taken

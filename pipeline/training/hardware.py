@@ -1,6 +1,6 @@
 """The hardware of a run: the memory of a device, what it can compute with, and the environment in metrics.json.
 
-"Memory" is that of the GPU where the device is one, otherwise that of this process.
+"Memory" is that of the GPU if the device is one, otherwise that of this process.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def peak_memory(device: torch.device) -> int:
 
 
 def reset_peak_memory(device: torch.device) -> None:
-    """Let the peak start at what is in use now. Without GPU this works on Linux only; elsewhere the peak stays."""
+    """Let the peak start at what is in use now. Without a GPU, this only works on Linux; elsewhere the peak stays."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         return
@@ -54,8 +54,8 @@ def reset_peak_memory(device: torch.device) -> None:
 def free_memory(device: torch.device) -> int:
     """Bytes that this process may still take.
 
-    Without GPU, the least of what the machine and the control groups have left, shared with the run's other processes
-    on the machine, and of what `ulimit -v` leaves this process.
+    Without a GPU, this is the smallest of what the machine and the control groups have left, shared with the run's
+    other processes on the machine, and what `ulimit -v` leaves this process.
     """
     if device.type == "cuda":
         cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
@@ -74,7 +74,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 @contextlib.contextmanager
 def out_of_memory_is_refused(remedy: str) -> Iterator[None]:
-    """Turn the error of memory that runs out in the block into one line that ends with `remedy`.
+    """Turn an out-of-memory error in the block into one line that ends with `remedy`.
 
     Raises:
         UserError: memory ran out. Other errors pass.
@@ -88,7 +88,7 @@ def out_of_memory_is_refused(remedy: str) -> Iterator[None]:
 
 
 def _left_in_groups() -> list[int]:
-    """Bytes left in each control group above this process that has a limit, of version 1 and 2.
+    """Bytes left in each control group with a limit above this process, in version 1 and 2.
 
     /proc/self/cgroup has lines ID:CONTROLLERS:PATH; in version 2 the controllers are empty (man 7 cgroups). A limit
     applies to all groups below it.

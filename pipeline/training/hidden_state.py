@@ -1,7 +1,7 @@
-"""Hidden states that a language model carries from update to update, and over a checkpoint.
+"""Hidden states that a language model carries from update to update, and across a checkpoint.
 
-Running text is read by truncated backpropagation through time (Williams & Peng 1990): each update starts from the state
-that the one before ended with, and gradients stop at the border between them.
+Running text is read by truncated backpropagation through time (Williams & Peng 1990): each update starts from the final
+state of the previous one, and gradients stop at the border between them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pipeline.training.checkpointing import serialization
 
 @dataclass(frozen=True)
 class BatchLayout:
-    """How an update's rows are dealt to the processes: slices of `batch_size` in turn, `accumulation` to each."""
+    """How an update is distributed: slices of `batch_size` rows go to the processes in turn, `accumulation` to each."""
 
     batch_size: int
     accumulation: int
@@ -34,7 +34,7 @@ class BatchLayout:
 class HiddenStateCarry:
     """The hidden state that each micro-batch of the next update starts from, detached from the graph.
 
-    Micro-batches are known by their index in the update, and every process has a carry of its own: with accumulation or
+    Micro-batches are identified by their index in the update, and every process has its own carry: with accumulation or
     several processes, a row starts from the same state as in one large batch. A split whose rows continue one another
     (`carries`) puts the same rows at the same index each time, and its position ids say where a state is reset.
 
@@ -73,8 +73,8 @@ class HiddenStateCarry:
 def redistribute(carries: list[dict[int, Any]], layout: BatchLayout, process: int) -> dict[int, Any]:
     """The states of `process` when a run is resumed with another batch layout.
 
-    Slice number i of the update was micro-batch i // P of process i % P, for P processes (step.micro_batch_rows).
-    Joined in this order, the states are those of the update's rows one after the other, and can be sliced anew.
+    Slice i of the update was micro-batch i // P of process i % P, for P processes (step.micro_batch_rows). Joined in
+    this order, the states are those of the update's rows in order, and can be sliced again.
 
     Args:
         carries: `HiddenStateCarry.state_dict` of each earlier process; together one state for each row of an update.

@@ -29,7 +29,7 @@ class Objective:
         return labels
 
     def metadata(self) -> dict[str, Any]:
-        """What metrics.json should hold about the loss."""
+        """What metrics.json should contain about the loss."""
         return {}
 
 
@@ -62,7 +62,7 @@ class LabelObjective(Objective):
         if self._weights is None:
             return labels
         known = batch["labels"][batch["labels"] != IGNORED]
-        # In float64: an update's shares must add up to one however its rows are split.
+        # In float64: the shares of an update must add up to one, however its rows are split.
         return float(self._weights[known].double().sum())
 
     def metadata(self) -> dict[str, Any]:
@@ -100,7 +100,7 @@ def _balanced(classes: int, labels: Iterable[Tensor]) -> Tensor:
 
 
 def _given(names: Sequence[str], given: Mapping[str, float]) -> Tensor:
-    """(C,) the weight given to each class, else 1. An entity type stands for its tags: PER for B-PER and I-PER."""
+    """(C,) the weight given to each class, else 1. An entity type means all of its tags: PER is B-PER and I-PER."""
     weights = dict.fromkeys(names, 1.0)
     for name, weight in given.items():
         named = [label for label in names if label == name or label.partition("-")[2] == name]

@@ -26,7 +26,7 @@ def seed_all(seed: int) -> None:
 
 
 def derive(*numbers: int) -> int:
-    """A seed that is a function of `numbers`, such as seed, rank and step, and of their order."""
+    """A seed that depends on `numbers`, such as seed, rank and step, and on their order."""
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint32)[0])
 
 
@@ -42,7 +42,7 @@ def state() -> dict[str, Any]:
 
 
 def restore(stored: dict[str, Any]) -> None:
-    """Restore what `state` returned. Stored states of missing GPUs are ignored; new GPUs keep the state they have."""
+    """Restore what `state` returned. Stored states of missing GPUs are ignored; additional GPUs keep their state."""
     torch.set_rng_state(stored["torch"])
     if torch.cuda.is_available():
         for device, generator in enumerate(stored["cuda"][: torch.cuda.device_count()]):

@@ -1,4 +1,4 @@
-"""Stopping on a signal: the run saves a checkpoint, from which the same command continues."""
+"""Stopping on a signal: the run saves a checkpoint, from which the same command resumes."""
 
 from __future__ import annotations
 
@@ -57,9 +57,9 @@ class StopRequest:
 
     @contextlib.contextmanager
     def interruptible(self, accelerator: Accelerator) -> Iterator[None]:
-        """A signal ends the block at once. It must leave nothing half-done, and is repeated when the run is resumed.
+        """A signal ends the block at once. The block must leave nothing half-done, and is repeated on resuming.
 
-        With several processes the block runs to its end: the others could not be reached in the middle of it.
+        With several processes, the block runs to its end: the others could not be informed in the middle of it.
 
         Raises:
             Interrupted: a process is asked to stop, or was before the block.
@@ -73,7 +73,7 @@ class StopRequest:
             self._raises = False
 
     def agreed(self, accelerator: Accelerator) -> bool:
-        """Whether any process was asked to stop, the same on all of them: all must stop after the same update."""
+        """Whether any process was asked to stop; the same on all, because they must stop after the same update."""
         if accelerator.num_processes == 1:
             return self.requested
         flag = torch.tensor(float(self.requested), device=accelerator.device)

@@ -19,8 +19,8 @@ from pipeline.training.distributed.deepspeed import Optimizer
 from pipeline.training.hidden_state import HiddenStateCarry
 from pipeline.training.loss import Objective
 
-# Updates that are collated in one go. Collating one between the updates of another takes several times as long: the
-# model's kernels push its code and tables out of the processor's caches.
+# Updates that are collated in one go. Collating between updates takes several times as long: the model's kernels evict
+# its code and tables from the processor's caches.
 COLLATED_AHEAD = 16
 
 Batch = dict[str, Tensor]
@@ -29,7 +29,7 @@ Collate = Callable[[np.ndarray], tuple[Batch, float]]
 
 @dataclass
 class TrainState:
-    """What an update changes, and how it does so.
+    """What an update changes, and what it needs for that.
 
     Attributes:
         carry: hidden states that the next update starts from.
@@ -77,9 +77,9 @@ def update_batches(
 
 
 def micro_batch_rows(rows: np.ndarray, batch_size: int, process: int, processes: int) -> list[np.ndarray]:
-    """This process's micro-batches of an update's `rows`, as many on each process.
+    """This process's micro-batches of an update's `rows`, the same number on each process.
 
-    Slices of `batch_size` rows go to the processes in turn. Where a short update has no slice left for some processes,
+    Slices of `batch_size` rows go to the processes in turn. If a short update has no slice left for some processes,
     they get an empty one, because every process must take part in each synchronisation of gradients.
     """
     slices = [rows[start : start + batch_size] for start in range(0, len(rows), batch_size)]
@@ -89,7 +89,7 @@ def micro_batch_rows(rows: np.ndarray, batch_size: int, process: int, processes:
 
 
 def padded_tokens(lengths: np.ndarray, rows: np.ndarray, batch_size: int) -> int:
-    """Tokens with padding in the micro-batches of an update's `rows`, on all processes.
+    """Tokens, including padding, in the micro-batches of an update's `rows`, on all processes.
 
     Each micro-batch is padded to its longest row, or to one token.
 
@@ -119,8 +119,8 @@ def update(
 ) -> tuple[Tensor, Tensor, float]:
     """One step of the optimiser on the mean loss over all labels of the update, on all processes.
 
-    Each micro-batch's mean loss is weighted by its share of the update's labels, so that the gradient is that of one
-    large batch however the labels are spread over micro-batches and processes. Nothing here waits for the device.
+    The mean loss of each micro-batch is weighted by its share of the update's labels, so the gradient is that of one
+    large batch, however the labels are spread over micro-batches and processes. Nothing here waits for the device.
 
     Args:
         max_grad_norm: None never clips.

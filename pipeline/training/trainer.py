@@ -1,4 +1,4 @@
-"""`fit`: the story of a training run, from its first update or its newest checkpoint to its best weights.
+"""`fit`: the training loop, from the first update or the newest checkpoint to the best weights.
 
 The arithmetic of an update is in step.py; what a run reports, in monitoring/; what resuming needs, in checkpointing/.
 """
@@ -39,7 +39,7 @@ from pipeline.training.step import Batch, TrainState, UpdateBatch, padded_tokens
 
 @dataclass
 class Run:
-    """What a run works with, and how far it has come.
+    """What a run works with, and its progress.
 
     Attributes:
         labels: names of the classes, in the order of their ids.
@@ -63,7 +63,7 @@ class Run:
 
     @property
     def layout(self) -> BatchLayout:
-        """How the rows of an update are dealt to the processes."""
+        """How the rows of an update are distributed over the processes."""
         train = self.recipe.train
         return BatchLayout(train.batch_size, train.accumulation, self.accelerator.num_processes)
 
@@ -121,11 +121,11 @@ class Run:
 def fit(run: Run, stop: StopRequest) -> RunProgress:
     """Train `run.model` and leave it with the weights that scored best on the validation split.
 
-    Continues from the newest checkpoint in the run's folder if there is one.
+    Resumes from the newest checkpoint in the run folder if there is one.
 
     Raises:
         Interrupted: a signal asked to stop; the checkpoint is complete.
-        UserError: the loss is no longer a number.
+        UserError: the loss is not finite.
     """
     state = _train_state(run)
     run.progress = _resume(run, state)
@@ -160,12 +160,12 @@ def _train_state(run: Run) -> TrainState:
         run.model, sharded = deepspeed.shard(run.model, optimizer, run.accelerator, run.autocast)
         return TrainState(run.model, sharded, scheduler, _carry(run), run.objective, backend=sharded)
     if run.meta_copy is None:
-        run.model = run.accelerator.prepare(run.model)  # the optimiser stays as it is, see backend.py
+        run.model = run.accelerator.prepare(run.model)  # the optimiser is not wrapped, see backend.py
     return TrainState(run.model, optimizer, scheduler, _carry(run), run.objective)
 
 
 def _resume(run: Run, state: TrainState) -> RunProgress:
-    """Where to start from. Each process draws other dropout masks."""
+    """Where to start from. Each process draws different dropout masks."""
     seed = run.recipe.train.seed
     seeding.seed_all(seed + run.accelerator.process_index)
     folder = checkpoint.newest_whole(run.folder, run.accelerator)
@@ -175,7 +175,7 @@ def _resume(run: Run, state: TrainState) -> RunProgress:
     if done.position >= run.updates_per_epoch:
         raise UserError(
             f"{folder}: this checkpoint is at update {done.position} of an epoch that has {run.updates_per_epoch};"
-            " resume it with the same data and number of processes, or start anew with --train.overwrite"
+            " resume it with the same data and number of processes, or start over with --train.overwrite"
         )
     return done
 
@@ -235,7 +235,7 @@ def _save_is_due(run: Run) -> bool:
 def _score(run: Run, log: Log, stop: StopRequest) -> bool:
     """Score the validation split if that is due, and return whether a signal asks to stop.
 
-    A scheduler may leave less time than scoring takes. A signal therefore ends it, and the resumed run begins with it.
+    A scheduler may leave less time than scoring takes. So a signal interrupts it, and the resumed run begins with it.
     """
     due = _evaluation_is_due(run) and run.progress.scored < run.progress.step
     try:
@@ -250,7 +250,7 @@ def _score(run: Run, log: Log, stop: StopRequest) -> bool:
 
 
 def _remember(run: Run, log: Log, metrics: dict[str, Any]) -> None:
-    """Log a validation's scores, and remember the best."""
+    """Log the scores of a validation, and remember the best."""
     score, done = metrics[run.task.monitor], run.progress
     done.scored = done.step
     score = -score if run.task.lower_is_better else score

@@ -10,7 +10,7 @@ from benchmarks.common import RowsOfTable
 
 @dataclass(frozen=True)
 class Cluster:
-    """What is assumed of the machines: the datasheet of a DGX H100, less the share of a peak that is not reached.
+    """What is assumed about the machines: the data sheet of a DGX H100, with the share of each peak that is reached.
 
     Attributes:
         flops: bf16 FLOP/s that a GPU reaches (40 % of 989e12). memory: bytes of a GPU.
@@ -72,7 +72,7 @@ def cluster(pairs: int) -> RowsOfTable:
 
 
 def assumptions() -> str:
-    """What the results of `cluster` rest on."""
+    """The assumptions behind the results of `cluster`."""
     m = Cluster()
     return (
         f"Assumed, not measured: a GPU of {m.memory / 1e9:.0f} GB reaches {m.flops / 1e12:.0f} TFLOP/s in bf16; links"
@@ -118,7 +118,7 @@ def update_seconds(job: Job, world: int, kind: str, machines: Cluster) -> float:
     """Time of an update, where communication hides behind `overlap` of the computation that runs at the same time.
 
     DDP reduces gradients once (reduce-scatter and all-gather) during the backward pass. FSDP gathers the weights in the
-    forward and in the backward pass and scatters the gradients, unit by unit, so that hops count for each unit.
+    forward and in the backward pass and scatters the gradients, unit by unit, so hops count for each unit.
     """
     compute = compute_seconds(job, machines)
     if world == 1:

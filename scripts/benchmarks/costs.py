@@ -15,7 +15,7 @@ UPDATES = 8  # between two checkpoints, or in a measurement
 
 
 def checkpoint(pairs: int) -> RowsOfTable:
-    """Milliseconds of wall time for which a checkpoint stops training: written in a thread, and waited for."""
+    """Milliseconds of wall time for which a checkpoint blocks training: written in a thread, and waited for."""
     return [_checkpoint_row(title, Recipe("checkpoint", "sentiment", ROTTEN_TOMATOES, model), pairs)
             for title, model in MODELS.items()]  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""Choices that depend on the device, against others: precision, optimiser, attention, recurrence, compiler."""
+"""Choices that depend on the device and their alternatives: precision, optimiser, attention, recurrence, compiler."""
 
 from __future__ import annotations
 

@@ -16,9 +16,9 @@ from pipeline import Train
 
 
 def memory(pairs: int) -> RowsOfTable:
-    """Peak memory of preparing and training on few and on many rows, each in a process of its own.
+    """Peak memory of preparing and training on few and on many rows, each in a separate process.
 
-    One measurement suffices, as memory hardly varies; `pairs` is not used.
+    One measurement is enough, because memory hardly varies; `pairs` is not used.
     """
     return [{"rows": f"{rows:,}", **_memory_of(rows)} for rows in (10_000, 200_000)]
 

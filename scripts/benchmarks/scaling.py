@@ -28,9 +28,9 @@ ROWS, UPDATES = 16, 6  # rows of a micro-batch on each process; updates in a mea
 
 
 def scaling(pairs: int) -> RowsOfTable:
-    """Tokens per second of one and of two processes with as many rows each, and the cost of the all-reduce.
+    """Tokens per second of one and of two processes with the same number of rows each, and the cost of the all-reduce.
 
-    Its share of the time is what leaving it out gains, in alternating measurements of the same processes. In a ring of
+    Its share of the time is what leaving it out saves, in alternating measurements of the same processes. In a ring of
     n processes each sends 2 (n - 1) / n times the size of the gradients, in a ring of two that size once.
     """
     return [_row(title, pairs) for title in MODELS]

@@ -1,4 +1,4 @@
-"""What `finetune predict` and `finetune evaluate` take to start and answer, against another checkout of the project."""
+"""How long `finetune predict` and `finetune evaluate` take to start and answer, against another checkout."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ recipe = Recipe("startup", {task!r}, Data(source={source!r}), {model}, train=Tra
 """
 SCRATCH = "Scratch(architecture={!r}, hidden_size=8, layers=1, heads=2)"
 RNN, BERT, GPT2 = "Recurrent(hidden_size=8, embedding_size=8)", SCRATCH.format("bert"), SCRATCH.format("gpt2")
-# name of the data -> its rows; models so small that they take no time themselves.
+# Name of the data -> its rows. The models are so small that they take no time themselves.
 DATA = {
     "reviews.csv": "text,label\n" + "".join(f"warm and funny {n},good\ndull and empty {n},bad\n" for n in range(60)),
     "tags.conll": "".join(f"Anna B-PER\nlives O\nin O\nParis B-LOC\n{n} O\n\n" for n in range(60)),

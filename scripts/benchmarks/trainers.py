@@ -1,4 +1,4 @@
-"""Fine-tuning against the Trainer of transformers."""
+"""Fine-tuning against the transformers Trainer."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def bert(pairs: int) -> RowsOfTable:
 
 
 def _hf_trainer(run: Any, updates_each: int) -> Callable[[], float]:
-    """Tokens per second of the Trainer of transformers at its defaults, padding dynamically."""
+    """Tokens per second of the transformers Trainer with its defaults and dynamic padding."""
     from transformers import DataCollatorWithPadding, Trainer, TrainerCallback, TrainingArguments
 
     split = run.splits["train"]

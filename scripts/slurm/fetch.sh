@@ -3,7 +3,7 @@
 #
 #     scripts/slurm/fetch.sh recipes/ner_bert.py fetched/ner-bert [settings]
 #
-# FOLDER gets a recipe.json of its own. Anything that a job would miss is reported here, before you submit it.
+# FOLDER gets its own recipe.json. Anything that a job would miss is reported here, before you submit it.
 set -euo pipefail
 
 [ $# -ge 2 ] || { echo "usage: scripts/slurm/fetch.sh RECIPE FOLDER [settings]" >&2; exit 2; }

@@ -148,10 +148,10 @@ def test_compare_puts_runs_side_by_side(workplace):
     assert "parameters" in done.stdout
 
 
-def test_doctor_tells_what_a_recipe_will_do(workplace):
+def test_doctor_reports_what_a_recipe_will_do(workplace):
     done = finetune("doctor", "tiny.py", cwd=workplace)
     assert done.returncode == 0, done.stderr
-    told = dict(line.strip().split(maxsplit=1) for line in done.stdout.splitlines() if line.startswith("  "))
+    printed = dict(line.strip().split(maxsplit=1) for line in done.stdout.splitlines() if line.startswith("  "))
     for name, fact in {
         "rows": "train 96, validation 12, test 12",
         "labels": "bad, good",
@@ -162,7 +162,7 @@ def test_doctor_tells_what_a_recipe_will_do(workplace):
         "time": "seconds for training",
         "precision": "fp32",
     }.items():
-        assert fact in told[name]
+        assert fact in printed[name]
     assert "a run of 12 updates is short" in done.stdout
     assert "torch" in finetune("doctor", cwd=workplace).stdout
 
@@ -209,7 +209,7 @@ def test_a_mistake_is_one_line_with_the_remedy_before_torch_is_imported(workplac
         (["--model.freeze-vectors"], "there are no vectors to freeze"),
     ],
 )
-def test_the_parser_refuses_a_wrong_flag_in_its_box(workplace, arguments, hint):
+def test_the_parser_refuses_a_wrong_flag(workplace, arguments, hint):
     done = finetune("run", "tiny.py", *arguments, cwd=workplace)
     assert done.returncode == 2
     assert done.stdout == ""

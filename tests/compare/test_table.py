@@ -68,7 +68,7 @@ def test_a_column_is_an_entry_in_a_table_and_empty_for_runs_that_lack_it(tmp_pat
     assert [row[-2:] for row in cells(printed)] == [["2.5", "0.01"], ["", "0.1"]]
 
 
-def test_runs_are_compared_on_validation_where_one_has_no_test_split(tmp_path, capsys):
+def test_runs_are_compared_on_validation_if_one_has_no_test_split(tmp_path, capsys):
     for name, splits in (("a", ("validation", "test")), ("b", ("validation",))):
         file = a_run(tmp_path / name) / "metrics.json"
         metrics = {"train": TRAIN, **{split: {"loss": len(split) / 10} for split in splits}}

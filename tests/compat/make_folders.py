@@ -73,7 +73,7 @@ def main(commit: str) -> None:
 
 
 class Version:
-    """The package at a commit; its commands run in FOLDERS, each in a process of its own."""
+    """The package at a commit; its commands run in FOLDERS, each in its own process."""
 
     def __init__(self, commit: str, folder: Path):
         self.commit = git("rev-parse", "--verify", f"{commit}^{{commit}}").decode().strip()

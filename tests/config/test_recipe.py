@@ -1,4 +1,4 @@
-"""Recipes: values that are checked when they are made, and survive the trip through JSON."""
+"""Recipes: values that are checked when they are created, and survive a round trip through JSON."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def a_recipe(**changes: object) -> Recipe:
 
 
 @pytest.mark.parametrize("model", [Recurrent(cell="gru", layers=2), Pretrained("org/name"), Scratch("gpt2")])
-def test_a_recipe_survives_the_trip_through_json(model):
+def test_a_recipe_survives_a_round_trip_through_json(model):
     hub = Hub(push=True, repo_id="alice/x", languages=("en", "he"))
     recipe = a_recipe(model=model, optim=Optim(learning_rate=1e-4), train=Train(max_steps=3), hub=hub)
     assert from_json(recipe.to_json(), "recipe.json") == recipe
@@ -39,7 +39,7 @@ def test_a_sibling_is_derived_with_replace_and_checked_again():
     ("make", "message"),
     [
         (lambda: Recurrent(hiden_size=3), "model.hiden_size: no such setting; did you mean hidden_size?"),
-        (lambda: Recurrent(cell="lst"), "model.cell: 'lst' is not a choice; did you mean lstm?"),
+        (lambda: Recurrent(cell="lst"), "model.cell: 'lst' is not a valid choice; did you mean lstm?"),
         (lambda: Train(sed=1), "train.sed: no such setting; did you mean seed?"),
         (lambda: Train(epochs="3"), "train.epochs: '3' is not an integer"),
         (lambda: Train(epochs=True), "train.epochs: True is not an integer"),
@@ -71,7 +71,7 @@ def test_a_sibling_is_derived_with_replace_and_checked_again():
         (lambda: a_recipe(model=Recurrent(crf=True)), "model.crf: the task sentiment does not tag words; remove this"),
         (
             lambda: a_recipe(task="ner", model=Recurrent(pooling="max")),
-            "model.pooling: the task ner predicts something for each word and pools",
+            "model.pooling: the task ner makes a prediction for each word and pools",
         ),
         (lambda: a_recipe(model=Scratch(crf=True)), "model.crf: the task sentiment does not tag words; remove this"),
         (lambda: a_recipe(model=Pretrained("x", crf=True)), "model.crf: the task sentiment does not tag words; remove"),
@@ -86,7 +86,7 @@ def test_a_sibling_is_derived_with_replace_and_checked_again():
         (lambda: a_recipe(data=Data("x", tag_column="t")), "data.tag_column: the task sentiment does not use it"),
         (lambda: a_recipe(task="ner", data=Data("x", text_column="t")), "data.text_column: the task ner does not use"),
         (lambda: a_recipe(task="ner", data=Data("x", label_column="t")), "data.label_column: the task ner does not"),
-        (lambda: Data("x", scheme="iob"), "data.scheme: 'iob' is not a choice; did you mean iob2?"),
+        (lambda: Data("x", scheme="iob"), "data.scheme: 'iob' is not a valid choice; did you mean iob2?"),
         (lambda: a_recipe(name="a/b"), "name: 'a/b' cannot name a folder"),
         (lambda: a_recipe(name="a b", hub=Hub(push=True)), "hub.repo_id: the recipe's name, a b, cannot name a repo"),
         (lambda: a_recipe(model=None), "model: None is not a ModelSettings"),

@@ -1,4 +1,4 @@
-"""The settings that name files or repositories stand in one table, which pinning, fetching and redaction all read."""
+"""The settings that name files or repositories are in one table, which pinning, fetching and redaction all read."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_a_name_that_a_run_has_read_from_the_hub_is_neither_copied_nor_redacted(
     assert fetch._copy_files(a_recipe("org/words"), revisions, tmp_path) == {}
 
 
-def test_samples_and_kinds_of_tokenizers_name_nothing_outside():
+def test_samples_and_kinds_of_tokenizers_name_nothing_outside_the_recipe():
     recipe = Recipe("x", "sentiment", Data("sample:imdb", tokenizer="bpe"), Recurrent(vectors="sample:glove-6b-50d"))
     assert references.local_names(recipe, ()) == {}
     source = resolve(recipe.data)

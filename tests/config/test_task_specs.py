@@ -1,4 +1,4 @@
-"""The table of tasks: what it says is true of settings, heads and pipelines."""
+"""The table of tasks is true of settings, heads and pipelines."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Batches: each row once, like lengths together, an order that is a function of seed and epoch."""
+"""Batches: each row once, similar lengths together, in an order that depends only on seed and epoch."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_an_epoch_has_every_row_once_and_one_short_update(lengths):
     assert sorted(map(len, found))[:2] == [1003 % 32, 32]
 
 
-def test_the_order_is_a_function_of_seed_and_epoch(lengths):
+def test_the_order_depends_only_on_seed_and_epoch(lengths):
     def order(seed, epoch):
         return np.concatenate(updates(lengths, 32, seed, epoch)).tolist()
 
@@ -38,7 +38,7 @@ def test_bucketing_leaves_little_padding(lengths):
     assert sum(lengths[rows].max() * len(rows) for rows in unsorted) / lengths.sum() - 1 > 0.5
 
 
-def test_rows_of_an_update_fall_in_length(lengths):
+def test_rows_of_an_update_decrease_in_length(lengths):
     for rows in updates(lengths, 16, seed=0, epoch=3):
         assert (np.diff(lengths[rows]) <= 0).all()
 

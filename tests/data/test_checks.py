@@ -1,4 +1,4 @@
-"""Checks: what makes training pointless is refused, what is odd is reported."""
+"""Checks: what makes training pointless is refused, other problems are reported."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_repeated_shared_and_empty_rows_are_counted_and_reported():
     assert counted["notes"] == [
         "train.csv: 2 rows without text were left out (line 7, 9)",
         "1 rows of train repeat another row",
-        "2 of 3 rows of test are also in train (1 of them letter by letter): its scores are too good",
+        "2 of 3 rows of test are also in train (1 of them verbatim), so its scores will be too high",
     ]
 
 
@@ -75,10 +75,10 @@ def test_entities_are_counted_by_type():
 
 
 def test_one_label_is_refused():
-    with pytest.raises(UserError, match="every row of train has the label 'x'; two classes are needed"):
+    with pytest.raises(UserError, match="every row of train has the label 'x'; at least two classes are needed"):
         label_set(None, {"train": rows(["a", "b"], ["x", "x"])})
 
 
-def test_a_column_of_texts_or_ids_is_no_label():
+def test_a_column_of_texts_or_ids_is_not_a_label():
     with pytest.raises(UserError, match=r"data.label_column: 30 different labels in 30 rows, such as '0'"):
         label_set(None, {"train": rows(["t"] * 30, [str(number) for number in range(30)])})

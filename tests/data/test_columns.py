@@ -1,4 +1,4 @@
-"""Columns: guessed where there is one sane guess, asked for otherwise; values become strings without surprises."""
+"""Columns: inferred if unambiguous, asked for otherwise; values become strings without surprises."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NONE = {"text": None, "label": None}
         (["a", "b"], {"text": "b"}, ("b", "a")),
     ],
 )
-def test_the_one_sane_guess_is_taken(found, chosen, expected):
+def test_an_unambiguous_column_is_inferred(found, chosen, expected):
     columns = assign(Sentiment.columns, found, {**NONE, **chosen}, "f.csv")
     assert (columns["text"], columns["label"]) == expected
 
@@ -35,12 +35,12 @@ def test_the_one_sane_guess_is_taken(found, chosen, expected):
         (["text", "label", "stars"], {}, "f.csv: which column holds the label, label or stars? Set data.label_column"),
         (["text", "a", "b"], {}, "f.csv: no column looks like the label; set data.label_column"),
         (["text"], {}, "f.csv: it has texts only, no labels"),
-        (["text", "label"], {"label": "text"}, "data.label_column: 'text' is taken for text and for label"),
+        (["text", "label"], {"label": "text"}, "data.label_column: 'text' is used for text and for label"),
         ([f"c{n}" for n in range(999)], {}, "f.csv: no column looks like the text; set data.text_column to one of: c0"),
         (["text", "label"], {"text": "txet"}, "data.text_column: f.csv has no column 'txet'; did you mean text?"),
     ],
 )
-def test_what_cannot_be_guessed_is_asked_for(found, chosen, message):
+def test_an_ambiguous_column_is_asked_for(found, chosen, message):
     with pytest.raises(UserError) as refusal:
         assign(Sentiment.columns, found, {**NONE, **chosen}, "f.csv")
     assert str(refusal.value).startswith(message)
@@ -55,7 +55,7 @@ def test_texts_stay_as_they_are(value, text):
 
 
 @pytest.mark.parametrize("value", [["a"], {"a": 1}, b"a", True, "\ud800"])
-def test_what_is_no_text_is_refused_with_its_line(value):
+def test_a_value_that_is_not_text_is_refused_with_its_line(value):
     with pytest.raises(UserError, match=r"f:1: the text"):
         as_text(value, "f:1")
 

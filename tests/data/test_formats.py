@@ -1,4 +1,4 @@
-"""Formats: one table says what each is called, which suffixes choose it and what reads it."""
+"""Formats: one table has their names, suffixes and readers."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_data_format_names_the_rows_of_the_table():
 
 
 @pytest.mark.parametrize("format", [*FORMATS.values(), TREEBANK], ids=lambda format: format.reader)
-def test_every_row_names_functions_that_are_there(format):
+def test_every_row_names_functions_that_exist(format):
     for place in filter(None, (format.reader, format.class_names)):
         assert callable(registry._function(place))
 
@@ -55,13 +55,13 @@ def test_a_file_of_any_name_is_read_in_the_format_that_is_set(tmp_path, format):
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_a_suffix_chooses_the_format_where_none_is_set(tmp_path, format):
+def test_the_suffix_chooses_the_format_if_none_is_set(tmp_path, format):
     for suffix in FORMATS[format].suffixes:
         write(tmp_path / f"a{suffix}", format)
         assert resolve(Data(str(tmp_path / f"a{suffix}"))).formats == {"train": FORMATS[format]}
 
 
-def test_files_of_a_folder_may_end_as_they_like_if_the_format_is_set(tmp_path):
+def test_files_in_a_folder_may_have_any_suffix_if_the_format_is_set(tmp_path):
     for name in ("train.iob", "dev.iob", "test.iob", "notes.iob"):
         write(tmp_path / name, "conll")
     with pytest.raises(UserError, match=r"no train\.\*, validation\.\* or test\.\* in it"):
@@ -72,11 +72,11 @@ def test_files_of_a_folder_may_end_as_they_like_if_the_format_is_set(tmp_path):
         "validation": "dev.iob",
         "test": "test.iob",
     }
-    write(tmp_path / "train.bmes", "conll")  # a suffix of the format's own goes before all others
+    write(tmp_path / "train.bmes", "conll")  # the format's own suffixes take precedence
     assert [file.name for file in resolve(Data(str(tmp_path), format="conll")).files.values()] == ["train.bmes"]
 
 
-def test_only_a_format_of_running_text_makes_a_running_text(tmp_path):
+def test_only_a_format_of_running_text_makes_running_text(tmp_path):
     for name in ("a.txt", "b.dat"):
         write(tmp_path / name, "txt")
     assert resolve(Data(str(tmp_path / "a.txt"))).is_running_text
@@ -92,12 +92,12 @@ def test_only_a_format_of_running_text_makes_a_running_text(tmp_path):
         (Data("sample:imdb", format="csv"), "data.format: sample:imdb is a packaged sample, whose format is known"),
         (
             Data("org/name", format="csv"),
-            "data.format: there is no file org/name, and a dataset of the Hub",
+            "data.format: there is no file org/name, and a Hub dataset",
         ),
         (Data("gone.dat", format="csv"), "data.source: there is no file or folder gone.dat"),
     ],
 )
-def test_a_format_is_refused_where_it_makes_no_sense(tmp_path, monkeypatch, data, message):
+def test_a_format_is_refused_if_it_would_have_no_effect(tmp_path, monkeypatch, data, message):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError) as refusal:
         resolve(data)
@@ -105,7 +105,7 @@ def test_a_format_is_refused_where_it_makes_no_sense(tmp_path, monkeypatch, data
 
 
 def test_a_format_that_is_not_in_the_table_is_refused():
-    with pytest.raises(UserError, match=r"data\.format: 'jsonlines' is not a choice; did you mean jsonl\?"):
+    with pytest.raises(UserError, match=r"data\.format: 'jsonlines' is not a valid choice; did you mean jsonl\?"):
         Data("a.txt", format="jsonlines")
 
 

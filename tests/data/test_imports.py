@@ -1,4 +1,4 @@
-"""Imports: before rows are read, nothing of the data imports the libraries that take seconds."""
+"""Imports: before rows are read, nothing in data imports the libraries that take seconds."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ DATA = ROOT / "pipeline/data"
 
 
 @pytest.mark.parametrize("file", sorted(DATA.rglob("*.py")), ids=lambda file: str(file.relative_to(DATA)))
-def test_datasets_and_pandas_are_imported_only_where_rows_are_read(file):
+def test_datasets_and_pandas_are_imported_only_when_rows_are_read(file):
     """`finetune predict` reads no rows, and either takes a second to import."""
     tree = ast.parse(file.read_text(encoding="utf-8"))
     names = [alias.name for node in tree.body if isinstance(node, ast.Import) for alias in node.names]

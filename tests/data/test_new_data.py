@@ -1,4 +1,4 @@
-"""New data for a saved model: its labels are names or ids of the model's, or are named by data.label_names."""
+"""New data for a saved model: its labels are names or ids of the model's labels, or are named by data.label_names."""
 
 from __future__ import annotations
 
@@ -46,18 +46,18 @@ def test_labels_that_are_all_ids_of_the_model_are_read_as_its_names(tmp_path, to
 
 
 @pytest.mark.parametrize("column", [["0", "negative"], ["0", "2"], ["-1", "1"], ["0", "01"], ["0.5", "1"]])
-def test_labels_of_which_one_is_no_id_are_refused(tmp_path, tokenizer, column):
+def test_labels_are_refused_if_one_is_not_an_id(tmp_path, tokenizer, column):
     with pytest.raises(UserError, match=r"new\.csv:\d: the model does not know the label"):
         labels_of(tmp_path, tokenizer, column)
 
 
 def test_numbers_that_are_names_of_the_model_stay_names(tmp_path, tokenizer):
     assert labels_of(tmp_path, tokenizer, [1, 0], model=["1", "0"]) == (["1", "0"], [])
-    with pytest.raises(UserError, match="does not know the label '0'; it has 1, 2"):  # 1 is a name, so 0 is no id
+    with pytest.raises(UserError, match="does not know the label '0'; it has 1, 2"):  # 1 is a name, so 0 is not an id
         labels_of(tmp_path, tokenizer, [0, 1], model=["1", "2"])
 
 
-def test_label_names_go_before_ids(tmp_path, tokenizer):
+def test_label_names_take_precedence_over_ids(tmp_path, tokenizer):
     settings = {"label_names": ("0=positive", "bad=negative")}
     found, warnings = labels_of(tmp_path, tokenizer, ["0", "bad", "negative", "positive"], **settings)
     assert (found, warnings) == (["positive", "negative", "negative", "positive"], [])
@@ -84,7 +84,9 @@ def test_numbers_of_tags_get_the_names_that_label_names_gives(tmp_path):
     prepared = prepare(locate(Data(str(tmp_path / "a.jsonl"), label_names=names)), Ner(), "word")
     assert prepared.labels == ["O", "B-PER", "I-PER", "B-ORG", "I-ORG"]  # types in the order of the names
     assert prepared.splits["train"][0]["tags"] == ["B-ORG", "O", "B-PER", "I-PER"]
-    with pytest.raises(UserError, match=r"a\.jsonl:1: tag 1: the number 3 has no name; there are names for 0, 1, 2"):
+    with pytest.raises(
+        UserError, match=r"a\.jsonl:1: tag 1: the number 3 has no name; there are only names for 0, 1, 2"
+    ):
         prepare(locate(Data(str(tmp_path / "a.jsonl"), label_names=names[:3])), Ner(), "word")
     with pytest.raises(UserError, match=r"tag 1: the number 3 has no name; .*data\.label_names \(0=O 1=B-PER \.\.\.\)"):
         prepare(locate(Data(str(tmp_path / "a.jsonl"))), Ner(), "word")
@@ -136,20 +138,20 @@ def test_label_names_name_and_order_the_classes_of_a_run(tmp_path):
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (("0",), "data.label_names: '0' is not a value and its name, such as 0=negative"),
+        (("0",), "data.label_names: '0' is not a value and its name; write it as in 0=negative"),
         (("0=",), "data.label_names: '0=' is not a value and its name"),
         (("=negative",), "data.label_names: '=negative' is not a value and its name"),
         (("0=a", "0=b"), "data.label_names: two names for the same value; remove one"),
     ],
 )
-def test_label_names_that_say_nothing_are_refused(names, message):
+def test_malformed_label_names_are_refused(names, message):
     with pytest.raises(UserError) as refusal:
         Data("x", label_names=names)
     assert str(refusal.value).startswith(message)
 
 
 def test_the_settings_of_labels_and_format_survive_the_command_line_and_json(tmp_path, capsys):
-    """A run with both, then `finetune evaluate` with both: the scores of a run's own test rows are the run's."""
+    """A run with both, then `finetune evaluate` with both: on its own test rows, a run gets its own scores."""
     (tmp_path / "a.dat").write_text("text,label\n" + "".join(f"film {n} {n % 2},{n % 2}\n" for n in range(40)))
     recipe = Recipe("tiny", "sentiment", Data("x"), Recurrent(hidden_size=8, embedding_size=8), train=Train(epochs=1))
     flags = f"--data.source {tmp_path}/a.dat --data.format csv --data.label-names 0=worse 1=better".split()

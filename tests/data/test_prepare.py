@@ -1,4 +1,4 @@
-"""Preparing: the second time at once, again after any change, never half."""
+"""Preparing: at once the second time, again after any change, and never by half."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_splits_are_encoded_with_lengths_ids_and_labels(reviews):
     assert sum(prepared.splits["test"]["label"]) == 8
 
 
-def test_the_vocabulary_is_of_the_training_split_alone(tmp_path):
+def test_the_vocabulary_comes_from_the_training_split_alone(tmp_path):
     for split, word in {"train": "apple", "validation": "banana", "test": "cherry"}.items():
         (tmp_path / f"{split}.csv").write_text("text,label\n" + f"{word} {word},1\n{word} tree,0\n" * 3)
     prepared = prepare(locate(Data(str(tmp_path))), Sentiment(), "word")
@@ -82,7 +82,7 @@ def test_no_change_of_a_byte_is_missed(reviews, builds):
     assert len(builds) == 2
 
 
-def test_a_damaged_entry_is_made_again(reviews, builds, cache):
+def test_a_damaged_entry_is_rebuilt(reviews, builds, cache):
     prepare(locate(Data(str(reviews))), Sentiment(), "word")
     (file,) = cache.glob("*/train.arrow")
     file.write_bytes(file.read_bytes()[:100])
@@ -97,10 +97,10 @@ def test_a_refusal_leaves_nothing_behind(tmp_path, cache):
     assert list(cache.iterdir()) == []
 
 
-def test_long_rows_are_cut_and_told(reviews):
+def test_long_rows_are_truncated_and_reported(reviews):
     prepared = prepare(locate(Data(str(reviews), max_length=4)), Sentiment(), "word")
     assert max(prepared.splits["train"]["length"]) == 4
-    assert prepared.report["notes"][-1].startswith("rows cut to data.max_length 4 tokens: ")
+    assert prepared.report["notes"][-1].startswith("rows truncated to data.max_length 4 tokens: ")
 
 
 def test_a_text_without_known_words_has_one_unknown_token(tmp_path):
@@ -119,7 +119,7 @@ def test_new_data_is_encoded_for_an_existing_model(reviews, tmp_path):
         encode_split(locate(Data(str(reviews))), "test", Sentiment(), prepared.tokenizer, ["a", "b"], tmp_path)
 
 
-def test_new_data_is_cut_where_the_model_was_trained_to_cut(tmp_path):
+def test_new_data_is_truncated_to_the_length_of_the_model(tmp_path):
     (tmp_path / "a.csv").write_text("text,label\n" + "".join(f"{'good ' * 400}{n},{n % 2}\n" for n in range(30)))
     long = prepare(locate(Data(str(tmp_path / "a.csv"), max_length=300)), Sentiment(), "word")
     rows = encode_split(
@@ -128,7 +128,7 @@ def test_new_data_is_cut_where_the_model_was_trained_to_cut(tmp_path):
     assert set(rows["length"]) == {300}
 
 
-def test_a_split_that_is_not_there_is_refused(reviews, tmp_path):
+def test_a_missing_split_is_refused(reviews, tmp_path):
     for name in ("train.csv", "dev.csv"):
         shutil.copy(reviews, tmp_path / name)
     tokenizer = prepare(locate(Data(str(reviews))), Sentiment(), "word").tokenizer
@@ -136,7 +136,7 @@ def test_a_split_that_is_not_there_is_refused(reviews, tmp_path):
         encode_split(locate(Data(str(tmp_path))), "test", Sentiment(), tokenizer, ["negative", "positive"], tmp_path)
 
 
-def test_texts_taken_for_labels_are_told_before_there_is_too_little_to_carve(tmp_path):
+def test_texts_taken_for_labels_are_reported_before_there_is_too_little_to_carve(tmp_path):
     (tmp_path / "a.csv").write_text("text,label\n" + "".join(f"good {n},id {n}\n" for n in range(40)))
     with pytest.raises(UserError, match=r"data\.label_column: 40 different labels in 40 rows"):
         prepare(locate(Data(str(tmp_path / "a.csv"))), Sentiment(), "word")

@@ -1,4 +1,4 @@
-"""Sources: files, folders and packaged samples are found, or refused with what is there instead."""
+"""Sources: files, folders and packaged samples are found, or refused with a hint at what exists."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_a_sample_that_is_not_installed_is_refused_with_its_extra(monkeypatch, n
         (Data("no/such/folder/x.csv"), "data.source: there is no file or folder no/such/folder/x.csv"),
         (Data("empty"), "empty: no train.*, validation.* or test.* in it"),
         (Data("twice"), "twice: both train.csv and train.tsv are the train split; remove one"),
-        (Data("broken.csv"), "data.source: broken.csv is a link to a file that is not there"),
+        (Data("broken.csv"), "data.source: broken.csv is a link to a file that does not exist"),
         (Data("~nobody-of-that-name/x.csv"), "data.source: ~nobody-of-that-name/x.csv cannot be a path: "),
         (Data("x" * 5000), "data.source: xxx"),
         (Data("x.xlsx"), "x.xlsx: .xlsx cannot be read; there are: .bmes, .conll, .csv"),
@@ -94,7 +94,7 @@ def test_a_sample_that_is_not_installed_is_refused_with_its_extra(monkeypatch, n
         (Data("org/name"), "data.source: org/name is not a local folder, and the Hub cannot be reached"),
     ],
 )
-def test_what_is_not_there_is_refused_with_a_hint(tmp_path, monkeypatch, data, message):
+def test_a_missing_source_is_refused_with_a_hint(tmp_path, monkeypatch, data, message):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     (tmp_path / "reviews.csv").write_text("text,label\na,1\n")
@@ -155,7 +155,7 @@ class FakeHub:
 
 
 @pytest.mark.parametrize("streaming", [False, True])
-def test_a_hub_data_set_gives_class_names_and_leaves_unlabelled_splits_out(tmp_path, monkeypatch, streaming):
+def test_a_hub_dataset_gives_class_names_and_unlabelled_splits_are_left_out(tmp_path, monkeypatch, streaming):
     monkeypatch.setattr("datasets.load_dataset", FakeHub(streaming))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     monkeypatch.setattr("pipeline.hub.download.go_offline_if_unreachable", lambda: None)

@@ -1,4 +1,4 @@
-"""Carving: seeded, stratified, and without a text that two splits share."""
+"""Carving: seeded, stratified, and without a text in two splits."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_rows_of_equal_text_stay_together():
     assert sum(len(set(texts[part])) for part in parts) == 37
 
 
-def test_the_carving_is_a_function_of_the_seed():
+def test_carving_depends_only_on_the_seed():
     def parts(seed):
         return [part.tolist() for part in carve(np.arange(50), None, [0.2, 0.2], seed)]
 
@@ -66,11 +66,11 @@ def test_texts_that_differ_in_case_and_punctuation_only_are_one_text_for_carving
         (
             {"train": a_split(99), "test": a_split(9)},
             Data("x", test_share=0.2),
-            "data.test_share: f has a test split of its own; remove this setting",
+            "data.test_share: f already has a test split; remove this setting",
         ),
     ],
 )
-def test_what_cannot_be_carved_is_refused(splits, data, message):
+def test_data_that_cannot_be_carved_is_refused(splits, data, message):
     with pytest.raises(UserError) as refusal:
         complete(splits, data, "label", "f", [])
     assert str(refusal.value).startswith(message)
@@ -130,7 +130,7 @@ def test_no_class_loses_its_last_rows_to_validation_and_test():
             if all(name in {classes[row] for row in by_share[0]} for name in classes):
                 assert [part.tolist() for part in parts] == by_share
                 same += 1
-    assert same > 50  # where rows suffice, nothing else changes
+    assert same > 50  # if there are enough rows, nothing else changes
 
 
 def test_ten_rows_of_five_labels_keep_every_label_in_train():
@@ -162,5 +162,4 @@ def test_rows_that_would_leave_validation_or_test_empty_are_refused():
     rows = Dataset.from_dict({"text": list("abcdefghij"), "label": list("0123401234"), "line": list(range(10))})
     message = r"f: 10 rows are too few to carve validation and test from \(labels with fewer than 3 .*\); add rows"
     with pytest.raises(UserError, match=message):
-    ):
         complete({"train": rows}, Data("x"), "label", "f", [])

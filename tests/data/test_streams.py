@@ -1,4 +1,4 @@
-"""Streams and blocks: every token is predicted once, from what stands before it in its own document."""
+"""Streams and blocks: every token is predicted once, from what precedes it in its own document."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_positions_are_zero_where_a_document_or_a_track_begins_and_nowhere_else(
 
 
 @pytest.mark.parametrize("tracks", [1, 2, 3, 10])
-def test_for_scoring_tracks_are_cut_between_documents_only(tracks):
+def test_for_scoring_tracks_are_cut_only_between_documents(tracks):
     tokens = tokens_of([3, 1, 7, 0, 4, 5, 2])
     found = labels_by_track(Streams(tokens, tracks, 4, at_borders=True))
     assert [*itertools.chain(*found)] == tokens.read(0, len(tokens)).tolist()
@@ -102,7 +102,7 @@ def test_too_few_tokens_for_the_rows_of_an_update_are_refused():
 @pytest.mark.parametrize("length", [1, 4, 5, 100])
 @pytest.mark.parametrize("stride", [None, 1, 2])
 @pytest.mark.parametrize("running", [False, True])
-def test_blocks_score_every_token_once_with_the_context_they_promise(length, stride, running):
+def test_blocks_score_every_token_once_with_the_promised_context(length, stride, running):
     if stride and stride > length:
         pytest.skip("a stride longer than the block")
     tokens = tokens_of([3, 1, 7, 0, 4, 5, 2], running)
@@ -114,14 +114,14 @@ def test_blocks_score_every_token_once_with_the_context_they_promise(length, str
         scored = np.flatnonzero(labels != IGNORED)
         found += labels[scored].tolist()
         assert len(labels) <= length
-        if stride:  # what stands before the first scored token: the rest of the block, or all of the document
+        if stride:  # what precedes the first scored token: the rest of the block, or all of the document
             at = len(found) - len(scored)
             begun = 0 if running else tokens.borders[np.searchsorted(tokens.borders, at, side="right") - 1]
             assert scored[0] >= min(length - stride, at - begun)
     assert found == whole
 
 
-def test_the_order_of_blocks_is_a_function_of_seed_and_epoch():
+def test_the_order_of_blocks_depends_only_on_seed_and_epoch():
     blocks = Blocks(tokens_of([30, 20, 40]), 4, None)
     orders = [np.concatenate(blocks.updates(3, *key)).tolist() for key in ((0, 0), (0, 0), (0, 1), (1, 0))]
     assert orders[0] == orders[1]
@@ -129,7 +129,7 @@ def test_the_order_of_blocks_is_a_function_of_seed_and_epoch():
     assert all(sorted(order) == list(range(len(blocks))) for order in orders)
 
 
-def test_a_batch_of_an_evaluation_holds_so_many_tokens_at_most_however_many_rows_are_asked_for():
+def test_an_evaluation_batch_has_a_maximum_number_of_tokens_however_many_rows_are_asked_for():
     blocks = Blocks(tokens_of([5000, 3, 900]), 300, 150)
     assert max(len(rows) * blocks.lengths[rows].max() for rows in blocks.batches(10**6)) <= EVALUATION_TOKENS
     assert sorted(np.concatenate(blocks.batches(10**6)).tolist()) == list(range(len(blocks)))

@@ -1,4 +1,4 @@
-"""Tag schemes: the same entities in each of them, whichever the data has; invalid tags are corrected and reported."""
+"""Tag schemes: the same entities in each, whichever the data uses; invalid tags are corrected and reported."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def random_entities(generator: random.Random) -> tuple[list[tuple[str, int, int]
 
 
 def letters(entities, length, scheme):
-    """The tags of a scheme by its definition, written anew here."""
+    """The tags of a scheme by its definition, implemented independently here."""
     tags = ["O"] * length
     for number, (kind, start, end) in enumerate(entities):
         neighbour = number and entities[number - 1][0] == kind and entities[number - 1][2] == start
@@ -67,7 +67,7 @@ def test_the_scheme_is_detected_over_all_the_data(scheme):
     assert detector.scheme == scheme
 
 
-def test_the_scheme_with_fewer_broken_rules_is_taken():
+def test_the_scheme_with_fewer_broken_rules_is_chosen():
     detector = Detector()
     for tags in [["I-PER", "I-PER"], ["I-PER", "B-PER"], ["I-X", "O", "I-X"], ["B-PER", "I-PER"]]:
         detector.add(tags)
@@ -79,7 +79,7 @@ def test_the_scheme_with_fewer_broken_rules_is_taken():
 
 @pytest.mark.parametrize("prefixes", ["BIO", "BIESO"])
 def test_any_sequence_is_read_as_seqeval_reads_it(prefixes):
-    """Valid or not; seqeval is held to conlleval's readings by its own tests."""
+    """Valid or not; seqeval's own tests check that it agrees with conlleval."""
     generator = random.Random(2)
     for _ in range(1000):
         tags = [
@@ -100,11 +100,11 @@ def test_any_sequence_is_read_as_seqeval_reads_it(prefixes):
         (["S-X", "S-X", "B-X", "E-X"], "BIOES", []),
     ],
 )
-def test_what_is_invalid_in_a_scheme_is_found(tags, scheme, places):
+def test_invalid_tags_are_found(tags, scheme, places):
     assert list(breaks(tags, scheme)) == places
 
 
-def test_splits_are_brought_into_one_scheme_and_invalid_tags_are_reported_with_their_lines(tmp_path):
+def test_splits_are_converted_to_one_scheme_and_invalid_tags_are_reported_with_their_lines(tmp_path):
     def split(rows):
         lines = [list(range(10 * n + 1, 10 * n + 1 + len(tags))) for n, tags in enumerate(rows)]
         return Dataset.from_dict({"tags": rows, "line": [own[0] for own in lines], "lines": lines})
@@ -118,11 +118,11 @@ def test_splits_are_brought_into_one_scheme_and_invalid_tags_are_reported_with_t
     assert unified.splits["train"]["tags"][:] == [["B-X", "I-X"], ["O", "B-X", "O"], ["B-Y"]]
     assert unified.splits["test"]["tags"][:] == [["B-X", "I-X"], ["O", "O"]]
     assert unified.warnings[0] == "tags are BIOES; converted to IOB2"
-    assert unified.warnings[1].startswith("3 tags are invalid in BIOES and were read as conlleval does")
+    assert unified.warnings[1].startswith("3 tags are invalid in BIOES and were read as conlleval reads them")
     assert "train.conll:12 E-X after O, test.conll:1 I-X after O, test.conll:2 the end after I-X" in unified.warnings[1]
 
 
-def test_tags_are_told_from_other_words():
+def test_tags_are_distinguished_from_other_words():
     for tag in ("O", "B-PER", "I-geo-loc", "S-1"):
         assert TAG.fullmatch(tag)
     for word in ("o", "PER", "B", "B-", "B_PER", "X-PER", "0", ""):

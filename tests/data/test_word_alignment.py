@@ -1,4 +1,4 @@
-"""Words to tokens: no word is lost, and each belongs to the window in which it has most context."""
+"""Words to tokens: no word is lost, and each belongs to the window that gives it the most context."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_a_pretrained_byte_level_tokenizer_marks_them_as_well_and_is_saved_so(tm
     assert first_token(load_tokenizer(str(tmp_path / "saved")))[0] == "Ġ"
 
 
-def test_a_word_of_which_a_tokenizer_makes_nothing_gets_the_unknown_token(minilm):
+def test_a_word_that_the_tokenizer_drops_gets_the_unknown_token(minilm):
     sentence = ["EU", "\u200b", "", "rejects", "\x7f"]
     (found,) = tokenize([sentence], minilm, 9)
     assert np.diff(found.first).min() == 1
@@ -72,12 +72,12 @@ def test_a_word_of_which_a_tokenizer_makes_nothing_gets_the_unknown_token(minilm
     assert minilm.convert_ids_to_tokens(found.input_ids[found.first[[0, 3]]]) == ["eu", "rejects"]
 
 
-def test_a_word_is_cut_to_the_tokens_that_a_window_holds(minilm):
+def test_a_word_is_cut_to_the_size_of_a_window(minilm):
     (found,) = tokenize([["a", "b" * 60, "c"]], minilm, 4)
     assert np.diff(found.first).tolist() == [1, 4, 1]
 
 
-def test_special_tokens_are_found_by_asking(minilm):
+def test_special_tokens_are_found_by_tokenizing(minilm):
     assert [minilm.convert_ids_to_tokens(ids) for ids in surroundings(minilm)] == [["[CLS]"], ["[SEP]"]]
     assert surroundings(trained("word")) == ([], [])
 
@@ -116,7 +116,7 @@ def naive_owner(first, parts, word):
 
 
 @pytest.mark.parametrize("size", [2, 5, 16, 64])
-def test_every_word_has_one_owner_that_reads_it_with_most_context(size):
+def test_every_word_has_one_owner_that_gives_it_the_most_context(size):
     generator = random.Random(size)
     for _ in range(100):
         sizes = [generator.randint(1, min(size, 4)) for _ in range(generator.randint(1, 200))]
@@ -144,7 +144,7 @@ def test_a_sentence_that_fits_is_one_window():
     assert windows(np.arange(1), 10) == []
 
 
-def test_labels_are_given_once_and_no_entity_is_cut():
+def test_each_word_is_labelled_once_and_no_entity_is_cut():
     generator = random.Random(0)
     dropped = 0
     for _ in range(300):

@@ -1,4 +1,4 @@
-"""Running text to words with their places, in every script."""
+"""Running text to words with their offsets, in every script."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from pipeline.data.word_patterns import cut
         ("", []),
     ],
 )
-def test_text_is_cut_as_tagged_data_is(text, words):
+def test_text_is_split_like_tagged_data(text, words):
     assert [text[start:end] for start, end in cut(text)] == words
 
 
-def test_nothing_but_blanks_and_controls_is_left_out():
+def test_only_blanks_and_control_characters_are_left_out():
     text = "a,b\u200b \ufeffc… “d”—e\u2028f‏ג"
     assert "".join(text[start:end] for start, end in cut(text)) == "a,bc…“d”—efג"

@@ -107,5 +107,5 @@ def test_common_settings_get_no_warning(found):
     ("seconds", "shown"),
     [(0.04, "0.0 seconds"), (9.5, "9.5 seconds"), (119, "119 seconds"), (120, "2.0 minutes"), (90_000, "25.0 hours")],
 )
-def test_a_duration_is_given_in_the_largest_unit_of_which_there_are_at_least_two(seconds, shown):
+def test_a_duration_is_given_in_the_largest_unit_that_gives_at_least_two(seconds, shown):
     assert estimate._duration(seconds) == shown

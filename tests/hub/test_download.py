@@ -1,4 +1,4 @@
-"""Models, tokenizers and datasets of the Hub by their ids: at a recorded commit, and without running their code."""
+"""Models, tokenizers and datasets from the Hub by their ids: at a recorded commit, and without running their code."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def close(expected: list[dict[str, float]]) -> list[Any]:
     return [pytest.approx(row, abs=1e-6) for row in expected]
 
 
-def test_a_pushed_model_predicts_by_its_id_as_its_run_does_without_code_of_the_hub(hub, finished, monkeypatch):
+def test_a_pushed_model_predicts_by_its_id_like_its_run_without_code_from_the_hub(hub, finished, monkeypatch):
     name = hub.name()
     pushing.push(str(finished), Hub(push=True, repo_id=name, tag="v1"))
     monkeypatch.setattr("transformers.dynamic_module_utils.get_class_from_dynamic_module", None)
@@ -122,7 +122,7 @@ def test_both_snippets_of_the_card_run(hub, unchecked, workplace, finished, tmp_
     assert "'text': 'one text'" in executed(ours, tmp_path, isolated=False)
 
 
-def test_a_continued_run_keeps_its_commit_when_the_branch_moves(hub, workplace, tmp_path, monkeypatch):
+def test_a_resumed_run_keeps_its_commit_when_the_branch_moves(hub, workplace, tmp_path, monkeypatch):
     base, first = upload(hub, workplace / "bert")
     data = tmp_path / "data"
     data.mkdir()
@@ -146,7 +146,7 @@ def test_a_continued_run_keeps_its_commit_when_the_branch_moves(hub, workplace, 
     assert anew["revisions"]["model.checkpoint"] == {"name": base, "asked": None, "commit": moved}
 
 
-def test_an_unfinished_run_is_not_continued_at_another_revision(hub, workplace, tmp_path):
+def test_an_unfinished_run_is_not_resumed_at_another_revision(hub, workplace, tmp_path):
     base, first = upload(hub, workplace / "bert")
     HfApi().create_tag(base, tag="v1", revision=first)
     recipe = a_recipe(workplace, tmp_path / "run", Pretrained(base, revision="v1"))
@@ -157,7 +157,7 @@ def test_an_unfinished_run_is_not_continued_at_another_revision(hub, workplace, 
         runs.train(replace(recipe, model=Pretrained(base)))
 
 
-def test_a_data_set_is_loaded_at_a_branch_tag_or_commit(hub, workplace, finished, tmp_path):
+def test_a_dataset_is_loaded_at_a_branch_tag_or_commit(hub, workplace, finished, tmp_path):
     rows = datasets.Dataset.from_dict({"text": TEXTS, "label": LABELS})
     rows = rows.cast_column("label", datasets.ClassLabel(names=["bad", "good"]))
     (tmp_path / "data").mkdir()
@@ -173,7 +173,7 @@ def test_a_data_set_is_loaded_at_a_branch_tag_or_commit(hub, workplace, finished
         inference.evaluate(str(finished), Data(source, revision="v2"))
 
 
-def test_a_tokenizer_of_the_hub_has_a_revision_of_its_own(hub, workplace, tmp_path):
+def test_a_tokenizer_from_the_hub_has_its_own_revision(hub, workplace, tmp_path):
     name, commit = upload(hub, workplace / "bert")
     data = Data(str(workplace / "reviews.csv"), max_length=32, tokenizer=name)
     runs.train(a_recipe(workplace, tmp_path / "run", data=data))
@@ -190,7 +190,7 @@ class OddModel(BertForSequenceClassification):
 """
 
 
-def test_code_of_the_hub_runs_only_at_a_commit_and_only_if_trusted(hub, workplace, tmp_path):
+def test_code_from_the_hub_runs_only_at_a_commit_and_only_if_trusted(hub, workplace, tmp_path):
     odd, mark = Path(shutil.copytree(workplace / "bert", tmp_path / "odd")), tmp_path / "mark"
     config = json.loads((odd / "config.json").read_text())
     places = {"AutoConfig": "odd.OddConfig", "AutoModelForSequenceClassification": "odd.OddModel"}
@@ -258,7 +258,7 @@ def test_a_cached_model_is_read_while_the_hub_is_down(hub, unchecked, finished, 
         scores("alice/other", ASKED)
 
 
-def test_the_commands_take_ids_and_revisions(hub, unchecked, finished, workplace, tmp_path, capsys):
+def test_the_commands_accept_ids_and_revisions(hub, unchecked, finished, workplace, tmp_path, capsys):
     name = hub.name()
     pushing.push(str(finished), Hub(push=True, repo_id=name, revision="next", tag="v1"))
     capsys.readouterr()
@@ -286,13 +286,13 @@ def test_the_hub_is_asked_once_whether_it_answers(hub, monkeypatch, endpoint, of
     with monkeypatch.context() as patch:
         patch.setattr(constants, "ENDPOINT", endpoint or constants.ENDPOINT)
         download.go_offline_if_unreachable()
-    download.go_offline_if_unreachable()  # also where it would answer by now
+    download.go_offline_if_unreachable()  # even if it would answer by now
     assert len(hub.server.calls("HEAD /")) == requests
     assert constants.HF_HUB_OFFLINE is offline_after
     assert datasets.config.HF_HUB_OFFLINE is offline_after
 
 
-def test_modules_of_the_hub_import_neither_torch_nor_transformers_nor_datasets():
+def test_hub_modules_import_neither_torch_nor_transformers_nor_datasets():
     code = "import sys; from pipeline.hub import download, errors, pinning; print(*sys.modules)"
     imported = set(executed(code, ROOT, isolated=False).split())
     assert "huggingface_hub" in imported

@@ -28,7 +28,7 @@ from pipeline.publish import push as pushing
 TEXTS = [f"{text} {number}" for number in range(12) for text in POSITIVE + NEGATIVE]
 LABELS = [int(text.rsplit(maxsplit=1)[0] in POSITIVE) for text in TEXTS]
 
-# Any connection is an error, also those by which libraries find out whether there is network.
+# Any connection is an error, even one with which a library checks whether there is network.
 WITHOUT_NETWORK = """
 import socket, sys
 
@@ -71,7 +71,7 @@ def written(recipe: Recipe, folder: Path) -> Path:
 def of_the_hub(hub, tmp_path, monkeypatch) -> Recipe:
     """A recipe with a dataset and a model of the Hub, without revisions."""
     for name in ("HF_HUB_CACHE", "HF_DATASETS_CACHE"):
-        monkeypatch.setenv(name, os.environ[name])  # the command sets them: they are put back
+        monkeypatch.setenv(name, os.environ[name])  # the command sets them: they are restored
     save_checkpoint(tmp_path / "bert", "wordpiece", TEXTS)
     rows = datasets.Dataset.from_dict({"text": TEXTS, "label": LABELS})
     (tmp_path / "rows").mkdir()
@@ -112,7 +112,7 @@ def test_the_original_recipe_runs_offline_from_the_fetched_caches(hub, of_the_hu
 
 
 @local_hub_only
-def test_offline_a_data_set_is_read_at_its_commit_and_never_at_another(hub, of_the_hub, tmp_path, monkeypatch):
+def test_offline_a_dataset_is_read_at_its_commit_and_never_at_another(hub, of_the_hub, tmp_path, monkeypatch):
     """`load_dataset` takes the newest commit in the cache."""
     from pipeline.data import hub_source
 
@@ -125,11 +125,11 @@ def test_offline_a_data_set_is_read_at_its_commit_and_never_at_another(hub, of_t
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     counts = [len(list(hub_source.load(Data(name), commit)["train"][0])) for commit in (first, second)]
     assert counts == [len(TEXTS), 4]
-    with pytest.raises(UserError, match=f"{name} at {'0' * 40} was not fetched to this machine"):
+    with pytest.raises(UserError, match=f"{name} at {'0' * 40} is not in the local cache"):
         hub_source.load(Data(name), "0" * 40)
 
 
-def test_local_files_are_copied_beside_the_recipe(hub, tmp_path, monkeypatch, capsys):
+def test_local_files_are_copied_next_to_the_recipe(hub, tmp_path, monkeypatch, capsys):
     for name in ("HF_HUB_CACHE", "HF_DATASETS_CACHE"):
         monkeypatch.setenv(name, os.environ[name])
     rows = [f'"{text}",{label}\n' for text, label in zip(TEXTS, LABELS, strict=True)]

@@ -1,4 +1,4 @@
-"""Entity scores agree with a count by hand, in conlleval's convention and strict, and need no network."""
+"""Entity scores agree with a count by hand, by conlleval's convention and strictly, and need no network."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_scores_agree_with_a_count_by_hand(seed):
     assert scores["accuracy"] == pytest.approx(sum(g == t for g, t in words) / len(words))
 
 
-def test_an_entity_begun_with_i_counts_in_conllevals_convention_alone():
+def test_an_entity_that_begins_with_i_counts_only_in_conllevals_convention():
     truth = [["B-PER", "I-PER", "O"], ["B-LOC", "O", "O"]]
     guess = [["I-PER", "I-PER", "O"], ["B-LOC", "O", "O"]]
     scores = compute(guess, truth)
@@ -66,7 +66,7 @@ def test_an_entity_begun_with_i_counts_in_conllevals_convention_alone():
 
 
 @pytest.mark.parametrize("truth", [["O", "O"], ["B-X", "O"]])
-def test_nothing_found_is_zero(truth):
+def test_scores_are_zero_if_nothing_is_found(truth):
     scores = compute([["O", "O"]], [truth])
     assert (scores["precision"], scores["recall"], scores["f1"], scores["strict_f1"]) == (0.0, 0.0, 0.0, 0.0)
 

@@ -1,4 +1,4 @@
-"""Spread and intervals agree with scipy and with the definition that they are derived from."""
+"""Spread and intervals agree with scipy and with their definitions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pipeline.metrics.statistics import mean, spread, wilson_interval
 
 
 @pytest.mark.parametrize("values", [[0.5, 0.75], [0.91, 0.9, 0.93, 0.89], [1e6, 1e6 + 1, 1e6 + 2]])
-def test_mean_and_spread_are_those_of_a_sample(values):
+def test_the_spread_is_the_sample_standard_deviation(values):
     assert mean(values) == pytest.approx(np.mean(values), rel=1e-15)
     assert spread(values) == pytest.approx(np.std(values, ddof=1), rel=1e-12)
 

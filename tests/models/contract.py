@@ -159,7 +159,7 @@ class ModelContract:
 
     @pytest.mark.parametrize("cell", CELLS)
     def test_an_exported_graph_holds_for_any_mask_and_any_number_of_texts(self, cell):
-        """The length is fixed at export, as the fused operators need it; shorter texts are padded."""
+        """The length is fixed at export because the fused operators need it; shorter texts are padded."""
         model = self.model(cell_type=cell, bidirectional=True)
         ids, mask = padded(words([7, 1, 4]), "right")
         batch = {0: torch.export.Dim("batch")}
@@ -250,7 +250,7 @@ class CacheContract:
         for layer, other in zip(cache.layers, whole.past_key_values.layers, strict=True):
             torch.testing.assert_close(layer.get_state(), other.get_state(), atol=1e-6, rtol=1e-6)
 
-    def test_a_state_is_returned_where_the_config_says_so_but_in_training_only_when_asked_for(self):
+    def test_a_state_is_returned_if_the_config_says_so_but_in_training_only_if_asked_for(self):
         ids = words([4])[0][None]
         assert self.model()(ids).past_key_values.get_seq_length() == 4
         assert self.model(use_cache=False)(ids).past_key_values is None

@@ -1,4 +1,4 @@
-"""What is trained of a pretrained model: adapters, upper layers, all layers at rates of their own."""
+"""What is trained of a pretrained model: adapters, upper layers, or all layers at different learning rates."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def trained(place: Path, folder: Path, **model) -> Path:
 
 
 @pytest.mark.parametrize("kind", ["bert", "gpt2"])
-def test_merged_adapters_leave_a_plain_model_that_differs_where_they_were(place, tmp_path, kind):
+def test_merged_adapters_leave_a_plain_model_that_differs_only_in_the_adapted_weights(place, tmp_path, kind):
     after = load_file(trained(place, tmp_path / "run", kind=kind, lora=Lora(rank=2)) / "model/model.safetensors")
     before = load_file(place / kind / "model.safetensors")
     changed = {name for name in before.keys() & after.keys() if not torch.equal(before[name], after[name])}
@@ -63,14 +63,14 @@ def test_merged_adapters_leave_a_plain_model_that_differs_where_they_were(place,
     assert not any("lora" in name for name in after)
 
 
-def test_few_parameters_are_trained_with_adapters_and_the_run_says_how_many(place, tmp_path):
+def test_adapters_train_few_parameters_and_the_run_says_how_many(place, tmp_path):
     metrics = json.loads((trained(place, tmp_path / "run", lora=Lora(rank=2)) / "metrics.json").read_text())["train"]
     adapters = 2 * 2 * 2 * 2 * 16  # layers, query and value, two matrices of rank x width
     head = 16 * 16 + 16 + 16 * 2 + 2  # pooler and classifier
     assert metrics["trained_parameters"] == adapters + head
 
 
-def test_an_adapter_alone_answers_here_and_in_plain_transformers_as_the_merged_model_does(place, tmp_path):
+def test_a_separate_adapter_predicts_like_the_merged_model_here_and_in_plain_transformers(place, tmp_path):
     merged = trained(place, tmp_path / "merged", lora=Lora(rank=2))
     alone = trained(place, tmp_path / "alone", lora=Lora(rank=2, merge=False))
     assert not (alone / "model/model.safetensors").exists()
@@ -92,7 +92,7 @@ def test_an_adapter_alone_answers_here_and_in_plain_transformers_as_the_merged_m
     assert found == [pytest.approx(scores, abs=1e-6) for scores in expected]
 
 
-def test_a_stopped_run_with_adapters_goes_on_to_the_same_weights(place, tmp_path):
+def test_a_stopped_run_with_adapters_resumes_to_the_same_weights(place, tmp_path):
     straight = trained(place, tmp_path / "straight", lora=Lora(rank=2, dropout=0.2))
     stopped = trained(place, tmp_path / "stopped", lora=Lora(rank=2, dropout=0.2))
     (stopped / "metrics.json").unlink()  # as if it had been killed while it saved the model
@@ -101,7 +101,7 @@ def test_a_stopped_run_with_adapters_goes_on_to_the_same_weights(place, tmp_path
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
-def test_frozen_layers_keep_every_bit_and_the_others_move(place, tmp_path):
+def test_frozen_layers_keep_every_bit_and_the_others_change(place, tmp_path):
     after = load_file(trained(place, tmp_path / "run", freeze_layers=1) / "model/model.safetensors")
     before = load_file(place / "bert/model.safetensors")
     kept = {name for name in before.keys() & after.keys() if torch.equal(before[name], after[name])}
@@ -113,7 +113,7 @@ def a_model(place: Path):
     return AutoModelForSequenceClassification.from_pretrained(place / "bert")
 
 
-def test_depths_follow_the_way_of_the_signal(place):
+def test_depths_follow_the_forward_pass(place):
     depths = depths_of(a_model(place), "x")
     assert depths["bert.embeddings.word_embeddings.weight"] == 0
     assert depths["bert.encoder.layer.0.attention.self.query.weight"] == 1
@@ -121,7 +121,7 @@ def test_depths_follow_the_way_of_the_signal(place):
     assert depths["bert.pooler.dense.weight"] == depths["classifier.weight"] == 3
 
 
-def test_each_layer_learns_at_its_share_of_the_rate_above_it(place):
+def test_each_layer_learns_at_a_share_of_the_rate_above_it(place):
     model, settings = a_model(place), Optim(learning_rate=0.1, layer_decay=0.5, weight_decay=0.3)
     groups = parameter_groups(model, settings)
     names = {parameter: name for name, parameter in model.named_parameters()}
@@ -147,19 +147,19 @@ def test_the_rates_of_the_layers_reach_the_optimizer(place):
         ({"lora": Lora(targets=("querry",))}, "model.lora: Target modules"),
     ],
 )
-def test_what_the_model_does_not_have_is_refused(place, tmp_path, model, message):
+def test_layers_that_the_model_does_not_have_are_refused(place, tmp_path, model, message):
     with pytest.raises(UserError, match=message):
         trained(place, tmp_path / "run", **model)
     assert not (tmp_path / "run").exists()
 
 
-def test_layers_that_share_their_weights_cannot_be_frozen_apart(tmp_path):
+def test_layers_that_share_weights_cannot_be_frozen_separately(tmp_path):
     config = AlbertConfig(hidden_size=8, num_hidden_layers=2, num_attention_heads=1, intermediate_size=8, vocab_size=9)
     with pytest.raises(UserError, match="x: a model of the type albert has no list of 2 layers"):
         depths_of(AlbertForSequenceClassification(config), "x")
 
 
-def test_an_adapter_is_no_base_for_another_training(place, tmp_path):
+def test_an_adapter_cannot_be_the_base_of_another_training(place, tmp_path):
     alone = trained(place, tmp_path / "alone", lora=Lora(rank=2, merge=False))
     with pytest.raises(UserError, match="is an adapter; name the model that it adapts"):
         checkpoints.load_config(str(alone / "model"), "model.checkpoint")

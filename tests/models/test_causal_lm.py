@@ -130,7 +130,7 @@ def test_the_loss_is_that_of_shifted_labels_and_ignores_what_is_marked(head):
     assert torch.equal(model(ids, mask, labels=labels, shift_labels=shifted).loss, outputs.loss)
 
 
-def test_only_the_logits_that_are_wanted_are_computed():
+def test_only_the_requested_logits_are_computed():
     model = a_model()
     (row,) = words([7])
     logits = model(row[None]).logits
@@ -147,7 +147,7 @@ def test_reading_in_both_directions_is_refused_with_the_reason():
             model(torch.ones(1, 2, dtype=torch.long), **asked)
 
 
-def test_reading_characters_is_refused_as_generated_words_have_none():
+def test_reading_characters_is_refused_because_generated_words_have_none():
     with pytest.raises(ValueError, match="`char_encoder` is 'cnn'; this model generates ids, without the characters"):
         RecurrentForCausalLM(RecurrentConfig(char_encoder="cnn"))
 
@@ -163,7 +163,7 @@ def test_reading_characters_is_refused_as_generated_words_have_none():
         ({"weight_dropout": 1.0}, "`weight_dropout` is 1.0"),
     ],
 )
-def test_a_setting_that_cannot_be_is_refused(wrong, message):
+def test_an_impossible_setting_is_refused(wrong, message):
     with pytest.raises(ValueError, match=message):
         RecurrentConfig(**SIZES, **wrong)
 
@@ -218,7 +218,7 @@ def test_each_generated_word_is_one_step_and_the_state_keeps_its_size(monkeypatc
     assert set(sizes) == {2 * 2 * 5}
 
 
-def test_generating_goes_on_from_a_returned_state():
+def test_generation_continues_from_a_returned_state():
     model = a_model()
     ids, mask = padded(words([9, 6]), "left")
     cache = model(ids[:, :5], mask[:, :5]).past_key_values
@@ -272,12 +272,12 @@ def test_a_state_can_be_reset_repeated_and_selected_but_not_rewound():
     torch.testing.assert_close(model(ids, past_key_values=cache).logits, model(ids).logits)
 
 
-def test_a_state_that_is_put_back_from_its_tensors_is_gone_on_from():
+def test_a_state_restored_from_its_tensors_can_be_continued():
     model = a_model()
     ids = torch.stack(words([9, 9]))
     saved = model(ids[:, :5]).past_key_values.state_dict()
     cache = model.new_cache()
-    cache.load_state_dict(cache.state_dict())  # nothing has been read: nothing is put back
+    cache.load_state_dict(cache.state_dict())  # nothing has been read, so nothing is restored
     assert cache.get_seq_length() == 0
     model(ids[:, :3], past_key_values=cache)
     cache.load_state_dict(saved)
@@ -286,7 +286,7 @@ def test_a_state_that_is_put_back_from_its_tensors_is_gone_on_from():
 
 
 @pytest.mark.parametrize("encoder", ["cnn", "lstm"])
-def test_a_model_that_reads_characters_goes_on_from_a_state_and_keeps_texts_of_a_row_apart(encoder):
+def test_a_model_that_reads_characters_continues_from_a_state_and_keeps_texts_of_a_row_apart(encoder):
     model = randomised(RecurrentModel(RecurrentConfig(**SIZES, char_encoder=encoder, char_vocab_size=9)))
     ids = torch.stack(words([7, 7]))
     char_ids = torch.randint(1, 9, (2, 7, 4), generator=torch.Generator().manual_seed(1))
@@ -304,7 +304,7 @@ def test_a_model_that_reads_characters_goes_on_from_a_state_and_keeps_texts_of_a
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("side", ["right", "left", "none"])
 def test_texts_that_share_a_row_do_not_see_each_other(cell, side):
-    """Rows that begin in the middle of a text go on from its state; the others start anew."""
+    """Rows that begin in the middle of a text continue from its state; the others start from zeros."""
     model = a_model(cell_type=cell)
     texts = words([4, 3, 1, 6, 2])
     ids, mask = padded([torch.cat(texts[:3]), torch.cat(texts[3:])], "right" if side == "none" else side)
@@ -312,7 +312,7 @@ def test_texts_that_share_a_row_do_not_see_each_other(cell, side):
     positions[mask.bool()] = torch.cat([torch.arange(len(text)) for text in texts])
     begun = words([5], seed=3)[0]
     cache = model(begun[None].repeat(2, 1)).past_key_values
-    positions[1, mask[1].nonzero()[0]] = 7  # the second row goes on
+    positions[1, mask[1].nonzero()[0]] = 7  # the second row continues
     inputs = {"attention_mask": None if side == "none" and mask.all() else mask, "position_ids": positions}
     outputs = model(ids, past_key_values=cache, **inputs)
     alone = [model(text[None]).logits[0] for text in texts]
@@ -323,7 +323,7 @@ def test_texts_that_share_a_row_do_not_see_each_other(cell, side):
         torch.testing.assert_close(outputs.past_key_values.layers[1].get_state()[0][index], state[0][0])
 
 
-def test_gradients_of_texts_that_share_a_row_are_those_of_texts_apart():
+def test_gradients_of_texts_that_share_a_row_are_those_of_separate_texts():
     model = a_model().train()
     texts = words([4, 3, 5])
     positions = torch.cat([torch.arange(len(text)) for text in texts])[None]
@@ -356,7 +356,7 @@ def test_a_variational_model_locks_its_masks_on_embeddings_and_states():
     assert [kind.p for kind in kinds] == [0.5] * 3
 
 
-def test_word_dropout_drops_whole_words_wherever_they_stand():
+def test_word_dropout_drops_every_occurrence_of_a_word():
     model = a_model(word_dropout=0.5).train().model
     ids = torch.randint(1, 50, (4, 60))
     embedded = model._embed(ids)
@@ -368,7 +368,7 @@ def test_word_dropout_drops_whole_words_wherever_they_stand():
     assert torch.equal(model.eval()._embed(ids), model.embed_tokens(ids))
 
 
-def test_an_end_of_text_that_also_pads_is_a_word_like_others():
+def test_an_end_token_that_is_also_the_padding_token_is_a_word_like_any_other():
     shared = RecurrentModel(RecurrentConfig(**SIZES, pad_token_id=3, eos_token_id=3))
     assert shared.embed_tokens.weight[3].abs().sum() > 0
     assert RecurrentModel(RecurrentConfig(**SIZES, pad_token_id=3)).embed_tokens.weight[3].abs().sum() == 0
@@ -392,7 +392,7 @@ STRANGER = """
 
 
 @pytest.mark.slow  # seconds of imports, and test_matrix.py asks one such process about every kind of model
-def test_a_process_that_has_never_heard_of_this_package_generates_the_same(tmp_path):
+def test_a_process_without_this_package_generates_the_same(tmp_path):
     model = a_model(tie_word_embeddings=True)
     model.save_pretrained(tmp_path)
     (row,) = words([5])

@@ -1,4 +1,4 @@
-"""The CRF is held to the enumeration of all tag sequences: likelihood, gradients, best paths, max-marginals."""
+"""The CRF agrees with the enumeration of all tag sequences: likelihood, gradients, best paths, max-marginals."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FREE = ("NOUN", "VERB", "ADJ")
 IOB2 = ("O", "B-X", "I-X", "B-Y", "I-Y")
 BIOES = ("O", "B-X", "I-X", "E-X", "S-X")
 SCHEMES = [FREE, IOB2, BIOES]
-# Rows as they come: full, with holes, of one word, left-padded, of none.
+# All sorts of rows: full, with holes, with one word, left-padded, with none.
 MASK = torch.tensor([[1, 1, 1, 1], [0, 1, 0, 1], [1, 0, 0, 0], [0, 0, 1, 1], [0, 0, 0, 0]]).bool()
 CPU = torch.device("cpu")
 
@@ -121,7 +121,7 @@ def test_logits_are_the_max_marginals_and_their_argmax_the_best_path(labels, sca
 
 
 @pytest.mark.parametrize("labels", SCHEMES, ids=["free", "iob2", "bioes"])
-def test_the_loss_is_the_mean_over_labels_of_minus_the_log_of_each_sequences_share(labels):
+def test_the_loss_is_the_mean_nll_of_the_sequences_per_label(labels):
     crf, emissions = a_crf(labels), some_emissions(labels)
     tags = torch.full(MASK.shape, -100)
     expected = torch.zeros(len(MASK), dtype=torch.float64)
@@ -166,7 +166,7 @@ def test_gradients_pass_the_numerical_check():
         (("S", "B", "E"), {("", "E"), ("B", ""), ("E", "E"), ("S", "E"), ("B", "B"), ("B", "S")}),
     ],
 )
-def test_what_a_scheme_rules_out_is_impossible_and_nothing_else(labels, impossible):
+def test_exactly_what_a_scheme_forbids_is_impossible(labels, impossible):
     constraints = read_constraints(labels, CPU)
     assert constraints is not None
     found = {("", label) for label, no in zip(labels, constraints.start.tolist(), strict=True) if no}
@@ -186,7 +186,7 @@ def test_spellings_of_bioes_mean_the_same():
 @pytest.mark.parametrize(
     "labels", [FREE, ("O",), ("O", "I-X"), ("O", "B-X", "I-Y"), ("O", "B-X", "S-X"), ("A-X", "B-X")]
 )
-def test_names_that_are_no_scheme_rule_nothing_out(labels):
+def test_names_that_follow_no_scheme_forbid_nothing(labels):
     assert read_constraints(labels, CPU) is None
 
 
@@ -198,13 +198,13 @@ def test_names_that_are_no_scheme_rule_nothing_out(labels):
         ((0, 0, 1), BIOES, "row 1 of the batch has B-X last"),
     ],
 )
-def test_labels_that_the_scheme_rules_out_are_refused_with_the_step(path, labels, message):
+def test_labels_that_the_scheme_forbids_are_refused_with_the_step(path, labels, message):
     crf = a_crf(labels)
     with pytest.raises(ValueError, match=message):
         crf(torch.zeros(2, 3, 5, dtype=torch.float64), torch.ones(2, 3).bool(), torch.tensor([(0, 0, 0), path]))
 
 
-def test_ties_are_decoded_as_one_possible_sequence():
+def test_ties_are_decoded_as_one_valid_sequence():
     crf = a_crf(BIOES, scale=0.0).eval()
     decoded = crf(torch.zeros(3, 6, 5), torch.ones(3, 6).bool()).logits.argmax(dim=-1)
     for row in decoded.tolist():
@@ -225,7 +225,7 @@ def test_a_path_through_thousands_of_words_loses_no_digit():
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_half_precision_weights_and_autocast_are_computed_with_in_float32(dtype):
+def test_half_precision_weights_and_autocast_compute_in_float32(dtype):
     crf, emissions = a_crf(IOB2, dtype=dtype).eval(), some_emissions(IOB2, dtype=dtype)
     labels = torch.where(MASK, 0, -100)
     whole = a_crf(IOB2).eval()
@@ -241,8 +241,8 @@ def test_half_precision_weights_and_autocast_are_computed_with_in_float32(dtype)
     assert emissions.grad.isfinite().all()
 
 
-def test_special_tokens_are_passed_over_as_their_labels_are_in_training():
-    """[CLS] a ##b [SEP] with pieces labelled B-X, I-X: both ways the sequence is that of the pieces alone."""
+def test_special_tokens_are_skipped_like_positions_without_labels_in_training():
+    """[CLS] a ##b [SEP] with pieces labelled B-X, I-X: in both cases, the sequence is that of the pieces alone."""
     crf, emissions = a_crf(IOB2, special_token_ids=[101, 102]), some_emissions(IOB2)[:1].detach()
     ids = torch.tensor([[101, 7, 8, 102]])
     trained = tag(crf.train(), emissions, ids, None, torch.tensor([[-100, 1, 2, -100]]), None)
@@ -259,7 +259,7 @@ def test_labels_never_change_what_is_decoded():
     assert torch.equal(crf(emissions, MASK, labels).logits, crf(emissions, MASK).logits)
 
 
-def test_what_was_used_in_inference_mode_can_be_trained_afterwards():
+def test_a_model_used_in_inference_mode_can_be_trained_afterwards():
     read_constraints.cache_clear()
     crf, emissions = a_crf(IOB2), some_emissions(IOB2)
     with torch.inference_mode():

@@ -1,4 +1,4 @@
-"""A CRF on top of transformers' own taggers: saved, loaded, trained, and used where this package is not installed."""
+"""A CRF on top of transformers' own taggers: saved, loaded, trained, and used without this package."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_saving_and_loading_keeps_the_result(kind, dtype, tmp_path):
     assert loaded.config.id2label == loaded.model.config.id2label == NAMES["id2label"]
 
 
-def test_a_tagger_gets_a_crf_without_a_copy_of_its_weights():
+def test_adding_a_crf_to_a_tagger_does_not_copy_its_weights():
     inner = randomised(AutoModelForTokenClassification.from_config(CONFIGS["bert"]()))
     tagger = CrfTaggerForTokenClassification.around(inner, [101]).train()
     assert tagger.get_input_embeddings() is inner.get_input_embeddings()
@@ -93,7 +93,7 @@ def test_padding_never_changes_a_result():
     torch.testing.assert_close(tagger(IDS[:1], attention_mask=mask).logits[:, :4], alone, atol=2e-6, rtol=1e-5)
 
 
-def test_labels_in_evaluation_never_change_what_is_decoded_and_tell_each_rows_nll():
+def test_labels_in_evaluation_never_change_what_is_decoded_and_give_the_nll_of_each_row():
     tagger = a_tagger("bert")
     outputs = tagger(IDS, labels=TAGS)
     assert torch.equal(outputs.logits, tagger(IDS).logits)
@@ -154,7 +154,7 @@ def test_a_recipe_builds_characters_and_crf_with_word_vectors(tmp_path):
     assert model(**tokenizer(TEXT, return_tensors="pt")).logits.shape == (1, 6, 5)
 
 
-def test_settings_that_the_tasks_model_cannot_have_are_refused():
+def test_settings_that_the_model_of_the_task_cannot_have_are_refused():
     with pytest.raises(UserError, match=r"model.crf: a SequenceClassification model does not tag"):
         build(Recurrent(crf=True), "SequenceClassification", ["a", "b"], the_tokenizer("word"), 32, 0)
     with pytest.raises(UserError, match=r"model.char_encoder: the tokenizer returns no characters"):
@@ -191,7 +191,7 @@ STRANGER = """
 
 
 @pytest.mark.slow  # seconds of imports, and test_matrix.py asks one such process about every kind of model
-def test_a_process_that_has_never_heard_of_this_package_gives_the_same_tags(tmp_path):
+def test_a_process_without_this_package_gives_the_same_tags(tmp_path):
     """Characters and CRF: loaded by the Auto classes and by `pipeline`, one text at a time and ragged ones together."""
     texts = ["Peter met Zork of Brussels", "Paul"]
     cases = {
@@ -232,7 +232,7 @@ def test_a_process_that_has_never_heard_of_this_package_gives_the_same_tags(tmp_
 
 
 def test_an_untrained_crf_learns_to_tag():
-    """The loss falls to nothing on two sentences, and the tags come out as they were given."""
+    """The loss falls to zero on two sentences, and the predicted tags are those of the data."""
     model, tokenizer = build_with(
         Recurrent(char_encoder="cnn", crf=True, bidirectional=True, dropout=0.0, embedding_dropout=0.0), "word", True
     )

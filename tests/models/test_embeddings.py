@@ -1,4 +1,4 @@
-"""Word vectors: found by word, given to words that no training text holds, refused with their line."""
+"""Word vectors: found by word, given to words outside the training texts, refused with their line."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ def vectors(tmp_path):
     return file
 
 
-def test_vectors_are_found_as_words_are_written_else_in_lower_case(vectors):
+def test_vectors_are_found_for_words_as_written_else_in_lowercase(vectors):
     found = load_vectors(str(vectors), {"[PAD]": 0, "Paris": 1, "film": 2, "unheard": 3}, seed=0)
     assert found.matrix[1:3].tolist() == [[1, 2], [3, 4]]
     assert found.found == 0.5
 
 
-def test_a_header_and_the_rest_of_a_word_with_blanks_are_no_words(vectors):
+def test_a_header_and_the_rest_of_a_word_with_blanks_are_not_words(vectors):
     assert list(words(str(vectors))) == ["paris", "film", "rome", "new"]
 
 
-def test_a_word_that_no_training_text_holds_is_told_from_others_by_its_vector(vectors, tmp_path):
+def test_a_word_outside_the_training_texts_is_distinguished_by_its_vector(vectors, tmp_path):
     rows = [{"text": f"film {n}", "label": "good" if n % 2 else "bad"} for n in range(40)]
     (tmp_path / "data.jsonl").write_text("\n".join(map(json.dumps, rows)))
     recipe = Recipe(
@@ -52,7 +52,7 @@ def test_a_word_that_no_training_text_holds_is_told_from_others_by_its_vector(ve
     assert loaded.model.get_input_embeddings()(torch.tensor(paris + rome)).tolist() == [[1, 2], [5, 6]]
 
 
-def test_vectors_of_another_file_of_the_same_name_are_read_anew(vectors, reviews, tmp_path):
+def test_a_changed_file_of_vectors_is_read_again(vectors, reviews, tmp_path):
     recipe = Recipe(
         name="x",
         task="sentiment",
@@ -68,7 +68,7 @@ def test_vectors_of_another_file_of_the_same_name_are_read_anew(vectors, reviews
     assert sizes[1] == sizes[0] + 1
 
 
-def test_a_model_that_predicts_words_learns_none_that_its_text_does_not_hold(vectors, tmp_path):
+def test_a_model_that_predicts_words_knows_only_those_of_its_text(vectors, tmp_path):
     (tmp_path / "a.txt").write_text("the film is the film\n" * 40)
     recipe = Recipe(
         name="x",
@@ -89,7 +89,7 @@ def test_a_model_that_predicts_words_learns_none_that_its_text_does_not_hold(vec
         ("a 1 nan\n", "vectors.txt:1: expected a word and 2 finite numbers"),
     ],
 )
-def test_a_line_that_is_no_vector_is_refused(vectors, text, message):
+def test_a_line_that_is_not_a_vector_is_refused(vectors, text, message):
     vectors.write_text(text)
     with pytest.raises(UserError, match=message):
         load_vectors(str(vectors), {"a": 0, "b": 1}, seed=0)

@@ -1,4 +1,4 @@
-"""Cells and layers agree with torch.nn, and a cell with other parameters fits into the same models."""
+"""Cells and layers agree with torch.nn, and a cell with other parameters works in the same models."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_states_and_gradients_equal_the_packed_form_of_torch(cell, bidirectional
 @pytest.mark.parametrize("cell", TORCH)
 @pytest.mark.parametrize("bidirectional", [False, True])
 @pytest.mark.parametrize("side", ["right", "left", "holes", "none"])
-def test_a_layer_starts_from_a_state_and_returns_each_rows_own_as_the_packed_form_does(cell, bidirectional, side):
+def test_a_layer_starts_from_a_state_and_returns_that_of_each_row_like_the_packed_form(cell, bidirectional, side):
     layer, reference = a_layer(cell, bidirectional)
     lengths = [8, 3, 1, 5] if side != "none" else [8] * 4
     rows = [torch.randn(length, 6) for length in lengths]
@@ -135,7 +135,7 @@ def test_weight_dropout_is_one_fresh_mask_for_all_steps_of_a_pass_and_only_in_tr
     torch.testing.assert_close(layer(inputs)[0], reference(inputs)[0])
 
 
-def test_parameters_stand_one_to_three_to_four():
+def test_parameter_counts_are_one_to_three_to_four():
     sizes = {}
     for cell in TORCH:
         config = RecurrentConfig(vocab_size=9, cell_type=cell, embedding_size=6, hidden_size=5)

@@ -1,4 +1,4 @@
-"""The recurrent models keep the contract, and agree with torch.nn, with Keras and with each other."""
+"""The recurrent models meet the contract, and agree with torch.nn, with Keras and with each other."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class TestRecurrentModel(CacheContract, ModelContract):
     auto_class = AutoModel
 
     def outputs_of(self, model, ids, mask):
-        # Final states do not depend on where padding stands; the states of each word are compared below.
+        # Final states do not depend on where padding is; the states of each word are compared below.
         return model(input_ids=ids, attention_mask=mask).pooler_output
 
 
@@ -69,8 +69,8 @@ class TestRecurrentForSequenceClassification(ModelContract):
         torch.testing.assert_close(outputs.loss, reference(outputs.logits, labels))
 
     @pytest.mark.parametrize("problem", ["single_label_classification", "multi_label_classification", "regression"])
-    def test_transformers_trainer_accumulates_gradients_to_those_of_one_large_batch(self, problem, tmp_path):
-        """20 texts in batches of 8, 8 and 4: a mean of three means would weigh the last one's texts double."""
+    def test_the_transformers_trainer_accumulates_the_gradients_of_one_large_batch(self, problem, tmp_path):
+        """20 texts in batches of 8, 8 and 4: a mean of three means would give the last one's texts double weight."""
         labels = torch.arange(20) % 3 if problem.startswith("single") else torch.eye(3)[torch.arange(20) % 3]
         ids = torch.stack(words([5] * 20))
         texts = [{"input_ids": row, "labels": label} for row, label in zip(ids, labels, strict=True)]
@@ -95,8 +95,8 @@ class TestRecurrentForSequenceClassification(ModelContract):
 
 
 @pytest.mark.parametrize("pooling", ["last", "mean", "max", "attention"])
-def test_where_a_row_without_words_cannot_be_refused_it_is_pooled_to_zeros(pooling):
-    """A GPU would have to wait to see it; what it does there is the same arithmetic, run here."""
+def test_a_row_without_words_that_cannot_be_refused_is_pooled_to_zeros(pooling):
+    """A GPU does not check, as it would have to wait; its arithmetic is run here on the CPU."""
     config = RecurrentConfig(vocab_size=9, embedding_size=6, hidden_size=5, bidirectional=True, pooling=pooling)
     model = randomised(RecurrentForSequenceClassification(config))
     mask = torch.tensor([[True, True, False], [False, False, False]])
@@ -106,7 +106,7 @@ def test_where_a_row_without_words_cannot_be_refused_it_is_pooled_to_zeros(pooli
     assert pooled[1].tolist() == [0.0] * 10
 
 
-def test_a_mask_of_another_shape_is_refused_with_both_shapes():
+def test_a_mask_of_the_wrong_shape_is_refused_with_both_shapes():
     model = RecurrentModel(RecurrentConfig(vocab_size=9))
     for shape in ((2, 3), (2, 5), (1, 4), (2, 4, 1)):
         with pytest.raises(ValueError, match=r"attention_mask has shape .*, the inputs \(batch, time\) are \(2, 4\)"):
@@ -205,13 +205,13 @@ def test_an_unknown_field_is_refused_with_the_list_of_fields():
         RecurrentConfig(zzz=3)
 
 
-def test_what_another_version_of_transformers_saved_is_read(tmp_path):
+def test_a_config_saved_by_another_version_of_transformers_is_read(tmp_path):
     RecurrentConfig(hidden_size=7).save_pretrained(tmp_path)
     add_to_file(tmp_path / "config.json", {"transformers_version": "5.99.0", "decode_plan": {"a": 1}})
     assert RecurrentConfig.from_pretrained(tmp_path).hidden_size == 7
 
 
-def test_what_tokenizers_and_the_hub_pass_through_a_config_is_not_refused(tmp_path):
+def test_arguments_of_tokenizers_and_the_hub_are_not_refused_by_a_config(tmp_path):
     RecurrentConfig(hidden_size=7).save_pretrained(tmp_path)
     others = {"padding_side": "left", "pad_token": "[PAD]", "use_fast": True, "trust_remote_code": True}
     assert AutoConfig.from_pretrained(tmp_path, **others).hidden_size == 7
@@ -241,7 +241,7 @@ def test_a_value_out_of_range_is_refused_in_one_line(wrong, tmp_path):
 
 
 @pytest.mark.parametrize("wrong", [{"cell_type": "lstmm"}, {"pooling": "sum"}, {"hidden_size": 2.5}])
-def test_a_value_of_the_wrong_kind_is_refused_with_what_was_expected(wrong):
+def test_a_value_of_the_wrong_type_is_refused_with_the_expected_one(wrong):
     with pytest.raises(StrictDataclassFieldValidationError, match="expected"):
         RecurrentConfig(**wrong)
 
@@ -266,7 +266,7 @@ STRANGER = """
 
 
 @pytest.mark.slow  # seconds of imports, and test_matrix.py asks one such process about every kind of model
-def test_a_process_that_has_never_heard_of_this_package_gets_the_same_scores(tmp_path):
+def test_a_process_without_this_package_gets_the_same_scores(tmp_path):
     from pipeline.config.data import Data
     from pipeline.data.tokenizers import train
 
@@ -293,7 +293,7 @@ def test_a_process_that_has_never_heard_of_this_package_gets_the_same_scores(tmp
     assert result["answer"]["score"] == pytest.approx(scores.max().item(), abs=1e-6)
 
 
-def test_what_was_loaded_as_a_stranger_can_be_saved_and_loaded_again(tmp_path):
+def test_a_model_loaded_without_this_package_can_be_saved_and_loaded_again(tmp_path):
     ids = words([4])[0][None]
     model = randomised(RecurrentForSequenceClassification(RecurrentConfig(vocab_size=50, pooling="max")))
     model.save_pretrained(tmp_path / "ours")
@@ -310,7 +310,7 @@ class Renamed(RecurrentForSequenceClassification):
     """A user's own class on top of ours."""
 
 
-def test_a_subclass_of_ones_own_is_saved_with_its_own_file(tmp_path):
+def test_a_users_subclass_is_saved_with_its_own_file(tmp_path):
     Renamed(RecurrentConfig(vocab_size=9)).save_pretrained(tmp_path)
     auto_map = json.loads((tmp_path / "config.json").read_text())["auto_map"]
     assert auto_map["AutoModelForSequenceClassification"] == "test_recurrent.Renamed"

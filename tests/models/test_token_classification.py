@@ -1,4 +1,4 @@
-"""Taggers keep the contract of recurrent models; loss, CRF and characters are held to independent computations."""
+"""Taggers meet the contract of recurrent models; loss, CRF and characters agree with independent computations."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class TestRecurrentForTokenClassification(ModelContract):
         logits = model(input_ids=ids, attention_mask=mask).logits
         return logits[torch.ones_like(ids).bool() if mask is None else mask.bool()]  # of the words, (N, C)
 
-    def test_the_loss_is_the_mean_cross_entropy_over_what_has_a_label(self):
+    def test_the_loss_is_the_mean_cross_entropy_over_the_labels(self):
         model = self.model()
         ids, mask = padded(words([5, 2]), "left")
         labels = torch.randint(0, 3, ids.shape).masked_fill(mask == 0, -100)
@@ -35,7 +35,7 @@ class TestRecurrentForTokenClassification(ModelContract):
         chosen = labels != -100
         torch.testing.assert_close(outputs.loss, F.cross_entropy(outputs.logits[chosen], labels[chosen]))
 
-    def test_a_batch_without_labels_has_logits_to_go_on_with(self):
+    def test_a_batch_without_labels_still_has_logits(self):
         ids, mask = padded(words([5, 2]), "right")
         for mode in (True, False):
             outputs = self.model().train(mode)(ids, mask, labels=torch.full_like(ids, -100))
@@ -56,8 +56,8 @@ class TestWithCrf(TestRecurrentForTokenClassification):
     def config(self, **changes: Any) -> RecurrentConfig:
         return super().config(**{"crf": True, "id2label": dict(enumerate(TAGS)), **changes})
 
-    def test_the_loss_is_the_mean_cross_entropy_over_what_has_a_label(self):
-        """Without scores for transitions and with a scheme that rules nothing out, a CRF is just that."""
+    def test_the_loss_is_the_mean_cross_entropy_over_the_labels(self):
+        """Without scores for transitions and with a scheme that forbids nothing, a CRF is just that."""
         model = self.model(id2label={0: "a", 1: "b", 2: "c"})
         for parameter in model.crf.parameters():
             torch.nn.init.zeros_(parameter)
@@ -140,7 +140,7 @@ class TestCharacters:
         exact = model(row[None], char_ids=spelt(row[None])).logits
         torch.testing.assert_close(rough.float(), exact, atol=0.1, rtol=0.1)
 
-    def test_characters_that_are_missing_or_of_no_use_are_refused(self):
+    def test_missing_or_unused_characters_are_refused(self):
         ids = words([4])[0][None]
         with pytest.raises(ValueError, match="this model reads the characters of each word"):
             self.model("cnn")(ids)
@@ -176,7 +176,7 @@ def test_the_cnn_is_a_convolution_of_width_three_and_the_maximum_over_the_word()
         torch.testing.assert_close(features[index], filtered[0].amax(dim=-1))
 
 
-def test_the_lstm_gives_the_final_state_of_each_direction_of_torchs():
+def test_the_lstm_returns_the_final_state_of_each_direction_like_that_of_torch():
     encoder = randomised(CharacterLSTM(4, 3))
     reference = nn.LSTM(4, 3, bidirectional=True, batch_first=True)
     reference.load_state_dict(encoder.state_dict())
@@ -188,7 +188,7 @@ def test_the_lstm_gives_the_final_state_of_each_direction_of_torchs():
         torch.testing.assert_close(features[index], final.flatten())
 
 
-def test_words_that_share_a_hash_are_still_told_apart(monkeypatch):
+def test_words_that_share_a_hash_are_still_distinguished(monkeypatch):
     rows = torch.randint(0, 9, (40, 20), generator=torch.Generator().manual_seed(0)).repeat(2, 1)
     chosen, places = distinct(rows)
     assert len(chosen) == 40

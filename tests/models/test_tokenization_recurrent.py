@@ -1,4 +1,4 @@
-"""The tokenizer of models that read characters: whatever way it is called, each token comes with its own."""
+"""The tokenizer of models that read characters: however it is called, each token has its own characters."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def read(tokenizer, row) -> list[str]:
     return ["".join(known.get(int(index), "?") for index in token if index) for token in row]
 
 
-def test_characters_are_those_of_the_text_though_words_are_looked_up_in_lower_case(tokenizer):
+def test_characters_are_those_of_the_text_although_words_are_looked_up_in_lowercase(tokenizer):
     encoded = tokenizer("for Ekeus ZOO éclair")
     assert tokenizer.convert_ids_to_tokens(encoded["input_ids"]) == ["for", "ekeus", "[UNK]", "éclair"]
     assert read(tokenizer, encoded["char_ids"]) == ["for", "Ekeus", "???", "éclair"]
@@ -34,12 +34,12 @@ def test_characters_are_those_of_the_text_though_words_are_looked_up_in_lower_ca
     assert tokenizer.char_vocab_size == 2 + len({*"".join(TEXTS)} - {" "})
 
 
-def test_composed_and_decomposed_letters_are_spelt_the_same(tokenizer):
+def test_composed_and_decomposed_letters_have_the_same_characters(tokenizer):
     assert tokenizer.spell("e\u0301clair") == tokenizer.spell("éclair")
 
 
 @pytest.mark.parametrize(("lowercase", "word", "characters"), [(True, "ekeus", "ekeus"), (False, "Ekeus", "Ekeus")])
-def test_case_is_as_data_lowercase_says_where_it_says_something(lowercase, word, characters):
+def test_case_follows_data_lowercase_if_it_is_set(lowercase, word, characters):
     tokenizer = train("word", TEXTS * 2, Data("x", lowercase=lowercase), characters=True)
     encoded = tokenizer("Ekeus")
     assert tokenizer.convert_ids_to_tokens(encoded["input_ids"]) == [word]
@@ -76,7 +76,7 @@ def test_rows_can_be_padded_afterwards(tokenizer, side):
     assert batch["char_ids"].shape == (2, 3, 20)
 
 
-def test_words_that_are_given_are_tokens_as_they_are(tokenizer):
+def test_given_words_are_tokens_as_they_are(tokenizer):
     encoded = tokenizer([["U.N.", "Ekeus"], ["heads"]], is_split_into_words=True)
     assert [read(tokenizer, row) for row in encoded["char_ids"]] == [["U.N.", "Ekeus"], ["heads"]]
     assert encoded.word_ids(0) == [0, 1]
@@ -84,7 +84,7 @@ def test_words_that_are_given_are_tokens_as_they_are(tokenizer):
     assert read(tokenizer, tokenizer(["U.N.", "Ekeus"], is_split_into_words=True)["char_ids"]) == ["U.N.", "Ekeus"]
 
 
-def test_what_is_cut_off_and_what_overflows_keep_their_own_characters(tokenizer):
+def test_truncated_and_overflowing_tokens_keep_their_own_characters(tokenizer):
     options = {"truncation": True, "max_length": 2}
     assert read(tokenizer, tokenizer("Ekeus heads for", **options)["char_ids"]) == ["Ekeus", "heads"]
     parts = tokenizer(["Ekeus heads for", "Baghdad"], return_overflowing_tokens=True, stride=1, **options)
@@ -105,7 +105,7 @@ def test_a_text_without_words_has_no_characters(tokenizer, text, expected):
     assert (found if isinstance(text, str) else [read(tokenizer, row) for row in found]) == expected
 
 
-def test_it_survives_saving_and_pickling(tokenizer, tmp_path):
+def test_the_tokenizer_survives_saving_and_pickling(tokenizer, tmp_path):
     tokenizer.save_pretrained(tmp_path)
     assert (tmp_path / "tokenization_recurrent.py").is_file()
     for twin in (

@@ -1,4 +1,4 @@
-"""The model card: accepted by the Hub, with the scores of the run, and with what applies to this model only."""
+"""The model card: accepted by the Hub, with the scores of the run, and with only what applies to this model."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_scores_data_and_training_are_in_the_card_and_in_its_metadata():
     text = card(card_data())
     for line in (
         "| test | 200 | accuracy | 0.9000 |",
-        "This model gives a text one of these labels: bad, good.",
+        "This model assigns one of these labels to a text: bad, good.",
         "It is a recurrent network (bidirectional GRU, 1 layer of 128 units), trained from scratch on `reviews.csv`.",
         "| fingerprint | `abc` |",
         "3 rows of test also occur in train.",
@@ -124,7 +124,7 @@ def test_a_local_folder_is_not_mistaken_for_a_hub_id(tmp_path, monkeypatch):
         (card_data(Pretrained("b", lora=Lora())), "It is `b`, fine-tuned with LoRA on `reviews.csv`."),
         (
             card_data(Recurrent(crf=True), "ner", labels=["O", "B-PER", "I-PER"]),
-            "finds names of these kinds: PER.",
+            "finds named entities of these types: PER.",
         ),
         (card_data(Recurrent(), "next_word"), "continues a text, token by token."),
         (card_data(task="my.own:Task"), "was trained for the task `my.own:Task`."),

@@ -137,7 +137,7 @@ def test_a_private_push_makes_a_private_repository_and_refuses_a_public_one(hub:
 
 
 @local_hub_only
-def test_members_push_to_an_organisation_and_others_are_told_where_they_may_write(hub: Place, run, unchecked):
+def test_members_can_push_to_an_organisation_and_others_learn_where_they_may_write(hub: Place, run, unchecked):
     push(run, "acme/tiny")
     message = refusal(run, "bob/tiny")
     assert message.startswith("push: bob/tiny: the token does not allow this")
@@ -147,7 +147,7 @@ def test_members_push_to_an_organisation_and_others_are_told_where_they_may_writ
     assert "you are logged in as bob and may write to bob" in refusal(run, "acme/tiny")
 
 
-def test_a_repository_without_an_owner_is_the_users(hub: Place, run, unchecked):
+def test_a_repository_without_an_owner_belongs_to_the_user(hub: Place, run, unchecked):
     name = hub.name()
     push(run, name.split("/")[1])
     assert hub.api.repo_exists(name)
@@ -191,8 +191,8 @@ def test_a_repository_with_other_files_is_refused(hub: Place, run, unchecked):
         (Fault("POST .*/batch", 413), "a file is larger than the Hub accepts"),
         (Fault("POST /api/repos/create", 402), "the storage quota is exceeded"),
         (Fault("GET /api/whoami-v2", 401), "the token is not valid; run `hf auth login` or set HF_TOKEN"),
-        (Fault("GET /api/whoami-v2", 503), "the Hub answers with server error 503; try again later"),
-        (Fault("PUT .*", 500), "the Hub answers with server error 500; try again later"),
+        (Fault("GET /api/whoami-v2", 503), "the Hub answered with server error 503; try again later"),
+        (Fault("PUT .*", 500), "the Hub answered with server error 500; try again later"),
         (Fault("POST /api/.*/commit/.*", 429, headers={"Retry-After": "1"}), "too many requests; wait"),
         (Fault("POST /api/validate-yaml", 400), "Invalid metadata in README.md"),
     ],
@@ -260,7 +260,7 @@ def test_a_lost_response_does_not_lead_to_a_second_commit(hub: Place, run, unche
 
 
 @local_hub_only
-@pytest.mark.slow  # a process of its own, to be killed
+@pytest.mark.slow  # a separate process, to be killed
 def test_a_killed_push_leaves_no_partial_commit_and_the_same_command_finishes_it(hub: Place, run):
     hub.server.faults.append(Fault("POST /api/.*/commit/.*", 0, times=1, seconds=30.0))
     command = "from pipeline.cli.main import entry; entry()"
@@ -285,7 +285,7 @@ def test_a_recipe_pushes_after_its_run_and_a_failed_push_is_reported_and_never_f
     name = hub.name()
     runs.train(replace(recipe, hub=Hub(push=True, repo_id=name, private=True)))
     assert hub.api.model_info(name).private
-    if REAL_HUB:  # it has a token from elsewhere
+    if REAL_HUB:  # it finds a token elsewhere
         return
     hub.log_in("")
     other = replace(recipe, train=replace(recipe.train, output_dir=str(run.parent / "failing")))
@@ -298,7 +298,7 @@ def test_a_recipe_pushes_after_its_run_and_a_failed_push_is_reported_and_never_f
 
 @local_hub_only
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_during_the_push_of_a_finished_run_ends_the_push_only(hub: Place, run, number):
+def test_a_signal_during_the_push_of_a_finished_run_ends_only_the_push(hub: Place, run, number):
     folder = run.parent / "pushing"
     recipe = replace(a_recipe(run.parent.parent / "reviews.csv", folder), hub=Hub(push=True, repo_id="alice/tiny"))
     Path(recipe.data.source).write_text("".join(f'"{text}",{label}\n' for text, label in ROWS))
@@ -362,12 +362,12 @@ def test_an_edited_card_is_pushed_as_it_is(hub: Place, run, unchecked, capsys):
 @pytest.mark.parametrize(
     ("break_it", "says"),
     [
-        (lambda run: (run / "metrics.json").unlink(), "has not finished; continue it with the same command"),
+        (lambda run: (run / "metrics.json").unlink(), "has not finished; resume it with the same command"),
         (lambda run: (run / "recipe.json").unlink(), "is not the folder of a run"),
         (lambda run: shutil.rmtree(run), "does not exist; give the folder of a finished run"),
         (lambda run: (run / "model/config.json").unlink(), "is not the folder of a model; there is no config.json"),
         (lambda run: (run / "metrics.json").write_text("{}"), "not the metrics of a run"),
-        (lambda run: (run / "answers.json").unlink(), "there is no answers.json, which a model is verified against"),
+        (lambda run: (run / "answers.json").unlink(), "there is no answers.json, against which a model is verified"),
     ],
 )
 def test_a_folder_that_is_not_a_finished_run_is_refused(hub: Place, run, unchecked, break_it, says):

@@ -1,4 +1,4 @@
-"""What a model answered in its run: recorded for every kind of head, so that a push can be checked against it."""
+"""Reference outputs are recorded for every kind of head, so that a push can be checked against them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pipeline.data import tokenizers
 from pipeline.publish import reference_outputs
 
 
-def test_an_encoder_decoder_answers_with_its_decoder_reading_the_text_as_well():
+def test_the_decoder_of_an_encoder_decoder_also_reads_the_text():
     tokenizer = tokenizers.train("bpe", POSITIVE + NEGATIVE, Data("x", max_length=64, vocab_size=300))
     sizes = {"d_model": 8, "d_kv": 4, "d_ff": 16, "num_layers": 1, "num_heads": 2, "decoder_start_token_id": 0}
     model = T5ForConditionalGeneration(T5Config(vocab_size=len(tokenizer), **sizes)).eval()

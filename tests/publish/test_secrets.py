@@ -17,18 +17,18 @@ from pipeline.publish.secrets import refuse_secrets
 
 HOME = str(Path.home())
 SECRETS = {
-    "a token of the Hub": "hf_" + "aB3" * 11 + "x",
-    "a token of GitHub": "ghp_" + "aB3" * 12,
-    "a key of AWS": "AKIA" + "A1B2" * 4,
-    "a key of an API": "sk-" + "a1B2" * 10,
+    "a Hub token": "hf_" + "aB3" * 11 + "x",
+    "a GitHub token": "ghp_" + "aB3" * 12,
+    "an AWS key": "AKIA" + "A1B2" * 4,
+    "an API key": "sk-" + "a1B2" * 10,
     "a private key": "-----BEGIN RSA PRIVATE KEY-----",
-    "a password in an address": "https://me:pass@host.org/x",
+    "a password in a URL": "https://me:pass@host.org/x",
 }
 
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch) -> Path:
-    """A folder as it is pushed, made on the machine `athena` by the user `pallas`."""
+    """A folder to be pushed, made on the machine `athena` by the user `pallas`."""
     monkeypatch.setattr(scanning.getpass, "getuser", lambda: "pallas")
     monkeypatch.setattr(socket, "gethostname", lambda: "athena.lab.org")
     place = tmp_path / "staged"
@@ -96,7 +96,7 @@ def test_paths_and_names_of_users_and_machines_are_found(folder, text, kind):
     "text",
     ["pallasite", "either/or", "https://huggingface.co/home/x", "1/2", "a </tmp> b", "n/a", "runs/mine/model", "x / y"],
 )
-def test_what_only_looks_like_a_path_or_a_name_passes(folder, text):
+def test_text_that_only_looks_like_a_path_or_a_name_passes(folder, text):
     (folder / "README.md").write_text(text)
     refuse_secrets(folder, "alice")
 

@@ -71,7 +71,7 @@ def test_changed_weights_are_refused(run):
     save_file({name: weight + 0.01 for name, weight in weights.items()}, file, metadata={"format": "pt"})
     message = refusal(run)
     assert message.startswith(
-        "model: loaded in a clean process, it gives other outputs than in its run: text 1 has the logit"
+        "model: loaded in a clean process, its outputs differ from those of its run: text 1 has the logit"
     )
 
 
@@ -93,7 +93,7 @@ def test_modeling_code_that_imports_this_package_is_refused(run):
 def test_outputs_differ_in_tokens_or_logits_also_by_nan_but_not_by_rounding():
     one = [{"ids": [1, 2], "best": [0, 1], "logits": [1.0, 2.0], "top": [1.0, 2.0]}]
     assert reference_outputs.first_difference(one, [{**one[0], "logits": [1.0005, 2.0], "best": [1, 1]}]) is None
-    assert reference_outputs.first_difference(one, [{**one[0], "ids": [1, 3]}]) == "text 1 has other tokens"
+    assert reference_outputs.first_difference(one, [{**one[0], "ids": [1, 3]}]) == "text 1 has different tokens"
     assert "has the logit 2.1 instead of 2" in str(
         reference_outputs.first_difference(one, [{**one[0], "top": [1.0, 2.1]}])
     )

@@ -239,7 +239,7 @@ def test_an_interrupted_job_is_requeued_and_ends_with_the_same_weights(
 
 @pytest.mark.slow  # Slurm checks time limits twice a minute
 def test_a_job_that_reaches_its_time_limit_is_requeued_until_the_run_is_finished(cluster, place):
-    """The limit of one minute is shorter than the lead of the signal, so Slurm signals each attempt within 30 s."""
+    """The limit of one minute is shorter than the signal's lead time, so Slurm signals each attempt within 30 s."""
     longer = ("--train.epochs", "400", "--train.save-every", "500")
     assert cluster.ended(submit(cluster, place, "without-limit", settings=longer)) == "COMPLETED"
     job = submit(cluster, place, "with-limit", "--time=1", settings=longer)

@@ -109,7 +109,7 @@ def test_a_job_that_is_always_stopped_before_its_ranks_start_is_not_requeued_for
     assert "no new checkpoint in 2 attempts" in ends[1].stdout
 
 
-def test_a_job_that_started_with_the_version_before_keeps_its_state(place):
+def test_a_job_that_started_with_the_previous_version_keeps_its_state(place):
     (place / "runs/x/checkpoints/step-00000010").mkdir(parents=True)
     (place / "logs/job.json").write_text('{"folder": "runs/x", "newest": "step-00000010", "idle": 2}')
     assert end(place, "75", MAX_REQUEUES="3")[0] == 75

@@ -51,7 +51,7 @@ class WithArguments(Complete):
         self.size = size
 
 
-def test_a_task_of_ones_own_needs_no_optional_member():
+def test_a_third_party_task_needs_no_optional_member():
     task = load_task(f"{__name__}:Complete")
     assert (task.lower_is_better, task.running_text, task.stratify_by) == (False, False, None)
     assert task.labels(None, {}) == []

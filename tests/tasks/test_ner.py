@@ -1,4 +1,4 @@
-"""Named entities end to end: nothing lost on the way to the model, everything scored and answered in words."""
+"""Named entities end to end: nothing lost on the way to the model, every word scored, predictions in words."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def run(data, tmp_path_factory) -> Path:
     return folder
 
 
-def test_a_run_learns_and_leaves_the_scores_of_words(run):
+def test_a_run_learns_and_saves_scores_over_words(run):
     metrics = json.loads((run / "metrics.json").read_text())
     for split in ("validation", "test"):
         scores = metrics[split]
@@ -130,7 +130,7 @@ def words_and_tags(file: Path) -> list[list[list[str]]]:
 
 
 def test_the_score_is_that_of_predictions_made_with_transformers_alone(run, data):
-    """Sentence by sentence, without windows: those that fit into one, aligned and scored anew."""
+    """Sentence by sentence, without windows: those that fit into one, aligned and scored independently."""
     tokenizer = AutoTokenizer.from_pretrained(run / "model")
     model = AutoModelForTokenClassification.from_pretrained(run / "model").eval()
     right = wrong = 0
@@ -156,7 +156,7 @@ def test_the_score_is_that_of_predictions_made_with_transformers_alone(run, data
 
 @pytest.mark.parametrize("scheme", ["iob2", "bioes"])
 @pytest.mark.parametrize("kind", ["word", "bpe", "wordpiece"])
-def test_labels_of_tokens_give_every_entity_back(data, scheme, kind):
+def test_every_entity_can_be_recovered_from_the_labels_of_tokens(data, scheme, kind):
     """In windows of 24 tokens: what the first token of each word is labelled is what the data says of the word."""
     prepared = prepare(locate(Data(str(data), max_length=24, scheme=scheme, vocab_size=300)), Ner(), kind)
     assert schemes.scheme_of(prepared.labels) == scheme
@@ -194,7 +194,7 @@ def test_the_pieces_of_a_word_are_labelled_as_a_span(tmp_path):
     assert names[first[1] : first[2]] == ["O"] * (first[2] - first[1])
 
 
-def test_every_word_is_labelled_once_at_most_and_scored_once(data):
+def test_every_word_is_labelled_at_most_once_and_scored_once(data):
     prepared = prepare(locate(Data(str(data), max_length=12)), Ner(), "word")
     rows = prepared.splits["train"]
     words = sum(len(sentence) for sentence in words_and_tags(data / "train.conll"))
@@ -204,7 +204,7 @@ def test_every_word_is_labelled_once_at_most_and_scored_once(data):
     assert sum(rows["length"]) > words * 1.05  # windows overlap
     more = len(rows) - len(words_and_tags(data / "train.conll"))
     assert prepared.report["notes"][-1].startswith(
-        f"extra windows, as rows of more than 12 tokens are read in several: {more} of train"
+        f"extra windows, because rows of more than 12 tokens are split: {more} of train"
     )
 
 
@@ -239,7 +239,7 @@ def test_rows_are_sentences_with_the_tags_of_their_words():
     assert json.loads(json.dumps(rows)) == rows
 
 
-def test_a_lost_entity_is_a_miss_and_is_told():
+def test_a_lost_entity_is_a_miss_and_is_reported():
     """The last word has no token: beyond what the model has read, or none at all."""
     labels = ["O", "B-X", "I-X"]
     gold = [["B-X", "I-X", "O", "B-X"]]
@@ -264,7 +264,7 @@ def test_tags_of_a_bioes_model_are_scored_in_iob2():
     assert (scores["f1"], scores["strict_f1"], scores["accuracy"]) == (1.0, 1.0, 1.0)
 
 
-def test_characters_of_tokens_become_a_box_in_the_batch():
+def test_characters_of_tokens_are_padded_to_a_block_in_the_batch():
     table = pa.table(
         {
             "length": pa.array([1, 2], pa.int32()),
@@ -284,7 +284,7 @@ def test_characters_of_tokens_become_a_box_in_the_batch():
     assert batch["attention_mask"].tolist() == [[1, 0], [1, 1]]
 
 
-def test_entities_are_answered_with_their_place_in_the_line(run):
+def test_entities_are_predicted_with_their_place_in_the_line(run):
     lines = ["Ann Lee went there, saw Rome.", "", "  no  ", "‏Bob\twho New York‎"]
     answers = list(predict(str(run), lines))
     assert [answer["text"] for answer in answers] == lines
@@ -325,7 +325,7 @@ def test_right_to_left_text_keeps_its_order(tmp_path):
 
 
 def test_the_pipeline_of_transformers_finds_the_same(run):
-    """As the model card says, for text whose words stand apart."""
+    """As the model card says, for text whose words are separated by blanks."""
     find = pipeline("token-classification", model=str(run / "model"), aggregation_strategy="simple")
     found = find("Ann Lee saw Rome .")
     (answer,) = predict(str(run), ["Ann Lee saw Rome ."])
@@ -337,7 +337,7 @@ def test_the_pipeline_of_transformers_finds_the_same(run):
     assert 'pipeline("token-classification", model="path/to/this/folder", aggregation_strategy="simple")' in card
 
 
-def test_the_command_evaluates_and_answers(run, data, tmp_path, monkeypatch, capsys):
+def test_the_command_evaluates_and_predicts(run, data, tmp_path, monkeypatch, capsys):
     (tmp_path / "lines.txt").write_text("Bob saw Rome\n")
     answers = []
     for arguments in (
@@ -347,9 +347,9 @@ def test_the_command_evaluates_and_answers(run, data, tmp_path, monkeypatch, cap
         monkeypatch.setattr("sys.argv", ["finetune", *arguments])
         with pytest.raises(SystemExit) as end:
             entry()
-        told = capsys.readouterr()
-        assert (end.value.code, told.err) == (0, "")
-        answers.append(json.loads(told.out))
+        printed = capsys.readouterr()
+        assert (end.value.code, printed.err) == (0, "")
+        answers.append(json.loads(printed.out))
     assert answers[0]["f1"] > 0.95
     assert answers[1]["entities"][0]["text"] == "Bob"
 
@@ -385,7 +385,7 @@ def test_packaged_sentences_are_read(name, rows, entities, tmp_path):
     assert sum(len(schemes.spans(tags)) for tags in train_rows["tags"]) == entities
 
 
-def test_rows_give_whole_columns(data):
+def test_rows_return_whole_columns(data):
     rows = Rows(prepare(locate(Data(str(data))), Ner(), "word").splits["test"])
     columns = rows.columns(("first", "tags", "begins"))
     words = [len(sentence) for sentence in words_and_tags(data / "test.conll")]

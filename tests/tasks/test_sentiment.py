@@ -1,4 +1,4 @@
-"""One label per text: batches, scores, rows and answers."""
+"""One label per text: batches, scores, rows and predictions."""
 
 from __future__ import annotations
 

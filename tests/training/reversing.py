@@ -1,4 +1,4 @@
-"""A task of somebody's own whose score needs generated text: after a text, the model writes its words in reverse."""
+"""A third-party task whose score needs generated text: after a text, the model writes its words in reverse."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Reverse(Task):
     def collate(self, rows, tokenizer):
         batch = padded_inputs(rows, tokenizer)
         batch["labels"] = torch.from_numpy(pad(rows["labels"], IGNORED))
-        batch["shift_labels"] = batch["labels"]  # they stand at the position that predicts them
+        batch["shift_labels"] = batch["labels"]  # they are at the position that predicts them
         return batch, int((batch["labels"] != IGNORED).sum())
 
     def outcome(self, outputs, batch):

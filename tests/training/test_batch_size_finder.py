@@ -33,7 +33,7 @@ def a_row_takes(monkeypatch):
 
         def peak(run, size):
             tried.append(size)
-            batch_size_finder._train_copy(run, size)  # draws from the generators and computes gradients, as ever
+            batch_size_finder._train_copy(run, size)  # draws from the generators and computes gradients, as usual
             return hardware.used_memory(run.accelerator.device) + size * bytes_a_row
 
         monkeypatch.setattr(hardware, "free_memory", lambda device: GIB)
@@ -85,7 +85,7 @@ def test_a_resumed_run_keeps_the_size_that_was_found(reviews, tmp_path, a_row_ta
 
 def test_a_machine_too_small_for_a_single_row_is_refused_in_one_line(reviews, tmp_path, a_row_takes):
     a_row_takes(GIB)
-    with pytest.raises(UserError, match=r"train\.auto_batch: not even a row of \d+ tokens at a time fits into 0\.90 "):
+    with pytest.raises(UserError, match=r"train\.auto_batch: not even one row of \d+ tokens fits into 0\.90 "):
         train(a_recipe(reviews, tmp_path, auto_batch=True))
     assert not (tmp_path / "run").exists()
 

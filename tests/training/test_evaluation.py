@@ -73,7 +73,7 @@ def evaluated(batch_size: int, task: Task | None = None) -> Evaluation:
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 4, 11, 50])
-def test_rows_are_scored_once_in_their_order_at_every_batch_size(batch_size):
+def test_rows_are_scored_once_and_in_order_at_every_batch_size(batch_size):
     result = evaluated(batch_size).scores
     assert result["row"].tolist() == list(range(11))
     assert result["value"].tolist() == ((np.arange(11) * 0.1) ** 2).tolist()
@@ -99,7 +99,7 @@ def test_rows_with_different_numbers_of_values_are_kept_apart(batch_size):
     assert result["name"].tolist() == [f"name {row}" for row in range(11)]
 
 
-def test_what_each_row_got_is_kept_in_the_order_of_the_split():
+def test_the_outcome_of_each_row_is_kept_in_the_order_of_the_split():
     rows = list(evaluated(4).rows())
     assert rows == [{"id": row, "value": (row * 0.1) ** 2, "row": row} for row in range(11)]
     assert list(evaluated(4, Ragged()).rows())[2] == {"id": 2, "values": [(2 * 0.1) ** 2] * 2}
@@ -135,7 +135,7 @@ def test_a_sharded_model_is_not_asked_to_generate():
 
 
 def test_rows_that_two_processes_report_count_once(monkeypatch):
-    """Gathering stands for a second process that has scored the same rows and one more."""
+    """Gathering simulates a second process that has scored the same rows and one more."""
     real = evaluation.gather_object
 
     def with_second(shares):

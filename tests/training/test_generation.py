@@ -85,7 +85,7 @@ train(a_recipe(Path(sys.argv[1]), Path(sys.argv[2]), batch_size=int(sys.argv[3])
 
 @pytest.mark.slow  # starts three processes
 def test_two_processes_generate_for_each_row_once(texts, tmp_path):
-    """An update of two processes has as many rows as one of one process: they train alike, and score alike."""
+    """An update of two processes has as many rows as one of a single process: they train and score alike."""
     for folder, launcher, batch_size in (
         ("one", [], 14),
         ("two", ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"], 7),

@@ -1,4 +1,4 @@
-"""Carried hidden states: from update to update, with accumulation, and over checkpoints."""
+"""Carried hidden states: from update to update, with accumulation, and across checkpoints."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def a_recipe(text, tmp_path, **changes) -> Recipe:
 
 @pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
 def test_an_update_starts_from_the_last_ones_state_and_gradients_stop_between_them(cell):
-    """Against a loop of torch's own: state detached, loss of the second window alone."""
+    """Against a loop in plain torch: state detached, loss of the second window alone."""
     torch.manual_seed(0)
     sizes = {"vocab_size": 20, "embedding_size": 6, "hidden_size": 5, "cell_type": cell}
     model = RecurrentForCausalLM(RecurrentConfig(**sizes))

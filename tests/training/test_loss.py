@@ -1,4 +1,4 @@
-"""Weighted classes and smoothed labels: what the formula says, and the same gradient however an update is cut."""
+"""Weighted classes and smoothed labels follow the formula, with the same gradient however an update is split."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_weights_that_are_all_zero_are_refused():
 
 
 def test_balanced_weights_raise_the_scores_of_a_rare_class(tmp_path):
-    """A model that can learn nothing but how frequent the classes are takes the rare one for as likely as the other."""
+    """A model that can only learn the class frequencies predicts the rare class as often as the other."""
     texts = [f"word{number % 7} word{number % 3} {number}" for number in range(200)]
     rows = [{"text": text, "label": "usual" if number % 10 else "rare"} for number, text in enumerate(texts)]
     (tmp_path / "data.jsonl").write_text("\n".join(map(json.dumps, rows)))

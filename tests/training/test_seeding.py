@@ -49,8 +49,8 @@ def test_deterministic_algorithms_are_used_if_asked_for_and_the_settings_are_res
 
 def test_an_operation_without_a_deterministic_algorithm_is_refused_in_one_line():
     before = flags()
-    told = r"^train\.deterministic: put_.* does not have a deterministic impl.*; set it to False$"
-    with pytest.raises(UserError, match=told), seeding.deterministic(True):
+    message = r"^train\.deterministic: put_.* does not have a deterministic impl.*; set it to False$"
+    with pytest.raises(UserError, match=message), seeding.deterministic(True):
         torch.zeros(3).put_(torch.tensor([0]), torch.ones(1))
     assert flags() == before
 

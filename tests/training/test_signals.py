@@ -66,8 +66,8 @@ def test_a_signal_before_training_exits_with_the_same_code_as_in_training(tmp_pa
     while not (tmp_path / "begun").exists():
         time.sleep(0.01)
     process.send_signal(number)
-    told = process.communicate(timeout=30)
-    assert (process.returncode, told) == (75, ("", f"{STOPPED}\n"))
+    printed = process.communicate(timeout=30)
+    assert (process.returncode, printed) == (75, ("", f"{STOPPED}\n"))
 
 
 def test_a_second_sigint_stops_at_once_unless_torchrun_forwarded_it(monkeypatch):
@@ -177,9 +177,9 @@ def spread(recipe, tmp_path, processes: int) -> list[subprocess.Popen]:
 
 
 def ended(processes: list[subprocess.Popen]) -> list[int]:
-    told = [process.communicate(timeout=90)[1] for process in processes]
+    printed = [process.communicate(timeout=90)[1] for process in processes]
     codes = [process.returncode for process in processes]
-    return codes if set(codes) <= {0, 75} else pytest.fail("\n".join(told))
+    return codes if set(codes) <= {0, 75} else pytest.fail("\n".join(printed))
 
 
 def test_two_processes_agree_to_stop_and_one_resumes_from_their_states(text, tmp_path):  # noqa: F811
@@ -209,10 +209,10 @@ def test_if_a_process_dies_the_other_ends_as_well_and_leaves_a_whole_checkpoint(
     processes = spread(recipe, tmp_path, 2)
     wait_for_step(tmp_path / "run", 12)
     processes[1].kill()
-    _, told = processes[0].communicate(timeout=30)
+    _, printed = processes[0].communicate(timeout=30)
     processes[1].communicate()
     assert processes[0].returncode == EXIT_LOST
-    assert [line for line in told.splitlines() if not line.startswith("[")] == [LOST]
+    assert [line for line in printed.splitlines() if not line.startswith("[")] == [LOST]
     assert checkpoint.newest_whole(tmp_path / "run", Accelerator(cpu=True)) is not None
 
 
@@ -247,8 +247,8 @@ def test_under_torchrun_a_stopped_run_resumes_to_the_same_weights(reviews, tmp_p
     process = torchrun(recipe, tmp_path)
     wait_for_step(tmp_path / "run", 8)
     ask(process.pid)
-    _, told = process.communicate(timeout=60)
-    assert told.count(STOPPED) == 2, told
+    _, printed = process.communicate(timeout=60)
+    assert printed.count(STOPPED) == 2, printed
     newest = checkpoint.newest(tmp_path / "run")
     assert newest is not None
     assert int(newest.name.removeprefix("step-")) >= 8
@@ -266,10 +266,10 @@ def test_under_torchrun_a_process_that_dies_ends_the_run_and_the_same_command_re
     wait_for_step(tmp_path / "run", 12)
     worker = psutil.Process(process.pid).children()[-1]
     worker.kill()
-    _, told = process.communicate(timeout=60)
+    _, printed = process.communicate(timeout=60)
     assert process.returncode == 1
-    assert told.count(LOST) == 1
-    assert "Traceback" not in told.split(LOST)[0]
+    assert printed.count(LOST) == 1
+    assert "Traceback" not in printed.split(LOST)[0]
     assert torchrun(recipe, tmp_path).wait(120) == 0
     assert_same_weights(tmp_path / "run", tmp_path / "whole")
 
@@ -277,7 +277,7 @@ def test_under_torchrun_a_process_that_dies_ends_the_run_and_the_same_command_re
 @pytest.mark.slow  # two processes, four times
 @pytest.mark.parametrize("launcher", [TORCHRUN, SHARED, ZERO], ids=["whole", "shared", "DeepSpeed"])
 def test_a_run_whose_processes_are_all_killed_resumes_to_the_same_weights(reviews, tmp_path, launcher):
-    """Where a kill falls is up to the machine; with dropout, each process's random state counts."""
+    """When a kill happens depends on the machine; with dropout, each process's random state counts."""
     if launcher is ZERO:
         need_deepspeed()
     settings = {"epochs": 30, "log_every": 1, "save_every": 3, "patience": None, "batch_size": 2, "accumulation": 2}

@@ -26,7 +26,7 @@ class Outputs:
 
 
 class Tagger(nn.Module):
-    """One label per position; -100 is ignored, so that micro-batches hold unequal numbers of labels."""
+    """One label per position; -100 is ignored, so micro-batches have unequal numbers of labels."""
 
     def __init__(self):
         super().__init__()

@@ -1,4 +1,4 @@
-"""A run: it trains, keeps the best weights, stops when asked, and resumes as if nothing had happened."""
+"""A run trains, keeps the best weights, stops when asked, and resumes as if nothing had happened."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_a_run_leaves_the_files_that_other_programs_rely_on(reviews, tmp_path):
 
 
 def test_everything_is_on_the_disk_before_a_run_counts_as_finished(reviews, tmp_path, monkeypatch):
-    """When metrics.json gets its name, a power cut must not leave a model without its bytes."""
+    """Once metrics.json has its name, a power cut must not leave a model whose bytes are not on the disk."""
     forced, fsync, replace = set(), os.fsync, Path.replace
     missing = []
 
@@ -195,16 +195,16 @@ def test_a_run_that_is_stopped_and_resumed_ends_with_the_same_weights(reviews, t
     process = start(recipe, tmp_path)
     wait_for_step(tmp_path / "run", 20)
     process.send_signal(number)
-    _, told = process.communicate(timeout=60)
-    assert process.returncode == (-signal.SIGKILL if number == signal.SIGKILL else 75), told
+    _, printed = process.communicate(timeout=60)
+    assert process.returncode == (-signal.SIGKILL if number == signal.SIGKILL else 75), printed
     assert not (tmp_path / "run/metrics.json").exists()
     stopped_at = checkpoint.newest(tmp_path / "run")
     assert stopped_at is not None
     assert int(stopped_at.name.removeprefix("step-")) < 96
 
     process = start(recipe, tmp_path)
-    _, told = process.communicate(timeout=60)
-    assert process.returncode == 0, told
+    _, printed = process.communicate(timeout=60)
+    assert process.returncode == 0, printed
     assert_same_weights(tmp_path / "run", tmp_path / "undisturbed")
     steps = [record["step"] for record in history(tmp_path / "run") if record["kind"] == "train"]
     assert steps == list(range(1, 97))

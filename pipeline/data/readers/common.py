@@ -14,17 +14,17 @@ NumberedRow = tuple[int, Row]
 
 
 class Reader(Protocol):
-    """Gives the rows of a file, each with the line that it begins on; see the docstring of the package."""
+    """Yields the rows of a file, each with the line that it begins on; see the docstring of the package."""
 
     def __call__(self, file: Path, warnings: list[str], /) -> Iterable[NumberedRow]: ...
 
 
-# Key, not a name of a column, under which a row keeps the line of each of its words.
+# Key, not a column name, under which a row keeps the line of each of its words.
 WORD_LINES = "\0lines"
 
 CHUNK_BYTES = 1 << 20
-# What files of other kinds begin with, and the format that reads them, if one does: a wrong suffix is more common than
-# a broken file.
+# What files of other kinds begin with, and the format that reads them, if any: a wrong suffix is more common than a
+# broken file.
 SIGNATURES = {
     b"PK\x03\x04": ("a zip archive (or an Office document)", None),
     b"\x1f\x8b": ("compressed with gzip", None),

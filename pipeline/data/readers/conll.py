@@ -1,4 +1,4 @@
-"""Files in columns (.conll, .bmes): a word on each line, any number of columns, a blank line after each sentence."""
+"""CoNLL files (.conll, .bmes): one word per line, any number of columns, a blank line after each sentence."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from pipeline.errors import UserError
 
 BLANKS = " \t\r\n"
 DOCUMENT = "-DOCSTART-"
-# What a column between word and tag may hold: a part of speech or another tag. In a file of words and tags, anything
-# else that stands before the tag is part of the word.
+# What a column between word and tag may contain: a part of speech or another tag. In a file of words and tags, anything
+# else before the tag is part of the word.
 OTHER_COLUMN = re.compile(rf"[A-Z]+\$?|{TAG.pattern}")
 HEADER = re.compile(r"#\s*global\.columns\s*=\s*(.+)")
-# A file without a blank line is one sentence if it has up to so many words, and a mistake if it has more; the second
-# number is where reading gives up.
+# A file without a blank line is one sentence if it has up to this many words, and a mistake if it has more; reading
+# gives up at the second number.
 LONGEST_ALONE, ENDLESS = 64, 10_000
 
 

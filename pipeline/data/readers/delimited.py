@@ -1,4 +1,4 @@
-"""Tables as text (.csv, .tsv): a header with the names of the columns, and quoted fields that may hold line breaks."""
+"""Tables as text (.csv, .tsv): a header with the column names, and quoted fields that may contain line breaks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from pipeline.data.readers.common import NumberedRow, lines
 from pipeline.errors import UserError
 
-# Delimiter -> what a message calls one of them and many of them, and the format that expects it, if one does.
+# Delimiter -> its name in messages, singular and plural, and the format that expects it, if any.
 DELIMITERS = {
     ",": ("a comma", "commas", "csv"),
     "\t": ("a tab", "tabs", "tsv"),
@@ -44,8 +44,8 @@ def _read(file: Path, delimiter: str) -> Iterator[NumberedRow]:
         for fields in reader:
             if fields and len(fields) != len(header):
                 raise UserError(
-                    f"{file}:{begins}: {len(fields)} fields, but the header has {len(header)}; quote fields that hold"
-                    f" {DELIMITERS[delimiter][0]} or a line break"
+                    f"{file}:{begins}: {len(fields)} fields, but the header has {len(header)}; quote fields that"
+                    f" contain {DELIMITERS[delimiter][0]} or a line break"
                 )
             if fields:
                 yield begins, dict(zip(header, fields, strict=True))

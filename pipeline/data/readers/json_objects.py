@@ -41,7 +41,7 @@ def _only_list(values: Any) -> Any:
 
 
 def parse(file: Path, number: int, text: str, whole: bool = False) -> Any:
-    """The JSON value that `text`, from line `number` on, holds; `whole`: it is all of the file.
+    """The JSON value in `text`, which begins at line `number`; `whole`: it is the whole file.
 
     Raises:
         UserError: it is not JSON.
@@ -52,7 +52,7 @@ def parse(file: Path, number: int, text: str, whole: bool = False) -> Any:
         place = f"{file}:{number + error.lineno - 1}"
         extra = ""
         if error.msg == "Extra data" and whole:
-            extra = "; if each line is an object of its own, rename the file to .jsonl or set data.format to jsonl"
+            extra = "; if each line is a separate object, rename the file to .jsonl or set data.format to jsonl"
         raise UserError(f"{place}: not JSON at column {error.colno}: {error.msg}{extra}") from error
     except RecursionError as error:
         raise UserError(f"{file}:{number}: JSON nested too deeply") from error

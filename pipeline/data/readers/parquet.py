@@ -45,11 +45,11 @@ def _times_as_text(batch: pa.RecordBatch) -> pa.RecordBatch:
 
 
 def class_names(file: Path) -> dict[str, list[str]]:
-    """Column -> names of its classes, where `datasets` wrote the file and noted its features in the metadata."""
+    """Column -> names of its classes, if `datasets` wrote the file and stored its features in the metadata."""
     try:
         noted = (pq.read_schema(file).metadata or {}).get(b"huggingface", b"{}")
         features = json.loads(noted).get("info", {}).get("features", {})
     except (pa.ArrowException, ValueError, OSError):
-        return {}  # reading the rows says what is wrong with the file
+        return {}  # reading the rows reports what is wrong with the file
     kinds = {column: kind.get("feature", kind) for column, kind in features.items() if isinstance(kind, dict)}
     return {column: kind["names"] for column, kind in kinds.items() if kind.get("_type") == "ClassLabel"}

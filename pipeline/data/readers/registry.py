@@ -17,7 +17,7 @@ def read(file: Path, format: Format, warnings: list[str] | None = None) -> Itera
     """Rows of `file`, each with the number of the line (of parquet and json: of the row) that it begins on.
 
     Args:
-        warnings: gets what a user should know of the file; complete once all rows are read.
+        warnings: gets what a user should know about the file; complete once all rows are read.
 
     Raises:
         UserError: the file cannot be read, is of another kind, is not UTF-8, or has a malformed row.

@@ -1,4 +1,4 @@
-"""The Hebrew treebank that sample:hebrew_ner packages: a compressed csv file with a word on each row."""
+"""The Hebrew treebank that sample:hebrew_ner packages: a compressed csv file with one word per row."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def read(file: Path, warnings: list[str]) -> Iterator[NumberedRow]:
     """Sentences with the columns tokens, tags (BIOES) and set (train, dev or test).
 
     Raises:
-        UserError: the file is not what the package is known to hold.
+        UserError: the file is not the one that the package is known to contain.
     """
     try:
         with gzip.open(file, "rt", encoding="utf-8", newline="") as stream:

@@ -1,14 +1,14 @@
 """RNN, LSTM and GRU as transformers models, and a CRF for any tagger. Importing this package registers them with the
 Auto classes.
 
-The files are laid out as a model folder of transformers, and are saved with every model, so they import torch,
-transformers and each other only:
+The files are laid out like a model folder of transformers. They are saved with the models, so they import only torch,
+transformers and each other:
 
 - `configuration_recurrent.py`, `modeling_recurrent.py` and `tokenization_recurrent.py` hold the configuration, the
   models with their heads and cache, and the tokenizer;
 - `recurrence.py` has the cells and the layer that runs one; `layout.py` says where the words of a batch are;
 - `characters.py` encodes the characters of words;
-- `crf.py` is the linear-chain CRF and `tag_constraints.py` what a tagging scheme forbids; `configuration_crf.py` and
+- `crf.py` has the linear-chain CRF, and `tag_constraints.py` what a tagging scheme forbids; `configuration_crf.py` and
   `modeling_crf.py` put the CRF on top of BERT or any other token classification model.
 """
 

@@ -35,7 +35,7 @@ class CharacterCNN(nn.Module):
         """Features (N, H) of words from their characters, `embedded` (N, W, E), of which the first `lengths` (N,) are
         not padding."""
         beyond = (torch.arange(embedded.shape[1], device=lengths.device) >= lengths[:, None])[..., None]
-        # Zeros at both ends, so that the first and the last character are the centre of a window each.
+        # Zeros at both ends, so that the first and the last character are each the centre of a window.
         padded = F.pad(embedded.masked_fill(beyond, 0.0), (0, 0, 1, 1))  # (N, W+2, E)
         windows = torch.cat([padded[:, :-2], padded[:, 1:-1], padded[:, 2:]], dim=-1)  # (N, W, 3*E)
         filtered = F.linear(windows, self.weight, self.bias)  # (N, W, H)
@@ -96,17 +96,17 @@ class CharacterEncoder(nn.Module):
 def distinct(words: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
     """The distinct rows (N, W) of `words` (B*T, W), and the index of each row among them.
 
-    Rows are compared by a 64-bit hash, which is several times faster to sort than rows are. All rows are returned, with
-    None for the index, if two different rows ever share a hash, on a GPU, which would have to wait for N, and in an
-    exported graph, whose shapes are fixed.
+    Rows are compared by a 64-bit hash, which is several times faster to sort than the rows themselves. In three cases
+    all rows are returned, with None for the index: if two different rows share a hash; on a GPU, which would have to
+    wait for N; and in an exported graph, whose shapes are fixed.
     """
     if not can_read(words) or not words.numel():
         return words, None
-    # A polynomial hash modulo 2**64, sum of c_i * m**i. An odd m has an inverse, so that no bit is lost; this one is
+    # A polynomial hash modulo 2**64, sum of c_i * m**i. An odd m has an inverse, so no bit is lost; this one is
     # 2**64 divided by the golden ratio, as a signed number (Knuth, The Art of Computer Programming 3, section 6.4).
     factors = torch.full((words.shape[1],), -7046029254386353131).cumprod(0)
     keys, places = torch.unique((words * factors).sum(dim=-1), return_inverse=True)
-    # Of the rows that share a hash, any one stands for all; `torch.equal` below proves that they are the same.
+    # Of the rows that share a hash, any one can represent all; `torch.equal` below checks that they are the same.
     first = torch.empty(len(keys), dtype=torch.long).scatter_(0, places, torch.arange(len(words)))
     chosen = words[first]
     return (chosen, places) if torch.equal(chosen[places], words) else (words, None)

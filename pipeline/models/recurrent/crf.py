@@ -4,7 +4,7 @@ The score of tags y for emissions e is start[y_1] + sum_t e_t[y_t] + sum_t trans
 their probability is exp(score) / Z, where the partition Z is the sum of exp(score) over all sequences (Lafferty et al.
 2001, section 3; Lample et al. 2016, section 2.2).
 
-Both families of taggers import this file, and it is saved with their models, which only works for files of this folder.
+Both families of taggers import this file, and it is saved with their models, which only works for files in one folder.
 """
 
 # Shapes: B batch, T time, C tags. The recursions run over compacted rows, time first, and in both directions at once:
@@ -29,7 +29,7 @@ from .tag_constraints import read_constraints
 IGNORED = -100
 # Logit of a tag that no valid sequence has at its position: zero after a softmax, and a number in every dtype.
 IMPOSSIBLE = -1e4
-# By how much the tags of the best path stand out where rounding or a tie would hide them.
+# By how much the tags of the best path stand out if rounding or a tie would hide them.
 MARGIN = 1e-6
 # How far apart, in natural logarithms, the scores of a position may be for float64 to hold their exponentials: a state
 # that matters is at most a few transitions and emissions behind the best one, and exp(-700) is still a normal number.
@@ -42,7 +42,7 @@ class Rows(NamedTuple):
     Attributes:
         mask: (B, T) bool, True at tagged positions.
         lengths: (B,) number of tagged positions.
-        order: (B, T') the positions of each row, the tagged ones first; T' is the largest length where it is known.
+        order: (B, T') the positions of each row, the tagged ones first; T' is the largest length if that is known.
         reverse: (T', B) index that reverses each row within its length. It is its own inverse.
     """
 

@@ -2,7 +2,7 @@
 
 # Shapes: B batch, T time, E features; S segments of a packed batch, L the length of the longest one.
 # A position (b, t) of a batch has the flat index b * T + t. Reordering the positions of a batch is then one
-# `index_select` over a matrix of B*T rows, whatever the order is.
+# `index_select` over a matrix of B*T rows.
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ class Packing(NamedTuple):
 
 
 def can_read(values: torch.Tensor) -> bool:
-    """Whether code may depend on `values`: on a GPU it would have to wait for them, and an exported graph must hold
-    for any values."""
+    """Whether code may depend on `values`: on a GPU it would have to wait for them, and an exported graph must be
+    valid for any values."""
     return values.device.type == "cpu" and not torch.compiler.is_exporting()
 
 
@@ -120,11 +120,11 @@ def find_borders(position_ids: torch.Tensor, mask: torch.Tensor | None, has_past
     Args:
         position_ids: (B, T), 0 at the first word of each text.
         mask: (B, T) bool, True at words; None if all positions are.
-        has_past: whether the rows continue from a state, so that a text at the start of a row is a new one as well.
+        has_past: whether the rows continue from a state; then a text that starts at the beginning of a row is also new.
 
     Returns:
-        (B, T) bool, True at the first word of a text that follows other words; None if there is no such place, for
-        which a GPU has to wait.
+        (B, T) bool, True at the first word of a text that follows other words; None if there is no such place. To find
+        out, the CPU waits for the GPU.
     """
     words = torch.ones_like(position_ids, dtype=torch.bool) if mask is None else mask
     begins = (position_ids == 0) & words
@@ -140,7 +140,7 @@ def make_packing(borders: torch.Tensor, mask: torch.Tensor | None) -> Packing:
     device = borders.device
     begins = borders.clone()
     begins[:, 0] = True  # a segment never spans two rows
-    # In flat order the segments lie one behind the other, so each ends where the next one starts.
+    # In flat order the segments follow one another, so each ends where the next one starts.
     starts = begins.flatten().nonzero().flatten()  # (S,)
     lengths = torch.diff(starts, append=starts.new_tensor([batch * time]))
     steps = torch.arange(int(lengths.max()), device=device)  # (L,)
@@ -151,7 +151,7 @@ def make_packing(borders: torch.Tensor, mask: torch.Tensor | None) -> Packing:
     paste = segment * len(steps) + torch.arange(batch * time, device=device) - starts[segment]
     counts = begins.sum(dim=1)  # (B,), segments of each row
     last = counts.cumsum(0) - 1
-    # Row B stands for the zero state that the layer appends to the rows' states.
+    # Row B is the zero state that the layer appends to the rows' states.
     first = torch.full_like(starts, batch)
     first[last - counts + 1] = torch.where(borders[:, 0], batch, torch.arange(batch, device=device))
     words = inside if mask is None else inside & mask.flatten()[cut]

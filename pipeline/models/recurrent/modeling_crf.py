@@ -1,6 +1,6 @@
 """A CRF on top of any token classification model of transformers, such as BERT.
 
-It lives beside the recurrent models because both are saved with `crf.py`, which only works for files of one folder.
+It lives next to the recurrent models because both are saved with `crf.py`, which only works for files in one folder.
 """
 
 # Shapes: B batch, T time, C labels.

@@ -80,7 +80,7 @@ def after_last_word(values: torch.Tensor, start: torch.Tensor, layout: Layout | 
 
 
 class FusedCell(Cell):
-    """A cell that torch has a fused operator for. Parameters have the names, shapes and order of gates of
+    """A cell that torch has a fused operator for. Parameters have the names, shapes and gate order of
     `torch.nn.RNN`, `LSTM` and `GRU`, so that weights can be exchanged with them.
 
     Each gate reads W_ih x + b_ih + W_hh h + b_hh. Hidden-to-hidden matrices start orthogonal, one gate at a time (Saxe
@@ -175,7 +175,7 @@ class LSTMCell(FusedCell):
         padding = torch.arange(inputs.shape[1], device=inputs.device) >= layout.lengths  # (B, T)
         weight_ih = weights["weight_ih"]
         input_gate, forget_gate, *others = torch.zeros_like(weight_ih[:, :1]).chunk(4)  # (H, 1) each
-        # Large enough to saturate a sigmoid whatever the other inputs are, and still finite in float16.
+        # Large enough to saturate a sigmoid for any other inputs, and still finite in float16.
         column = torch.cat([input_gate - 1e4, forget_gate + 1e4, *others])
         inputs = torch.cat([inputs, padding[..., None].to(inputs.dtype)], dim=-1)
         return inputs, {**weights, "weight_ih": torch.cat([weight_ih, column], dim=1)}
@@ -225,13 +225,13 @@ class Recurrence(nn.Module):
 
     @staticmethod
     def _reverse(states: torch.Tensor, layout: Layout | None) -> torch.Tensor:
-        """Each row of `states` (B, T, E) with its words in reverse order. To do so twice restores the order."""
+        """Each row of `states` (B, T, E) with its words in reverse order. Doing so twice restores the order."""
         return states.flip(1) if layout is None else permute(states, layout.reverse, layout.reverse)
 
     def _weights(self, direction: int) -> Weights:
         weights = {name: getattr(self, name + self.suffixes[direction]) for name in self.cell.parameter_shapes()}
         if self.weight_dropout and self.training:
-            # One mask for all positions, as the weights are dropped, not the states (Merity et al. 2017, section 2).
+            # One mask for all positions, because weights are dropped, not states (Merity et al. 2017, section 2).
             for name in self.cell.recurrent_weights:
                 weights[name] = F.dropout(weights[name], self.weight_dropout)
         return weights

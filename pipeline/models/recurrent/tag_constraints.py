@@ -13,7 +13,7 @@ import torch
 TAG = re.compile(r"([BIMELSU])(?:-(.+))?")
 # BIOES and its other spelling, BILOU, with M as another name for I: M = I, L = E, U = S.
 CONTINUES = set("IMEL")  # only allowed after a B or I of the same type
-UNFINISHED = set("BIM")  # in BIOES, the entity must go on
+UNFINISHED = set("BIM")  # in BIOES, the entity must continue
 ONLY_IN_BIOES = set("MELSU")
 
 
@@ -34,8 +34,8 @@ def read_constraints(labels: tuple[str, ...], device: torch.device) -> Constrain
     - BIOES (O, B-x, I-x, E-x, S-x, or M for I, L for E, U for S): no I-x or E-x at the start, nor after anything but
       B-x or I-x; no B-x or I-x at the end, nor before anything but I-x or E-x.
 
-    Other sets of names have no constraints. Nor have those with a tag that no valid sequence could contain, such as
-    I-x without B-x, which IOB1 uses.
+    Other sets of names have no constraints, and neither do those with a tag that no valid sequence could contain, such
+    as I-x without B-x, which IOB1 uses.
     """
     tags = _parse(labels)
     if tags is None:

@@ -1,8 +1,8 @@
-"""Checkpoints: everything that resuming needs, in a folder per step that is whole or absent.
+"""Checkpoints: everything that resuming needs, in a folder per step that is complete or absent.
 
 A folder holds the weights, the optimiser and its schedule, the state of each process (random generators, carried
-hidden states) and the run's progress, as safetensors and JSON: no pickle is ever read. Tensors are full however they
-were sharded, so that a run can continue on another number of processes, with FSDP, DeepSpeed or neither.
+hidden states) and the run's progress, as safetensors and JSON: no pickle is ever read. Tensors are saved in full,
+however they were sharded, so a run can be resumed on another number of processes, with FSDP, DeepSpeed or neither.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ UNREADABLE = (OSError, RuntimeError, ValueError, TypeError, AttributeError, Look
 
 
 def folder_of(root: Path, step: int) -> Path:
-    """Folder of the checkpoint at `step`, in the run's folder `root`."""
+    """Folder of the checkpoint at `step`, in the run folder `root`."""
     return root / FOLDER / f"step-{step:08d}"
 
 
@@ -72,7 +72,7 @@ def save(
         keep: number of checkpoints that stay; the best weights of each of them stay as well.
 
     Raises:
-        Exception: the checkpoint before could not be written; on all processes.
+        Exception: the previous checkpoint could not be written; on all processes.
     """
     wait_until_written(writer, accelerator)
     own = serialization.to_host({"random": seeding.state(), "carry": state.carry.state_dict()})
@@ -128,7 +128,7 @@ def _weights(model: nn.Module) -> dict[str, Tensor]:
 
 
 def _remove_old(root: Path, keep: int) -> None:
-    """Keep the newest `keep` and the best of each, whose weights a run that resumes from it may end with."""
+    """Keep the newest `keep` checkpoints and the best of each, with whose weights a resumed run may end."""
     newest_ones = list_checkpoints(root)[:keep]
     best = [_best_step(folder) for folder in newest_ones]
     kept = {*newest_ones, *(folder_of(root, step) for step in best if step is not None)}
@@ -147,7 +147,7 @@ def _best_step(folder: Path) -> int | None:
 def newest_whole(root: Path, accelerator: Accelerator) -> Path | None:
     """The newest checkpoint that is not damaged, the same on all processes.
 
-    Damaged ones are reported and removed, as the run continues from before them.
+    Damaged ones are reported and removed, because the run resumes from before them.
 
     Raises:
         UserError: there are checkpoints, and all are damaged.
@@ -193,7 +193,7 @@ def _damage(root: Path, folder: Path) -> str | None:
 def _refusal(folder: Path, why: str) -> str:
     return (
         f"{folder}: this checkpoint cannot be resumed: {why}; remove this folder to resume from an earlier one, or"
-        " start anew with --train.overwrite"
+        " start over with --train.overwrite"
     )
 
 
@@ -202,8 +202,8 @@ def load(folder: Path, state: TrainState, layout: BatchLayout, seed: int, accele
 
     On another number of processes, with as many rows in an update, the order of the rows stays the same and each row
     continues from its own hidden state: the arithmetic is the same up to rounding, but dropout masks are not. A process
-    that was there before continues with its own generators; those of a new one are seeded from the seed, its rank and
-    the step.
+    that existed before continues with its own generators; those of a new one are seeded from the seed, its rank and the
+    step.
 
     Raises:
         UserError: the checkpoint belongs to another model, its updates have another number of rows, or it cannot be
@@ -228,7 +228,7 @@ def load(folder: Path, state: TrainState, layout: BatchLayout, seed: int, accele
     if before.rows != layout.rows:
         raise UserError(
             f"{folder}: an update of this run has {before.rows} rows ({before}), not {layout.rows} ({layout});"
-            " set train.batch_size or train.accumulation so that it has as many, or start anew with --train.overwrite"
+            " set train.batch_size or train.accumulation so that it has as many, or start over with --train.overwrite"
         )
     return done
 
@@ -265,7 +265,7 @@ def _shard_moments(stored: dict[str, Any], optimizer: deepspeed.Optimizer) -> di
 
 
 def _settings(stored: dict[str, Any]) -> dict[str, Any]:
-    """What the optimiser's file holds besides tensors."""
+    """What the optimiser's file contains besides tensors."""
     return {"param_groups": stored["optimizer"]["param_groups"], "scheduler": stored["scheduler"]}
 
 
@@ -273,7 +273,7 @@ def _check_alike(name: str, stored: Any, own: Any) -> None:
     """Check that `stored` has the structure and types of `own`; another version of torch may add or lack keys.
 
     Raises:
-        ValueError: it has not.
+        ValueError: it does not.
     """
     if isinstance(own, dict) and isinstance(stored, dict):
         for key in own.keys() & stored.keys():

@@ -1,4 +1,4 @@
-"""How far a run has come: counts and the best score, kept in a checkpoint as JSON."""
+"""The progress of a run: counts and the best score, kept in a checkpoint as JSON."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 @dataclass
 class RunProgress:
-    """How far a run has come. Its fields are those of a checkpoint's state.json.
+    """The progress of a run. Its fields are those of a checkpoint's state.json.
 
     Attributes:
         step: updates done.

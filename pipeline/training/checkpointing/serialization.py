@@ -1,8 +1,8 @@
 """Nested state in one safetensors file: tensors as they are, the structure around them as JSON in the header.
 
-No pickle is read, so that a checkpoint cannot run code. In the JSON an object has one key, which says what it stands
-for: `{"tensor": name}`, `{"dict": [[key, value], ...]}` (JSON's own keys are text only) or `{"tuple": [...]}`. Lists,
-numbers, text and None stand for themselves.
+No pickle is read, so a checkpoint cannot run code. In the JSON, an object has one key, which names its type:
+`{"tensor": name}`, `{"dict": [[key, value], ...]}` (JSON's own keys can only be text) or `{"tuple": [...]}`. Lists,
+numbers, text and None are written as they are.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def write(state: Any, file: Path) -> None:
     """Write dictionaries (keys are text or integers), lists, tuples, tensors, numbers, text and None.
 
     Raises:
-        TypeError: `state` holds something else.
+        TypeError: `state` contains something else.
     """
     tensors: dict[str, Tensor] = {}
     structure = json.dumps(_encode(state, tensors))
@@ -73,7 +73,7 @@ def _decode(structure: Any, tensor: Callable[[str], Tensor]) -> Any:
 
 
 def to_host(state: Any, is_kept: bool = True) -> Any:
-    """`state` with a copy of every tensor in host memory, which later updates do not change; shards are gathered.
+    """`state` with a copy of every tensor in host memory, unaffected by later updates; shards are gathered.
 
     Args:
         is_kept: False on a process that only takes part in gathering; its copies are empty.
@@ -87,7 +87,7 @@ def slice_rows(state: Any, start: int, stop: int) -> Any:
 
 
 def concatenate(states: list[Any]) -> Any:
-    """States of the same structure as one: tensors are joined along dimension 0; of numbers the largest is taken.
+    """States of the same structure joined: tensors along dimension 0, and of numbers the largest.
 
     Raises:
         ValueError: the states differ in structure.

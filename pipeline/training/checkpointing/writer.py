@@ -8,16 +8,16 @@ from collections.abc import Callable, Iterator
 
 
 class Writer:
-    """Runs one piece of work at a time in a thread, and hands its error to whoever waits for it."""
+    """Runs one piece of work at a time in a thread, and passes its error to whoever waits for it."""
 
     def __init__(self) -> None:
         self._thread: threading.Thread | None = None
         self._error: Exception | None = None
 
     def submit(self, work: Callable[[], None]) -> None:
-        """Start `work`; the work before must have been waited for."""
+        """Start `work`; the previous work must have been waited for."""
         assert self._thread is None
-        # A daemon: a process that must end at once does not wait for it. What is half-written has another name.
+        # A daemon: a process that must end at once does not wait for it. Half-written files have another name.
         self._thread = threading.Thread(target=self._do, args=(work,), name="checkpoint", daemon=True)
         self._thread.start()
 
@@ -37,7 +37,7 @@ class Writer:
 
     @contextlib.contextmanager
     def running(self) -> Iterator[Writer]:
-        """However the block ends, the last work is finished afterwards. Only a KeyboardInterrupt does not wait for it.
+        """However the block ends, the last work is finished first. Only a KeyboardInterrupt does not wait for it.
 
         Raises:
             Exception: the work failed.

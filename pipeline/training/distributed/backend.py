@@ -1,6 +1,6 @@
 """How gradients are synchronised over the processes, and how the optimiser then steps.
 
-`Backend` goes through accelerate: one process, DDP or FSDP. DeepSpeed has a backend of its own, see deepspeed.py.
+`Backend` uses accelerate: one process, DDP or FSDP. DeepSpeed has its own backend, see deepspeed.py.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from pipeline.training.distributed import fsdp
 
 class Backend:
     """One process, DDP or FSDP. The optimiser is torch's own: accelerate's wrapper searches the path for a package at
-    each step, which takes as long as clipping, and adds nothing where gradients are not scaled."""
+    each step, which takes as long as clipping, and adds nothing unless gradients are scaled."""
 
     def accumulate(self) -> contextlib.AbstractContextManager:
-        """Encloses the backward passes of an update."""
+        """Context of the backward passes of an update."""
         return contextlib.nullcontext()
 
     def backward(self, loss: Tensor, accelerator: Accelerator) -> None:
@@ -49,7 +49,7 @@ def zero_loss(model: nn.Module, outputs: Any) -> Tensor:
 
     Its graph must reach the weights, because the other processes wait until every gradient has arrived:
 
-    - FSDP takes part where the graph goes through the outputs, so that its backward hooks run.
+    - FSDP takes part if the graph goes through the outputs, so that its backward hooks run.
     - DDP with `find_unused_parameters` marks parameters that the outputs do not depend on as ready, and would fail if
       the loss reached them after all. It leaves their gradients at None, for which the optimiser would skip them on
       this process; with zeros it does the same on all processes.

@@ -1,12 +1,12 @@
 """An optimiser sharded over the processes, by DeepSpeed (ZeRO-2; Rajbhandari et al. 2020).
 
-Each process has the full model, but the optimiser's moments for a part of it only: it updates this part and gathers the
+Each process has the full model, but the optimiser's moments for only a part of it: it updates this part and gathers the
 others. Gradients stay full until the update ends, when each process keeps those of its part. DeepSpeed could free the
-rest at once, but then expects them in the same order on each process, which fails where one of them has no row left.
+rest at once, but then expects them in the same order on each process, which fails if one of them has no row left.
 
 A part is a slice of a flat vector: DeepSpeed joins the parameters of a group one after the other, pads the vector to a
 multiple of the number of processes and gives process p the p-th slice of equal length. Checkpoints hold full moments,
-as they do without DeepSpeed, so that this module cuts them to slices and joins slices to moments.
+as they do without DeepSpeed, so this module cuts moments into slices and joins slices to moments.
 
 Shapes: L elements of a slice.
 """
@@ -82,12 +82,12 @@ def _check(plugin: Any) -> None:
     ):
         if value != supported:
             raise UserError(
-                f"launch: {name} {value} is not supported; take the settings of recipes/accelerate/deepspeed.yaml"
+                f"launch: {name} {value} is not supported; use the settings in recipes/accelerate/deepspeed.yaml"
             )
 
 
 class ShardedOptimizer(Backend):
-    """The optimiser of the slices, as training and checkpoints use one, and the backend that feeds it gradients."""
+    """The optimiser of the slices, with the interface of an optimiser, and the backend that gives it gradients."""
 
     def __init__(
         self,
@@ -137,7 +137,7 @@ class ShardedOptimizer(Backend):
     def state_dict(self) -> dict[str, Any]:
         """The state dict that the optimiser would have if it were not sharded, in host memory.
 
-        All processes must call this; the first alone gets the moments.
+        All processes must call this; only the first gets the moments.
         """
         state: dict[int, dict[str, Tensor]] = {}
         settings, first = [], 0
@@ -200,14 +200,14 @@ class ShardedOptimizer(Backend):
             self._own.state[part] = {"step": known[0][2]["step"].to(part.device, copy=True), **moments}
 
     def _check_layout(self) -> None:
-        """Check that DeepSpeed's slices hold what this module expects in them."""
+        """Check that DeepSpeed's slices contain what this module expects."""
         for group, own in zip(self._groups, self._own.param_groups, strict=True):
             (part,) = own["params"]
             expected = torch.zeros_like(part)
             for parameter, offset in _offsets(group):
                 _copy_overlap(parameter.detach(), offset - self._process * len(part), expected)
             if not torch.equal(part.detach(), expected):
-                raise RuntimeError("this version of DeepSpeed partitions parameters in another way; use fsdp.yaml")
+                raise RuntimeError("this version of DeepSpeed partitions parameters differently; use fsdp.yaml")
 
 
 Optimizer = torch.optim.Optimizer | ShardedOptimizer

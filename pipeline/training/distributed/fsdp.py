@@ -1,8 +1,8 @@
 """A model sharded over the processes (FSDP2): sharding it, gathering it and loading weights into it.
 
 Each process holds a part of every parameter, of its gradient and of the optimiser's moments, and gathers a block's
-parameters while it computes with them (Zhao et al. 2023). Checkpoints hold full tensors, so that a run can continue
-with another number of processes, or without sharding.
+parameters while it computes with them (Zhao et al. 2023). Checkpoints hold full tensors, so a run can be resumed with
+another number of processes, or without sharding.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def is_sharded(model: nn.Module) -> bool:
 
 
 def shard(model: nn.Module, accelerator: Accelerator) -> nn.Module:
-    """Shard the parameters of `model` in place: each block is a group of its own, the rest another.
+    """Shard the parameters of `model` in place: each block is a group, and the rest is another.
 
     Raises:
         UserError: the launcher's file asks for something unsupported, or the model has low-rank adapters.
@@ -43,7 +43,7 @@ def shard(model: nn.Module, accelerator: Accelerator) -> nn.Module:
         "fsdp_cpu_ram_efficient_loading": plugin.cpu_ram_efficient_loading,
     }.items():
         if is_asked:
-            raise UserError(f"launch: {name} is not supported; take the settings of recipes/accelerate/fsdp.yaml")
+            raise UserError(f"launch: {name} is not supported; use the settings in recipes/accelerate/fsdp.yaml")
     if hasattr(model, "peft_config"):
         raise UserError("model.lora: adapters are too small to be sharded; start the run with ddp.yaml")
     options = {"offload_policy": plugin.cpu_offload}
@@ -85,7 +85,7 @@ def meta_copy(model: nn.Module) -> nn.Module:
 def full_model(model: nn.Module, meta: nn.Module, accelerator: Accelerator) -> nn.Module:
     """`meta`, the `meta_copy` of `model`, filled with its full weights in host memory.
 
-    All processes must call this; the first alone gets the weights. Buffers that change in training, such as running
+    All processes must call this; only the first gets the weights. Buffers that change in training, such as running
     means, differ between processes: those of the first are taken.
     """
     tensors = [*model.named_parameters(), *model.named_buffers()]
@@ -110,7 +110,7 @@ def shard_like(tensor: Tensor, like: Tensor) -> Tensor:
     if not isinstance(like, DTensor):
         return tensor
     moved = tensor.to(like.device, like.dtype)
-    # No source rank: each process has read the full tensor, so that nothing has to be sent.
+    # No source rank: each process has read the full tensor, so nothing needs to be sent.
     return distribute_tensor(moved, like.device_mesh, like.placements, src_data_rank=None)
 
 

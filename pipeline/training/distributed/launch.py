@@ -1,4 +1,4 @@
-"""The processes of a run: connected as the launcher was asked to, or the run is refused."""
+"""Connects the processes of a run as the launcher was asked to, or refuses the run."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ WORLD_SIZES = ("WORLD_SIZE", "SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE", "PM
 BY_HAND = "RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and MASTER_PORT"
 REMEDY = "start it with `torchrun --nproc-per-node N`, or `accelerate launch --config_file recipes/accelerate/cpu.yaml`"
 
-# What a launcher's file can set and the recipe decides -> the value that sets nothing, its name there, our setting.
+# What a launcher's file can set but the recipe decides -> the value that sets nothing, its name there, our setting.
 DECIDED_BY_THE_RECIPE = {
     "ACCELERATE_MIXED_PRECISION": ("no", "mixed_precision", "train.precision"),
     "ACCELERATE_GRADIENT_ACCUMULATION_STEPS": ("1", "gradient_accumulation_steps", "train.accumulation"),
@@ -38,7 +38,7 @@ DECIDED_BY_THE_RECIPE = {
 _LOST = re.compile(r"Connection (closed|reset) by peer|Broken pipe|\bgloo\b|\bNCCL\b", re.IGNORECASE)
 # How long a process waits for the others when it starts: long enough for imports over a slow network.
 JOINING = datetime.timedelta(minutes=5)
-# What shards a model -> the variable by which a launcher asks for it.
+# What shards a model -> the variable with which a launcher asks for it.
 SHARDINGS = {DistributedType.FSDP: "ACCELERATE_USE_FSDP", DistributedType.DEEPSPEED: "ACCELERATE_USE_DEEPSPEED"}
 
 # From this number of processes on, the order in which gradients are summed depends on the layout of DDP's buckets. (The
@@ -49,11 +49,11 @@ ORDER_MATTERS = 3
 def start() -> Accelerator:
     """Join the processes that the launcher started, or start alone if there was no launcher.
 
-    Accelerate keeps the process group and its own state for the life of the process, and so does this.
+    Accelerate keeps the process group and its own state for the lifetime of the process, and so does this.
 
     Raises:
-        UserError: fewer processes are connected than were asked for, or the launcher's file asks for something that is
-            missing here or that the recipe decides.
+        UserError: fewer processes are connected than were launched, or the launcher's file asks for something that is
+            not available or that the recipe decides.
     """
     _check_launch(os.environ)
     accelerator = _join()
@@ -83,7 +83,7 @@ def _join() -> Accelerator:
 
 def _accelerator(cpu: bool = False, **settings: Any) -> Accelerator:
     # DDP rebuilds its buckets after the first update, in the order in which gradients arrived. A resumed run would
-    # start with the first layout again and sum one update in another order, so that its last bits would differ. With
+    # start with the first layout again and sum one update in another order, so its last bits would differ. With
     # find_unused_parameters DDP never rebuilds; walking the graph for it takes a tenth of a small update.
     buckets = DistributedDataParallelKwargs(find_unused_parameters=launched_processes(os.environ) >= ORDER_MATTERS)
     handlers = [InitProcessGroupKwargs(timeout=JOINING, **settings), buckets]
@@ -91,7 +91,7 @@ def _accelerator(cpu: bool = False, **settings: Any) -> Accelerator:
 
 
 def _deepspeed() -> Accelerator:
-    """With a backend that is named: without GPUs, accelerate chooses none for DeepSpeed and silently starts alone."""
+    """Name the backend explicitly: without GPUs, accelerate chooses none for DeepSpeed and silently starts alone."""
     if torch.cuda.is_available():
         return _accelerator()
     os.environ.setdefault("DS_ACCELERATOR", "cpu")  # stays: DeepSpeed reads it whenever it first needs its device
@@ -148,7 +148,7 @@ def launched_processes(environment: Mapping[str, str]) -> int:
 
 
 def _check_launch(environment: Mapping[str, str]) -> None:
-    """Refuse a launch that would train otherwise than asked, before anything waits for another process."""
+    """Refuse a launch that would not train as asked, before anything waits for another process."""
     launched, several = "ACCELERATE_MIXED_PRECISION" in environment, "MASTER_ADDR" in environment
     if launched and several and "WORLD_SIZE" not in environment:
         raise UserError(
@@ -158,7 +158,7 @@ def _check_launch(environment: Mapping[str, str]) -> None:
     missing = [name for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR") if name not in environment]
     if launched_processes(environment) > 1 and missing:
         raise UserError(
-            f"launch: {launched_processes(environment)} processes were started that do not know of each other, without"
+            f"launch: {launched_processes(environment)} processes were started that do not know each other, without"
             f" {' and '.join(missing)}; set {BY_HAND} in each, or {REMEDY}"
         )
     for name, (nothing, field, setting) in DECIDED_BY_THE_RECIPE.items():

@@ -15,7 +15,7 @@ class HealthMonitor:
     """Reads each record of training and warns when something has been wrong for a while."""
 
     def __init__(self, first_loss: float | None = None):
-        """`first_loss`: of the run's first record, if an earlier process has written it."""
+        """`first_loss`: that of the run's first record, if an earlier process has written it."""
         self._first_loss = first_loss
         self._far_since: int | None = None
         self._far = self._stalled = 0
@@ -43,7 +43,7 @@ class HealthMonitor:
             return None
         self._given.add("divergence")
         return (
-            f"training: the loss diverges: {loss:.4g}; it has been above {FAR:g} times its start"
+            f"training: the loss diverges: {loss:.4g}; it has been above {FAR:g} times its initial value"
             f" ({self._first_loss:.4g}) since update {self._far_since}; lower optim.learning_rate or raise"
             " optim.warmup_ratio"
         )

@@ -43,9 +43,9 @@ class UpdateStats(NamedTuple):
 
 
 class Log:
-    """Writes a record every few updates, and ends a run whose loss is not a number.
+    """Writes a record every few updates, and ends a run whose loss is not finite.
 
-    Reading a loss waits for the device, so that between two records nothing is read.
+    Reading a loss waits for the device, so nothing is read between two records.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class Log:
             self.trackers.close()
 
     def timed(self, batches: Iterable[T]) -> Iterator[T]:
-        """`batches`, with the time counted that is spent waiting for each."""
+        """`batches`, measuring the time spent waiting for each."""
         coming = iter(batches)
         while True:
             started = time.monotonic()
@@ -107,7 +107,7 @@ class Log:
         """Write and show the record of the pending updates.
 
         Raises:
-            UserError: a loss is not a number.
+            UserError: a loss is not finite.
         """
         if not self.pending:
             return
@@ -135,7 +135,7 @@ class Log:
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
-        """Keep the block, which evaluates or saves, out of the speed of training."""
+        """Exclude the block, which evaluates or saves, from the measured speed of training."""
         self.flush()
         try:
             yield
@@ -151,7 +151,7 @@ class Log:
             self.progress.history_bytes = self.history.write(record)
 
     def warn(self, concern: str | None) -> None:
-        """Print a task's warning about its scores, each once; None: there is none."""
+        """Print a task's warning about its scores, if there is one, but each only once."""
         if line := self.health.once(concern):
             self.display.print(f"validation: {line}")
 

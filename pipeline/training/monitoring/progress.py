@@ -1,4 +1,4 @@
-"""Progress while a run trains: history.jsonl for programs, a bar or plain lines for people."""
+"""Progress of a run: history.jsonl for programs, a progress bar or plain lines for people."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class History:
     """history.jsonl: one JSON object per line, written by the first process."""
 
     def __init__(self, file: Path, length: int):
-        """Continue `file` after its first `length` bytes: what a killed run wrote after its checkpoint is repeated."""
+        """Continue `file` after its first `length` bytes: what a killed run wrote after its checkpoint is redone."""
         file.touch()
         os.truncate(file, min(length, file.stat().st_size))
         self._file_name = file

@@ -1,6 +1,6 @@
-"""Dashboards: the records of a run in TensorBoard, MLflow, W&B or Trackio, through accelerate's trackers.
+"""Experiment trackers: the records of a run in TensorBoard, MLflow, W&B or Trackio, via accelerate's trackers.
 
-Nothing heavy is imported before a tracker is opened, so that one that is not installed is refused at once.
+Nothing heavy is imported before a tracker is opened, so a tracker that is not installed is refused at once.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Trackers:
             try:
                 options = OPTIONS[name](recipe, _identity(folder), step)
                 self._trackers.append(_open(name, recipe.name, folder, options, None if step else config, accelerator))
-            except Exception as error:  # each service raises its own when it is unreachable or wants a key
+            except Exception as error:  # each service raises its own if it is unreachable or needs a key
                 raise UserError(f"train.trackers: {name} cannot be opened: {reason(error)}; remove it") from error
 
     def write(self, kind: str, record: dict[str, Any], step: int) -> None:
@@ -76,7 +76,7 @@ class Trackers:
             action()
         except Exception as error:  # a run of days must not end because a service is down
             self._trackers.remove(tracker)
-            self._warn(f"training: {tracker.name} failed and is not used any more: {reason(error)}")
+            self._warn(f"training: {tracker.name} failed and is no longer used: {reason(error)}")
 
 
 def _open(
@@ -109,7 +109,7 @@ def _tensorboard(recipe: Recipe, identity: str, step: int) -> dict[str, Any]:
 
 
 def _mlflow(recipe: Recipe, identity: str, step: int) -> dict[str, Any]:
-    """A run is found again by its tag."""
+    """Finds a run again by its tag."""
     import mlflow
 
     query: Any = {"search_all_experiments": True, "output_format": "list"}

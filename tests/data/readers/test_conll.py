@@ -1,4 +1,4 @@
-"""Files in columns, and token lists from json and parquet: sentences with their lines, or one line of refusal."""
+"""CoNLL files, and token lists from json and parquet: sentences with their lines, or refused in one line."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_columns_are_read_with_their_lines(tmp_path, name, content):
     assert load(tmp_path, write(tmp_path, name, content)) == (TWO, [])
 
 
-def test_documents_and_comments_are_left_out_and_told(tmp_path):
+def test_documents_and_comments_are_left_out_and_reported(tmp_path):
     content = (
         "# a = b\n-DOCSTART- -X- O O\n\n# sent_id = 1\nEU NNP I-NP B-ORG\n# NN I-NP O\n"
         "-DOCSTART- -X- -X- O\nPeter NNP I-NP B-PER\n"
@@ -62,17 +62,17 @@ def test_documents_and_comments_are_left_out_and_told(tmp_path):
     assert notes == [f"{tmp_path}/a.conll: 2 -DOCSTART- lines and 2 comments were left out"]
 
 
-def test_a_hash_that_is_a_word_is_no_comment(tmp_path):
+def test_a_hash_that_is_a_word_is_not_a_comment(tmp_path):
     for content in ("#tag\tO\n#\tO\n\n", "#tag O\n# O\n\n"):
         assert load(tmp_path, write(tmp_path, "a.conll", content)) == ([(1, ["#tag", "#"], ["O", "O"])], [])
 
 
-def test_words_of_a_file_with_tabs_may_hold_blanks(tmp_path):
+def test_words_of_a_file_with_tabs_may_contain_blanks(tmp_path):
     rows, _ = load(tmp_path, write(tmp_path, "a.conll", "New York\tB-LOC\n\u00a0\tO\n\n"))
     assert rows == [(1, ["New York", "\u00a0"], ["B-LOC", "O"])]
 
 
-def test_a_word_with_blanks_among_words_and_tags_is_told(tmp_path):
+def test_a_word_with_blanks_among_words_and_tags_is_reported(tmp_path):
     rows, notes = load(tmp_path, write(tmp_path, "a.conll", "a O\nו ה 60 O\n\n"))
     assert rows == [(1, ["a", "ו ה 60"], ["O", "O"])]
     assert notes == [f"{tmp_path}/a.conll: 1 words contain blanks (line 2)"]
@@ -135,13 +135,13 @@ def test_the_word_column_is_numbered(tmp_path):
         ("a.jsonl", '{"tokens": ["a"], "tags": [null]}', "a.jsonl:1: tag 1: None is not a tag"),
     ],
 )
-def test_what_is_malformed_is_one_line_with_its_place(tmp_path, name, content, message):
+def test_malformed_files_are_refused_in_one_line_with_the_place(tmp_path, name, content, message):
     file = write(tmp_path, name, content)
     with pytest.raises(UserError) as refusal:
         load(tmp_path, file)
-    told = str(refusal.value).replace(f"{tmp_path}/", "")
-    assert told.startswith(message), told
-    assert "\n" not in told
+    line = str(refusal.value).replace(f"{tmp_path}/", "")
+    assert line.startswith(message), line
+    assert "\n" not in line
 
 
 def test_a_column_may_have_any_name(tmp_path):
@@ -149,7 +149,7 @@ def test_a_column_may_have_any_name(tmp_path):
     assert load(tmp_path, write(tmp_path, "a.jsonl", rows))[0] == [(1, ["a"], ["O"])]
 
 
-def test_a_column_that_is_not_there_is_refused(tmp_path):
+def test_a_missing_column_is_refused(tmp_path):
     file = write(tmp_path, "a.conll", "EU B-ORG\n\n")
     with pytest.raises(UserError, match=r"data.tag_column: .*a.conll has no column '7'; there are: 1, 2, tags, tokens"):
         load(tmp_path, file, tag_column="7")
@@ -163,7 +163,7 @@ def test_columns_given_as_texts_are_refused(tmp_path):
         sources.load(sources.locate(data), Sentiment.columns, tmp_path)
 
 
-def test_one_short_sentence_without_a_blank_line_is_told(tmp_path):
+def test_one_short_sentence_without_a_blank_line_is_reported(tmp_path):
     _, notes = load(tmp_path, write(tmp_path, "a.conll", "EU B-ORG\nrejects O\n"))
     assert notes == [f"{tmp_path}/a.conll: it has no blank line, so all of it is one sentence"]
 
@@ -175,7 +175,7 @@ def test_a_sentence_of_five_thousand_words_is_read(tmp_path):
 
 
 def test_rows_stream(tmp_path):
-    """The first sentence is there before the broken line behind it is read."""
+    """The first sentence is returned before the broken line after it is read."""
     rows = read(write(tmp_path, "a.conll", "EU B-ORG\n\nbroken\n"), FORMATS["conll"])
     assert next(rows)[1]["tokens"] == ["EU"]
     with pytest.raises(UserError, match=r"a.conll:3"):
@@ -214,7 +214,7 @@ def test_numbers_in_parquet_have_the_names_that_datasets_has_written(tmp_path):
     assert [row[1:] for row in rows] == [row[1:] for row in TWO]
 
 
-def test_numbers_of_a_hub_data_set_have_the_names_of_their_column(tmp_path, monkeypatch):
+def test_numbers_in_a_hub_dataset_have_the_names_of_their_column(tmp_path, monkeypatch):
     unlabelled = {"tokens": [["x"]], "pos_tags": [[-1]], "ner_tags": [[-1]]}
     splits = {
         "train": datasets.Dataset.from_dict(CODED, features=FEATURES),

@@ -1,4 +1,4 @@
-"""Readers: rows with their lines, and one helpful line for everything that is wrong with a file."""
+"""Readers: rows with their line numbers, and one helpful line for everything that is wrong with a file."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_lines_are_whole_wherever_a_chunk_ends(tmp_path, monkeypatch):
         ("a.csv", b"\x1f\x8b\x08\x00", "a.csv: this is compressed with gzip, at byte 0; convert it to UTF-8 csv"),
         ("a.csv", b"PAR1", "a.csv: this is a parquet file, at byte 0; set data.format to parquet"),
         ("a.csv", b"text,label\na\x00b,1\n", "a.csv: a NUL at byte 12"),
-        ("a.csv", "text,label\na,b,1\n", "a.csv:2: 3 fields, but the header has 2; quote fields that hold a comma"),
+        ("a.csv", "text,label\na,b,1\n", "a.csv:2: 3 fields, but the header has 2; quote fields that contain a comma"),
         ("a.csv", 'text,label\n"open,1\nx,2\n', "a.csv:2: unexpected end of data; check the quotes from this line on"),
         ("a.csv", 'text,label\n"a"b,1\n', "a.csv:2: ',' expected after '\"'"),
         ("a.csv", "text;label\na;1\n", "a.csv:1: the columns are separated by semicolons, not by commas"),
@@ -90,7 +90,7 @@ def test_lines_are_whole_wherever_a_chunk_ends(tmp_path, monkeypatch):
         ("a.jsonl", '{"text": "a"}\n{"text": \n', "a.jsonl:2: not JSON at column"),
         ("a.jsonl", '{"text": "a"}\n["b"]\n', "a.jsonl:2: expected an object with named fields"),
         ("a.json", '[{"text": "a"},]', "a.json:1: not JSON at column"),
-        ("a.json", '{"text": "a"}\n{"text": "b"}', "a.json:2: not JSON at column 1: Extra data; if each line is an"),
+        ("a.json", '{"text": "a"}\n{"text": "b"}', "a.json:2: not JSON at column 1: Extra data; if each line is a"),
         ("a.json", '{"text": "a"}', "a.json: expected a list of objects"),
         ("a.json", '["a"]', "a.json:1: expected an object with named fields"),
         ("a.jsonl", '{"text": "a", "label": ' + "9" * 5000 + "}", "a.jsonl:1: not JSON: Exceeds the limit"),
@@ -101,9 +101,9 @@ def test_lines_are_whole_wherever_a_chunk_ends(tmp_path, monkeypatch):
 def test_a_broken_file_is_refused_with_its_place(tmp_path, name, content, message):
     with pytest.raises(UserError) as refusal:
         rows_of(tmp_path, name, content)
-    told = str(refusal.value).replace(f"{tmp_path}/", "")
-    assert told.startswith(message), told
-    assert "\n" not in told
+    printed = str(refusal.value).replace(f"{tmp_path}/", "")
+    assert printed.startswith(message), printed
+    assert "\n" not in printed
 
 
 def test_parquet_of_every_string_type_is_read(tmp_path):
@@ -132,25 +132,25 @@ def test_json_escapes_are_read_as_characters(tmp_path):
     assert row["text"] == "שלום 👍"
 
 
-def test_parquet_columns_of_one_name_are_refused(tmp_path):
+def test_parquet_columns_with_the_same_name_are_refused(tmp_path):
     table = pa.Table.from_arrays([pa.array(["a"]), pa.array(["b"])], names=["text", "text"])
     pq.write_table(table, tmp_path / "a.parquet")
     with pytest.raises(UserError, match="two columns are called 'text'; rename one"):
         list(read(tmp_path / "a.parquet"))
 
 
-def test_no_damaged_byte_of_a_parquet_footer_is_a_fault_of_ours(tmp_path):
+def test_no_damaged_byte_of_a_parquet_footer_causes_a_traceback(tmp_path):
     pq.write_table(pa.table({"text": ["a", "b"]}), tmp_path / "a.parquet")
     content = bytearray((tmp_path / "a.parquet").read_bytes())
     footer = int.from_bytes(content[-8:-4], "little")
     for place in range(len(content) - 8 - footer, len(content) - 8):
         damaged = content[:place] + bytes([content[place] ^ 0x5A]) + content[place + 1 :]
-        with contextlib.suppress(UserError):  # a byte that matters to nobody is no damage
+        with contextlib.suppress(UserError):  # a byte without a meaning may change
             rows_of(tmp_path, "b.parquet", bytes(damaged))
 
 
 @pytest.mark.parametrize("kind", [pa.timestamp("s"), pa.timestamp("ns"), pa.duration("s")])
-def test_moments_that_python_cannot_hold_do_not_stop_the_rows(tmp_path, kind):
+def test_times_that_python_cannot_represent_are_read(tmp_path, kind):
     pq.write_table(pa.table({"text": ["a"], "when": pa.array([2**50 + 1], kind)}), tmp_path / "a.parquet")
     ((_, row),) = read(tmp_path / "a.parquet")
     assert row["text"] == "a"

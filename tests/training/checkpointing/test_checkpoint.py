@@ -1,4 +1,4 @@
-"""Checkpoints: whole or absent, skipped if damaged, and only the newest and best are kept."""
+"""Checkpoints: complete or absent, skipped if damaged, and only the newest and best are kept."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from pipeline.training.evaluation import Evaluation
 
 @pytest.fixture
 def unfinished(reviews, tmp_path):
-    """A recipe whose run has checkpoints at 9, 12 and 15 of 16 updates and lacks its metrics, and the run beside it."""
+    """A recipe whose run has checkpoints at 9, 12 and 15 of 16 updates and no metrics yet, and the complete run."""
     settings = {"save_every": 3, "keep_checkpoints": 3, "eval_every": 100}
     recipe = a_recipe(reviews, tmp_path, **settings)
     train(recipe)
@@ -52,10 +52,10 @@ def test_a_damaged_checkpoint_is_reported_and_the_previous_one_is_used(unfinishe
     harm(newest / name)
     capsys.readouterr()
     train(unfinished)
-    told = [line for line in capsys.readouterr().out.splitlines() if line.startswith("checkpoint: ")]
-    assert len(told) == 1
-    assert f"{newest} is damaged ({name} " in told[0]
-    assert told[0].endswith(f"resuming from {before.name}")
+    printed = [line for line in capsys.readouterr().out.splitlines() if line.startswith("checkpoint: ")]
+    assert len(printed) == 1
+    assert f"{newest} is damaged ({name} " in printed[0]
+    assert printed[0].endswith(f"resuming from {before.name}")
     assert_same_weights(tmp_path / "run", tmp_path / "undisturbed")
 
 
@@ -85,7 +85,7 @@ def a_link_to_something_damaged(folder, tmp_path):
 
 @pytest.mark.parametrize("put", [a_file, a_link_to_nothing, a_link_to_something_damaged])
 def test_anything_else_in_place_of_a_checkpoint_is_reported_and_removed(unfinished, tmp_path, capsys, put):
-    """Of a link, not what it leads to."""
+    """A link is removed, but not its target."""
     place = checkpoint.folder_of(tmp_path / "run", 99)
     put(place, tmp_path)
     train(unfinished)
@@ -113,7 +113,7 @@ def test_if_all_checkpoints_are_damaged_the_run_is_refused_and_nothing_is_remove
 
 
 def test_the_newest_checkpoints_are_kept_with_the_best_of_each(reviews, tmp_path, monkeypatch):
-    """With scores that rise, then fall: the best is older than any that is kept by count."""
+    """With scores that rise, then fall: the best is older than all that are kept as the newest."""
     scores = iter([0.1, 0.2, 0.9, *np.linspace(0.8, 0.1, 20)])
     evaluate = checkpoint_free_evaluation(scores)
     monkeypatch.setattr("pipeline.training.trainer.Run.evaluate", evaluate)
@@ -132,7 +132,7 @@ def checkpoint_free_evaluation(scores):
 
 
 def test_a_full_disk_leaves_the_last_good_checkpoint(reviews, tmp_path, monkeypatch):
-    """The error comes in the thread that writes; the run that goes on meanwhile has to hear of it."""
+    """The error occurs in the writing thread; the run, which continues meanwhile, must learn of it."""
     write, threads = serialization.write, set()
 
     def write_until_full(state, file):

@@ -1,6 +1,6 @@
-"""Kills: at whatever moment a run is killed, the same command ends with the same bytes.
+"""Kills: whenever a run is killed, the same command ends with the same bytes.
 
-Each run is a process of its own that executes `finetune run`. It is killed by SIGKILL, or at times by a signal that
+Each run is a separate process that executes `finetune run`. It is killed by SIGKILL, or at times by a signal that
 asks it to stop, at a random moment or as soon as it starts to write a checkpoint, the model or the metrics. The quick
 test forks its processes from one that has imported everything; the slow one starts an interpreter for each.
 """
@@ -29,7 +29,7 @@ from pipeline.config.training import Optim, Train
 from pipeline.errors import EXIT_INTERRUPTED, STOPPING
 from pipeline.training.checkpointing import checkpoint
 
-TOLD = "told.txt"  # output of the processes, in the working folder
+OUTPUT = "output.txt"  # output of the processes, in the working folder
 TAGS = {"ann": "B-PER", "bob": "B-PER", "rome": "B-LOC", "oslo": "B-LOC"}
 WORDS = ["saw", "the", "of", "near", "went", *TAGS]
 
@@ -70,9 +70,9 @@ def recipes(folder: Path) -> dict[str, Recipe]:
 
 def finetune(arguments: list[str]) -> None:
     """The command, its voice in a file."""
-    with open(os.devnull, "w") as nowhere, open(TOLD, "a") as told:
+    with open(os.devnull, "w") as nowhere, open(OUTPUT, "a") as output:
         os.dup2(nowhere.fileno(), 1)
-        os.dup2(told.fileno(), 2)
+        os.dup2(output.fileno(), 2)
     from pipeline.cli.main import entry
 
     sys.argv = ["finetune", *arguments]
@@ -96,13 +96,13 @@ class Forked:
 
 
 class Started:
-    """Processes with an interpreter of their own."""
+    """Processes with their own interpreter."""
 
     def __init__(self, arguments: list[str]):
         call = [sys.executable, "-c", "from pipeline.cli.main import entry; entry()", *arguments]
-        with open(TOLD, "a") as told:
+        with open(OUTPUT, "a") as output:
             environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-            self.process = subprocess.Popen(call, env=environment, stdout=subprocess.DEVNULL, stderr=told)
+            self.process = subprocess.Popen(call, env=environment, stdout=subprocess.DEVNULL, stderr=output)
 
     def code(self, seconds: float | None) -> int | None:
         try:
@@ -153,7 +153,7 @@ def killed(kind: type, command: list[str], run: Path, draw: random.Random, late:
             process.send(draw.choice(STOPPING) if in_training and draw.random() < 0.5 else signal.SIGKILL)
             break
     code = process.code(60)
-    assert code in (0, -signal.SIGKILL, EXIT_INTERRUPTED), Path(TOLD).read_text()
+    assert code in (0, -signal.SIGKILL, EXIT_INTERRUPTED), Path(OUTPUT).read_text()
     counts[moment if code else "ended before"] += 1
     counts["kills"] += code == -signal.SIGKILL
     counts["stops"] += code == EXIT_INTERRUPTED
@@ -161,7 +161,7 @@ def killed(kind: type, command: list[str], run: Path, draw: random.Random, late:
 
 
 def outcome(run: Path, stopped: bool) -> tuple:
-    """All that must not depend on kills: the weights' bytes, the scores, and the history but for the machine's part.
+    """All that must not depend on kills: the weights' bytes, the scores, and the history except timings and memory.
 
     A run that is asked to stop writes a line of history where it stops, over fewer updates than the others.
     """

@@ -7,7 +7,7 @@ import torch
 from pipeline.training.checkpointing import serialization
 
 
-def test_training_on_does_not_change_a_copy_on_the_host():
+def test_further_training_does_not_change_a_copy_in_host_memory():
     tensor = torch.zeros(3)
     copy = serialization.to_host({"a": [tensor, (tensor,)]})
     tensor += 1

@@ -18,14 +18,14 @@ from pipeline.training.distributed import deepspeed, launch
         (
             {"zero_stage": 3},
             "none",
-            "launch: zero_stage 3 is not supported; take the settings of recipes/accelerate/de",
+            "launch: zero_stage 3 is not supported; use the settings in recipes/accelerate/de",
         ),
         (
             {"offload_optimizer_device": "cpu"},
             "none",
-            "launch: offload_optimizer_device cpu is not supported; take the",
+            "launch: offload_optimizer_device cpu is not supported; use the",
         ),
-        ({}, "ds.json", "launch: deepspeed_config_file ds.json is not supported; take the settings of recipes/acceler"),
+        ({}, "ds.json", "launch: deepspeed_config_file ds.json is not supported; use the settings in recipes/acceler"),
     ],
 )
 def test_unsupported_settings_of_deepspeed_are_refused(asked, config, message, monkeypatch):

@@ -219,7 +219,7 @@ def test_scores_are_the_same_at_every_batch_size(task, kind, alone):
 
 @spread_cases
 def test_scores_are_the_same_on_any_number_of_processes(task, kind, name, alone, spread):
-    """To the last bit: the batches are the same ones, dealt to the processes."""
+    """To the last bit: the batches are the same, distributed over the processes."""
     assert spread(name)[task, kind] == alone[task, kind]
 
 

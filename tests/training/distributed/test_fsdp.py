@@ -16,9 +16,9 @@ TAKEN = {"fsdp_version": 2, "activation_checkpointing": False, "cpu_ram_efficien
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
-        ({"fsdp_version": 1}, "launch: fsdp_version 1 is not supported; take the settings of recipes/accelerate/fsdp"),
-        ({"activation_checkpointing": True}, "launch: fsdp_activation_checkpointing is not supported; take the"),
-        ({"cpu_ram_efficient_loading": True}, "launch: fsdp_cpu_ram_efficient_loading is not supported; take the"),
+        ({"fsdp_version": 1}, "launch: fsdp_version 1 is not supported; use the settings in recipes/accelerate/fsdp"),
+        ({"activation_checkpointing": True}, "launch: fsdp_activation_checkpointing is not supported; use the"),
+        ({"cpu_ram_efficient_loading": True}, "launch: fsdp_cpu_ram_efficient_loading is not supported; use the"),
         ({}, "model.lora: adapters are too small to be sharded; start the run with ddp.yaml"),
     ],
 )

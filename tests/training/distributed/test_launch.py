@@ -49,11 +49,11 @@ def start(place: Path, command: str) -> subprocess.Popen:
 
 
 def finish(*processes: subprocess.Popen) -> list[str]:
-    """What each printed; all have to succeed."""
-    told = [process.communicate(timeout=120) for process in processes]
-    for process, (_, errors) in zip(processes, told, strict=True):
+    """What each printed; all must succeed."""
+    printed = [process.communicate(timeout=120) for process in processes]
+    for process, (_, errors) in zip(processes, printed, strict=True):
         assert process.returncode == 0, errors[-4000:]
-    return [out for out, _ in told]
+    return [out for out, _ in printed]
 
 
 def cost(place: Path) -> dict:
@@ -85,8 +85,8 @@ def test_the_first_line_of_a_launch_file_says_its_purpose_and_how_to_start_it(fi
 def test_a_launcher_starts_two_connected_processes(tiny, command, distributed_type):
     if distributed_type == "DEEPSPEED":
         need_deepspeed()
-    (told,) = finish(start(tiny, command))
-    assert told.count("model: runs/tiny/model") == 1  # the first process speaks for both
+    (printed,) = finish(start(tiny, command))
+    assert printed.count("model: runs/tiny/model") == 1  # the first process speaks for both
     assert (cost(tiny)["processes"], cost(tiny)["distributed_type"]) == (2, distributed_type)
     assert cost(tiny)["updates"] == 3
 
@@ -129,8 +129,8 @@ def test_a_launcher_that_starts_one_process_instead_of_two_is_refused(tiny):
     ("environment", "message"),
     [
         ({**LAUNCHED, "MASTER_ADDR": "127.0.0.1"}, "launch: accelerate was asked for several processes and has"),
-        ({"SLURM_STEP_NUM_TASKS": "4"}, "launch: 4 processes were started that do not know of each other, without"),
-        ({"WORLD_SIZE": "2", "MASTER_ADDR": "h"}, "launch: 2 processes were started that do not know of each other"),
+        ({"SLURM_STEP_NUM_TASKS": "4"}, "launch: 4 processes were started that do not know each other, without"),
+        ({"WORLD_SIZE": "2", "MASTER_ADDR": "h"}, "launch: 2 processes were started that do not know each other"),
         ({"WORLD_SIZE": "two"}, "launch: 'two' is not a number of processes; set RANK, WORLD_SIZE, LOCAL_RANK"),
         ({"WORLD_SIZE": "0"}, "launch: '0' is not a number of processes"),
         (
@@ -147,7 +147,7 @@ def test_a_launcher_that_starts_one_process_instead_of_two_is_refused(tiny):
         ),
     ],
 )  # fmt: skip
-def test_a_launch_that_would_train_otherwise_than_asked_is_refused(environment, message):
+def test_a_launch_that_would_not_train_as_asked_is_refused(environment, message):
     with pytest.raises(UserError) as refusal:
         launch._check_launch(environment)
     assert str(refusal.value).startswith(message)
@@ -176,7 +176,7 @@ def test_a_correct_launch_is_accepted(environment):
         ),
     ],
 )
-def test_fewer_processes_or_another_distribution_than_asked_for_is_refused(environment, message):
+def test_fewer_processes_or_a_different_distribution_than_asked_for_are_refused(environment, message):
     with pytest.raises(UserError) as refusal:
         launch._check_world(launch.start(), environment)
     assert str(refusal.value).startswith(message)

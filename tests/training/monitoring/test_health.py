@@ -25,7 +25,7 @@ def said(losses: list[float], waiting: float = 0.0, seconds: float = 1.0, first:
 def test_a_loss_that_stays_far_above_its_start_is_reported_once():
     (line,) = said([0.7, 0.6, *[2.0] * 20])
     assert line.startswith(
-        "training: the loss diverges: 2; it has been above 2 times its start (0.7) since update 2; lower"
+        "training: the loss diverges: 2; it has been above 2 times its initial value (0.7) since update 2; lower"
     )
     assert said([3.0] * LONG, first=0.7)  # after a resume, the start is the first process's
 
@@ -43,7 +43,7 @@ def test_waiting_for_batches_is_reported_once():
 
 
 def test_a_run_that_diverges_reports_it(reviews, tmp_path, capsys):
-    """A learning rate a thousand times too high for attention, yet no loss that is not a number."""
+    """A learning rate a thousand times too high for attention, yet the loss stays finite."""
     recipe = a_recipe(reviews, tmp_path, log_every=1, patience=None, optim=Optim(learning_rate=3.0, warmup_ratio=0.0))
     train(dataclasses.replace(recipe, model=Scratch(hidden_size=8, layers=1, heads=1)))
     assert capsys.readouterr().out.count("training: the loss diverges") == 1
@@ -66,8 +66,10 @@ def test_tasks_recognise_predictions_of_a_single_class():
         "every text is predicted as a; other labels are never predicted"
     )
     assert concern({"confusion": [[3, 1], [2, 0]], "per_class": names}) is None
-    assert concern({"confusion": [[3, 0], [0, 0]], "per_class": names}) is None  # the data has no other
+    assert concern({"confusion": [[3, 0], [0, 0]], "per_class": names}) is None  # the data has no other label
     concern = Ner().concern
-    assert concern({"recall": 0.0, "per_type": {"PER": {"support": 1200}}}) == "none of the 1,200 entities is found"
+    assert (
+        concern({"recall": 0.0, "per_type": {"PER": {"support": 1200}}}) == "the model finds none of the 1,200 entities"
+    )
     assert concern({"recall": 0.1, "per_type": {"PER": {"support": 2}}}) is None
     assert concern({"recall": 0.0, "per_type": {}}) is None

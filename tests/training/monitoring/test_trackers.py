@@ -1,4 +1,4 @@
-"""Dashboards: their records are read back; one that is missing or fails is reported in one line."""
+"""Trackers: their records are read back; one that is missing or fails is reported in one line."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_mlflow_has_a_single_run_after_a_stop_and_a_resume(reviews, tmp_path, mo
     assert [(entry.step, entry.value) for entry in stored] == [(record["step"], record["loss"]) for record in records]
 
 
-def test_a_dashboard_that_is_not_installed_is_refused_before_data_is_read(tmp_path, monkeypatch):
+def test_a_tracker_that_is_not_installed_is_refused_before_data_is_read(tmp_path, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     recipe = a_recipe(tmp_path / "missing.csv", tmp_path, trackers=("wandb",))
     with pytest.raises(UserError, match=r"train\.trackers: wandb is not installed; pip install '.*\[wandb\]'"):
@@ -110,19 +110,17 @@ class Failing:
         raise AssertionError("it was left out")
 
 
-def test_a_dashboard_that_fails_during_training_is_dropped_and_training_continues(
-    reviews, tmp_path, monkeypatch, capsys
-):
+def test_a_tracker_that_fails_during_training_is_dropped_and_training_continues(reviews, tmp_path, monkeypatch, capsys):
     failing = Failing()
     monkeypatch.setattr(trackers, "check", lambda names: None)
     monkeypatch.setattr(trackers, "_open", lambda *_: failing)
     train(a_recipe(reviews, tmp_path, max_steps=6, log_every=1, trackers=("wandb",)))
     assert failing.calls == 2
-    assert capsys.readouterr().out.count("training: wandb failed and is not used any more: no route to host\n") == 1
+    assert capsys.readouterr().out.count("training: wandb failed and is no longer used: no route to host\n") == 1
     assert json.loads((tmp_path / "run/metrics.json").read_text())["train"]["updates"] == 6
 
 
-def test_a_dashboard_that_cannot_be_opened_is_refused_in_one_line(reviews, tmp_path, monkeypatch):
+def test_a_tracker_that_cannot_be_opened_is_refused_in_one_line(reviews, tmp_path, monkeypatch):
     def refuse(*_):
         raise RuntimeError("api key not configured")
 
@@ -134,7 +132,7 @@ def test_a_dashboard_that_cannot_be_opened_is_refused_in_one_line(reviews, tmp_p
     assert not (tmp_path / "run").exists()
 
 
-def test_a_run_can_be_resumed_with_other_dashboards(reviews, tmp_path):
+def test_a_run_can_be_resumed_with_other_trackers(reviews, tmp_path):
     from pipeline import run_folder
 
     recipe = a_recipe(reviews, tmp_path)
