@@ -111,6 +111,8 @@ def test_the_commands_of_a_page_run_in_their_order(page, workplace):
         if "compare" in line:
             assert "bigru" in printed
             assert "sentiment-lstm" in printed
+            (table,) = (block for block in blocks("README.md", "text") if "sentiment-bert" in block)
+            assert re.findall(r"[\w/ ]*\w", table.splitlines()[1]) == re.findall(r"[\w/ ]*\w", printed.splitlines()[1])
         if "scores.json" in line:
             assert json.loads((workplace / "scores.json").read_text())["accuracy"] > 0.0
         if line.startswith(("torchrun", "accelerate")):
