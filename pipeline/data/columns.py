@@ -187,10 +187,10 @@ def as_tags(value: Any, where: str, labels: LabelNames = NO_NAMES, lines: Sequen
 
 
 def _named_tag(tag: int, at: str, labels: LabelNames) -> str:
-    if labels.classes is None and not labels.given and labels.ids_read is not None and 0 <= tag < len(labels.known):
-        labels.ids_read.add(tag)
-        return labels.known[tag]
     if labels.classes is None and not labels.given:
+        if labels.ids_read is not None and 0 <= tag < len(labels.known):
+            labels.ids_read.add(tag)
+            return labels.known[tag]
         raise UserError(
             f"{at}: the number {tag} has no name; write tags as texts, such as B-PER, name the numbers with"
             " data.label_names (0=O 1=B-PER ...), or use a parquet file or a Hub dataset that names them"
