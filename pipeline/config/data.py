@@ -8,7 +8,7 @@ from annotated_types import Ge, Le
 
 from pipeline.config.schema import LARGEST, Count, Seed, Settings, Share, settings
 
-TRAINED_TOKENIZERS = ("word", "bpe", "wordpiece", "whitespace")
+TRAINED_TOKENIZERS = ("word", "bpe", "wordpiece", "whitespace", "character")
 # Those that keep words whole.
 WHOLE_WORDS = ("word", "whitespace")
 
@@ -55,8 +55,8 @@ class Data(Settings):
     """For next_word: True if each row is a separate document, False if rows are lines of running text. None: rows of
     .txt files and of sample:imdb_text are running text, all others are documents."""
     tokenizer: str | None = None
-    """word, bpe, wordpiece or whitespace (split at whitespace only), trained on the training split; or a pretrained
-    tokenizer: folder, Hub id or sample:gpt2. None: the default of the model and task."""
+    """word, bpe, wordpiece, whitespace (split at whitespace only) or character, trained on the training split; or a
+    pretrained tokenizer: folder, Hub id or sample:gpt2. None: the default of the model, the task and the script."""
     tokenizer_revision: str | None = None
     """Commit, tag or branch of a tokenizer on the Hub."""
     vocab_size: Annotated[int, Ge(8), Le(10_000_000)] | None = None
@@ -71,6 +71,29 @@ class Data(Settings):
     label_names: tuple[str, ...] | None = None
     """Names of labels that are numbers or abbreviations in the data, such as 0=negative 1=positive (for tags 0=O
     1=B-PER); None: labels keep the names that they have in the data."""
+    separator: str | None = None
+    """Character between the columns of a table, or `tab`; None: detected."""
+    quoting: Literal["double", "backslash", "none"] | None = None
+    """How a quotation mark is written inside a quoted field of a table: doubled or after a backslash; none: nothing is
+    quoted, and quotation marks are part of the text. None: detected."""
+    header: bool | None = None
+    """Whether the first line of a table names its columns; without names, columns are numbered from 1. None:
+    detected."""
+    encoding: str | None = None
+    """Encoding of text files, such as latin-1; None: UTF-8, or UTF-16 with a byte order mark."""
+    missing_labels: tuple[str, ...] | None = None
+    """Further values that mean that a row has no label, such as unknown; an empty value, null, NaN and N/A always do.
+    Rows without a label are not trained on."""
+    problem_type: Literal["single_label_classification", "multi_label_classification", "regression"] | None = None
+    """What the labels of a text are: one class, any number of classes, or a number; None: inferred from the labels."""
+    text_pair_column: str | None = None
+    """Column of the second text, if the model reads pairs of texts; None: inferred from the column names if they are
+    unambiguous."""
+    long_texts: Literal["cut", "head+tail", "windows"] = "cut"
+    """What happens to texts longer than max_length: only the beginning is read (cut), the beginning and the end
+    (head+tail), or all of it in overlapping windows whose scores are pooled."""
+    overlaps: Literal["refuse", "longest"] = "refuse"
+    """What happens to annotated spans that overlap: the row is refused, or the longest span is kept."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

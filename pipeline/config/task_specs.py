@@ -96,8 +96,12 @@ TASKS = {
         settings=frozenset(
             {
                 "data.text_column",
+                "data.text_pair_column",
                 "data.label_column",
                 "data.label_names",
+                "data.missing_labels",
+                "data.problem_type",
+                "data.long_texts",
                 "model.bidirectional",
                 "model.pooling",
                 "Pretrained.dropout",
@@ -119,6 +123,7 @@ TASKS = {
             {
                 "data.token_column",
                 "data.tag_column",
+                "data.overlaps",
                 "data.label_names",
                 "data.scheme",
                 "model.bidirectional",

@@ -60,6 +60,9 @@ class Train(Settings):
     the previous one is used."""
     patience: Count | None = 3
     """Stop after this many evaluations without a better validation score; None: never."""
+    monitor: str | None = None
+    """Metric of the validation split that selects the best weights, such as accuracy, macro_f1, loss or
+    per_class.NAME.f1; None: that of the task."""
     class_weights: dict[str, NotNegative] | Literal["balanced"] | None = None
     """Weights of the labels in the loss: balanced (inversely proportional to their frequency), or by name, such as
     `negative 2.0`; labels without a weight get 1. The weight of an entity type applies to all of its tags."""
