@@ -35,8 +35,8 @@ class Classification(evaluate.Metric):
     ) -> dict[str, Any]:
         matrix = confusion(np.asarray(references), np.asarray(predictions), len(label_names))
         hits, support, predicted = np.diag(matrix), matrix.sum(axis=1), matrix.sum(axis=0)
-        precision, recall = _ratio(hits, predicted), _ratio(hits, support)
-        f1 = _ratio(2 * hits, support + predicted)
+        precision, recall = ratio(hits, predicted), ratio(hits, support)
+        f1 = ratio(2 * hits, support + predicted)
         per_class = zip(label_names, precision, recall, f1, support, strict=True)
         return {
             "accuracy": float(hits.sum() / max(matrix.sum(), 1)),
@@ -54,5 +54,6 @@ def confusion(references: np.ndarray, predictions: np.ndarray, classes: int) -> 
     return np.bincount(references * classes + predictions, minlength=classes * classes).reshape(classes, classes)
 
 
-def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+def ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    """`part` / `whole`, element by element; 0/0 is 0."""
     return np.divide(part, whole, out=np.zeros(len(part)), where=whole > 0)
