@@ -104,6 +104,13 @@ class RecurrentConfig(PreTrainedConfig):
             What the classification head reads from the last layer: `"last"`, the final output of each direction;
             `"mean"` or `"max"` over the words; `"attention"`, additive attention with a learned query (Bahdanau et al.
             2015, section 3.1; Yang et al. 2016, section 2.2).
+        pairs (`bool`, *optional*, defaults to `False`):
+            Whether a row of the classification head holds two texts, which `token_type_ids` tell apart. The same
+            encoder reads each of them on its own, and the classifier compares the results (Conneau et al. 2017,
+            section 3.1).
+        thresholds (`list[float]`, *optional*):
+            For several labels per text: the probability, for each label, from which on a text gets it. The model
+            itself does not use them.
         embedding_dropout, hidden_dropout, output_dropout, classifier_dropout (`float`, *optional*, defaults to 0.0):
             Dropout, in [0, 1), on the embeddings, between layers, on the last layer's outputs before the language
             modeling head, and before the classifier.
@@ -178,6 +185,8 @@ class RecurrentConfig(PreTrainedConfig):
     cell_type: Literal["rnn", "lstm", "gru"] = "lstm"
     bidirectional: bool = False
     pooling: Literal["last", "mean", "max", "attention"] = "last"
+    pairs: bool = False
+    thresholds: list[float] | None = None
     embedding_dropout: float | int = 0.0
     hidden_dropout: float | int = 0.0
     output_dropout: float | int = 0.0

@@ -29,6 +29,7 @@ from .characters import CharacterCNN, CharacterEncoder
 from .configuration_recurrent import ADAPTIVE_DIVISOR, RecurrentConfig
 from .crf import IGNORED, LinearChainCRF, TaggerOutput, tag
 from .layout import Layout, Packing, find_borders, make_layout, make_packing, read_mask
+from .pairs import compare, separate
 from .recurrence import Recurrence, RecurrentLayer, State, make_cell
 
 
@@ -344,6 +345,9 @@ class RecurrentForSequenceClassification(RecurrentPreTrainedModel):
     `pooling="last"` corresponds to `return_sequences=False` followed by `Dense` in Keras; `"mean"`, `"max"` and
     `"attention"` to `return_sequences=True` followed by `GlobalAveragePooling1D`, `GlobalMaxPooling1D` and an attention
     layer.
+
+    With `config.pairs`, each of the two texts of a row is pooled on its own, and the linear layer reads the comparison
+    of both; see [`compare`].
     """
 
     _auto_class = "AutoModelForSequenceClassification"
@@ -354,7 +358,7 @@ class RecurrentForSequenceClassification(RecurrentPreTrainedModel):
         self.model = RecurrentModel(config)
         self.pooler = AttentionPooling(config.output_size) if config.pooling == "attention" else None
         self.dropout = nn.Dropout(config.classifier_dropout)
-        self.classifier = nn.Linear(config.output_size, config.num_labels)
+        self.classifier = nn.Linear(config.output_size * (4 if config.pairs else 1), config.num_labels)
         self.post_init()
 
     @can_return_tuple
@@ -364,18 +368,25 @@ class RecurrentForSequenceClassification(RecurrentPreTrainedModel):
         attention_mask: torch.Tensor | None = None,
         inputs_embeds: torch.FloatTensor | None = None,
         labels: torch.Tensor | None = None,
+        token_type_ids: torch.Tensor | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> SequenceClassifierOutput:
         """
         Args:
             input_ids, attention_mask, inputs_embeds: see [`RecurrentModel`].
+            token_type_ids (B, T): with `config.pairs`, 0 in the first text of a row and 1 in the second; None: the
+                second text is empty. Without, they are not used.
             labels (B,): class ids; (B,) or (B, C) floats for regression and multi-label problems.
             num_items_in_batch: the number of labels to average the loss over if this batch is a part of a larger one.
                 The Trainer passes it when it accumulates gradients, and sums the losses.
 
         Returns:
-            loss, the mean, if labels are given; logits (B, C); hidden_states, if requested.
+            loss, the mean, if labels are given; logits (B, C); hidden_states, if requested, of the first texts of all
+            pairs and then of the second.
         """
+        if self.config.pairs:
+            texts = separate(input_ids, inputs_embeds, attention_mask, token_type_ids)
+            input_ids, inputs_embeds, attention_mask, empty = texts  # type: ignore[assignment]
         outputs = self.model(
             input_ids,
             attention_mask=attention_mask,
@@ -387,6 +398,8 @@ class RecurrentForSequenceClassification(RecurrentPreTrainedModel):
         states = outputs.last_hidden_state
         mask = None if attention_mask is None else attention_mask.bool()
         pooled = POOLINGS[self.config.pooling](self.pooler, states, outputs.pooler_output, mask)
+        if self.config.pairs:
+            pooled = compare(pooled, empty)
         logits = self.classifier(self.dropout(pooled))
         loss = None
         if labels is not None:
