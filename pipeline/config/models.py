@@ -11,6 +11,10 @@ from pipeline.config.hub import check_trust
 from pipeline.config.schema import MOST_LAYERS, Count, Layers, Positive, Rate, Settings, settings
 from pipeline.errors import UserError, suggest
 
+# How two texts are written into one row: `apart`, without special tokens, told apart by token_type_ids; `joined` by a
+# special token; `typed`, both.
+PairEncoding = Literal["apart", "joined", "typed"]
+
 
 class ModelSettings(Settings):
     """A kind of model. A third-party kind is a subclass decorated with `settings("model")` with a `build` method."""
@@ -22,6 +26,11 @@ class ModelSettings(Settings):
     def reads_characters(self) -> bool:
         """Whether the tokenizer must also return the characters of each word."""
         return False
+
+    @property
+    def pair_encoding(self) -> PairEncoding | None:
+        """How the tokenizer must write two texts into one row; None: as it does by itself."""
+        return None
 
 
 @settings("model")
@@ -71,6 +80,10 @@ class Recurrent(ModelSettings):
     @property
     def reads_characters(self) -> bool:
         return self.char_encoder is not None
+
+    @property
+    def pair_encoding(self) -> PairEncoding | None:
+        return "apart"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -173,6 +186,10 @@ class Scratch(ModelSettings):
         super().__post_init__()
         if self.hidden_size % self.heads:
             self.refuse("heads", f"{self.heads} does not divide model.hidden_size {self.hidden_size}")
+
+    @property
+    def pair_encoding(self) -> PairEncoding | None:
+        return "typed" if self.architecture == "bert" else "joined"  # GPT-2 takes types for words
 
 
 MODELS: dict[str, type[ModelSettings]] = {"recurrent": Recurrent, "pretrained": Pretrained, "scratch": Scratch}

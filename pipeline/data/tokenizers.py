@@ -184,7 +184,7 @@ def _wordpiece(data: Data) -> tuple[Tokenizer, Any, dict[str, str]]:
     tokenizer.decoder = decoders.WordPiece()
     special = [PAD, UNK, CLS, SEP, MASK]
     tokenizer.post_processor = processors.TemplateProcessing(
-        single=f"{CLS} $A {SEP}", pair=f"{CLS} $A {SEP} $B {SEP}", special_tokens=[(CLS, 2), (SEP, 3)]
+        single=f"{CLS} $A {SEP}", pair=f"{CLS} $A {SEP} $B:1 {SEP}:1", special_tokens=[(CLS, 2), (SEP, 3)]
     )
     trainer = trainers.WordPieceTrainer(special_tokens=special, **_options(data, PIECES))
     names = ("pad_token", "unk_token", "cls_token", "sep_token", "mask_token")
