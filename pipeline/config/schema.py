@@ -155,6 +155,8 @@ def _check_union(name: str, value: Any, options: tuple[Any, ...]) -> None:
 def _outer(hint: Any) -> Any:
     """The Python type of values of `hint`; choices are strings."""
     origin = typing.get_origin(hint)
+    if origin is Annotated:
+        return _outer(typing.get_args(hint)[0])
     return str if origin is Literal else origin or hint
 
 

@@ -7,7 +7,7 @@ model card describes it in general terms.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 
@@ -47,11 +47,29 @@ class Snippet(NamedTuple):
         name: variable that the pipeline is assigned to.
         text: an input.
         options: further arguments of `pipeline`, as source code that begins with a comma.
+        text_pair: a second text, for models of pairs.
+        call: further arguments of a call, in the same way.
+        note: a sentence about the result.
     """
 
     name: str
     text: str
     options: str = ""
+    text_pair: str = ""
+    call: str = ""
+    note: str = ""
+
+
+class Answers(NamedTuple):
+    """How a model card speaks about answers of another type than one label; fields as in `TaskSpec` and `Snippet`."""
+
+    does: str
+    limits: str
+    scores: str = ""
+    accuracy_of_rows: bool = False
+    name: str = "classify"
+    call: str = ""
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -73,6 +91,9 @@ class TaskSpec:
         scores: what the scores count, if their names do not say so.
         accuracy_of_rows: whether `accuracy` is a share of rows, for which the card gives a confidence interval.
         long_rows: what happens to rows longer than `{max_length}` tokens.
+        answers: transformers' problem type -> what differs for answers of this type.
+        pairs: a pair of texts for the example of a model that reads pairs.
+        problem_type: transformers' name for the type of answers, if they are not what the task usually gives.
     """
 
     path: str
@@ -87,6 +108,22 @@ class TaskSpec:
     scores: str = ""
     accuracy_of_rows: bool = False
     long_rows: str = "Texts of more than {max_length} tokens were truncated or split into windows."
+    answers: Mapping[str, Answers] = field(default_factory=dict)
+    pairs: tuple[str, str] = ("", "")
+    problem_type: str | None = None
+
+    def of(self, problem_type: str | None, pairs: bool) -> TaskSpec:
+        """This row for models whose answers are of another type, or that read pairs of texts."""
+        spec, answers = self, self.answers.get(problem_type or "")
+        if answers:
+            own = {name: getattr(answers, name) for name in ("does", "limits", "scores", "accuracy_of_rows")}
+            snippet = spec.snippet and spec.snippet._replace(name=answers.name, call=answers.call, note=answers.note)
+            spec = replace(spec, snippet=snippet, problem_type=problem_type, **own)
+        if pairs and spec.snippet:
+            text, text_pair = spec.pairs
+            snippet = spec.snippet._replace(text=text, text_pair=text_pair)
+            spec = replace(spec, does=spec.does.replace("a text", "a pair of texts"), snippet=snippet)
+        return spec
 
 
 TASKS = {
@@ -107,6 +144,7 @@ TASKS = {
                 "Pretrained.dropout",
                 "train.class_weights",
                 "train.label_smoothing",
+                "train.threshold",
             }
         ),
         tag="text-classification",
@@ -115,6 +153,30 @@ TASKS = {
         limits="It always returns one of its labels, even for unrelated texts. Do not base decisions about people on"
         " it.",
         accuracy_of_rows=True,
+        answers={
+            "multi_label_classification": Answers(
+                does="assigns any number of these labels, or none, to a text: {labels}",
+                limits="It knows only these labels, and a text without any of them may still get one. Do not base"
+                " decisions about people on it.",
+                scores="A text gets the labels whose probability is at least their threshold. The thresholds maximise"
+                " F1 on the validation split, so its scores are a little too high; those of the test split use the same"
+                " thresholds. Accuracy is the share of texts whose labels are all right.",
+                accuracy_of_rows=True,
+                call=", top_k=None",
+                note="This prints the probability of each label. `thresholds` in `config.json` holds the probability"
+                " from which on a text gets a label, in the order of `id2label`.",
+            ),
+            "regression": Answers(
+                does="assigns a number to a text",
+                limits="It always returns a number, even for unrelated texts, and the number may lie outside the range"
+                " of its training data. Do not base decisions about people on it.",
+                scores="The loss is the mean squared error (mse), in squared units of the numbers; pearson and spearman"
+                " are correlations with the true numbers.",
+                name="rate",
+                note="The `score` is the number itself.",
+            ),
+        },
+        pairs=("A man is playing a guitar .", "Somebody makes music ."),
     ),
     "ner": TaskSpec(
         path="pipeline.tasks.ner:Ner",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from annotated_types import Ge, Gt, Le
+from annotated_types import Ge, Gt, Le, Lt
 
 from pipeline.config.schema import LARGEST, Count, NotNegative, Positive, Rate, Seed, Settings, WarmupRatio, settings
 
@@ -65,9 +65,15 @@ class Train(Settings):
     per_class.NAME.f1; None: that of the task."""
     class_weights: dict[str, NotNegative] | Literal["balanced"] | None = None
     """Weights of the labels in the loss: balanced (inversely proportional to their frequency), or by name, such as
-    `negative 2.0`; labels without a weight get 1. The weight of an entity type applies to all of its tags."""
+    `negative 2.0`; labels without a weight get 1. The weight of an entity type applies to all of its tags. If a text
+    may have several labels, it is the weight of having the label against not having it, and balanced is the ratio of
+    texts without it to texts with it."""
     label_smoothing: Rate = 0.0
     """Share of the target probability that is spread over all classes (Szegedy et al. 2016)."""
+    threshold: Literal["global", "per_label"] | Annotated[float, Gt(0.0), Lt(1.0)] | None = None
+    """If a text may have several labels: the probability from which on it gets a label. global: one for all labels, the
+    one with the best micro F1 on validation; per_label: for each label the one with its best F1; or a number. None:
+    global."""
     log_every: Count = 10
     """Updates between log lines in history.jsonl."""
     trackers: tuple[Literal["tensorboard", "mlflow", "wandb", "trackio"], ...] = ()

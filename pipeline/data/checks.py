@@ -32,6 +32,11 @@ def label_set(names: Sequence[str] | None, splits: Mapping[str, Dataset]) -> lis
     counts = {split: Counter(rows["label"]) for split, rows in splits.items()}
     found = set().union(*counts.values())
     _check_labels(found, counts["train"])
+    return in_order(found, names)
+
+
+def in_order(found: set[str], names: Sequence[str] | None) -> list[str]:
+    """The labels in the order of `names`, if that lists them all, or by size if all are numbers, or alphabetically."""
     if names and found <= set(names):
         return list(names)
     return sorted(found, key=_by_size_or_alphabet(found))

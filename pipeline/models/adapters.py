@@ -17,6 +17,9 @@ from pipeline.errors import UserError, reason
 from pipeline.models import checkpoints
 
 LABELS = "labels.json"
+# What else a config.json would say about the answers of the model, if they are not one label per text.
+ANSWERS = "head.json"
+ANSWER_FIELDS = ("problem_type", "pairs", "thresholds")
 WEIGHTS = "adapter_model.safetensors"
 POOLER = "pooler"
 
@@ -89,16 +92,29 @@ def merged(model: nn.Module) -> nn.Module:
 
 
 def write_labels(folder: Path, model: nn.Module) -> None:
-    """Save the names of the classes with an adapter, whose folder has no config.json."""
+    """Save the names of the classes, and what else is known about the answers, with an adapter, whose folder has no
+    config.json."""
     config: Any = model.config
     text = json.dumps(config.id2label, indent=2, ensure_ascii=False) + "\n"
     (folder / LABELS).write_text(text, encoding="utf-8")
+    answers = {name: getattr(config, name, None) for name in ANSWER_FIELDS}
+    answers = {name: value for name, value in answers.items() if value is not None}
+    if answers.keys() - {"problem_type"} or answers.get("problem_type") not in (None, "single_label_classification"):
+        (folder / ANSWERS).write_text(json.dumps(answers, indent=2) + "\n", encoding="utf-8")
 
 
 def _labels(folder: Path) -> dict[str, Any]:
     names = json.loads((folder / LABELS).read_text(encoding="utf-8"))
     labels = {int(index): str(name) for index, name in names.items()}
     return {"id2label": labels, "label2id": {name: index for index, name in labels.items()}}
+
+
+def _answers(folder: Path) -> dict[str, Any]:
+    """The fields of the configuration in `ANSWERS`; a file that is not there has none."""
+    if not (folder / ANSWERS).is_file():
+        return {}
+    found = json.loads((folder / ANSWERS).read_text(encoding="utf-8"))
+    return {name: found[name] for name in ANSWER_FIELDS if name in found}
 
 
 def load(folder: Path, head: str, allow_pickle: bool = False) -> PreTrainedModel:
@@ -120,11 +136,14 @@ def load(folder: Path, head: str, allow_pickle: bool = False) -> PreTrainedModel
         config = json.loads((folder / paths.ADAPTER).read_text(encoding="utf-8"))
         base, revision = config["base_model_name_or_path"], config.get("revision")
         known = _labels(folder) if head_called(head).has_labels else {}
+        answers = _answers(folder)
     except (OSError, ValueError, AttributeError, LookupError, TypeError) as error:
         raise UserError(f"model: {folder} holds an adapter that cannot be read: {reason(error)}") from error
     model = checkpoints.load(
         str(base), head, "model", with_head=False, revision=revision, allow_pickle=allow_pickle, **known
     )
+    for name, value in answers.items():
+        setattr(model.config, name, value)
     try:
         return merged(peft.PeftModel.from_pretrained(model, str(folder)))
     except (*checkpoints.LOADING_ERRORS, KeyError) as error:

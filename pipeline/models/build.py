@@ -36,17 +36,19 @@ def build(
     tokenizer: PreTrainedTokenizerBase,
     max_length: int,
     seed: int,
+    pairs: bool = False,
 ) -> tuple[PreTrainedModel, BuildInfo]:
     """Build a model, with initial weights drawn from `seed`.
 
     Settings of a class outside this package are built by its own method `build`, which takes the same arguments except
-    the first.
+    the first and the last.
 
     Args:
         settings: the model settings of a recipe.
         head: suffix of the Auto class, such as `SequenceClassification`.
         labels: names of the classes in the order of their ids; empty for a task without classes.
         max_length: the largest number of tokens in a row.
+        pairs: whether each row holds two texts.
 
     Returns:
         The model, and what is worth reporting about how it was built, JSON-serializable.
@@ -56,7 +58,8 @@ def build(
     """
     torch.manual_seed(seed)
     builder = BUILDERS.get(type(settings)) or type(settings).build  # type: ignore[attr-defined]
-    model, build_info = builder(settings, head, labels, tokenizer, max_length, seed)
+    more = {"pairs": True} if pairs and type(settings) is Recurrent else {}  # others tell by their tokenizer
+    model, build_info = builder(settings, head, labels, tokenizer, max_length, seed, **more)
     trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     if trained < sum(parameter.numel() for parameter in model.parameters()):
         build_info = {**build_info, "trained_parameters": trained}
@@ -93,14 +96,20 @@ def _label_maps(labels: list[str]) -> dict[str, Any]:
 
 
 def _recurrent(
-    settings: Recurrent, head: str, labels: list[str], tokenizer: PreTrainedTokenizerBase, max_length: int, seed: int
+    settings: Recurrent,
+    head: str,
+    labels: list[str],
+    tokenizer: PreTrainedTokenizerBase,
+    max_length: int,
+    seed: int,
+    pairs: bool = False,
 ) -> tuple[PreTrainedModel, BuildInfo]:
     _check_crf(settings.crf, head)
     if settings.adaptive_cutoffs and settings.adaptive_cutoffs[-1] >= len(tokenizer):
         settings.refuse("adaptive_cutoffs", f"the vocabulary has only {len(tokenizer)} tokens; lower the last cutoff")
     vectors = load_vectors(settings.vectors, tokenizer.get_vocab(), seed) if settings.vectors else None
     width = vectors.matrix.shape[1] if vectors else settings.embedding_size or 128
-    model = _from_config(_recurrent_config(settings, labels, tokenizer, width), head)
+    model = _from_config(_recurrent_config(settings, labels, tokenizer, width, pairs), head)
     if vectors is None:
         return model, {}
     weight = model.get_input_embeddings().weight
@@ -112,7 +121,7 @@ def _recurrent(
 
 
 def _recurrent_config(
-    settings: Recurrent, labels: list[str], tokenizer: PreTrainedTokenizerBase, embedding_size: int
+    settings: Recurrent, labels: list[str], tokenizer: PreTrainedTokenizerBase, embedding_size: int, pairs: bool
 ) -> recurrent.RecurrentConfig:
     return recurrent.RecurrentConfig(
         vocab_size=len(tokenizer),
@@ -122,6 +131,7 @@ def _recurrent_config(
         cell_type=settings.cell,
         bidirectional=settings.bidirectional,
         pooling=settings.pooling,
+        pairs=pairs,
         hidden_dropout=settings.dropout,
         embedding_dropout=settings.embedding_dropout,
         output_dropout=settings.dropout if settings.output_dropout is None else settings.output_dropout,

@@ -10,7 +10,7 @@ from huggingface_hub import EvalResult, ModelCardData
 
 from pipeline.config.recipe import Recipe
 from pipeline.config.samples import PREFIX
-from pipeline.config.task_specs import TASKS, TaskSpec
+from pipeline.config.task_specs import TaskSpec
 from pipeline.metrics import statistics
 from pipeline.publish import snippets
 from pipeline.publish.card_data import CardData
@@ -25,7 +25,7 @@ SHARDING = {"FSDP": "FSDP", "DEEPSPEED": "DeepSpeed ZeRO"}
 
 def card(card_data: CardData) -> str:
     """README.md of a saved model: metadata for the Hub in YAML, then the sections."""
-    recipe, spec = card_data.recipe, TASKS.get(card_data.recipe.task)
+    recipe, spec = card_data.recipe, card_data.spec
     metadata = ModelCardData(
         language=card_data.all_languages or None,
         license=card_data.license or UNKNOWN_LICENSE,
@@ -66,7 +66,7 @@ def _eval_results(card_data: CardData, task_type: str) -> list[EvalResult]:
 
 def _title(card_data: CardData) -> str:
     recipe = card_data.recipe
-    does = TASKS[recipe.task].does if recipe.task in TASKS else f"was trained for the task `{recipe.task}`"
+    does = card_data.spec.does if card_data.spec else f"was trained for the task `{recipe.task}`"
     kinds = dict.fromkeys(label.partition("-")[2] for label in card_data.labels if "-" in label)
     does = does.format(labels=", ".join(card_data.labels), kinds=", ".join(kinds))
     return f"# {recipe.name}\n\nThis model {does}. It is {_model(card_data)} on `{card_data.source}`."
@@ -109,7 +109,7 @@ def _evaluation(card_data: CardData) -> str:
         paragraphs.append(
             f"Mean and standard deviation are over runs with the seeds {seeds}; the weights are those of the first."
         )
-    spec = TASKS.get(card_data.recipe.task)
+    spec = card_data.spec
     accuracy, count = card_data.metrics.get("test", {}).get("accuracy"), rows.get("test", 0)
     if isinstance(accuracy, float) and count and spec and spec.accuracy_of_rows:
         low, high = statistics.wilson_interval(accuracy, count)
@@ -122,9 +122,8 @@ def _evaluation(card_data: CardData) -> str:
 
 def _note(card_data: CardData) -> str:
     """What the scores count, if their names do not say so."""
-    spec = TASKS.get(card_data.recipe.task)
-    if spec and spec.scores:
-        return spec.scores
+    if card_data.spec and card_data.spec.scores:
+        return card_data.spec.scores
     test = card_data.metrics.get("test", {})
     if "context" not in test:
         return ""
@@ -134,8 +133,9 @@ def _note(card_data: CardData) -> str:
 
 def _usage(card_data: CardData) -> str:
     place = card_data.repo_id or snippets.LOCAL
-    with_transformers = snippets.transformers_snippet(card_data.recipe, place, card_data.has_code)
-    return f"## How to use\n\n{with_transformers}\n{snippets.pipeline_snippet(place)}".rstrip()
+    with_transformers = snippets.transformers_snippet(card_data.recipe, card_data.spec, place, card_data.has_code)
+    with_this = snippets.pipeline_snippet(place, card_data.reads_pairs)
+    return f"## How to use\n\n{with_transformers}\n{with_this}".rstrip()
 
 
 def _training_data(card_data: CardData) -> str:
@@ -216,7 +216,7 @@ def _reproduction(card_data: CardData) -> str:
 
 def _limitations(card_data: CardData) -> str:
     data, recipe = card_data.metrics.get("data", {}), card_data.recipe
-    limits, long_rows = (spec.limits, spec.long_rows) if (spec := TASKS.get(recipe.task)) else ("", TaskSpec.long_rows)
+    limits, long_rows = (spec.limits, spec.long_rows) if (spec := card_data.spec) else ("", TaskSpec.long_rows)
     lines = ["## Intended use and limitations", ""]
     lines.append(
         f"The model is meant for texts like those in `{card_data.source}`; it was not evaluated on others."

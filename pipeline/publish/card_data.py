@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from pipeline.config.recipe import Recipe
 from pipeline.config.samples import PREFIX
+from pipeline.config.task_specs import TASKS, TaskSpec
 
 
 class SampleInfo(NamedTuple):
@@ -81,6 +82,17 @@ class CardData:
     @property
     def all_languages(self) -> list[str]:
         return list(self.languages) or ([self.sample_info.language] if self.sample_info else [])
+
+    @property
+    def spec(self) -> TaskSpec | None:
+        """What is known about the task, for answers of the model's type; None for a task of your own."""
+        spec = TASKS.get(self.recipe.task)
+        return spec and spec.of(self.metrics.get("data", {}).get("problem_type"), self.reads_pairs)
+
+    @property
+    def reads_pairs(self) -> bool:
+        """Whether the model reads pairs of texts."""
+        return bool(self.metrics.get("data", {}).get("pairs"))
 
     @property
     def seeds(self) -> list[int]:

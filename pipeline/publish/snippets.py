@@ -6,7 +6,7 @@ from typing import Any
 
 from pipeline.config.models import Pretrained
 from pipeline.config.recipe import Recipe
-from pipeline.config.task_specs import TASKS, Snippet, TaskSpec, head_called
+from pipeline.config.task_specs import Snippet, TaskSpec, head_called
 
 # Where a model is that has not been pushed.
 LOCAL = "path/to/this/folder"
@@ -17,7 +17,7 @@ TRANSFORMERS = """With transformers:
 from transformers import pipeline
 
 {name} = pipeline("{tag}", model="{place}"{options})
-print({name}("{text}"))
+print({name}({input}{call}))
 ```"""
 
 # An adapter has no config.json, and that of its base does not name the classes: they are in labels.json.
@@ -33,7 +33,7 @@ folder = {folder}
 {names}model = AutoModelFor{head}.from_pretrained("{base}"{base_options})
 model = PeftModel.from_pretrained(model, folder)
 {name} = pipeline("{tag}", model=model, tokenizer=AutoTokenizer.from_pretrained(folder){options})
-print({name}("{text}"))
+print({name}({input}{call}))
 ```"""
 LABEL_NAMES = 'names = {int(index): name for index, name in json.load(open(f"{folder}/labels.json")).items()}\n'
 
@@ -42,7 +42,7 @@ PIPELINE = """With finetune-pipeline:
 ```python
 from pipeline import predict
 
-print(list(predict("{place}", ["one text", "and another"])))
+print(list(predict("{place}", {texts})))
 ```
 """
 
@@ -52,42 +52,51 @@ def is_adapter(recipe: Recipe) -> bool:
     return isinstance(recipe.model, Pretrained) and recipe.model.lora is not None and not recipe.model.lora.merge
 
 
-def transformers_snippet(recipe: Recipe, place: str, has_code: bool) -> str:
+def transformers_snippet(recipe: Recipe, spec: TaskSpec | None, place: str, has_code: bool) -> str:
     """Predict with the model at `place`, a folder or Hub id, and transformers alone; empty if transformers has no
     pipeline for the task.
 
     Args:
+        spec: of the task, for answers of the model's type; None for a task of your own.
         has_code: whether modeling files come with the weights.
     """
-    spec = TASKS.get(recipe.task)
     if spec is None or spec.snippet is None:
         return ""
+    note = f"\n{spec.snippet.note}\n" * bool(spec.snippet.note)
     if is_adapter(recipe):
-        return _adapter_snippet(recipe, spec, spec.snippet, place)
+        return _adapter_snippet(recipe, spec, spec.snippet, place) + note
     options = spec.snippet.options + (", trust_remote_code=True" if has_code else "")
     trust = "\nThe `.py` files in the repository are the model's code: read them before you trust them.\n" * has_code
-    fields = spec.snippet._asdict() | {"tag": spec.tag, "options": options}
-    return TRANSFORMERS.format(place=place, **fields) + "\n" + trust
+    fields = {**_fields(spec.snippet), "tag": spec.tag, "options": options}
+    return TRANSFORMERS.format(place=place, **fields) + "\n" + note + trust
+
+
+def _fields(snippet: Snippet) -> dict[str, str]:
+    """Of the templates: the names in a snippet, and its input as source code."""
+    pair = f'{{"text": "{snippet.text}", "text_pair": "{snippet.text_pair}"}}'
+    return {**snippet._asdict(), "input": pair if snippet.text_pair else f'"{snippet.text}"'}
 
 
 def _adapter_snippet(recipe: Any, spec: TaskSpec, snippet: Snippet, place: str) -> str:
     has_labels = head_called(spec.head).has_labels
     revision = f', revision="{recipe.model.revision}"' if recipe.model.revision else ""
     labels = ", id2label=names, label2id={name: index for index, name in names.items()}" if has_labels else ""
+    problem = f', problem_type="{spec.problem_type}"' if spec.problem_type else ""
     return (
         ADAPTER.format(
             base=recipe.model.checkpoint,
             folder=f'"{LOCAL}"' if place == LOCAL else f'snapshot_download("{place}")',
             names=LABEL_NAMES if has_labels else "",
-            base_options=revision + labels,
+            base_options=revision + labels + problem,
             head=spec.head,
             tag=spec.tag,
-            **snippet._asdict(),
+            **_fields(snippet),
         )
         + "\n"
     )
 
 
-def pipeline_snippet(place: str) -> str:
+def pipeline_snippet(place: str, pairs: bool = False) -> str:
     """Predict with the model at `place`, a folder or Hub id, and this package."""
-    return PIPELINE.format(place=place)
+    texts = '[("one text", "and the other")]' if pairs else '["one text", "and another"]'
+    return PIPELINE.format(place=place, texts=texts)

@@ -1,5 +1,7 @@
 """What is specific to a task: columns, targets, scores and predictions.
 
-`base` holds the class that all tasks subclass. `sentiment` gives each text a label, `ner` gives each word a tag, and
-`next_word` predicts the next token.
+`base` holds the class that all tasks subclass. `ner` gives each word a tag, and `next_word` predicts the next token. An
+answer for each text, or for each pair of texts, is the subject of `text_answers`: how they are read. What an answer is
+differs: in `sentiment` one label, in `multi_label` any number of labels, in `regression` a number. A recipe names all
+three `sentiment`; which of them it is, the labels of the data tell (`Task.variant`).
 """

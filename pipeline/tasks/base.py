@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
@@ -15,6 +16,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from pipeline.config.task_specs import TASKS
+from pipeline.config.training import Train
 from pipeline.data.bucketing import Rows, pad
 from pipeline.errors import UserError, reason
 
@@ -69,12 +71,43 @@ class Task(ABC):
     columns: ClassVar[Mapping[str, Sequence[str]]]
     """Role of a column -> its usual names, most likely first. The role's name determines the kind of its values, see
     data/columns.py: text, label, tokens (the words of a sentence) or tags (one for each word)."""
+    PAIRS: ClassVar[Sequence[tuple[str, str]]] = ()
+    """Usual names of the columns of two texts that belong together, most likely first. The second text has the role
+    `text_pair`, which `columns` does not list: most data has none."""
+    problem_type: ClassVar[str | None] = None
+    """What an answer is, as transformers calls it in the configuration of a model: single_label_classification,
+    multi_label_classification or regression; None: transformers has no name for it."""
+    unused: ClassVar[Mapping[str, str]] = MappingProxyType({})
+    """Setting of `train` -> why this task refuses it, for what only the data can tell."""
     stratify_by: ClassVar[str | None] = None
     """Role whose proportions are preserved when a split is carved from another."""
     running_text: ClassVar[bool] = False
     """Whether the rows of a text file may be lines of one text; then their order is kept, and blank lines count."""
     scored_with: ClassVar[Sequence[str]] = ()
     """Columns made by `encode` or known to the arranged split, which are added to the outcome of a split."""
+
+    def variant(self, problem_type: str | None) -> Task:
+        """The task whose answers are of this type; by default, there is one only."""
+        return self
+
+    def check(self, train: Train) -> None:
+        """Refuse settings that this task would ignore."""
+        for name, why in self.unused.items():
+            if getattr(train, name):
+                train.refuse(name, f"{why}; remove this setting")
+
+    def fitted(self, outcome: dict[str, Any], labels: list[str], train: Train) -> Task:
+        """The task with what is chosen on the validation split, whose outcome this is; by default, nothing is."""
+        return self
+
+    def configure(self, config: Any) -> None:
+        """Write into the configuration of a model what its users must know about its answers."""
+        if self.problem_type is not None:
+            config.problem_type = self.problem_type
+
+    def restored(self, config: Any) -> Task:
+        """The task of a saved model with this configuration, the inverse of `configure`."""
+        return self.variant(getattr(config, "problem_type", None))
 
     def labels(self, source_label_names: Sequence[str] | None, splits: Mapping[str, Dataset]) -> list[str]:
         """Names of the classes, in the order of their ids; none by default."""
@@ -148,11 +181,12 @@ class Task(ABC):
 
     @abstractmethod
     def predict(
-        self, texts: Sequence[str], model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, labels: list[str]
+        self, texts: Sequence[Any], model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, labels: list[str]
     ) -> Iterable[dict[str, Any]]:
         """What `finetune predict` prints for each of `texts`, JSON-serializable; `model` is in evaluation mode.
 
-        A task may accept further arguments, each with a default; `finetune predict` passes those that the user gave.
+        Each of `texts` is a string or, for a model that reads pairs of texts, a tuple of two. A task may accept further
+        arguments, each with a default; `finetune predict` passes those that the user gave.
         """
 
 
@@ -165,12 +199,15 @@ def _per_row(values: Any) -> list[Any]:
 
 
 def padded_inputs(rows: pa.Table, tokenizer: PreTrainedTokenizerBase) -> Batch:
-    """`input_ids` (B, T) of encoded rows, padded on the right, and `attention_mask` (B, T) if there is padding."""
+    """`input_ids` (B, T) of encoded rows, padded on the right, `attention_mask` (B, T) if there is padding, and
+    `token_type_ids` (B, T) if the rows have them."""
     lengths = torch.tensor(rows["length"].to_numpy())  # a copy: the memory of an Arrow table is read-only
     batch = {"input_ids": torch.from_numpy(pad(rows["input_ids"], tokenizer.pad_token_id))}
     width = batch["input_ids"].shape[1]
     if int(lengths.min()) < width:  # without padding, a mask would only cost time
         batch["attention_mask"] = (torch.arange(width) < lengths[:, None]).long()
+    if "token_type_ids" in rows.column_names:
+        batch["token_type_ids"] = torch.from_numpy(pad(rows["token_type_ids"], tokenizer.pad_token_type_id))
     return batch
 
 

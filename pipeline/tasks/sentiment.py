@@ -1,55 +1,61 @@
-"""Sentiment analysis, and any other task with one label per text."""
+"""Sentiment analysis, and any other task with one answer per text: here, one of several labels."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
 from torch.nn import functional as F
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from pipeline.data.checks import label_set
-from pipeline.tasks.base import Batch, Task, padded_inputs
+from pipeline.errors import UserError, listing
+from pipeline.tasks.base import Batch, Task
+from pipeline.tasks.multi_label import MultiLabel
+from pipeline.tasks.regression import Regression
+from pipeline.tasks.text_answers import TextAnswers
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from datasets import Dataset
 
 
-class Sentiment(Task):
+class Sentiment(TextAnswers):
     """One label per text. Shapes: B rows of a batch, T time, C classes, N rows of a split."""
 
-    name: ClassVar[str] = "sentiment"
-    head: ClassVar[str] = "SequenceClassification"
+    problem_type: ClassVar[str | None] = "single_label_classification"
     monitor: ClassVar[str] = "accuracy"
-    columns: ClassVar[Mapping[str, Sequence[str]]] = {
-        "text": ("text", "sentence", "review", "content", "tweet", "comment", "document"),
-        "label": ("label", "sentiment", "class", "category", "target", "polarity", "rating", "stars"),
-    }
     stratify_by: ClassVar[str | None] = "label"
+    unused: ClassVar[Mapping[str, str]] = {
+        "threshold": "each text has exactly one label, the most likely one, so nothing is decided by a threshold",
+    }
+
+    def variant(self, problem_type: str | None) -> Task:
+        """This task, or that of several labels per text or of numbers.
+
+        Raises:
+            UserError: transformers has no such type.
+        """
+        if problem_type in (None, self.problem_type):
+            return self
+        if problem_type not in VARIANTS:
+            raise UserError(
+                f"model: problem_type {problem_type!r} in config.json; expected one of {listing([*VARIANTS])}"
+            )
+        return VARIANTS[problem_type](self.pairs)
 
     def labels(self, source_label_names: Sequence[str] | None, splits: Mapping[str, Dataset]) -> list[str]:
         return label_set(source_label_names, splits)
 
-    def encode(
-        self, rows: dict[str, list[Any]], tokenizer: PreTrainedTokenizerBase, max_length: int, labels: list[str]
-    ) -> dict[str, Any]:
-        encoded = tokenizer(
-            rows["text"], truncation=True, max_length=max_length, return_attention_mask=False, verbose=False
-        )
+    def targets(self, answers: list[Any], labels: list[str]) -> list[int]:
+        """Class ids."""
         ids = {label: index for index, label in enumerate(labels)}
-        return {
-            "input_ids": encoded["input_ids"],
-            "truncated": [bool(row.overflowing) for row in encoded.encodings],
-            "label": [ids[label] for label in rows["label"]],
-        }
+        return [ids[label] for label in answers]
 
-    def collate(self, rows: pa.Table, tokenizer: PreTrainedTokenizerBase) -> tuple[Batch, int]:
-        batch = padded_inputs(rows, tokenizer)
-        batch["labels"] = torch.tensor(rows["label"].to_numpy())
-        return batch, len(rows)
+    def stacked(self, targets: pa.ChunkedArray) -> torch.Tensor:
+        """(B,) int64."""
+        return torch.tensor(targets.to_numpy())
 
     def outcome(self, outputs: Any, batch: Batch) -> dict[str, Any]:
         logits = outputs.logits.float()  # (B, C)
@@ -77,15 +83,14 @@ class Sentiment(Task):
             return None
         return f"every text is predicted as {names[int(predicted.argmax())]}; other labels are never predicted"
 
-    def predict(
-        self, texts: Sequence[str], model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, labels: list[str]
-    ) -> Iterable[dict[str, Any]]:
-        unknown = tokenizer.unk_token or tokenizer.eos_token  # in place of a text without words
-        filled = [text if text.strip() else unknown for text in texts]
-        batch = tokenizer(filled, truncation=True, padding=True, return_tensors="pt").to(model.device)
-        with torch.inference_mode():
-            probabilities = model(**batch).logits.float().softmax(dim=-1).tolist()  # (B, C)
-        for text, row in zip(texts, probabilities, strict=True):
+    def answers(self, logits: torch.Tensor, labels: list[str]) -> Iterator[dict[str, Any]]:
+        for row in logits.softmax(dim=-1).tolist():  # (B, C)
             best = max(range(len(row)), key=row.__getitem__)
-            scores = dict(zip(labels, row, strict=True))
-            yield {"text": text, "label": labels[best], "score": row[best], "scores": scores}
+            yield {"label": labels[best], "score": row[best], "scores": dict(zip(labels, row, strict=True))}
+
+
+VARIANTS: dict[str, type[TextAnswers]] = {
+    "single_label_classification": Sentiment,
+    "multi_label_classification": MultiLabel,
+    "regression": Regression,
+}

@@ -12,6 +12,7 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 from torch import nn
 
+from pipeline.config.training import Train
 from pipeline.errors import UserError
 from pipeline.tasks.base import Split, Task
 from pipeline.training.distributed import fsdp
@@ -25,6 +26,7 @@ class Evaluation:
     Attributes:
         scores: metrics of the split, JSON-serializable.
         outcome: what the task kept of each row, in the order of the split; see `Task`.
+        task: with what it has chosen on this split.
     """
 
     scores: dict[str, Any]
@@ -45,11 +47,15 @@ def evaluate(
     labels: list[str],
     batch_size: int,
     accelerator: Accelerator,
+    fit: Train | None = None,
 ) -> Evaluation:
     """Scores and outcome of every row of `split`, in float32 without autocast, so they do not depend on the batch size.
 
     If rows continue one another, every process runs all batches. All processes of a sharded model must run the same
     number of batches, so some rows are run twice and counted once.
+
+    Args:
+        fit: how the task chooses what it chooses on this split, see `Task.fitted`; None: it chooses nothing.
 
     Raises:
         UserError: the task scores generated text, and the model is sharded.
@@ -74,6 +80,7 @@ def evaluate(
     model.train(was_training)
     fsdp.reshard(model)
     outcome = _in_order(_gather(parts)) | split.columns(task.scored_with)
+    task = task.fitted(outcome, labels, fit) if fit else task
     return Evaluation(task.score(outcome, labels), outcome, task, labels)
 
 

@@ -1,6 +1,6 @@
-"""The loss that training minimises: the model's own, or cross-entropy with class weights and label smoothing.
+"""The loss that training minimises: the model's own, or one with class weights and label smoothing.
 
-Shapes: C classes.
+Shapes: B rows, C classes.
 """
 
 from __future__ import annotations
@@ -71,24 +71,80 @@ class LabelObjective(Objective):
         return {"class_weights": dict(zip(self._names, self._weights.tolist(), strict=True))}
 
 
-def build_objective(settings: Train, names: Sequence[str], labels: Callable[[], Iterable[Tensor]]) -> Objective:
+class MultiLabelObjective(Objective):
+    """Binary cross-entropy, the mean over rows and classes, with weights of the positive labels and label smoothing.
+
+    As in `torch.nn.functional.binary_cross_entropy_with_logits`: a class with the target t and the probability p costs
+    -w t log p - (1 - t) log(1 - p), where w is its weight. With the smoothing e, the target is 1 - e/2 instead of 1 and
+    e/2 instead of 0, which is the uniform smoothing of Szegedy et al. 2016, section 7, over having a label or not.
+    """
+
+    def __init__(self, names: Sequence[str], weights: Tensor | None, smoothing: float):
+        """Args:
+        names: of the C classes.
+        weights: (C,) float32, at least 0; None: all 1.
+        smoothing: in [0, 1).
+        """
+        self._names, self._weights, self._smoothing = names, weights, smoothing
+
+    def loss(self, outputs: Any, batch: Mapping[str, Tensor]) -> Tensor:
+        logits, labels = outputs.logits.float(), batch["labels"]  # (B, C)
+        return F.binary_cross_entropy_with_logits(
+            logits,
+            labels * (1 - self._smoothing) + self._smoothing / 2,
+            pos_weight=None if self._weights is None else self._weights.to(logits.device),
+        )
+
+    def metadata(self) -> dict[str, Any]:
+        if self._weights is None:
+            return {}
+        return {"class_weights": dict(zip(self._names, self._weights.tolist(), strict=True))}
+
+
+class RegressionObjective(Objective):
+    """Mean squared error of the model's only output."""
+
+    def loss(self, outputs: Any, batch: Mapping[str, Tensor]) -> Tensor:
+        return F.mse_loss(outputs.logits.float()[:, 0], batch["labels"])
+
+
+def build_objective(
+    settings: Train,
+    names: Sequence[str],
+    labels: Callable[[], Iterable[Tensor]],
+    problem_type: str | None = None,
+) -> Objective:
     """The objective that `settings` ask for.
 
     Args:
         names: of the classes, in the order of their ids.
         labels: returns all labels of the training split, in parts of any shape; called for balanced weights only.
+        problem_type: see `Task.problem_type`.
 
     Raises:
         UserError: a weight names a class that the data does not have, or all weights are 0.
     """
-    if settings.class_weights is None and not settings.label_smoothing:
+    if problem_type == "regression":
+        return RegressionObjective()
+    multi_label = problem_type == "multi_label_classification"
+    if settings.class_weights is None and not settings.label_smoothing and not multi_label:
         return Objective()
     weights = None
     if settings.class_weights == "balanced":
-        weights = _balanced(len(names), labels())
+        weights = (_positive_weights if multi_label else _balanced)(len(names), labels())
     elif settings.class_weights is not None:
         weights = _given(names, settings.class_weights)
-    return LabelObjective(names, weights, settings.label_smoothing)
+    return (MultiLabelObjective if multi_label else LabelObjective)(names, weights, settings.label_smoothing)
+
+
+def _positive_weights(classes: int, labels: Iterable[Tensor]) -> Tensor:
+    """(C,) rows without the label / rows with it; 1 for a label that no row or every row has."""
+    with_it, rows = torch.zeros(classes, dtype=torch.float64), 0
+    for part in labels:  # (B, C)
+        with_it += part.double().sum(dim=0)
+        rows += len(part)
+    without = rows - with_it
+    return torch.where((with_it > 0) & (without > 0), without / with_it.clamp(min=1), 1.0).float()
 
 
 def _balanced(classes: int, labels: Iterable[Tensor]) -> Tensor:

@@ -91,7 +91,7 @@ class Run:
     @cached_property
     def objective(self) -> Objective:
         """The loss that is minimised."""
-        return build_objective(self.recipe.train, self.labels, self._training_labels)
+        return build_objective(self.recipe.train, self.labels, self._training_labels, self.task.problem_type)
 
     def _training_labels(self) -> Iterator[torch.Tensor]:
         rows = self.splits["train"]
@@ -113,9 +113,20 @@ class Run:
         return self.accelerator.unwrap_model(self.model)
 
     def evaluate(self, split: str) -> Evaluation:
-        """Scores and rows of the current model on `split`."""
+        """Scores and rows of the current model on `split`. What the task chooses on validation is kept for others."""
         rows, size = self.splits[split], self.recipe.train.batch_size
-        return evaluate(self.model, self.task, rows, self.tokenizer, self.labels, size, self.accelerator)
+        found = evaluate(
+            self.model,
+            self.task,
+            rows,
+            self.tokenizer,
+            self.labels,
+            size,
+            self.accelerator,
+            fit=self.recipe.train if split == "validation" else None,
+        )
+        self.task = found.task
+        return found
 
 
 def fit(run: Run, stop: StopRequest) -> RunProgress:

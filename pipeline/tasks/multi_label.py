@@ -1,0 +1,151 @@
+"""Any number of labels per text: a sigmoid for each, and thresholds that are tuned on the validation split."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import pyarrow as pa
+import torch
+from torch.nn import functional as F
+
+from pipeline.config.training import Train
+from pipeline.data.checks import MANY_CLASSES, in_order
+from pipeline.errors import UserError
+from pipeline.tasks.base import Batch
+from pipeline.tasks.text_answers import TextAnswers, _set
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+DEFAULT_THRESHOLD = 0.5
+ROWS_PER_BATCH = 10_000
+
+
+class MultiLabel(TextAnswers):
+    """Any number of labels per text, none included. Shapes: B rows of a batch, C classes, N rows of a split.
+
+    A text gets the labels whose probability is at least their threshold.
+
+    Attributes:
+        thresholds: of the C classes, each in [0, 1]; None: 0.5 for all.
+    """
+
+    problem_type: ClassVar[str | None] = "multi_label_classification"
+    monitor: ClassVar[str] = "micro_f1"
+
+    def __init__(self, pairs: bool | None = None, thresholds: Sequence[float] | None = None):
+        super().__init__(pairs)
+        self.thresholds = None if thresholds is None else [float(threshold) for threshold in thresholds]
+
+    def fitted(self, outcome: dict[str, Any], labels: list[str], train: Train) -> MultiLabel:
+        """With the thresholds that maximise F1 on this outcome, or that train.threshold sets."""
+        from pipeline.metrics.multi_label import best_thresholds
+
+        if isinstance(train.threshold, float):
+            return MultiLabel(self.pairs, [train.threshold] * len(labels))
+        per_label = train.threshold == "per_label"
+        return MultiLabel(self.pairs, best_thresholds(outcome["probability"], outcome["label"], per_label))
+
+    def configure(self, config: Any) -> None:
+        super().configure(config)
+        _set(config, "thresholds", self.thresholds)
+
+    def restored(self, config: Any) -> MultiLabel:
+        thresholds = getattr(config, "thresholds", None)
+        if thresholds is not None and not _are_thresholds(thresholds, config.num_labels):
+            raise UserError(f"model: thresholds in config.json must be {config.num_labels} numbers, one for each label")
+        return MultiLabel(getattr(config, "pairs", None) or None, thresholds)
+
+    def labels(self, source_label_names: Sequence[str] | None, splits: Mapping[str, Dataset]) -> list[str]:
+        """Names of the classes in the order of their ids: that of the source, numerical or alphabetical.
+
+        Raises:
+            UserError: no row of train has a label, all have the same ones, or nearly every row has its own.
+        """
+        counts = {split: _counts(rows) for split, rows in splits.items()}
+        found, train, rows = set().union(*counts.values()), counts["train"], len(splits["train"])
+        if not train:
+            raise UserError("data.label_column: no row of train has a label; is it the right column?")
+        if all(count == rows for count in train.values()):
+            raise UserError("data.label_column: every row of train has the same labels, which leaves nothing to learn")
+        if len(found) > MANY_CLASSES and len(found) > rows / 2:
+            raise UserError(
+                f"data.label_column: {len(found)} different labels in {rows} rows, such as {sorted(found)[0][:40]!r}:"
+                " these are not classes; name the column of the labels"
+            )
+        return in_order(found, source_label_names)
+
+    def targets(self, answers: list[Any], labels: list[str]) -> pa.Array:
+        """Whether each class is among the labels of a row: lists of C bools, a bit each."""
+        ids = {label: index for index, label in enumerate(labels)}
+        hot = np.zeros((len(answers), len(labels)), dtype=bool)
+        for row, names in enumerate(answers):
+            hot[row, [ids[name] for name in names]] = True
+        return pa.FixedSizeListArray.from_arrays(pa.array(hot.ravel()), len(labels)).cast(pa.list_(pa.bool_()))
+
+    def stacked(self, targets: pa.ChunkedArray) -> torch.Tensor:
+        """(B, C) float32, 1 for the labels of a text and 0 for all others."""
+        flat = targets.combine_chunks().flatten().to_numpy(zero_copy_only=False)
+        return torch.from_numpy(flat.reshape(len(targets), -1).astype(np.float32))
+
+    def outcome(self, outputs: Any, batch: Batch) -> dict[str, Any]:
+        logits, labels = outputs.logits.float(), batch["labels"]  # (B, C)
+        nll = F.binary_cross_entropy_with_logits(logits, labels, reduction="none").mean(dim=-1)
+        return {"nll": nll, "probability": logits.sigmoid(), "label": labels > 0}
+
+    def score(self, outcome: dict[str, Any], labels: list[str]) -> dict[str, Any]:
+        from pipeline.metrics.multi_label import MultiLabelClassification  # takes a second
+
+        metric = MultiLabelClassification(keep_in_memory=True)
+        predictions, thresholds = self._chosen(outcome["probability"]), self._limits(len(labels))
+        scores = metric.compute(predictions=predictions, references=outcome["label"], label_names=labels)
+        return {
+            "loss": float(outcome["nll"].astype(np.float64).mean()),
+            **(scores or {}),
+            "thresholds": dict(zip(labels, thresholds, strict=True)),
+        }
+
+    def _limits(self, classes: int) -> list[float]:
+        return self.thresholds or [DEFAULT_THRESHOLD] * classes
+
+    def _chosen(self, probabilities: np.ndarray) -> np.ndarray:
+        """(N, C) bool, in float64: a threshold lies between two probabilities in float32."""
+        return probabilities.astype(np.float64) >= np.array(self._limits(probabilities.shape[1]))
+
+    def rows(self, outcome: dict[str, Any], labels: list[str]) -> Iterator[dict[str, Any]]:
+        """A row per text: its `labels`, the `prediction`, both by name, and the mean `nll` over all classes."""
+        names = np.array(labels, dtype=object)
+        columns = zip(outcome["label"], self._chosen(outcome["probability"]), outcome["nll"].tolist(), strict=True)
+        for number, (own, chosen, nll) in enumerate(columns):
+            yield {"id": number, "labels": names[own].tolist(), "prediction": names[chosen].tolist(), "nll": nll}
+
+    def concern(self, scores: dict[str, Any]) -> str | None:
+        """Warns if none of the labels is found."""
+        there = sum(figures["support"] for figures in scores["per_class"].values())
+        found = any(figures["recall"] for figures in scores["per_class"].values())
+        return None if found or not there else f"the model finds none of the {there:,} labels"
+
+    def answers(self, logits: torch.Tensor, labels: list[str]) -> Iterator[dict[str, Any]]:
+        """`labels`, the likeliest first, and the probabilities of all as `scores`."""
+        probabilities = logits.sigmoid().cpu().numpy()
+        for row, chosen in zip(probabilities.tolist(), self._chosen(probabilities).tolist(), strict=True):
+            scores = dict(zip(labels, row, strict=True))
+            own = [label for label, is_own in zip(labels, chosen, strict=True) if is_own]
+            yield {"labels": sorted(own, key=lambda label: -scores[label]), "scores": scores}
+
+
+def _are_thresholds(values: Any, classes: int) -> bool:
+    numbers = isinstance(values, list) and all(isinstance(value, (int, float)) for value in values)
+    return numbers and len(values) == classes
+
+
+def _counts(rows: Dataset) -> Counter[str]:
+    """How many rows have each label."""
+    counts: Counter[str] = Counter()
+    for batch in rows.select_columns(["label"]).with_format("arrow").iter(ROWS_PER_BATCH):
+        for count in batch["label"].combine_chunks().flatten().value_counts().to_pylist():
+            counts[count["values"]] += count["counts"]
+    return counts

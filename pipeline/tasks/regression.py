@@ -1,0 +1,86 @@
+"""A number for each text or pair of texts, such as a rating or the similarity of two sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from pipeline.errors import UserError
+from pipeline.tasks.base import Batch
+from pipeline.tasks.text_answers import TextAnswers
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+# The name of the model's only output, where a classifier has the names of its classes.
+OUTPUT = "score"
+
+
+class Regression(TextAnswers):
+    """A number for each text. Shapes: B rows of a batch, N rows of a split. The model's output is the number itself, in
+    the units of the data."""
+
+    problem_type: ClassVar[str | None] = "regression"
+    monitor: ClassVar[str] = "mse"
+    lower_is_better: ClassVar[bool] = True
+    unused: ClassVar[Mapping[str, str]] = {
+        "class_weights": "the labels are numbers, so there are no classes to weight",
+        "label_smoothing": "the labels are numbers, so there are no classes to smooth over",
+        "threshold": "the labels are numbers, so nothing is decided by a threshold",
+    }
+
+    def labels(self, source_label_names: Sequence[str] | None, splits: Mapping[str, Dataset]) -> list[str]:
+        """The name of the only output.
+
+        Raises:
+            UserError: every row of train has the same number.
+        """
+        numbers = np.asarray(splits["train"].with_format("numpy")["label"][:])
+        if np.ptp(numbers) == 0:
+            raise UserError(
+                f"data.label_column: every row of train has the number {numbers[0]:g}, which leaves nothing to learn"
+            )
+        return [OUTPUT]
+
+    def targets(self, answers: list[Any], labels: list[str]) -> pa.Array:
+        """The numbers as they are."""
+        return pa.array(answers, pa.float64())
+
+    def stacked(self, targets: pa.ChunkedArray) -> torch.Tensor:
+        """(B,) float32."""
+        return torch.from_numpy(targets.to_numpy().astype(np.float32))
+
+    def outcome(self, outputs: Any, batch: Batch) -> dict[str, Any]:
+        return {"prediction": outputs.logits.float()[:, 0], "label": batch["labels"]}
+
+    def score(self, outcome: dict[str, Any], labels: list[str]) -> dict[str, Any]:
+        """`loss` is the mean squared error."""
+        from pipeline.metrics import regression  # takes a second, and prediction needs no metric
+
+        metric = regression.Regression(keep_in_memory=True)
+        scores = metric.compute(predictions=outcome["prediction"], references=outcome["label"]) or {}
+        return {"loss": scores["mse"], **scores}
+
+    def rows(self, outcome: dict[str, Any], labels: list[str]) -> Iterator[dict[str, Any]]:
+        """A row per text: its number, as `label`, the `prediction`, and the `squared_error`."""
+        columns = (outcome[name].astype(np.float64).tolist() for name in ("label", "prediction"))
+        for number, (label, prediction) in enumerate(zip(*columns, strict=True)):
+            yield {
+                "id": number,
+                "label": label,
+                "prediction": prediction,
+                "squared_error": (prediction - label) ** 2,
+            }
+
+    def concern(self, scores: dict[str, Any]) -> str | None:
+        """Warns if the predictions tell nothing about the order of the texts."""
+        return "every text gets the same number" if scores["pearson"] == scores["spearman"] == 0.0 else None
+
+    def answers(self, logits: torch.Tensor, labels: list[str]) -> Iterator[dict[str, Any]]:
+        """The number as `score`, as transformers' own pipeline calls it."""
+        for number in logits[:, 0].tolist():
+            yield {OUTPUT: number}

@@ -1,0 +1,140 @@
+"""One answer for each text or pair of texts: what is common to labels, sets of labels and numbers."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import pyarrow as pa
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from pipeline.errors import UserError
+from pipeline.tasks.base import Batch, Task, padded_inputs
+
+if TYPE_CHECKING:
+    Text = str | tuple[str, str]
+
+
+class TextAnswers(Task):
+    """One answer for each text or pair of texts. Shapes: B rows of a batch, T time, C classes, N rows of a split.
+
+    A subclass sets `problem_type` and implements `targets`, `stacked`, `answers`, and what scoring needs.
+
+    Attributes:
+        pairs: whether texts come in pairs; None: unknown, as for a model that was not trained here.
+    """
+
+    name: ClassVar[str] = "sentiment"
+    head: ClassVar[str] = "SequenceClassification"
+    columns: ClassVar[Mapping[str, Sequence[str]]] = {
+        "text": ("text", "sentence", "review", "content", "tweet", "comment", "document"),
+        "label": ("label", "sentiment", "class", "category", "target", "polarity", "rating", "stars"),
+    }
+    PAIRS: ClassVar[Sequence[tuple[str, str]]] = (
+        ("text", "text_pair"),
+        ("sentence1", "sentence2"),
+        ("premise", "hypothesis"),
+        ("question1", "question2"),
+        ("question", "sentence"),
+        ("text_a", "text_b"),
+        ("text1", "text2"),
+        ("sentence_a", "sentence_b"),
+        ("sentence_1", "sentence_2"),
+        ("text_1", "text_2"),
+        ("query", "passage"),
+        ("query", "document"),
+        ("question", "context"),
+        ("question", "answer"),
+    )
+
+    def __init__(self, pairs: bool | None = None):
+        self.pairs = pairs
+
+    def configure(self, config: Any) -> None:
+        super().configure(config)
+        _set(config, "pairs", self.pairs or None)
+
+    def restored(self, config: Any) -> TextAnswers:
+        problem_type = getattr(config, "problem_type", None)
+        if problem_type is None and config.num_labels == 1:
+            problem_type = "regression"  # as transformers takes it
+        task = self.variant(problem_type)
+        assert isinstance(task, TextAnswers)
+        task.pairs = getattr(config, "pairs", None) or None
+        return task
+
+    @abstractmethod
+    def targets(self, answers: list[Any], labels: list[str]) -> Any:
+        """The answers of rows, as they are in the data -> as a list or Arrow array, with an element for each row."""
+
+    @abstractmethod
+    def stacked(self, targets: pa.ChunkedArray) -> torch.Tensor:
+        """What `targets` returned for the rows of a batch -> (B, ...), the `labels` of the model."""
+
+    @abstractmethod
+    def answers(self, logits: torch.Tensor, labels: list[str]) -> Iterator[dict[str, Any]]:
+        """What `finetune predict` prints about each row, besides its text; `logits` are (B, C) in float32."""
+
+    def encode(
+        self, rows: dict[str, list[Any]], tokenizer: PreTrainedTokenizerBase, max_length: int, labels: list[str]
+    ) -> dict[str, Any]:
+        """`input_ids` and, for pairs of texts, `token_type_ids` if the model reads them; `label`, the target."""
+        texts = [rows[role] for role in ("text", "text_pair") if role in rows]
+        encoded = tokenizer(*texts, truncation=True, max_length=max_length, return_attention_mask=False, verbose=False)
+        columns = {
+            "input_ids": encoded["input_ids"],
+            "truncated": [bool(row.overflowing) for row in encoded.encodings],
+            "label": self.targets(rows["label"], labels),
+        }
+        if len(texts) == 2 and "token_type_ids" in encoded:
+            types = [types or [0] for types in encoded["token_type_ids"]]  # a row without tokens gets one
+            columns["token_type_ids"] = pa.array(types, pa.list_(pa.int32()))
+        return columns
+
+    def collate(self, rows: pa.Table, tokenizer: PreTrainedTokenizerBase) -> tuple[Batch, int]:
+        batch = padded_inputs(rows, tokenizer)
+        batch["labels"] = self.stacked(rows["label"])
+        return batch, len(rows)
+
+    def predict(
+        self,
+        texts: Sequence[Text],
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        labels: list[str],
+    ) -> Iterable[dict[str, Any]]:
+        filled = [_with_words(text, tokenizer) for text in texts]
+        self._check_pairs(filled)
+        parts = zip(*filled, strict=True)
+        batch = tokenizer(*map(list, parts), truncation=True, padding=True, return_tensors="pt").to(model.device)
+        with torch.inference_mode():
+            answers = self.answers(model(**batch).logits.float(), labels)
+            for text, answer in zip(texts, answers, strict=True):
+                given = {"text": text} if isinstance(text, str) else dict(zip(("text", "text_pair"), text, strict=True))
+                yield {**given, **answer}
+
+    def _check_pairs(self, texts: Sequence[tuple[str, ...]]) -> None:
+        sizes = {len(text) for text in texts}
+        if len(sizes) > 1:
+            raise UserError("predict: some rows have one text and some have two; give all of them as many")
+        if self.pairs and sizes == {1}:
+            raise UserError(
+                "predict: this model reads pairs of texts, and the input has single ones; give each row a text and a"
+                " text_pair"
+            )
+
+
+def _with_words(text: Text, tokenizer: PreTrainedTokenizerBase) -> tuple[str, ...]:
+    """The text, or both texts; the unknown token in place of a text without words."""
+    texts = (text,) if isinstance(text, str) else tuple(text)
+    if any(part.strip() for part in texts):
+        return texts
+    return (tokenizer.unk_token or tokenizer.eos_token, *texts[1:])
+
+
+def _set(config: Any, name: str, value: Any) -> None:
+    """Set a name that most configurations do not have; None removes what an earlier training has left."""
+    if value is not None or getattr(config, name, None) is not None:
+        setattr(config, name, value)
