@@ -13,7 +13,7 @@ from pipeline.config.sources import ResolvedSource
 from pipeline.data.prepare import KnownWords, Prepared, prepare
 from pipeline.models import build, embeddings
 from pipeline.tasks.base import Split, Task
-from pipeline.training import evaluation, trainer
+from pipeline.training import evaluation, selection, trainer
 from pipeline.training.distributed import fsdp
 from pipeline.training.hardware import has_fast_bf16
 
@@ -27,6 +27,7 @@ def prepare_for(recipe: Recipe, task: Task, source: ResolvedSource) -> Prepared:
         recipe.tokenizer,
         tokenizer_revision=getattr(recipe.model, "revision", None) if own else recipe.data.tokenizer_revision,
         characters=recipe.model.reads_characters,
+        pair_encoding=recipe.model.pair_encoding,
         known_words=_words_with_vectors(recipe, task),
         trust_remote_code=own and getattr(recipe.model, "trust_remote_code", False),
     )
@@ -45,10 +46,23 @@ def _words_with_vectors(recipe: Recipe, task: Task) -> KnownWords | None:
 
 def build_for(recipe: Recipe, task: Task, prepared: Prepared) -> tuple[PreTrainedModel, dict[str, Any]]:
     """The recipe's model for the labels and the vocabulary of the prepared data, and what is worth reporting about how
-    it was built (JSON-serializable)."""
-    return build.build(
-        recipe.model, task.head, prepared.labels, prepared.tokenizer, recipe.data.max_length, recipe.train.seed
-    )
+    it was built (JSON-serializable).
+
+    Raises:
+        UserError: the model cannot be built, or a setting of the training does not suit the labels.
+    """
+    task.check(recipe.train)
+    length, seed, pairs = recipe.data.max_length, recipe.train.seed, bool(task.reads_pairs)
+    built = build.build(recipe.model, task.head, prepared.labels, prepared.tokenizer, length, seed, pairs)
+    task.configure(built[0].config)
+    return built
+
+
+def task_for(task: Task, prepared: Prepared) -> Task:
+    """The task for the labels that the data has, and for pairs of texts if it has pairs."""
+    task = task.variant(prepared.problem_type)
+    task.reads_pairs = bool(prepared.report.get("pairs"))
+    return task
 
 
 def run_of(
@@ -57,10 +71,11 @@ def run_of(
     """The run that `trainer.fit` trains.
 
     Raises:
-        UserError: the task scores generated text, but the model would be sharded.
+        UserError: the task scores generated text, but the model would be sharded; or train.monitor names a score that
+            the task does not report.
     """
     evaluation.check_generation(task, sharded=fsdp.is_asked_for(accelerator))
-    return trainer.Run(
+    run = trainer.Run(
         recipe=recipe,
         task=task,
         model=model,
@@ -68,9 +83,12 @@ def run_of(
         labels=prepared.labels,
         splits=arrange(recipe, task, model, prepared, accelerator),
         folder=recipe.folder,
+        fingerprints=prepared.fingerprints,
         accelerator=accelerator,
         autocast=precision(recipe, accelerator) == "bf16",
     )
+    selection.check_support(run.monitor, prepared.report.get("labels", {}).get("validation", {}))
+    return run
 
 
 def arrange(

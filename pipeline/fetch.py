@@ -29,7 +29,7 @@ def fetch(recipe: Recipe, to: Path | None) -> None:
     """
     if recipe.data.streaming:
         recipe.data.refuse("streaming", "streamed rows cannot be fetched; set it to False")
-    recipe, revisions = pinning.resolve_revisions(recipe, sources.resolve(recipe.data))
+    recipe, revisions = pinning.resolve_revisions(recipe, sources.resolve(recipe.data, recipe.task))
     _load_all(recipe, revisions)
     for setting, entry in revisions.items():
         print(f"{setting}: {entry['name']} at {entry['commit']}")

@@ -78,6 +78,9 @@ def _load(name: str, trust_remote_code: bool, allow_pickle: bool) -> Loaded:
     positions = getattr(model.config, "max_position_embeddings", None) or MANY_TOKENS
     tokenizer.model_max_length = min(tokenizer.model_max_length, positions)
     labels = checkpoints.label_names(model, name, "model")
+    task = task.restored(model.config)
+    if task.reads_pairs is None and (Path(name) / run_folder.RECIPE).is_file():
+        task.reads_pairs = False  # a model that was trained here on pairs says so
     return Loaded(model.to("cuda" if torch.cuda.is_available() else "cpu"), tokenizer, task, labels)
 
 

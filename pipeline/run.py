@@ -73,6 +73,7 @@ def _ready(recipe: Recipe, accelerator: Accelerator) -> tuple[trainer.Run, dict[
     task = load_task(recipe.task)
     with accelerator.main_process_first():
         prepared = assembly.prepare_for(recipe, task, source)
+    task = assembly.task_for(task, prepared)
     model, build_info = assembly.build_for(recipe, task, prepared)
     run = assembly.run_of(recipe, task, model, prepared, accelerator)
     if recipe.train.auto_batch:
@@ -88,12 +89,14 @@ def _ready(recipe: Recipe, accelerator: Accelerator) -> tuple[trainer.Run, dict[
 
 def _found(recipe: Recipe) -> tuple[Recipe, ResolvedSource, pinning.Revisions]:
     """`recipe` and its data at the commits that the run reads, and the record of them."""
-    source = sources.resolve(recipe.data)
+    source = sources.resolve(recipe.data, recipe.task)
     recipe, revisions = pinning.resolve_revisions(recipe, source)
     return recipe, source.at(str(recipe.data.revision)) if source.kind == "hub" else source, revisions
 
 
 def _print_start(run: trainer.Run, build_info: dict[str, Any], prepared: Prepared) -> None:
+    if "columns" in prepared.report:
+        print(f"data: {prepared.report['columns']}", flush=True)
     for data_warning in prepared.report["notes"]:
         print(f"data: {data_warning}", flush=True)
     for name, value in build_info.items():
@@ -122,6 +125,7 @@ def _measure(run: trainer.Run, build_info: dict[str, Any], prepared: Prepared) -
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "updates": progress.step,
         "best_update": progress.best_step,
+        "monitor": run.monitor.name,
         "epochs": progress.step / run.updates_per_epoch,
         "precision": "bf16" if run.autocast else "fp32",
         "batch_size": run.recipe.train.batch_size,
@@ -140,6 +144,7 @@ def _save(run: trainer.Run, metrics: dict[str, Any], prepared: Prepared) -> None
     model = run.accelerator.unwrap_model(run.model)
 
     def fill(folder: Path) -> None:
+        run.task.configure(model.config)
         model.save_pretrained(folder)
         if run.labels and (folder / paths.ADAPTER).is_file():
             adapters.write_labels(folder, model)
@@ -147,9 +152,7 @@ def _save(run: trainer.Run, metrics: dict[str, Any], prepared: Prepared) -> None
         (folder / run_folder.RECIPE).write_text(run.recipe.to_json(), encoding="utf-8")
         text = card(CardData(run.recipe, metrics, any(folder.glob("*.py")), labels_in(folder)))
         (folder / "README.md").write_text(text, encoding="utf-8")
-        reference_outputs.write(
-            run.folder, model, run.tokenizer, load_task(run.recipe.task).head, prepared.splits["validation"], text
-        )
+        reference_outputs.write(run.folder, model, run.tokenizer, run.task.head, prepared.splits["validation"], text)
 
     storage.publish_folder(run.folder / run_folder.MODEL, fill)
     storage.write(run.folder / run_folder.METRICS, json.dumps(metrics, indent=2, ensure_ascii=False) + "\n")

@@ -31,6 +31,7 @@ LAYERS = (
     "training.signals",
     "training.optim",
     "training.loss",
+    "training.selection",
     "training.distributed",
     "training.checkpointing.serialization",
     "training.hidden_state",

@@ -19,6 +19,7 @@ from pipeline import run_folder
 from pipeline.config.serialization import read_json
 from pipeline.errors import UserError, reason
 from pipeline.metrics import statistics
+from pipeline.metrics.scores import flatten
 
 MEBIBYTE = 2**20
 SEED = "train.seed"
@@ -36,6 +37,15 @@ class ComparedRun:
     @property
     def name(self) -> str:
         return self.folder.resolve().name
+
+    @property
+    def monitor(self) -> str | None:
+        """The score that selected the weights; None if a run of an older version does not say."""
+        return self.metrics["train"].get("monitor")
+
+    def scores(self, split: str) -> dict[str, float]:
+        """Every score of `split`, nested ones under names such as `per_class.good.f1`."""
+        return flatten(self.metrics.get(split, {}))
 
     @cached_property
     def settings(self) -> dict[str, Any]:
@@ -169,14 +179,13 @@ def _differing_settings(all_settings: Sequence[dict[str, Any]]) -> list[str]:
 def _scores_of(runs: Sequence[ComparedRun]) -> tuple[str, list[str]]:
     """The split on which all runs have scores, and the names of these scores, the loss last."""
     split = "test" if all("test" in run.metrics for run in runs) else "validation"
-    found = [name for run in runs for name, value in run.metrics.get(split, {}).items() if isinstance(value, float)]
+    found = [name for run in runs for name in run.scores(split) if "." not in name or name == run.monitor]
     return split, [*dict.fromkeys(name for name in found if name != "loss"), "loss"]
 
 
 def _score(runs: Sequence[ComparedRun], split: str, metric: str) -> str:
     """Mean and, for several runs, standard deviation; empty if no run has the score."""
-    values = [run.metrics.get(split, {}).get(metric) for run in runs]
-    scores = [value for value in values if isinstance(value, float)]
+    scores = [found[metric] for found in (run.scores(split) for run in runs) if metric in found]
     if not scores:
         return ""
     return f"{statistics.mean(scores):.4f}" + (f" ({statistics.spread(scores):.4f})" if len(scores) > 1 else "")

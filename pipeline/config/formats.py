@@ -25,6 +25,13 @@ class Format(NamedTuple):
     is_running_text: bool = False
 
 
+class Part(NamedTuple):
+    """A file, or a folder that a format reads as a whole, with rows of a split."""
+
+    file: Path
+    format: Format
+
+
 _READERS = "pipeline.data.readers"
 
 FORMATS = {

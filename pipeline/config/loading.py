@@ -85,7 +85,7 @@ def check_paths(recipe: Recipe) -> None:
     Raises:
         UserError: one is missing, or a setting does not apply to it.
     """
-    sources.resolve(recipe.data)
+    sources.resolve(recipe.data, recipe.task)
     if recipe.data.tokenizer not in (None, *TRAINED_TOKENIZERS):
         folder = paths.saved_tokenizer(str(recipe.data.tokenizer), "data.tokenizer")
         if folder and recipe.data.tokenizer_revision:

@@ -11,7 +11,7 @@ from typing import Literal
 
 from pipeline.config import samples
 from pipeline.config.data import Data
-from pipeline.config.formats import DATA_SUFFIXES, FORMATS, TREEBANK, Format, format_of
+from pipeline.config.formats import DATA_SUFFIXES, FORMATS, TREEBANK, Format, Part, format_of
 from pipeline.config.hub import HUB_ID
 from pipeline.config.paths import local
 from pipeline.errors import UserError, suggest
@@ -72,18 +72,19 @@ class ResolvedSource:
     Attributes:
         data: the settings that name it.
         kind: a packaged sample, files on this machine, or a Hub dataset.
-        files: split -> file; empty for a Hub dataset. All splits of a sample are in the same file.
-        formats: split -> format of its file.
+        parts: split -> the files with its rows, in order; empty for a Hub dataset. All splits of a sample are in the
+            same file.
         sample: how a packaged sample is read.
         commit: of a Hub dataset; None until it has been resolved.
+        warnings: what a user should know about the choice of files.
     """
 
     data: Data
     kind: Literal["sample", "files", "hub"]
-    files: Mapping[str, Path] = field(default_factory=dict)
-    formats: Mapping[str, Format] = field(default_factory=dict)
+    parts: Mapping[str, tuple[Part, ...]] = field(default_factory=dict)
     sample: Sample | None = None
     commit: str | None = None
+    warnings: tuple[str, ...] = ()
 
     def at(self, commit: str) -> ResolvedSource:
         """The same Hub dataset at `commit`, which is its data.revision from then on."""
@@ -97,7 +98,8 @@ class ResolvedSource:
             return not self.data.separate
         if self.sample:
             return self.sample.is_running_text
-        return bool(self.files) and all(format.is_running_text for format in self.formats.values())
+        parts = [part for split in self.parts.values() for part in split]
+        return bool(parts) and all(part.format.is_running_text for part in parts)
 
     @functools.cached_property
     def fingerprint(self) -> str:
@@ -110,12 +112,16 @@ class ResolvedSource:
             assert self.commit, "a branch can move: resolve it to a commit first"
             return f"{self.data.source}@{self.commit}/{self.data.subset}/{self.data.streaming}"
         if self.sample:
-            return _digest([next(iter(self.files.values()))]) + self.data.source.removeprefix(samples.PREFIX)
-        return _digest(self.files.values())
+            (part,) = next(iter(self.parts.values()))
+            return _digest([part.file]) + self.data.source.removeprefix(samples.PREFIX)
+        return _digest(part.file for split in self.parts.values() for part in split)
 
 
-def resolve(data: Data) -> ResolvedSource:
+def resolve(data: Data, task: str | None = None) -> ResolvedSource:
     """Find what data.source names, without asking the Hub.
+
+    Args:
+        task: sentiment, ner or next_word, where a file may be meant for one of them; None: unknown.
 
     Raises:
         UserError: it does not exist, cannot be read as data, or a setting does not apply to it.
@@ -129,8 +135,8 @@ def resolve(data: Data) -> ResolvedSource:
         return ResolvedSource(data, "hub")
     _refuse_settings(data, HUB_SETTINGS, "a local file or folder, which has none")
     files = _files_in(path, data.format) if path.is_dir() else {"train": path}
-    formats = {split: _check_file(file, data.format) for split, file in files.items()}
-    return ResolvedSource(data, "files", files, formats)
+    parts = {split: (Part(file, _check_file(file, data.format)),) for split, file in files.items()}
+    return ResolvedSource(data, "files", parts)
 
 
 def _resolve_sample(data: Data) -> ResolvedSource:
@@ -138,8 +144,8 @@ def _resolve_sample(data: Data) -> ResolvedSource:
     _refuse_settings(data, ("format",), "a packaged sample, whose format is known")
     file = samples.find("data", data.source, "data.source")
     sample = PACKAGED[data.source.removeprefix(samples.PREFIX)]
-    splits = [*sample.only] or ["train"]
-    return ResolvedSource(data, "sample", dict.fromkeys(splits, file), dict.fromkeys(splits, sample.format), sample)
+    parts = dict.fromkeys([*sample.only] or ["train"], (Part(file, sample.format),))
+    return ResolvedSource(data, "sample", parts, sample)
 
 
 def _refuse_settings(data: Data, names: Iterable[str], reason: str) -> None:

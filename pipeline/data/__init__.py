@@ -4,7 +4,8 @@
 steps, in order: `sources` reads the rows of files and packaged samples through `readers`, and those of Hub datasets
 through `hub_source`; `columns` finds the columns that a task needs and reads their values; `tags` converts tags to one
 scheme; `splits` carves missing splits; `checks` refuses or reports what is wrong, with `text_stats`; `tokenizers`
-trains or loads a tokenizer, and `text_pairs` teaches it to write two texts into one row.
+trains or loads a tokenizer, and `text_pairs` teaches it to write two texts into one row; `fingerprints` tells whether a
+later run finds the same.
 
 Tasks encode rows with `word_patterns` (what a word is) and `word_alignment` (words to tokens, windows over long
 sentences). Encoded rows become batches by similar length in `bucketing`, or as one stream of tokens in `streams`.

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline.data import tags
-from pipeline.data.text_stats import digests
+from pipeline.data import labels, tags
+from pipeline.data.rows import Places, arrow_column
+from pipeline.data.text_stats import BLANK, EXACT, LOOSE, digest_column
 from pipeline.errors import UserError, listing
 
 if TYPE_CHECKING:
@@ -29,7 +31,7 @@ def label_set(names: Sequence[str] | None, splits: Mapping[str, Dataset]) -> lis
     Raises:
         UserError: there is only one label, or nearly every row has its own.
     """
-    counts = {split: Counter(rows["label"]) for split, rows in splits.items()}
+    counts = {split: labels.count(rows, "label") for split, rows in splits.items()}
     found = set().union(*counts.values())
     _check_labels(found, counts["train"])
     return in_order(found, names)
@@ -72,14 +74,19 @@ def _check_labels(found: set[str], train: Counter[str]) -> None:
 
 
 def _by_size_or_alphabet(found: set[str]) -> Any:
+    """Sorts by number if all labels are numbers, and otherwise by alphabet; labels that tie, such as 1 and 01, too."""
     try:
         numbers = {label: float(label) for label in found}
     except ValueError:
         return str
-    return numbers.__getitem__
+    if not all(map(math.isfinite, numbers.values())):  # NaN has no place in an order
+        return str
+    return lambda label: (numbers[label], label)
 
 
-def report(splits: Mapping[str, Dataset], names: Mapping[str, str], empty: Mapping[str, list[int]]) -> dict[str, Any]:
+def report(
+    splits: Mapping[str, Dataset], names: Mapping[str, Places], empty: Mapping[str, list[int]]
+) -> dict[str, Any]:
     """Counts, and under `notes` a line for each warning; JSON-serializable, `data` in metrics.json.
 
     Args:
@@ -87,10 +94,9 @@ def report(splits: Mapping[str, Dataset], names: Mapping[str, str], empty: Mappi
         names: split -> file.
         empty: split -> lines that were left out because they have no text.
     """
-    # Blank lines, if they count at all, are not repetitions.
-    exact = {split: digests(filter(str.strip, rows["text"]), exact=True) for split, rows in splits.items()}
-    loose = {split: digests(filter(str.strip, rows["text"])) for split, rows in splits.items()}
-    counts = {split: _count_classes(rows) for split, rows in splits.items() if {"label", "tags"} & {*rows.column_names}}
+    exact = {split: _digests(rows, EXACT) for split, rows in splits.items()}
+    loose = {split: _digests(rows, LOOSE) for split, rows in splits.items()}
+    counts = {split: _count_classes(rows) for split, rows in splits.items() if _has_classes(rows)}
     counted: dict[str, Any] = {
         "rows": {split: len(rows) for split, rows in splits.items()},
         "empty": {split: len(lines) for split, lines in empty.items()},
@@ -106,11 +112,24 @@ def report(splits: Mapping[str, Dataset], names: Mapping[str, str], empty: Mappi
     return counted
 
 
+def _has_classes(rows: Dataset) -> bool:
+    """Whether the rows have labels or tags, and these are not numbers."""
+    features = rows.features
+    return "tags" in features or ("label" in features and getattr(features["label"], "dtype", None) != "float64")
+
+
 def _count_classes(rows: Dataset) -> Counter[str]:
     """How often each label occurs, or entities of each type."""
     if "label" in rows.column_names:
-        return Counter(rows["label"])
-    return Counter(kind for sequence in rows["tags"] for kind, _, _ in tags.spans(sequence))
+        return labels.count(rows, "label")
+    sequences = (sequence for part in arrow_column(rows, "tags") for sequence in part.to_pylist())
+    return Counter(kind for sequence in sequences for kind, _, _ in tags.spans(sequence))
+
+
+def _digests(rows: Dataset, column: str) -> np.ndarray:
+    """Digests of texts that are not blank: blank lines, if they count at all, are not repetitions."""
+    found = digest_column(rows, column)
+    return found[found != BLANK]
 
 
 def _repeated(numbers: np.ndarray) -> int:
@@ -121,13 +140,19 @@ def _shared(numbers: Mapping[str, np.ndarray], split: str) -> int:
     return int(np.isin(numbers[split], numbers["train"]).sum())
 
 
-def _empty_warnings(names: Mapping[str, str], empty: Mapping[str, list[int]]) -> list[str]:
+def _empty_warnings(names: Mapping[str, Places], empty: Mapping[str, list[int]]) -> list[str]:
     return [
-        f"{names[split]}: {len(lines)} rows without text were left out (line {', '.join(map(str, lines[:SHOWN]))}"
+        f"{names[split]}: {len(lines)} rows without text were left out ({_lines(names[split], lines[:SHOWN])}"
         f"{', ...' * (len(lines) > SHOWN)})"
         for split, lines in empty.items()
         if lines
     ]
+
+
+def _lines(places: Places, lines: Sequence[int]) -> str:
+    if len(places.parts) > 1:
+        return ", ".join(map(places.at, lines))
+    return f"line {', '.join(map(str, lines))}"
 
 
 def _row_warnings(counted: Mapping[str, Any]) -> list[str]:

@@ -1,225 +1,269 @@
-"""Which column plays which role, and how its values are read: texts and labels as strings, or lists of them."""
+"""How the values of a column are read: texts and labels as strings, tokens and tags as lists of them.
+
+A column of many rows is read at once: strings that Arrow holds are taken as they are, and labels are read once for each
+distinct value.
+"""
 
 from __future__ import annotations
 
+import ast
+import functools
+import json
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from pipeline.data.tags import TAG
-from pipeline.errors import UserError, listing, suggest
+from pipeline.data.rows import MISSING, Column, values
+from pipeline.errors import UserError
 
 Roles = Mapping[str, Sequence[str]]
+# The place of a row by its number in the column, for messages.
+At = Callable[[int], str]
+
+# What marks a missing label, besides the marks of data.missing_labels; compared without case.
+MISSING_MARKS = {"", "nan", "null", "none", "n/a", "na", "<na>", "#n/a"}
 
 
-def assign(roles: Roles, found: Sequence[str], chosen: Mapping[str, str | None], where: str) -> dict[str, str]:
-    """Role -> column: the one chosen, the one with a usual name, or the only one that is left.
+LISTED = re.compile(r"\s*\[.*\]\s*", re.DOTALL)
 
-    Args:
-        roles: role -> usual names.
-        found: columns of the data.
-        chosen: role -> the setting that names its column.
-        where: the file, for messages.
+
+def is_missing(value: Any) -> bool:
+    """Whether a value is none at all: null, NaN, or a string that stands for them."""
+    if value is None or value is MISSING or value != value:
+        return True
+    return isinstance(value, str) and value.strip().lower() in MISSING_MARKS
+
+
+def read_texts(column: Column, at: At) -> pa.Array:
+    """Texts as they are; numbers as text; missing values as the empty text.
 
     Raises:
-        UserError: a chosen column does not exist, or the choice is ambiguous.
+        UserError: a value is something else, or cannot be encoded.
     """
-    columns = {role: _named(role, usual, found, chosen.get(role), where) for role, usual in roles.items()}
-    for role in roles:
-        if columns[role] is None:
-            left = [column for column in found if column not in columns.values()]
-            others_known = all(columns[other] for other in roles if other != role)
-            if len(left) != 1 or not others_known:
-                raise UserError(_ask(role, found, where))
-            columns[role] = left[0]
-    named = {role: column for role, column in columns.items() if column is not None}
-    if len(set(named.values())) < len(named):
-        raise UserError(f"data.{role}_column: {named[role]!r} is used for {' and for '.join(named)}; set another one")
-    return named
+    if isinstance(column, pa.Array):
+        if pa.types.is_null(column.type):
+            return pa.array([""] * len(column), pa.string())
+        if _is_string(column.type):
+            return pc.fill_null(column.cast(pa.string()), "")
+    return _strings([_text(value, at, index) for index, value in enumerate(values(column))], at)
 
 
-def _named(role: str, usual: Sequence[str], found: Sequence[str], chosen: str | None, where: str) -> str | None:
-    if chosen is not None:
-        if chosen not in found:
-            raise UserError(f"data.{kind_of(role).setting}: {where} has no column {chosen!r}{suggest(chosen, found)}")
-        return chosen
-    matches = [column for column in found if column.strip().lower() in usual]
-    if len(matches) > 1:
-        names = " or ".join(matches)
-        raise UserError(f"{where}: which column holds the {role}, {names}? Set data.{kind_of(role).setting}")
-    return matches[0] if matches else None
-
-
-def _ask(role: str, found: Sequence[str], where: str) -> str:
-    kind = kind_of(role)
-    if list(found) == ["text"]:
-        return f"{where}: it has texts only, no {role}{'' if role.endswith('s') else 's'}; give {kind.files}"
-    if not kind.is_list and {"tokens", "tags"} <= set(found):
-        return f"{where}: it holds words and tags, not texts; give {kind.files}, or set task to ner"
-    needs = f" (a list in each row); give {kind.files}, or" if kind.is_list else ";"
-    return f"{where}: no column looks like the {role}{needs} set data.{kind.setting} to one of: {listing(found)}"
-
-
-class LabelNames(NamedTuple):
-    """Names of the labels of a column.
-
-    Attributes:
-        classes: in the order of their ids, if the source names them.
-        given: value in the file -> name, from data.label_names; takes precedence over `classes`.
-        known: further labels that need no name: those of a model to be evaluated, in the order of their ids.
-        ids_read: gets the numbers of tags that were read as ids of `known`, because nothing else names them.
-    """
-
-    classes: Sequence[str] | None = None
-    given: Mapping[str, str] = MappingProxyType({})
-    known: Sequence[str] = ()
-    ids_read: set[int] | None = None
-
-    def name_of(self, value: str) -> str:
-        """The name of `value`, which is `value` itself if nothing names it."""
-        if value in self.given:
-            return self.given[value]
-        if self.classes is not None and value.isdecimal() and int(value) < len(self.classes):
-            return self.classes[int(value)]
+def _text(value: Any, at: At, index: int) -> str:
+    if type(value) is str:
         return value
-
-    @property
-    def allowed(self) -> set[str]:
-        """All names that labels may have."""
-        return {*(self.classes or ()), *self.given.values(), *self.known}
-
-    @property
-    def in_order(self) -> list[str] | None:
-        """Names in the order of their ids, if there is one: that of the source, else that of data.label_names."""
-        if self.classes is None:
-            return list(dict.fromkeys(self.given.values())) or None
-        return [self.given.get(str(number), name) for number, name in enumerate(self.classes)]
-
-
-NO_NAMES = LabelNames()
-
-
-def as_text(value: Any, where: str) -> str:
-    """A text as it is; a number as text; a missing value as the empty text.
-
-    Raises:
-        UserError: the value is something else, or cannot be encoded.
-    """
+    if value is MISSING:
+        raise UserError(f"{at(index)}: the row has no text")
     if value is None or value != value:  # NaN is how pandas writes a missing value
         return ""
     if isinstance(value, (list, dict, bytes, bool)):
-        raise UserError(f"{where}: the text is {_describe(value)}; expected a string")
-    text = str(value)
+        raise UserError(f"{at(index)}: the text is {_describe(value)}; expected a string")
+    return str(value)
+
+
+def _strings(texts: Sequence[str | None], at: At) -> pa.Array:
+    """An Arrow array of strings.
+
+    Raises:
+        UserError: one of them has half a surrogate pair, which no encoding can express.
+    """
+    try:
+        return pa.array(texts, pa.string())
+    except UnicodeEncodeError:
+        for index, text in enumerate(texts):
+            _check_surrogates(text or "", at(index))
+        raise
+
+
+def _check_surrogates(text: str, where: str) -> None:
     try:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
         raise UserError(
             f"{where}: the text has half a surrogate pair at character {error.start}; fix the \\u escape"
         ) from error
-    return text
 
 
-def as_label(value: Any, where: str, labels: LabelNames = NO_NAMES) -> str:
-    """The name of a class: from `labels`, or else the value itself, with 1.0 as 1 and strings stripped.
+def read_labels(column: Column, at: At) -> pa.Array:
+    """Labels as strings, with 1.0 as 1 and without outer blanks; null where there is none. See data/labels.py.
 
     Raises:
-        UserError: there is no label, it is not a single value, or data.label_names is set and has no name for it.
+        UserError: a value is an object, or a list of more or fewer than one label.
     """
+    return by_distinct(column, at, _label)
+
+
+def _label(value: Any, where: Any) -> str | None:
+    if isinstance(value, list):
+        if len(value) > 1:
+            raise UserError(
+                f"{where}: the row has {len(value)} labels, {_shown(value)}, but a text has one; to learn any number of"
+                " them, set data.problem_type to multi_label_classification"
+            )
+        value = value[0] if value else None
     if isinstance(value, (list, dict, bytes)):
         raise UserError(f"{where}: the label is {_describe(value)}; expected a single name or number")
-    if isinstance(value, float) and math.isfinite(value) and value.is_integer():
-        value = int(value)
-    label = "" if value is None or value != value else as_text(str(value), where).strip()
-    if not label:
-        raise UserError(f"{where}: the label is missing; fill it in or remove the row")
-    label = labels.name_of(_integral(label))
-    if labels.given and label not in labels.allowed:
-        near = suggest(label, labels.allowed)
-        hint = near if "did you mean" in near else f"; names are given for {listing(sorted(labels.given))}"
-        raise UserError(f"{where}: the label {label!r} has no name{hint}")
-    return label
+    if is_missing(value):
+        return None
+    return integral(str(value).strip())
 
 
-def as_tokens(value: Any, where: str) -> list[str]:
-    """Words as they are.
+def read_label_lists(column: Column, at: At) -> pa.Array:
+    """Lists of labels, each as in `read_labels`; a text that is no list is split at its commas.
 
     Raises:
-        UserError: it is not a list of texts or numbers.
+        UserError: a value is an object, or a list of something else than names and numbers.
     """
-    if not isinstance(value, list):
-        raise UserError(f"{where}: the tokens are {_describe(value)}; expected a list of words")
-    for place, token in enumerate(value, start=1):
-        if token is None or isinstance(token, (list, dict, bytes, bool)):
-            raise UserError(f"{where}: token {place} is {_describe(token)}; expected a word")
-    return [as_text(token, where) for token in value]
+    lists: list[list[str] | None] = []
+    for index, value in enumerate(values(column)):
+        if is_missing(value):
+            lists.append(None)
+            continue
+        own = as_list(value)
+        if own is None:
+            own = value.split(",") if isinstance(value, str) else [value]
+        names = [_label(name, at(index)) for name in own]
+        lists.append(list(dict.fromkeys(name for name in names if name is not None)))
+    return pa.array(lists, pa.list_(pa.string()))
 
 
-def as_tags(value: Any, where: str, labels: LabelNames = NO_NAMES, lines: Sequence[str] | None = None) -> list[str]:
-    """Tags as strings: from `labels`, or else the values themselves.
+def as_list(value: Any) -> list[Any] | None:
+    """A list, or a string that is one in JSON or Python; None if it is something else."""
+    if isinstance(value, list):
+        return value
+    if not isinstance(value, str) or not LISTED.fullmatch(value):
+        return None
+    for parse in (json.loads, ast.literal_eval):
+        try:
+            found = parse(value)
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            continue
+        return found if isinstance(found, list) else None
+    return None
 
-    Args:
-        lines: the line of each tag, if each has its own line.
+
+def read_numbers(column: Column, at: At) -> pa.Array:
+    """Labels as float64 numbers; null where there is none.
 
     Raises:
-        UserError: it is not a list, or something in it is not a tag of IOB or BIOES.
+        UserError: a value is no finite number.
     """
-    if not isinstance(value, list):
-        raise UserError(f"{where}: the tags are {_describe(value)}; expected a list with a tag for each word")
-    tags = []
-    for place, tag in enumerate(value):
-        at = lines[place] if lines else f"{where}: tag {place + 1}"
-        if isinstance(tag, int) and not isinstance(tag, bool):
-            tag = _named_tag(tag, at, labels)
-        elif isinstance(tag, str):
-            tag = labels.given.get(tag, tag)
-            if tag.isdecimal() and labels.ids_read is not None:  # in a file of columns, numbers are texts
-                tag = _named_tag(int(tag), at, labels)
-        if not isinstance(tag, str) or not TAG.fullmatch(tag):
-            raise UserError(
-                f"{at}: {tag!r} is not a tag; expected O, or B-, I-, E- or S- and a type, such as B-PER;"
-                f" if the tags are in another column, set data.tag_column"
-            )
-        tags.append(as_text(tag, at))
-    return tags
+    return by_distinct(column, at, _finite, pa.float64())
 
 
-def _named_tag(tag: int, at: str, labels: LabelNames) -> str:
-    if labels.classes is None and not labels.given:
-        if labels.ids_read is not None and 0 <= tag < len(labels.known):
-            labels.ids_read.add(tag)
-            return labels.known[tag]
-        raise UserError(
-            f"{at}: the number {tag} has no name; write tags as texts, such as B-PER, name the numbers with"
-            " data.label_names (0=O 1=B-PER ...), or use a parquet file or a Hub dataset that names them"
-        )
-    name = labels.name_of(str(tag))
-    if name == str(tag):
-        known = f"for 0 to {len(labels.classes) - 1}" if labels.classes else f"for {listing([*labels.given])}"
-        raise UserError(f"{at}: the number {tag} has no name; there are only names {known}")
-    return name
+def _finite(value: Any, where: Any) -> float | None:
+    if is_missing(value):
+        return None
+    try:
+        number = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not math.isfinite(number):
+        shown = repr(value) if isinstance(value, (str, float)) else _describe(value)
+        raise UserError(f"{where}: the label {shown} is not a number; fix it, or set data.problem_type")
+    return number
 
 
-def _integral(label: str) -> str:
+def by_distinct(column: Column, at: At, read: Callable[[Any, Any], Any], kind: pa.DataType | None = None) -> pa.Array:
+    """`read(value, where)` of each value, called once for each distinct one; `where` becomes a place when printed."""
+    kind = kind or pa.string()
+    if isinstance(column, pa.Array) and not (pa.types.is_nested(column.type) or pa.types.is_null(column.type)):
+        coded = column.dictionary_encode()
+        codes = pc.fill_null(coded.indices, -1).to_numpy(zero_copy_only=False)
+        places = [_First(at, functools.partial(_first_index, codes, code)) for code in range(len(coded.dictionary))]
+        distinct = [read(value, where) for value, where in zip(coded.dictionary.to_pylist(), places, strict=True)]
+        return pa.array(distinct, kind).take(coded.indices)
+    known: dict[tuple[type, Any], Any] = {}
+    result = []
+    for index, value in enumerate(values(column)):
+        key = (type(value), value) if isinstance(value, (str, int)) else None
+        if key is None or key not in known:
+            own = read(value, _First(at, functools.partial(int, index)))
+            if key is None:
+                result.append(own)
+                continue
+            known[key] = own
+        result.append(known[key])
+    return _strings(result, at) if kind == pa.string() else pa.array(result, kind)
+
+
+def _first_index(codes: np.ndarray, code: int) -> int:
+    return int(np.argmax(codes == code))
+
+
+class _First:
+    """A place that is computed when a message needs it."""
+
+    def __init__(self, at: At, index: Callable[[], int]):
+        self._at, self._index = at, index
+
+    def __str__(self) -> str:
+        return self._at(self._index())
+
+
+def read_tokens(column: Column, at: At) -> pa.Array:
+    """Lists of words as they are.
+
+    Raises:
+        UserError: a value is not a list of texts or numbers.
+    """
+    return _lists(column, at, "tokens", "a list of words", "a word")
+
+
+def read_tags(column: Column, at: At) -> pa.Array:
+    """Lists of tags as strings, ids as decimal digits; data/tags.py reads them.
+
+    Raises:
+        UserError: a value is not a list of texts or numbers.
+    """
+    return _lists(column, at, "tags", "a list with a tag for each word", "a tag")
+
+
+def _lists(column: Column, at: At, what: str, expected: str, one: str) -> pa.Array:
+    if isinstance(column, pa.Array) and pa.types.is_list(column.type) and not column.null_count:
+        kind = column.type.value_type
+        if (_is_string(kind) or pa.types.is_integer(kind)) and not column.flatten().null_count:
+            return column.cast(LIST)
+    lists = []
+    for index, value in enumerate(values(column)):
+        if not isinstance(value, list):
+            raise UserError(f"{at(index)}: the {what} are {_describe(value)}; expected {expected}")
+        for place, own in enumerate(value, start=1):
+            if own is None or isinstance(own, (list, dict, bytes, bool)):
+                raise UserError(f"{at(index)}: {what[:-1]} {place} is {_describe(own)}; expected {one}")
+        lists.append([own if type(own) is str else str(own) for own in value])
+    try:
+        return pa.array(lists, LIST)
+    except UnicodeEncodeError:
+        for index, words in enumerate(lists):
+            for word in words:
+                _check_surrogates(word, at(index))
+        raise
+
+
+def integral(label: str) -> str:
     """`1.0` and `1` are the same class, even if a file contains both."""
     whole, point, rest = label.partition(".")
     return whole if point and whole.lstrip("-").isdecimal() and rest and not rest.strip("0") else label
 
 
+def _is_string(kind: pa.DataType) -> bool:
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
+
+
+def _shown(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, default=str)[:60]
+
+
 def _describe(value: Any) -> str:
+    if value is MISSING:
+        return "missing"
     kinds = {"list": "a list", "dict": "an object", "bytes": "bytes", "bool": "True or False", "str": "a text"}
     return kinds.get(type(value).__name__, "missing" if value is None else f"the number {value}")
-
-
-class ColumnValue(NamedTuple):
-    """A value of a column, where it is, the names of labels, and the lines of its parts if each has its own."""
-
-    value: Any
-    where: str
-    labels: LabelNames = NO_NAMES
-    lines: Sequence[str] | None = None
 
 
 class ColumnKind(NamedTuple):
@@ -227,15 +271,17 @@ class ColumnKind(NamedTuple):
 
     Attributes:
         type: of the Arrow column that holds them.
-        read: makes such a value of one in a file.
+        read: makes such a column of one that a reader returns; the second argument gives the place of a row.
         setting: of `Data`, that names the column.
         files: which files have such a column, for messages.
+        is_target: whether the model learns to predict it; new data may have no such column.
     """
 
     type: pa.DataType
-    read: Callable[[ColumnValue], Any]
+    read: Callable[[Column, At], pa.Array]
     setting: str
     files: str
+    is_target: bool = False
 
     @property
     def is_list(self) -> bool:
@@ -244,15 +290,23 @@ class ColumnKind(NamedTuple):
 
 TABLES = "a .csv, .tsv, .json(l) or .parquet file with a {} column"
 LISTS = "a .conll or .bmes file (or set data.format to conll), or a .json(l) or .parquet file with tokens and tags"
+STRING, LIST = pa.string(), pa.list_(pa.string())
 
 KINDS = {
-    "text": ColumnKind(pa.large_string(), lambda value: as_text(*value[:2]), "text_column", TABLES.format("text")),
-    "label": ColumnKind(pa.large_string(), lambda value: as_label(*value[:3]), "label_column", TABLES.format("label")),
-    "tokens": ColumnKind(pa.list_(pa.large_string()), lambda value: as_tokens(*value[:2]), "token_column", LISTS),
-    "tags": ColumnKind(pa.list_(pa.large_string()), lambda value: as_tags(*value), "tag_column", LISTS),
+    "text": ColumnKind(STRING, read_texts, "text_column", TABLES.format("text")),
+    "label": ColumnKind(STRING, read_labels, "label_column", TABLES.format("label"), is_target=True),
+    "tokens": ColumnKind(LIST, read_tokens, "token_column", LISTS),
+    "tags": ColumnKind(LIST, read_tags, "tag_column", LISTS, is_target=True),
+}
+# problem_type -> the kind of the role `label`, if it is not a single class.
+LABELS = {
+    "multi_label_classification": KINDS["label"]._replace(type=LIST, read=read_label_lists),
+    "regression": KINDS["label"]._replace(type=pa.float64(), read=read_numbers),
 }
 
 
-def kind_of(role: str) -> ColumnKind:
+def kind_of(role: str, problem_type: str | None = None) -> ColumnKind:
     """The kind of values of `role`; a role that is not in KINDS has texts."""
+    if role == "label" and problem_type in LABELS:
+        return LABELS[problem_type]
     return KINDS.get(role) or KINDS["text"]._replace(setting=f"{role}_column")

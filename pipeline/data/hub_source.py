@@ -7,21 +7,21 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from huggingface_hub import constants
 from huggingface_hub.errors import HTTPError
 
 from pipeline.config.data import Data
 from pipeline.config.sources import SPLITS
+from pipeline.data.rows import ROWS_PER_BATCH, RowBatch, batches
 from pipeline.errors import UserError, reason
 from pipeline.hub import download
 
 if TYPE_CHECKING:
     import datasets
 
-UNLABELLED = -1  # the label of rows whose labels a benchmark does not publish
-
-# Rows with their numbers, and the names of the classes of each column that has some.
-Loaded = tuple[Iterator[tuple[int, dict[str, Any]]], dict[str, list[str]]]
+# Rows, numbered from 1, and the names of the classes of each column that has some.
+Loaded = tuple[Iterator[RowBatch], dict[str, list[str]]]
 
 
 def resolve(data: Data) -> str:
@@ -53,19 +53,25 @@ def load(data: Data, commit: str | None) -> dict[str, Loaded]:
         raise
     except (ValueError, OSError, datasets.exceptions.DatasetsError, HTTPError) as error:
         raise UserError(f"data.source: {data.source} cannot be loaded: {reason(error)}") from error
-    loaded: dict[str, Loaded] = {}
-    for name, split in found.items():
-        if name not in SPLITS:
-            continue
-        names = _class_names(split.features)
-        rows = itertools.islice(split, data.limit) if data.streaming else iter(split)
-        first = next(iter(split), None)
-        if first is None or (names and all(_is_unlabelled(first[column]) for column in names)):
-            continue  # benchmarks publish their test rows without labels
-        loaded[name] = (enumerate(rows, start=1), names)
+    loaded = {
+        name: (_rows(split, data), _class_names(split.features))
+        for name, split in found.items()
+        if name in SPLITS and next(iter(split), None) is not None
+    }
     if not loaded:
-        raise UserError(f"data.source: {data.source} has no split train, validation or test with labels")
+        raise UserError(f"data.source: {data.source} has no split train, validation or test with rows")
     return loaded
+
+
+def _rows(split: Any, data: Data) -> Iterator[RowBatch]:
+    if data.streaming:
+        yield from batches(enumerate(itertools.islice(split, data.limit), start=1))
+        return
+    start = 1
+    for table in split.with_format("arrow").iter(batch_size=ROWS_PER_BATCH):
+        columns = {name: table[name].combine_chunks() for name in table.column_names}
+        yield RowBatch(np.arange(start, start + len(table)), columns)
+        start += len(table)
 
 
 def _fetched(data: Data, commit: str) -> datasets.DatasetDict:
@@ -99,7 +105,3 @@ def _class_names(features: Any) -> dict[str, list[str]]:
 
     kinds = {column: getattr(kind, "feature", kind) for column, kind in (features or {}).items()}
     return {column: kind.names for column, kind in kinds.items() if isinstance(kind, datasets.ClassLabel)}
-
-
-def _is_unlabelled(value: Any) -> bool:
-    return set(value if isinstance(value, list) else [value]) == {UNLABELLED}

@@ -22,10 +22,12 @@ from transformers import PreTrainedTokenizerBase
 from pipeline import storage
 from pipeline.config import paths
 from pipeline.config.data import TRAINED_TOKENIZERS, Data
-from pipeline.config.formats import Format
+from pipeline.config.models import PairEncoding
 from pipeline.config.sources import SPLITS, ResolvedSource
-from pipeline.data import checks, sources, splits, tags, text_stats, tokenizers
-from pipeline.errors import writing
+from pipeline.data import checks, fingerprints, sources, splits, tags, text_pairs, text_stats, tokenizers
+from pipeline.data.column_choice import PROBLEM_TYPES
+from pipeline.data.fingerprints import Fingerprints
+from pipeline.errors import UserError, writing
 from pipeline.models.recurrent import RecurrentTokenizer
 
 if TYPE_CHECKING:
@@ -42,9 +44,13 @@ class Encoder(Protocol):
 
     name: ClassVar[str]
     columns: ClassVar[Mapping[str, Sequence[str]]]
+    pairs: ClassVar[Sequence[tuple[str, str]]]
     stratify_by: ClassVar[str | None]
     running_text: ClassVar[bool]
+    problem_type: ClassVar[str | None]
+    reads_pairs: bool | None
 
+    def variant(self, problem_type: str | None) -> Encoder: ...
     def labels(self, names: Sequence[str] | None, splits: Mapping[str, Dataset]) -> list[str]: ...
     def encode(
         self, rows: dict[str, list[Any]], tokenizer: PreTrainedTokenizerBase, max_length: int, labels: list[str]
@@ -71,6 +77,7 @@ class TokenizerChoice(NamedTuple):
     characters: bool
     known_words: KnownWords | None
     trust_remote_code: bool = False
+    pair_encoding: PairEncoding | None = None
 
 
 @dataclass(frozen=True)
@@ -80,15 +87,19 @@ class Prepared:
     Attributes:
         splits: train, validation and test, on disk: `id`, `length`, `input_ids` and what the task adds.
         labels: names of the classes in the order of their ids.
+        problem_type: what the labels of texts are, in the terms of transformers' configurations; None: not known.
         report: counts, and data warnings under `notes`; `data` in metrics.json. See checks.report.
         source: where the rows come from.
+        fingerprints: of all that a run must find unchanged to go on.
     """
 
     splits: dict[str, Dataset]
     tokenizer: PreTrainedTokenizerBase
     labels: list[str]
+    problem_type: str | None
     report: dict[str, Any]
     source: ResolvedSource
+    fingerprints: Fingerprints
 
 
 def prepare(
@@ -100,6 +111,7 @@ def prepare(
     characters: bool = False,
     known_words: KnownWords | None = None,
     trust_remote_code: bool = False,
+    pair_encoding: PairEncoding | None = None,
 ) -> Prepared:
     """Read, check, split and encode `source` for `task`, or open what an earlier run has cached.
 
@@ -109,12 +121,13 @@ def prepare(
         characters: whether a trained tokenizer also returns the characters of words.
         known_words: words that a trained tokenizer knows besides those of the training split.
         trust_remote_code: whether code that comes with a pretrained tokenizer is run.
+        pair_encoding: how pairs of texts are written into rows, see `text_pairs.for_pairs`.
 
     Raises:
         UserError: something about the data or a setting is refused; nothing is written to the cache then.
     """
     root = cache_root()
-    choice = TokenizerChoice(tokenizer, tokenizer_revision, characters, known_words, trust_remote_code)
+    choice = TokenizerChoice(tokenizer, tokenizer_revision, characters, known_words, trust_remote_code, pair_encoding)
     target = root / _key(task, choice, source)
     if _is_complete(target):
         try:
@@ -137,19 +150,22 @@ def _key(task: Encoder, choice: TokenizerChoice, source: ResolvedSource) -> str:
     """Hash of the rows, the settings, the tokenizer and the code that turns one into the other."""
     # Every module in this folder, imported or not: all processes must arrive at the same entry.
     code = [
-        *(Path(inspect.getfile(kind)) for kind in (type(task), RecurrentTokenizer, ResolvedSource, Format)),
+        *_files_of(task),
+        Path(inspect.getfile(RecurrentTokenizer)),
+        *Path(inspect.getfile(ResolvedSource)).parent.rglob("*.py"),
         *Path(__file__).parent.rglob("*.py"),
     ]
     parts = {
         "rows": source.fingerprint,
         "data": {**dataclasses.asdict(source.data), "source": None},
         # Data warnings name files, so a copy under another name gets its own entry.
-        "names": [str(file) for file in source.files.values()],
+        "names": [str(part.file) for split in source.parts.values() for part in split],
         "task": task.name,
         "tokenizer": [
             choice.tokenizer,
             choice.revision,
             choice.characters,
+            choice.pair_encoding,
             choice.known_words and choice.known_words.fingerprint,
             _folder_digest(choice.tokenizer),
         ],
@@ -157,6 +173,12 @@ def _key(task: Encoder, choice: TokenizerChoice, source: ResolvedSource) -> str:
         "versions": [importlib.metadata.version(name) for name in ("tokenizers", "transformers", "pyarrow")],
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _files_of(task: Encoder) -> set[Path]:
+    """The modules of a task, of the classes that it inherits from, and of its variants."""
+    kinds = {kind for problem_type in PROBLEM_TYPES for kind in type(task.variant(problem_type)).__mro__}
+    return {Path(inspect.getfile(kind)) for kind in kinds if kind.__module__ not in ("builtins", "abc", "typing")}
 
 
 def _folder_digest(tokenizer: str) -> str | None:
@@ -181,7 +203,7 @@ def _build(task: Encoder, choice: TokenizerChoice, source: ResolvedSource, folde
     """Fill `folder` with the encoded splits, the tokenizer and the report."""
     work, data = folder / "work", source.data
     work.mkdir()
-    raw, labels, report = _read(task, source, work)
+    raw, task, labels, report = _read(task, source, work)
     tokenizer = _tokenizer(task, choice, data, raw["train"])
     for split, rows in raw.items():
         report.setdefault("encoded", {})[split] = encode(rows, task, tokenizer, data.max_length, labels, folder / split)
@@ -191,31 +213,54 @@ def _build(task: Encoder, choice: TokenizerChoice, source: ResolvedSource, folde
     shutil.rmtree(work)
     files = [file for file in folder.rglob("*") if file.is_file()]
     sizes = {str(file.relative_to(folder)): file.stat().st_size for file in files}
-    done = {"labels": labels, "report": report, "splits": list(raw), "sizes": sizes}
+    rows = {split: fingerprints.of_file(folder / f"{split}.arrow") for split in raw}
+    done = {"labels": labels, "report": report, "splits": list(raw), "rows": rows, "sizes": sizes}
     (folder / DONE).write_text(json.dumps(done, ensure_ascii=False), encoding="utf-8")
 
 
-def _read(task: Encoder, source: ResolvedSource, folder: Path) -> tuple[dict[str, Dataset], list[str], dict[str, Any]]:
-    """The three splits as texts, the labels, and the report; `folder` is for the files of the splits."""
+def _read(
+    task: Encoder, source: ResolvedSource, folder: Path
+) -> tuple[dict[str, Dataset], Encoder, list[str], dict[str, Any]]:
+    """The three splits as texts, the task for their labels, the labels, and the report; `folder` is for the files of
+    the splits."""
     data, in_order = source.data, is_running(source, task)
-    loaded = sources.load(source, task.columns, folder, keep_empty=in_order)
-    found = unify_tags(loaded, data.scheme, folder)
-    where = loaded.names.get("train", data.source)
+    loaded = sources.load(source, task.columns, folder, pairs=task.pairs, keep_empty=in_order)
+    task = task.variant(loaded.columns.problem_type)
+    loaded, found = unify_tags(loaded, data, folder)
+    where = str(loaded.names.get("train", data.source))
     raw = {split: splits.limit(rows, data.limit, in_order) for split, rows in loaded.splits.items()}
+    _check_labelled(loaded, where)
     splits.require_train(raw, where)
     task.labels(loaded.label_names, raw)  # first: texts or ids taken for labels would leave nothing to carve
     raw = splits.complete(raw, data, task.stratify_by, where, loaded.warnings, in_order)
     labels = task.labels(loaded.label_names, raw)
     report = {**found, **checks.report(raw, loaded.names, loaded.empty)}
-    report["notes"] = [*loaded.warnings, *report["notes"]]
+    report["notes"] = [*loaded.warnings, *map(_unlabelled_warning, loaded.unlabelled), *report["notes"]]
+    report |= {"columns": str(loaded.columns), "problem_type": loaded.columns.problem_type}
+    report["pairs"] = "text_pair" in raw["train"].column_names
     sample = raw["train"][:SCRIPT_ROWS]["text"]
     report["scripts"] = text_stats.script_shares(sample)
     report["right_to_left_share"] = text_stats.right_to_left_share(sample)
-    return raw, labels, report
+    return raw, task, labels, report
+
+
+def _check_labelled(loaded: sources.LoadedSource, where: str) -> None:
+    if "train" in loaded.unlabelled:
+        raise UserError(f"{where}: no row of train has a label ({loaded.columns}); set data.label_column")
+
+
+def _unlabelled_warning(split: str) -> str:
+    return f"{split} has no labels, so it is left out"
 
 
 def _tokenizer(task: Encoder, choice: TokenizerChoice, data: Data, train: Dataset) -> PreTrainedTokenizerBase:
-    """The pretrained tokenizer of `choice`, or one trained on the split `train`."""
+    """The pretrained tokenizer of `choice`, or one trained on the split `train`, for texts or pairs as in `train`."""
+    tokenizer = _single_tokenizer(task, choice, data, train)
+    is_pairs = "text_pair" in train.column_names
+    return text_pairs.for_pairs(tokenizer, choice.pair_encoding) if is_pairs else tokenizer
+
+
+def _single_tokenizer(task: Encoder, choice: TokenizerChoice, data: Data, train: Dataset) -> PreTrainedTokenizerBase:
     pretokenized = "tokens" in task.columns
     if choice.tokenizer in TRAINED_TOKENIZERS:
         return tokenizers.train(
@@ -238,14 +283,33 @@ def is_running(source: ResolvedSource, task: Encoder) -> bool:
     return task.running_text and source.is_running_text
 
 
-def unify_tags(loaded: sources.LoadedSource, scheme: str | None, folder: Path) -> dict[str, Any]:
-    """Convert the tags of all splits, if they have any, to one scheme; returns the scheme found, for the report."""
+def unify_tags(
+    loaded: sources.LoadedSource, data: Data, folder: Path, known: Sequence[str] = ()
+) -> tuple[sources.LoadedSource, dict[str, Any]]:
+    """Convert the tags of all splits, if they have any, to one scheme; also returns the scheme found, for the report.
+
+    Args:
+        known: tags of an existing model, in the order of their ids.
+    """
     if "tags" not in loaded.splits[next(iter(loaded.splits))].column_names:
-        return {}
-    unified = tags.unify(loaded.splits, loaded.names, scheme or "iob2", folder)
-    loaded.splits.update(unified.splits)
-    loaded.warnings.extend(unified.warnings)
-    return {"scheme": unified.found}
+        return loaded, {}
+    unified = tags.unify(
+        loaded.splits,
+        loaded.names,
+        data.scheme or "iob2",
+        folder,
+        classes=loaded.classes,
+        given=data.names_of_labels,
+        known=known,
+    )
+    loaded = dataclasses.replace(
+        loaded,
+        splits=unified.splits,
+        label_names=unified.label_names,
+        unlabelled=unified.unlabelled,
+        warnings=[*loaded.warnings, *unified.warnings],
+    )
+    return loaded, {"scheme": unified.found}
 
 
 class Texts:
@@ -258,6 +322,7 @@ class Texts:
         for start in range(0, len(self._rows), ROWS_PER_BATCH):
             batch = self._rows[start : start + ROWS_PER_BATCH]
             yield from itertools.chain.from_iterable(batch["tokens"]) if "tokens" in batch else batch["text"]
+            yield from batch.get("text_pair", ())
 
 
 def encode(
@@ -317,10 +382,14 @@ def _open(folder: Path, source: ResolvedSource) -> Prepared:
 
     done = json.loads((folder / DONE).read_text(encoding="utf-8"))
     opened = {split: Dataset.from_file(str(folder / f"{split}.arrow")) for split in done["splits"]}
+    tokenizer = tokenizers.load_tokenizer(str(folder / TOKENIZER))
+    rows = {split: (int(count), str(digest)) for split, (count, digest) in done["rows"].items()}
     return Prepared(
         splits={split: opened[split] for split in SPLITS},
-        tokenizer=tokenizers.load_tokenizer(str(folder / TOKENIZER)),
+        tokenizer=tokenizer,
         labels=list(done["labels"]),
+        problem_type=done["report"]["problem_type"],
         report={**done["report"], "fingerprint": source.fingerprint},
         source=source,
+        fingerprints=Fingerprints(rows, list(done["labels"]), fingerprints.of_vocabulary(tokenizer)),
     )

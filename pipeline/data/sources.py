@@ -2,30 +2,33 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline.config import sources
 from pipeline.config.data import Data
+from pipeline.config.formats import Part
 from pipeline.config.sources import ResolvedSource
-from pipeline.data import hub_source
-from pipeline.data.columns import ColumnKind, ColumnValue, LabelNames, Roles, assign, kind_of
+from pipeline.data import hub_source, labels
+from pipeline.data.column_choice import SAMPLE_ROWS, Choice, choose
+from pipeline.data.columns import Roles, kind_of
 from pipeline.data.readers import registry
-from pipeline.data.readers.common import WORD_LINES, NumberedRow
+from pipeline.data.rows import MISSING, Column, Peeked, Places, RowBatch, batches, peek, values
+from pipeline.data.text_stats import EXACT, LOOSE, digests
 from pipeline.errors import UserError
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
+PLACES = pa.list_(pa.int64())
 # Of the column that holds the labels, or by column; None or empty if the source names none.
 ClassNames = list[str] | Mapping[str, list[str]] | None
-
-ROWS_PER_BATCH = 1000
 
 
 @dataclass(frozen=True)
@@ -33,133 +36,234 @@ class LoadedSource:
     """The rows of each split, on disk.
 
     Attributes:
-        splits: columns are the roles, `text` (of tokens: joined by blanks) and `line`, the line of the row in its
-            file; with tags also `lines`, the line of each tag, or None.
-        names: split -> file or dataset, for messages.
-        label_names: names of the classes in the order of their ids, if the source or data.label_names gives them.
-        empty: split -> lines that had no text and were left out.
+        splits: columns are the roles, `text` (of tokens: joined by blanks) and `line`, the place of the row (see
+            `Places`); with tags also `lines`, the place of each tag, or None; and the digests of the texts.
+        names: split -> places of its rows, for messages.
+        columns: which column plays which role.
+        classes: names of the classes of the column of labels or tags in the order of their ids, if the source has them.
+        label_names: the same, but with the names that data.label_names gives.
+        empty: split -> places of rows that had no text and were left out.
+        unlabelled: splits that have no labels and were left out.
         warnings: what a user should know about the files.
-        ids_read: tags that were read as ids of an existing model's labels.
     """
 
     splits: dict[str, Dataset]
-    names: dict[str, str]
+    names: dict[str, Places]
+    columns: Choice
+    classes: list[str] | None = None
     label_names: list[str] | None = None
     empty: dict[str, list[int]] = field(default_factory=dict)
+    unlabelled: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
-    ids_read: set[int] = field(default_factory=set)
 
 
-def locate(data: Data) -> ResolvedSource:
-    """The source that `data` names; a Hub dataset is resolved to a commit.
+@dataclass
+class Table:
+    """The rows of a split before its columns are chosen.
+
+    Attributes:
+        rows: of which the first are in memory.
+        places: where they are.
+        classes: names of classes that the source has.
+    """
+
+    rows: Peeked
+    places: Places
+    classes: ClassNames = None
+
+
+def locate(data: Data, task: str | None = None) -> ResolvedSource:
+    """The source that `data` names, for `task` if it is known; a Hub dataset is resolved to a commit.
 
     Raises:
         UserError: it does not exist, or a setting does not apply to it.
     """
-    source = sources.resolve(data)
+    source = sources.resolve(data, task)
     return source.at(hub_source.resolve(data)) if source.kind == "hub" else source
 
 
 def load(
-    source: ResolvedSource, roles: Roles, folder: Path, keep_empty: bool = False, known_labels: Sequence[str] = ()
+    source: ResolvedSource,
+    roles: Roles,
+    folder: Path,
+    *,
+    pairs: Sequence[tuple[str, str]] = (),
+    keep_empty: bool = False,
+    known_labels: Sequence[str] = (),
+    problem_type: str | None = None,
 ) -> LoadedSource:
     """Read the rows of every split into Arrow files in `folder`; memory does not grow with their number.
 
     Args:
+        roles: role -> usual names of its column.
+        pairs: usual names of two columns that hold pairs of texts.
         keep_empty: whether rows without text are kept, like the blank lines of a running text.
-        known_labels: labels of an existing model, which need no name in data.label_names.
+        known_labels: labels of an existing model, in the order of their ids.
+        problem_type: that of an existing model, which new labels follow.
 
     Raises:
         UserError: a file or a row is malformed; the message has file and line.
     """
-    names: dict[str, str] = {}
-    tables: dict[str, Iterator[NumberedRow]] = {}
-    classes: dict[str, ClassNames] = {}
-    warnings = [source.sample.warning] if source.sample and source.sample.warning else []
-    if source.kind == "hub":
-        for split, (rows, hub_names) in hub_source.load(source.data, source.commit).items():
-            names[split], tables[split], classes[split] = f"{source.data.source}[{split}]", rows, hub_names
-    for split, file in source.files.items():
-        names[split], tables[split] = str(file), _rows_of(source, split, warnings)
-        own = source.sample.label_names if source.sample else None
-        classes[split] = own or registry.class_names(file, source.formats[split])
-    splits, empty, label_names, ids_read = {}, {}, None, set[int]()
-    for split, rows in tables.items():
-        writer = _Writer(source.data, roles, names[split], classes[split], keep_empty, known_labels)
-        splits[split] = writer.write(rows, folder / f"{split}.arrow")
+    warnings = [*source.warnings, *([source.sample.warning] if source.sample and source.sample.warning else [])]
+    tables = open_tables(source, warnings)
+    first = tables.get("train") or next(iter(tables.values()))
+    if not first.rows.first:
+        raise UserError(f"{first.places}: it has no rows")
+    columns = choose(roles, first.rows, source.data, str(first.places), pairs, problem_type)
+    classes = _names_of_classes(first.classes, columns)
+    splits, empty = {}, {}
+    for split, table in tables.items():
+        writer = _Writer(columns, roles, table.places, keep_empty)
+        splits[split] = writer.write(table.rows, folder / f"{split}.arrow")
         empty[split] = writer.empty
-        label_names = writer.labels.in_order or label_names
-        ids_read |= writer.labels.ids_read or set()
-    return LoadedSource(splits, names, label_names, empty, list(dict.fromkeys(warnings)), ids_read)
+    names = {split: table.places for split, table in tables.items()}
+    loaded = LoadedSource(splits, names, columns, classes, None, empty, [], [*columns.reasons])
+    if "label" in roles:
+        loaded = _with_clean_labels(loaded, source.data, known_labels)
+    return replace(loaded, warnings=list(dict.fromkeys([*warnings, *loaded.warnings])))
 
 
-def _rows_of(source: ResolvedSource, split: str, warnings: list[str]) -> Iterator[NumberedRow]:
-    rows = registry.read(source.files[split], source.formats[split], warnings)
-    if source.sample is None or split not in source.sample.only:
-        return rows
-    column, value = source.sample.only[split]
-    return ((line, row) for line, row in rows if row.get(column) == value)
+def open_tables(source: ResolvedSource, warnings: list[str]) -> dict[str, Table]:
+    """Split -> its rows, whose first ones have been read.
+
+    Args:
+        warnings: gets what a user should know about the files; complete once all rows are read.
+    """
+    tables: dict[str, Table] = {}
+    if source.kind == "hub":
+        for split, (found, classes) in hub_source.load(source.data, source.commit).items():
+            name = f"{source.data.source}[{split}]"
+            tables[split] = Table(peek(found, SAMPLE_ROWS), Places((name,), name), classes)
+    for split, parts in source.parts.items():
+        own = source.sample.label_names if source.sample else None
+        places = Places(tuple(str(part.file) for part in parts), _common_name(parts))
+        found = _rows_of(source, split, warnings)
+        tables[split] = Table(peek(found, SAMPLE_ROWS), places, own or registry.class_names(parts[0]))
+    return tables
+
+
+def _common_name(parts: Sequence[Part]) -> str:
+    return str(parts[0].file if len(parts) == 1 else parts[0].file.parent)
+
+
+def _rows_of(source: ResolvedSource, split: str, warnings: list[str]) -> Iterator[RowBatch]:
+    for number, part in enumerate(source.parts[split]):
+        rows = batches(registry.read(part, source.data, warnings))
+        if source.sample and split in source.sample.only:
+            column, value = source.sample.only[split]
+            rows = (batch.where(column, value) for batch in rows)
+        yield from (batch.shifted(number) for batch in rows)
+
+
+def _names_of_classes(classes: ClassNames, columns: Choice) -> list[str] | None:
+    if not isinstance(classes, Mapping):
+        return classes
+    targets = [column for role, column in columns.columns.items() if kind_of(role).is_target]
+    return next((classes[column] for column in targets if column in classes), None)
+
+
+def _with_clean_labels(loaded: LoadedSource, data: Data, known: Sequence[str]) -> LoadedSource:
+    cleaned = labels.clean(loaded.splits, loaded.names, loaded.classes, data, known)
+    return replace(
+        loaded,
+        splits=cleaned.splits,
+        label_names=cleaned.label_names,
+        unlabelled=cleaned.unlabelled,
+        warnings=[*loaded.warnings, *cleaned.warnings],
+    )
 
 
 class _Writer:
-    """Picks the columns of a split's rows and writes them to an Arrow file."""
+    """Writes the chosen columns of a split's rows to an Arrow file."""
 
-    def __init__(
-        self, data: Data, roles: Roles, name: str, classes: ClassNames, keep_empty: bool, known_labels: Sequence[str]
-    ):
-        self.roles, self.name, self.classes, self.keep_empty = roles, name, classes, keep_empty
-        self.kinds: dict[str, ColumnKind] = {role: kind_of(role) for role in roles}
-        self.chosen = {role: getattr(data, kind.setting, None) for role, kind in self.kinds.items()}
+    def __init__(self, choice: Choice, roles: Roles, places: Places, keep_empty: bool):
+        self.choice, self.places, self.keep_empty = choice, places, keep_empty
+        self.roles = [role for role in roles if role in choice.columns or kind_of(role).is_target]
+        self.kinds = {role: kind_of(role, choice.problem_type) for role in self.roles}
         self.empty: list[int] = []
-        self.columns: dict[str, str] = {}
-        self.labels = LabelNames(
-            given=data.names_of_labels, known=known_labels, ids_read=set() if known_labels else None
-        )
-        types = {"text": pa.large_string(), **{role: kind.type for role, kind in self.kinds.items()}}
-        types |= {"line": pa.int64(), **({"lines": pa.list_(pa.int64())} if "tags" in roles else {})}
+        types = {"text": pa.string(), **{role: kind.type for role, kind in self.kinds.items()}}
+        types |= dict.fromkeys(("line", EXACT, LOOSE), pa.int64())
+        if "tags" in roles:
+            types["lines"] = PLACES
         self.schema = pa.schema(types)
 
-    def write(self, rows: Iterator[NumberedRow], file: Path) -> Dataset:
+    def write(self, rows: Iterable[RowBatch], file: Path) -> Dataset:
         from datasets import Dataset
 
         written = 0
         with pa.OSFile(str(file), "wb") as sink, pa.ipc.new_stream(sink, self.schema) as stream:
-            while batch := list(itertools.islice(rows, ROWS_PER_BATCH)):
-                if not self.columns:
-                    self.columns = assign(self.roles, _names_in(batch), self.chosen, self.name)
-                    self.labels = self.labels._replace(classes=self._names_of_classes())
-                kept = [row for row in (self._pick(line, row) for line, row in batch) if row]
-                stream.write_batch(pa.RecordBatch.from_pylist(kept, schema=self.schema))
-                written += len(kept)
+            for batch in rows:
+                picked = self._without_empty(self._pick(batch))
+                stream.write_batch(picked)
+                written += len(picked)
         if not written:
-            raise UserError(f"{self.name}: it has no rows{' with a text' if self.empty else ''}")
+            raise UserError(f"{self.places}: it has no rows{' with a text' if self.empty else ''}")
         return Dataset.from_file(str(file))
 
-    def _names_of_classes(self) -> list[str] | None:
-        if not isinstance(self.classes, Mapping):
-            return self.classes
-        named = [self.classes[column] for column in self.columns.values() if column in self.classes]
-        return named[0] if named else None
+    def _pick(self, batch: RowBatch) -> pa.RecordBatch:
+        """The rows by roles."""
 
-    def _pick(self, line: int, row: dict[str, Any]) -> dict[str, Any] | None:
-        """The row by roles; None if it has no text and is left out."""
-        where = f"{self.name}:{line}"
-        picked: dict[str, Any] = {"line": line, "lines": row.get(WORD_LINES)}
-        places = [f"{self.name}:{number}" for number in picked["lines"] or ()]
-        for role, column in self.columns.items():
-            if column not in row:
-                raise UserError(f"{where}: the row has no field {column!r}")
-            picked[role] = self.kinds[role].read(ColumnValue(row[column], where, self.labels, places))
-        if len({len(picked[role]) for role, kind in self.kinds.items() if kind.is_list}) > 1:
-            tokens, tags = len(picked["tokens"]), len(picked["tags"])
-            raise UserError(f"{where}: {tokens} tokens but {tags} tags; give each token its tag")
-        text = picked.setdefault("text", " ".join(picked.get("tokens", ())))
-        if not text.strip() and not self.keep_empty:
-            self.empty.append(line)
-            return None
-        return picked
+        def at(index: int) -> str:
+            return self.places.at(batch.places[index])
+
+        columns: dict[str, pa.Array] = {"line": pa.array(batch.places)}
+        for role, kind in self.kinds.items():
+            columns[role] = kind.read(self._values(role, batch, at), at)
+        if "lines" in self.schema.names:
+            lines = batch.word_lines if batch.word_lines is not None else pa.nulls(len(batch), PLACES)
+            columns["lines"] = pa.array(lines, PLACES)
+            _check_lengths(columns["tokens"], columns["tags"], at)
+        if "text" not in columns:
+            columns["text"] = pc.binary_join(columns["tokens"], " ")
+        whole = columns["text"]
+        if "text_pair" in columns:  # only a pair that repeats another is a repetition
+            whole = pc.binary_join_element_wise(whole, columns["text_pair"], "\n")
+        columns |= {EXACT: pa.array(digests(whole, exact=True)), LOOSE: pa.array(digests(whole))}
+        return pa.RecordBatch.from_arrays([columns[name] for name in self.schema.names], schema=self.schema)
+
+    def _values(self, role: str, batch: RowBatch, at: Callable[[int], str]) -> Column:
+        if role == "label" and self.choice.label_columns:
+            return _indicated(batch, self.choice.label_columns)
+        column = self.choice.columns.get(role)
+        if column is not None and column in batch.columns:
+            found = batch.columns[column]
+            if not self.kinds[role].is_target and isinstance(found, list) and MISSING in found:
+                raise UserError(f"{at(found.index(MISSING))}: the row has no field {column!r}")
+            return found
+        if self.kinds[role].is_target:  # a split without labels
+            return [[] if self.kinds[role].is_list and role == "tags" else None] * len(batch)
+        raise UserError(f"{at(0)}: the row has no field {column!r}")
+
+    def _without_empty(self, rows: pa.RecordBatch) -> pa.RecordBatch:
+        if self.keep_empty:
+            return rows
+        is_empty = _is_blank(rows["text"])
+        if "text_pair" in rows.schema.names:
+            is_empty = pc.and_(is_empty, _is_blank(rows["text_pair"]))
+        if not pc.any(is_empty).as_py():
+            return rows
+        self.empty += rows["line"].filter(is_empty).to_pylist()
+        return rows.filter(pc.invert(is_empty))
 
 
-def _names_in(batch: list[NumberedRow]) -> list[str]:
-    """Columns of the first rows; rows of a jsonl file may leave some out."""
-    return list(dict.fromkeys(str(name) for _, row in batch[:100] for name in row if name != WORD_LINES))
+def _is_blank(texts: pa.Array) -> pa.Array:
+    return pc.equal(pc.utf8_trim_whitespace(texts), "")
+
+
+def _check_lengths(tokens: pa.Array, tags: pa.Array, at: Callable[[int], str]) -> None:
+    words, tagged = (pc.list_value_length(column).to_numpy(zero_copy_only=False) for column in (tokens, tags))
+    differing = np.flatnonzero(words != tagged)
+    if len(differing):
+        index = differing[0]
+        raise UserError(f"{at(index)}: {words[index]} tokens but {tagged[index]} tags; give each token its tag")
+
+
+def _indicated(batch: RowBatch, columns: Sequence[str]) -> list[list[str] | None]:
+    """The labels whose columns are 1 in each row; None for a row with a negative number, or nothing at all."""
+    found: list[list[str] | None] = []
+    rows = zip(*(values(batch.columns[column]) for column in columns), strict=True)
+    for own in rows:
+        marks = [str(mark).strip().removesuffix(".0") for mark in own]
+        applies = [column for column, mark in zip(columns, marks, strict=True) if mark == "1"]
+        found.append(applies if all(mark in ("0", "1") for mark in marks) else None)
+    return found

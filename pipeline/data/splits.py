@@ -6,9 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline.config.data import Data
-from pipeline.data.text_stats import digests
+from pipeline.data import labels
+from pipeline.data.rows import arrow_column, whole
+from pipeline.data.text_stats import LOOSE, digest_column, digests
 from pipeline.errors import UserError, listing
 
 if TYPE_CHECKING:
@@ -64,9 +68,12 @@ def complete(
     if in_order:
         parts = cut(len(train), list(missing.values()))
     else:
-        texts, classes = digests(train["text"]), train[stratify_by] if stratify_by else None
+        texts = digest_column(train, LOOSE)
+        if "text_pair" in train.column_names:  # a premise stays in one split with all of its hypotheses
+            texts = np.concatenate([digests(whole(part)) for part in arrow_column(train, "text")])
+        names, classes = coded(train, stratify_by) if stratify_by else (list[str](), None)
         parts = carve(texts, classes, list(missing.values()), data.split_seed)
-        if classes and (rare := rare_classes(texts, classes, len(parts))):
+        if classes is not None and (rare := [names[int(code)] for code in rare_classes(texts, classes, len(parts))]):
             rare_labels = f"labels with fewer than {len(parts)} different texts are in train only: {listing(rare)}"
             warnings.append(rare_labels)
             reason = f" ({rare_labels})"
@@ -86,7 +93,34 @@ def cut(rows: int, shares: list[float]) -> list[np.ndarray]:
     return np.split(np.arange(rows), np.cumsum([rows - sum(sizes), *sizes[:-1]]))
 
 
-def carve(texts: np.ndarray, classes: Sequence[str] | None, shares: list[float], seed: int) -> list[np.ndarray]:
+def coded(rows: Dataset, column: str) -> tuple[list[str], np.ndarray]:
+    """Distinct values of a column of strings, sorted, and the number of each row's value among them, (N,).
+
+    Of a list of strings the rarest counts, so that it gets its share in each split; no string at all is a value, too.
+    """
+    counts = labels.count(rows, column)
+    if pa.types.is_list(rows.features.arrow_schema.field(column).type):
+        names = sorted(counts, key=lambda name: (counts[name], name))
+        codes = [_first_of_each(part, names) for part in arrow_column(rows, column)]
+        return [*names, "(none)"], np.concatenate(codes)
+    names = sorted(counts)
+    keys = pa.array(names, pa.string())
+    codes = [pc.index_in(part, keys).to_numpy() for part in arrow_column(rows, column)]
+    return names, np.concatenate(codes)
+
+
+def _first_of_each(lists: pa.ChunkedArray | pa.Array, names: Sequence[str]) -> np.ndarray:
+    """For each list the number of that string in it which comes first in `names`; their count for an empty list."""
+    lists = whole(lists)
+    codes = pc.index_in(pc.list_flatten(lists), pa.array(names, pa.string())).to_numpy(zero_copy_only=False)
+    found = np.full(len(lists), len(names))
+    np.minimum.at(found, pc.list_parent_indices(lists).to_numpy(), codes)
+    return found
+
+
+def carve(
+    texts: np.ndarray, classes: Sequence[str] | np.ndarray | None, shares: list[float], seed: int
+) -> list[np.ndarray]:
     """Row numbers of the rest, which is for training, and of a part for each share, ascending.
 
     Rows with the same text stay together, in the class of the first of them, so no part contains a row of another. Each

@@ -13,9 +13,15 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.data.labels import count
+from pipeline.data.rows import Places, arrow_column, whole
+from pipeline.errors import UserError, listing
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -150,9 +156,89 @@ class Unified:
     splits: dict[str, Dataset]
     found: str
     warnings: list[str]
+    label_names: list[str] | None = None
+    unlabelled: list[str] = field(default_factory=list)
 
 
-def unify(splits: Mapping[str, Dataset], names: Mapping[str, str], scheme: str, folder: Path) -> Unified:
+def _named(
+    splits: Mapping[str, Dataset],
+    names: Mapping[str, Places],
+    classes: Sequence[str] | None,
+    given: Mapping[str, str],
+    known: Sequence[str],
+    warnings: list[str],
+) -> tuple[dict[str, Dataset], list[str]]:
+    """Splits whose tags all have names, and the splits without tags."""
+    counts = {split: count(rows, "tags") for split, rows in splits.items()}
+    unlabelled = [split for split, counted in counts.items() if set(counted) <= {"-1"}]
+    ids: dict[str, str] = {}
+    mapping: dict[str, str] = {}
+    for tag in sorted(set().union(*(counted for split, counted in counts.items() if split not in unlabelled))):
+        name = given.get(tag, tag)
+        if name.isdecimal() and classes is not None and int(name) < len(classes):
+            name = classes[int(name)]
+        elif name.isdecimal() and classes is None and not given and int(name) < len(known):
+            name = ids[name] = known[int(name)]
+        mapping[tag] = name
+    if ids:
+        pairs = [f"{number} = {ids[number]}" for number in sorted(ids, key=int)]
+        warnings.append(f"the tags are read as ids of the model's labels: {listing(pairs)}")
+    kept = {split: rows for split, rows in splits.items() if split not in unlabelled}
+    for tag, name in mapping.items():
+        if not TAG.fullmatch(name):
+            raise UserError(_not_a_tag(tag, name, kept, names, classes, given))
+    if all(tag == name for tag, name in mapping.items()):
+        return kept, unlabelled
+    keys, values = pa.array(list(mapping), pa.string()), pa.array(list(mapping.values()), pa.string())
+    renamed = {}
+    for split, rows in kept.items():
+        parts = []
+        for part in arrow_column(rows, "tags"):
+            own = whole(part)
+            parts.append(pa.ListArray.from_arrays(own.offsets, values.take(pc.index_in(own.values, keys))))
+        renamed[split] = rows.remove_columns("tags").add_column("tags", pa.chunked_array(parts))
+    return renamed, unlabelled
+
+
+def _not_a_tag(
+    tag: str,
+    name: str,
+    splits: Mapping[str, Dataset],
+    names: Mapping[str, Places],
+    classes: Sequence[str] | None,
+    given: Mapping[str, str],
+) -> str:
+    at = ""
+    for split, rows in splits.items():
+        for row in rows:
+            if tag in row["tags"] and not at:
+                place = row["tags"].index(tag)
+                lines = row["lines"]
+                at = names[split].at(lines[place]) if lines else f"{names[split].at(row['line'])}: tag {place + 1}"
+    if not name.isdecimal():
+        return (
+            f"{at}: {name!r} is not a tag; expected O, or B-, I-, E- or S- and a type, such as B-PER;"
+            f" if the tags are in another column, set data.tag_column"
+        )
+    if classes is None and not given:
+        return (
+            f"{at}: the number {name} has no name; write tags as texts, such as B-PER, name the numbers with"
+            " data.label_names (0=O 1=B-PER ...), or use a parquet file or a Hub dataset that names them"
+        )
+    known = f"for 0 to {len(classes) - 1}" if classes else f"for {listing([*given])}"
+    return f"{at}: the number {name} has no name; there are only names {known}"
+
+
+def unify(
+    splits: Mapping[str, Dataset],
+    names: Mapping[str, Places],
+    scheme: str,
+    folder: Path,
+    *,
+    classes: Sequence[str] | None = None,
+    given: Mapping[str, str] = MappingProxyType({}),
+    known: Sequence[str] = (),
+) -> Unified:
     """Detect the scheme of the column `tags` over all splits, and rewrite the column in `scheme`.
 
     Args:
@@ -160,6 +246,8 @@ def unify(splits: Mapping[str, Dataset], names: Mapping[str, str], scheme: str, 
         names: split -> file, for the warnings.
         folder: for the Arrow files.
     """
+    warnings: list[str] = []
+    splits, unlabelled = _named(splits, names, classes, given, known, warnings)
     detector = Detector()
     for rows in splits.values():
         for table in _batches(rows.select_columns("tags")):
@@ -171,8 +259,12 @@ def unify(splits: Mapping[str, Dataset], names: Mapping[str, str], scheme: str, 
         split: _rewrite(rows, names[split], invalid, scheme, folder / f"{split}.unified.arrow")
         for split, rows in splits.items()
     }
-    warnings = [] if found == NAMES[scheme] else [f"tags are {found}; converted to {NAMES[scheme]}"]
-    return Unified(unified, found, [*warnings, *invalid.warnings()])
+    if found != NAMES[scheme]:
+        warnings.append(f"tags are {found}; converted to {NAMES[scheme]}")
+    in_order = list(dict.fromkeys(given.values())) or None
+    if classes is not None:
+        in_order = [given.get(str(number), name) for number, name in enumerate(classes)]
+    return Unified(unified, found, [*warnings, *invalid.warnings()], in_order, unlabelled)
 
 
 class _InvalidTags:
@@ -182,11 +274,11 @@ class _InvalidTags:
         self.scheme, self.count = scheme, 0
         self.places: list[str] = []
 
-    def add(self, tags: Sequence[str], name: str, line: int, lines: Sequence[int] | None) -> None:
+    def add(self, tags: Sequence[str], places: Places, line: int, lines: Sequence[int] | None) -> None:
         for place, tag, before in breaks(tags, self.scheme):
             self.count += 1
             if len(self.places) < SHOWN:
-                self.places.append(f"{name}:{lines[place] if lines else line} {tag} after {before}")
+                self.places.append(f"{places.at(lines[place] if lines else line)} {tag} after {before}")
 
     def warnings(self) -> list[str]:
         if not self.count:
@@ -204,7 +296,7 @@ def _batches(rows: Dataset) -> Iterator[pa.Table]:
         yield tables[start : start + ROWS_PER_BATCH]
 
 
-def _rewrite(rows: Dataset, name: str, invalid: _InvalidTags, scheme: str, file: Path) -> Dataset:
+def _rewrite(rows: Dataset, places: Places, invalid: _InvalidTags, scheme: str, file: Path) -> Dataset:
     """`rows` with the column `tags` in `scheme` and without the column `lines`, in `file`."""
     from datasets import Dataset
 
@@ -214,7 +306,7 @@ def _rewrite(rows: Dataset, name: str, invalid: _InvalidTags, scheme: str, file:
             columns = (table[column].to_pylist() for column in ("tags", "line", "lines"))
             converted = []
             for tags, line, lines in zip(*columns, strict=True):
-                invalid.add(tags, name, line, lines)
+                invalid.add(tags, places, line, lines)
                 converted.append(convert(tags, scheme))
             place = table.schema.get_field_index("tags")
             table = table.set_column(place, table.schema.field(place), pa.array(converted, table.schema.types[place]))

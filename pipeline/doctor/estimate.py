@@ -73,6 +73,7 @@ def _plan(recipe: Recipe) -> dict[str, str]:
     """What a run of `recipe` will do and cost, by topic."""
     task = load_task(recipe.task)
     prepared = assembly.prepare_for(recipe, task, locate(recipe.data))
+    task = assembly.task_for(task, prepared)
     model, build_info = assembly.build_for(recipe, task, prepared)
     accelerator = launch.start()
     this = assembly.run_of(recipe, task, model, prepared, accelerator)

@@ -169,7 +169,7 @@ def _training(card_data: CardData) -> str:
         "parameters": f"{train.get('parameters', 0):,}",
         "trained parameters": f"{train['trained_parameters']:,}" if "trained_parameters" in train else None,
         "updates": f"{train.get('updates', 0):,} ({train.get('epochs', 0):.1f} epochs)",
-        "weights": f"from update {train['best_update']}, the best on validation" if "best_update" in train else None,
+        "weights": _weights(train),
         "training time": f"{train.get('seconds', 0):,.0f} seconds",
         "throughput": f"{train.get('tokens_per_second', 0):,.0f} tokens per second",
         "hardware": f"{gpus or processor}; {_processes(train)} on {train.get('device')}",
@@ -179,6 +179,13 @@ def _training(card_data: CardData) -> str:
     }
     settings = _settings(redacted_recipe(card_data.recipe, card_data.metrics))
     return "\n\n".join(["## Training procedure", _properties(properties), _table(["setting", "value"], settings)])
+
+
+def _weights(train: dict[str, Any]) -> str | None:
+    if "best_update" not in train:
+        return None
+    by = f" by {train['monitor']}" if "monitor" in train else ""
+    return f"from update {train['best_update']}, the best on validation{by}"
 
 
 def _processes(train: dict[str, Any]) -> str:

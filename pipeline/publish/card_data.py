@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from pipeline.config.recipe import Recipe
 from pipeline.config.samples import PREFIX
 from pipeline.config.task_specs import TASKS, TaskSpec
+from pipeline.metrics.scores import flatten
 
 
 class SampleInfo(NamedTuple):
@@ -101,15 +102,20 @@ class CardData:
 
     def scores_over_seeds(self, split: str, metric: str) -> list[float]:
         """The score of each run that has it, this model's first."""
-        runs = [self.metrics, *self.other_seeds.values()]
-        return [run[split][metric] for run in runs if metric in run.get(split, {})]
+        runs = (flatten(run.get(split, {})) for run in (self.metrics, *self.other_seeds.values()))
+        return [scores[metric] for scores in runs if metric in scores]
 
     @property
     def score_names(self) -> list[tuple[str, str]]:
-        """(split, metric) of every score that is a single number."""
+        """(split, metric) of every score of all rows, and of the one that selected the weights."""
         return [
             (split, metric)
             for split in ("validation", "test")
-            for metric, value in self.metrics.get(split, {}).items()
-            if isinstance(value, float)
+            for metric in flatten(self.metrics.get(split, {}))
+            if "." not in metric or metric == self.monitor
         ]
+
+    @property
+    def monitor(self) -> str | None:
+        """The score that selected the weights, if the run says."""
+        return self.metrics.get("train", {}).get("monitor")

@@ -71,14 +71,15 @@ class Task(ABC):
     columns: ClassVar[Mapping[str, Sequence[str]]]
     """Role of a column -> its usual names, most likely first. The role's name determines the kind of its values, see
     data/columns.py: text, label, tokens (the words of a sentence) or tags (one for each word)."""
-    PAIRS: ClassVar[Sequence[tuple[str, str]]] = ()
-    """Usual names of the columns of two texts that belong together, most likely first. The second text has the role
-    `text_pair`, which `columns` does not list: most data has none."""
+    pairs: ClassVar[Sequence[tuple[str, str]]] = ()
+    """Usual names of two columns that hold pairs of texts, the roles `text` and `text_pair`, most likely first."""
     problem_type: ClassVar[str | None] = None
-    """What an answer is, as transformers calls it in the configuration of a model: single_label_classification,
-    multi_label_classification or regression; None: transformers has no name for it."""
+    """What the labels of a text are, as in transformers' configurations: single_label_classification,
+    multi_label_classification or regression; None: the task has no such labels."""
     unused: ClassVar[Mapping[str, str]] = MappingProxyType({})
     """Setting of `train` -> why this task refuses it, for what only the data can tell."""
+    reads_pairs: bool | None = None
+    """Whether the model reads pairs of texts; None: not known, as for a model that was not trained here."""
     stratify_by: ClassVar[str | None] = None
     """Role whose proportions are preserved when a split is carved from another."""
     running_text: ClassVar[bool] = False
@@ -87,7 +88,7 @@ class Task(ABC):
     """Columns made by `encode` or known to the arranged split, which are added to the outcome of a split."""
 
     def variant(self, problem_type: str | None) -> Task:
-        """The task whose answers are of this type; by default, there is one only."""
+        """The task for labels of another kind; by default, there is only one."""
         return self
 
     def check(self, train: Train) -> None:
@@ -106,12 +107,19 @@ class Task(ABC):
             config.problem_type = self.problem_type
 
     def restored(self, config: Any) -> Task:
-        """The task of a saved model with this configuration, the inverse of `configure`."""
+        """The task of a saved model with this configuration; the inverse of `configure`."""
         return self.variant(getattr(config, "problem_type", None))
 
     def labels(self, source_label_names: Sequence[str] | None, splits: Mapping[str, Dataset]) -> list[str]:
         """Names of the classes, in the order of their ids; none by default."""
         return []
+
+    def monitors(self, labels: Sequence[str]) -> Sequence[str]:
+        """Names of all scores that train.monitor may name: each float that `score` returns, nested ones by dots.
+
+        By default none, which means that they are not known before the first evaluation.
+        """
+        return ()
 
     @abstractmethod
     def encode(

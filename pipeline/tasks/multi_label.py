@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -12,6 +11,7 @@ import torch
 from torch.nn import functional as F
 
 from pipeline.config.training import Train
+from pipeline.data import labels as labelling
 from pipeline.data.checks import MANY_CLASSES, in_order
 from pipeline.errors import UserError
 from pipeline.tasks.base import Batch
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 DEFAULT_THRESHOLD = 0.5
-ROWS_PER_BATCH = 10_000
 
 
 class MultiLabel(TextAnswers):
@@ -35,9 +34,10 @@ class MultiLabel(TextAnswers):
 
     problem_type: ClassVar[str | None] = "multi_label_classification"
     monitor: ClassVar[str] = "micro_f1"
+    stratify_by: ClassVar[str | None] = "label"
 
-    def __init__(self, pairs: bool | None = None, thresholds: Sequence[float] | None = None):
-        super().__init__(pairs)
+    def __init__(self, reads_pairs: bool | None = None, thresholds: Sequence[float] | None = None):
+        super().__init__(reads_pairs)
         self.thresholds = None if thresholds is None else [float(threshold) for threshold in thresholds]
 
     def fitted(self, outcome: dict[str, Any], labels: list[str], train: Train) -> MultiLabel:
@@ -45,19 +45,24 @@ class MultiLabel(TextAnswers):
         from pipeline.metrics.multi_label import best_thresholds
 
         if isinstance(train.threshold, float):
-            return MultiLabel(self.pairs, [train.threshold] * len(labels))
+            return MultiLabel(self.reads_pairs, [train.threshold] * len(labels))
         per_label = train.threshold == "per_label"
-        return MultiLabel(self.pairs, best_thresholds(outcome["probability"], outcome["label"], per_label))
+        return MultiLabel(self.reads_pairs, best_thresholds(outcome["probability"], outcome["label"], per_label))
 
     def configure(self, config: Any) -> None:
         super().configure(config)
         _set(config, "thresholds", self.thresholds)
 
-    def restored(self, config: Any) -> MultiLabel:
+    def recall(self, config: Any) -> None:
+        super().recall(config)
         thresholds = getattr(config, "thresholds", None)
         if thresholds is not None and not _are_thresholds(thresholds, config.num_labels):
             raise UserError(f"model: thresholds in config.json must be {config.num_labels} numbers, one for each label")
-        return MultiLabel(getattr(config, "pairs", None) or None, thresholds)
+        self.thresholds = thresholds
+
+    def monitors(self, labels: Sequence[str]) -> Sequence[str]:
+        figures = (f"per_class.{label}.{figure}" for label in labels for figure in ("precision", "recall", "f1"))
+        return ("loss", "micro_f1", "macro_f1", "accuracy", *figures)
 
     def labels(self, source_label_names: Sequence[str] | None, splits: Mapping[str, Dataset]) -> list[str]:
         """Names of the classes in the order of their ids: that of the source, numerical or alphabetical.
@@ -65,7 +70,7 @@ class MultiLabel(TextAnswers):
         Raises:
             UserError: no row of train has a label, all have the same ones, or nearly every row has its own.
         """
-        counts = {split: _counts(rows) for split, rows in splits.items()}
+        counts = {split: labelling.count(rows, "label") for split, rows in splits.items()}
         found, train, rows = set().union(*counts.values()), counts["train"], len(splits["train"])
         if not train:
             raise UserError("data.label_column: no row of train has a label; is it the right column?")
@@ -140,12 +145,3 @@ class MultiLabel(TextAnswers):
 def _are_thresholds(values: Any, classes: int) -> bool:
     numbers = isinstance(values, list) and all(isinstance(value, (int, float)) for value in values)
     return numbers and len(values) == classes
-
-
-def _counts(rows: Dataset) -> Counter[str]:
-    """How many rows have each label."""
-    counts: Counter[str] = Counter()
-    for batch in rows.select_columns(["label"]).with_format("arrow").iter(ROWS_PER_BATCH):
-        for count in batch["label"].combine_chunks().flatten().value_counts().to_pylist():
-            counts[count["values"]] += count["counts"]
-    return counts

@@ -50,6 +50,11 @@ class Ner(Task):
         )
         return ["O", *(f"{prefix}-{kind}" for kind in types for prefix in prefixes)]
 
+    def monitors(self, labels: Sequence[str]) -> Sequence[str]:
+        types = sorted(schemes.types(labels))
+        figures = (f"per_type.{kind}.{figure}" for kind in types for figure in ("precision", "recall", "f1"))
+        return ("loss", "precision", "recall", "f1", "strict_f1", "accuracy", *figures)
+
     def encode(
         self, rows: dict[str, list[Any]], tokenizer: PreTrainedTokenizerBase, max_length: int, labels: list[str]
     ) -> dict[str, Any]:

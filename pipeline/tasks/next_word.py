@@ -34,6 +34,10 @@ class NextWord(Task):
     running_text: ClassVar[bool] = True
     scored_with: ClassVar[Sequence[str]] = ("words", "bytes", "context", "stride")
 
+    def monitors(self, labels: Sequence[str]) -> Sequence[str]:
+        perplexities = ("perplexity_per_token", "perplexity_per_word", "bits_per_byte")
+        return ("loss", *perplexities, "accuracy", "accuracy_top5")
+
     def encode(
         self, rows: dict[str, list[Any]], tokenizer: PreTrainedTokenizerBase, max_length: int, labels: list[str]
     ) -> dict[str, Any]:

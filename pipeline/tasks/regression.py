@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 
+from pipeline.data.rows import numpy_column
 from pipeline.errors import UserError
 from pipeline.tasks.base import Batch
 from pipeline.tasks.text_answers import TextAnswers
@@ -33,13 +34,16 @@ class Regression(TextAnswers):
         "threshold": "the labels are numbers, so nothing is decided by a threshold",
     }
 
+    def monitors(self, labels: Sequence[str]) -> Sequence[str]:
+        return ("loss", "mse", "pearson", "spearman")
+
     def labels(self, source_label_names: Sequence[str] | None, splits: Mapping[str, Dataset]) -> list[str]:
         """The name of the only output.
 
         Raises:
             UserError: every row of train has the same number.
         """
-        numbers = np.asarray(splits["train"].with_format("numpy")["label"][:])
+        numbers = numpy_column(splits["train"], "label")
         if np.ptp(numbers) == 0:
             raise UserError(
                 f"data.label_column: every row of train has the number {numbers[0]:g}, which leaves nothing to learn"

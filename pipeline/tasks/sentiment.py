@@ -40,13 +40,15 @@ class Sentiment(TextAnswers):
         if problem_type in (None, self.problem_type):
             return self
         if problem_type not in VARIANTS:
-            raise UserError(
-                f"model: problem_type {problem_type!r} in config.json; expected one of {listing([*VARIANTS])}"
-            )
-        return VARIANTS[problem_type](self.pairs)
+            raise UserError(f"model: problem_type {problem_type!r} is unknown; expected one of {listing([*VARIANTS])}")
+        return VARIANTS[problem_type](self.reads_pairs)
 
     def labels(self, source_label_names: Sequence[str] | None, splits: Mapping[str, Dataset]) -> list[str]:
         return label_set(source_label_names, splits)
+
+    def monitors(self, labels: Sequence[str]) -> Sequence[str]:
+        figures = (f"per_class.{label}.{figure}" for label in labels for figure in ("precision", "recall", "f1"))
+        return ("loss", "accuracy", "macro_f1", *figures)
 
     def targets(self, answers: list[Any], labels: list[str]) -> list[int]:
         """Class ids."""

@@ -21,18 +21,19 @@ class TextAnswers(Task):
     """One answer for each text or pair of texts. Shapes: B rows of a batch, T time, C classes, N rows of a split.
 
     A subclass sets `problem_type` and implements `targets`, `stacked`, `answers`, and what scoring needs.
-
-    Attributes:
-        pairs: whether texts come in pairs; None: unknown, as for a model that was not trained here.
     """
 
     name: ClassVar[str] = "sentiment"
     head: ClassVar[str] = "SequenceClassification"
     columns: ClassVar[Mapping[str, Sequence[str]]] = {
         "text": ("text", "sentence", "review", "content", "tweet", "comment", "document"),
-        "label": ("label", "sentiment", "class", "category", "target", "polarity", "rating", "stars"),
+        "text_pair": (),
+        "label": (
+            *("label", "labels", "gold_label", "sentiment", "class", "category", "target", "polarity", "rating"),
+            *("stars", "intent", "emotion"),
+        ),
     }
-    PAIRS: ClassVar[Sequence[tuple[str, str]]] = (
+    pairs: ClassVar[Sequence[tuple[str, str]]] = (
         ("text", "text_pair"),
         ("sentence1", "sentence2"),
         ("premise", "hypothesis"),
@@ -49,12 +50,12 @@ class TextAnswers(Task):
         ("question", "answer"),
     )
 
-    def __init__(self, pairs: bool | None = None):
-        self.pairs = pairs
+    def __init__(self, reads_pairs: bool | None = None):
+        self.reads_pairs = reads_pairs
 
     def configure(self, config: Any) -> None:
         super().configure(config)
-        _set(config, "pairs", self.pairs or None)
+        _set(config, "pairs", self.reads_pairs or None)
 
     def restored(self, config: Any) -> TextAnswers:
         problem_type = getattr(config, "problem_type", None)
@@ -62,8 +63,12 @@ class TextAnswers(Task):
             problem_type = "regression"  # as transformers takes it
         task = self.variant(problem_type)
         assert isinstance(task, TextAnswers)
-        task.pairs = getattr(config, "pairs", None) or None
+        task.recall(config)
         return task
+
+    def recall(self, config: Any) -> None:
+        """Read what `configure` has written about answers of this type."""
+        self.reads_pairs = getattr(config, "pairs", None)
 
     @abstractmethod
     def targets(self, answers: list[Any], labels: list[str]) -> Any:
@@ -119,7 +124,7 @@ class TextAnswers(Task):
         sizes = {len(text) for text in texts}
         if len(sizes) > 1:
             raise UserError("predict: some rows have one text and some have two; give all of them as many")
-        if self.pairs and sizes == {1}:
+        if self.reads_pairs and sizes == {1}:
             raise UserError(
                 "predict: this model reads pairs of texts, and the input has single ones; give each row a text and a"
                 " text_pair"

@@ -2,7 +2,8 @@
 
 `trainer.fit` is the loop and `step.update` the arithmetic. An update minimises a `loss` with the optimiser of `optim`,
 may start from the hidden states of the previous one (`hidden_state`), and synchronises gradients through `distributed`.
-Between updates, `fit` scores the validation split (`evaluation`), reports (`monitoring`), saves (`checkpointing`) and
-stops when a signal asks for it (`signals`). `batch_size_finder` measures micro-batches before the run; `hardware` and
-`seeding` deal with the device and the random generators.
+Between updates, `fit` scores the validation split (`evaluation`), keeps the best weights by one of the scores
+(`selection`), reports (`monitoring`), saves (`checkpointing`) and stops when a signal asks for it (`signals`).
+`batch_size_finder` measures micro-batches before the run; `hardware` and `seeding` deal with the device and the random
+generators.
 """

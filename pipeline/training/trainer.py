@@ -19,9 +19,10 @@ from accelerate import Accelerator
 from torch import nn
 
 from pipeline.config.recipe import Recipe
+from pipeline.data.fingerprints import Fingerprints
 from pipeline.errors import Interrupted, UserError
 from pipeline.tasks.base import Split, Task
-from pipeline.training import seeding
+from pipeline.training import seeding, selection
 from pipeline.training.checkpointing import checkpoint
 from pipeline.training.checkpointing.run_progress import RunProgress
 from pipeline.training.checkpointing.writer import Writer
@@ -33,6 +34,7 @@ from pipeline.training.monitoring.log import Log, UpdateStats
 from pipeline.training.monitoring.progress import Display
 from pipeline.training.monitoring.trackers import Trackers
 from pipeline.training.optim import build_optimizer, build_scheduler
+from pipeline.training.selection import Monitor
 from pipeline.training.signals import StopRequest
 from pipeline.training.step import Batch, TrainState, UpdateBatch, padded_tokens, update, update_batches
 
@@ -47,6 +49,7 @@ class Run:
         folder: of the run; checkpoints and history go there.
         autocast: whether the forward passes of training run in bfloat16.
         meta_copy: of a sharded model, see `fsdp.meta_copy`.
+        fingerprints: of the data, kept in each checkpoint; None: not checked when the run is resumed.
     """
 
     recipe: Recipe
@@ -60,6 +63,7 @@ class Run:
     autocast: bool = False
     progress: RunProgress = field(default_factory=RunProgress)
     meta_copy: nn.Module | None = None
+    fingerprints: Fingerprints | None = None
 
     @property
     def layout(self) -> BatchLayout:
@@ -87,6 +91,11 @@ class Run:
         patience = self.recipe.train.patience
         done = self.progress
         return done.step >= self.total_updates or (patience is not None and done.stale >= patience)
+
+    @cached_property
+    def monitor(self) -> Monitor:
+        """The score that selects the best weights."""
+        return selection.choose(self.recipe.train, self.task, self.labels)
 
     @cached_property
     def objective(self) -> Objective:
@@ -182,6 +191,7 @@ def _resume(run: Run, state: TrainState) -> RunProgress:
     folder = checkpoint.newest_whole(run.folder, run.accelerator)
     if folder is None:
         return RunProgress()
+    checkpoint.check_data(folder, run.fingerprints)
     done = checkpoint.load(folder, state, run.layout, seed, run.accelerator)
     if done.position >= run.updates_per_epoch:
         raise UserError(
@@ -193,7 +203,7 @@ def _resume(run: Run, state: TrainState) -> RunProgress:
 
 def _save(run: Run, state: TrainState, writer: Writer) -> None:
     keep = run.recipe.train.keep_checkpoints
-    checkpoint.save(run.folder, state, run.progress, run.layout, run.accelerator, writer, keep)
+    checkpoint.save(run.folder, state, run.progress, run.layout, run.accelerator, writer, keep, run.fingerprints)
 
 
 def _carry(run: Run) -> HiddenStateCarry:
@@ -262,14 +272,14 @@ def _score(run: Run, log: Log, stop: StopRequest) -> bool:
 
 def _remember(run: Run, log: Log, metrics: dict[str, Any]) -> None:
     """Log the scores of a validation, and remember the best."""
-    score, done = metrics[run.task.monitor], run.progress
+    monitor, done = run.monitor, run.progress
+    value = monitor.read(metrics)
     done.scored = done.step
-    score = -score if run.task.lower_is_better else score
-    if done.best_score is None or score > done.best_score:
-        done.best_score, done.best_step, done.stale = score, done.step, 0
+    if monitor.is_better(monitor.signed(value), done.best_score):
+        done.best_score, done.best_step, done.stale = monitor.signed(value), done.step, 0
     else:
         done.stale += 1
-    scores = {name: value for name, value in metrics.items() if isinstance(value, float)}
+    scores = {name: value for name, value in metrics.items() if isinstance(value, float)} | {monitor.name: value}
     log.write("validation", scores)
     log.warn(run.task.concern(metrics))
     shown = "  ".join(f"{name} {value:.4f}" for name, value in scores.items())

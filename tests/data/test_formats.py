@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.config.data import Data, DataFormat
-from pipeline.config.formats import BY_SUFFIX, FORMATS, TREEBANK
+from pipeline.config.formats import BY_SUFFIX, FORMATS, TREEBANK, Part
 from pipeline.config.sources import resolve
 from pipeline.data.readers import registry
 from pipeline.errors import UserError
@@ -48,8 +48,8 @@ def test_a_file_of_any_name_is_read_in_the_format_that_is_set(tmp_path, format):
     for name in ("corpus", "corpus.dat", "corpus.csv"):
         write(tmp_path / name, format)
         source = resolve(Data(str(tmp_path / name), format=format))
-        assert source.formats == {"train": FORMATS[format]}
-        ((_, row),) = registry.read(tmp_path / name, source.formats["train"])
+        assert source.parts == {"train": (Part(tmp_path / name, FORMATS[format]),)}
+        ((_, row),) = registry.read(source.parts["train"][0], source.data)
         expected = {"text": "a b"} if format != "conll" else {"tokens": ["a", "b"], "tags": ["B-X", "I-X"]}
         assert {name: row[name] for name in expected} == expected
 
@@ -58,7 +58,8 @@ def test_a_file_of_any_name_is_read_in_the_format_that_is_set(tmp_path, format):
 def test_the_suffix_chooses_the_format_if_none_is_set(tmp_path, format):
     for suffix in FORMATS[format].suffixes:
         write(tmp_path / f"a{suffix}", format)
-        assert resolve(Data(str(tmp_path / f"a{suffix}"))).formats == {"train": FORMATS[format]}
+        ((part,),) = resolve(Data(str(tmp_path / f"a{suffix}"))).parts.values()
+        assert part.format == FORMATS[format]
 
 
 def test_files_in_a_folder_may_have_any_suffix_if_the_format_is_set(tmp_path):
@@ -67,13 +68,14 @@ def test_files_in_a_folder_may_have_any_suffix_if_the_format_is_set(tmp_path):
     with pytest.raises(UserError, match=r"no train\.\*, validation\.\* or test\.\* in it"):
         resolve(Data(str(tmp_path)))
     source = resolve(Data(str(tmp_path), format="conll"))
-    assert {split: file.name for split, file in source.files.items()} == {
-        "train": "train.iob",
-        "validation": "dev.iob",
-        "test": "test.iob",
+    assert {split: [part.file.name for part in parts] for split, parts in source.parts.items()} == {
+        "train": ["train.iob"],
+        "validation": ["dev.iob"],
+        "test": ["test.iob"],
     }
     write(tmp_path / "train.bmes", "conll")  # the format's own suffixes take precedence
-    assert [file.name for file in resolve(Data(str(tmp_path), format="conll")).files.values()] == ["train.bmes"]
+    ((part,),) = resolve(Data(str(tmp_path), format="conll")).parts.values()
+    assert part.file.name == "train.bmes"
 
 
 def test_only_a_format_of_running_text_makes_running_text(tmp_path):
@@ -112,5 +114,5 @@ def test_a_format_that_is_not_in_the_table_is_refused():
 def test_readers_report_what_they_left_out(tmp_path):
     (tmp_path / "a.conll").write_text("-DOCSTART- O\n\na O\nb O\n\n")
     warnings: list[str] = []
-    assert len(list(registry.read(tmp_path / "a.conll", FORMATS["conll"], warnings))) == 1
+    assert len(list(registry.read(Part(tmp_path / "a.conll", FORMATS["conll"]), Data("a.conll"), warnings))) == 1
     assert warnings == [f"{tmp_path}/a.conll: 1 -DOCSTART- lines were left out"]

@@ -5,21 +5,27 @@ from __future__ import annotations
 import codecs
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
+from pipeline.config.data import Data
 from pipeline.errors import UserError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 Row = dict[str, Any]
 NumberedRow = tuple[int, Row]
 
 
 class Reader(Protocol):
-    """Yields the rows of a file, each with the line that it begins on; see the docstring of the package."""
+    """Yields the rows of a file, one by one or in batches; see the docstring of the package."""
 
-    def __call__(self, file: Path, warnings: list[str], /) -> Iterable[NumberedRow]: ...
+    def __call__(self, file: Path, data: Data, warnings: list[str], /) -> Iterable[NumberedRow | pa.RecordBatch]: ...
 
 
-# Key, not a column name, under which a row keeps the line of each of its words.
+# Names that no column has. Of the column (int64) of a record batch with the line, or number, of each row:
+LINE = "\0line"
+# Of what keeps the line of each word of a row: a key of a row, a column (lists of int64) of a record batch.
 WORD_LINES = "\0lines"
 
 CHUNK_BYTES = 1 << 20

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from pipeline.config.data import Data
 from pipeline.data.readers.common import WORD_LINES, NumberedRow, Row, lines
 from pipeline.data.tags import SHOWN, TAG
 from pipeline.errors import UserError
@@ -21,7 +22,7 @@ HEADER = re.compile(r"#\s*global\.columns\s*=\s*(.+)")
 LONGEST_ALONE, ENDLESS = 64, 10_000
 
 
-def read(file: Path, warnings: list[str]) -> Iterator[NumberedRow]:
+def read(file: Path, data: Data, warnings: list[str]) -> Iterator[NumberedRow]:
     """Sentences of `file`; see `Sentences`.
 
     Raises:

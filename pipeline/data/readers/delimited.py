@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from pipeline.config.data import Data
 from pipeline.data.readers.common import NumberedRow, lines
 from pipeline.errors import UserError
 
@@ -18,12 +19,12 @@ DELIMITERS = {
 }
 
 
-def read_csv(file: Path, warnings: list[str]) -> Iterator[NumberedRow]:
+def read_csv(file: Path, data: Data, warnings: list[str]) -> Iterator[NumberedRow]:
     """Rows of a table with commas between the columns; see `_read`."""
     return _read(file, ",")
 
 
-def read_tsv(file: Path, warnings: list[str]) -> Iterator[NumberedRow]:
+def read_tsv(file: Path, data: Data, warnings: list[str]) -> Iterator[NumberedRow]:
     """Rows of a table with tabs between the columns; see `_read`."""
     return _read(file, "\t")
 

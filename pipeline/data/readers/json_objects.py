@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from pipeline.config.data import Data
 from pipeline.data.readers.common import NumberedRow, Row, decode, lines
 from pipeline.errors import UserError, reason
 
 
-def read_jsonl(file: Path, warnings: list[str]) -> Iterator[NumberedRow]:
+def read_jsonl(file: Path, data: Data, warnings: list[str]) -> Iterator[NumberedRow]:
     """The object on each line; blank lines are skipped.
 
     Raises:
@@ -22,7 +23,7 @@ def read_jsonl(file: Path, warnings: list[str]) -> Iterator[NumberedRow]:
             yield number, as_object(file, number, parse(file, number, line.strip()))
 
 
-def read_json(file: Path, warnings: list[str]) -> Iterator[NumberedRow]:
+def read_json(file: Path, data: Data, warnings: list[str]) -> Iterator[NumberedRow]:
     """The objects of a list, numbered from 1; the list may be the only one in an object, as in {"data": [...]}.
 
     Raises:

@@ -9,13 +9,14 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.config.data import Data
 from pipeline.data.readers.common import NumberedRow
 from pipeline.errors import UserError, reason
 
 ROWS_PER_BATCH = 1024
 
 
-def read(file: Path, warnings: list[str]) -> Iterator[NumberedRow]:
+def read(file: Path, data: Data, warnings: list[str]) -> Iterator[NumberedRow]:
     """Rows, numbered from 1; `ROWS_PER_BATCH` of them are in memory at once.
 
     Raises:

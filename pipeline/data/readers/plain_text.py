@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from pipeline.config.data import Data
 from pipeline.data.readers.common import NumberedRow, lines
 
 
-def read(file: Path, warnings: list[str]) -> Iterator[NumberedRow]:
+def read(file: Path, data: Data, warnings: list[str]) -> Iterator[NumberedRow]:
     """Every line, blank ones too: they count in a running text.
 
     Raises:

@@ -5,34 +5,40 @@ from __future__ import annotations
 import functools
 import importlib
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pipeline.config.formats import FORMATS, Format
+from pipeline.config.data import Data
+from pipeline.config.formats import FORMATS, Format, Part
 from pipeline.data.readers.common import NumberedRow, Reader, check_signature
 from pipeline.errors import UserError
 
+if TYPE_CHECKING:
+    import pyarrow as pa
 
-def read(file: Path, format: Format, warnings: list[str] | None = None) -> Iterator[NumberedRow]:
-    """Rows of `file`, each with the number of the line (of parquet and json: of the row) that it begins on.
+
+def read(part: Part, data: Data, warnings: list[str] | None = None) -> Iterator[NumberedRow | pa.RecordBatch]:
+    """Rows of a file, each with the number of the line (of parquet and json: of the row) that it begins on.
 
     Args:
+        data: settings that say how the file is read.
         warnings: gets what a user should know about the file; complete once all rows are read.
 
     Raises:
         UserError: the file cannot be read, is of another kind, is not UTF-8, or has a malformed row.
     """
+    file, format = part
     try:
         if format in FORMATS.values():
             check_signature(file, _name_of(format))
         reader: Reader = _function(format.reader)
-        yield from reader(file, [] if warnings is None else warnings)
+        yield from reader(file, data, [] if warnings is None else warnings)
     except OSError as error:
         raise UserError(f"{file}: cannot be read: {error.strerror or error}") from error
 
 
-def class_names(file: Path, format: Format) -> dict[str, list[str]]:
+def class_names(part: Part) -> dict[str, list[str]]:
     """Column -> names of its classes in the order of their ids, for a format that can hold them."""
+    file, format = part
     return _function(format.class_names)(file) if format.class_names else {}
 
 

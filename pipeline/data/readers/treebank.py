@@ -8,11 +8,12 @@ import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
+from pipeline.config.data import Data
 from pipeline.data.readers.common import WORD_LINES, NumberedRow
 from pipeline.errors import UserError
 
 
-def read(file: Path, warnings: list[str]) -> Iterator[NumberedRow]:
+def read(file: Path, data: Data, warnings: list[str]) -> Iterator[NumberedRow]:
     """Sentences with the columns tokens, tags (BIOES) and set (train, dev or test).
 
     Raises:

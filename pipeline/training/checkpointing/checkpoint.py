@@ -1,8 +1,9 @@
 """Checkpoints: everything that resuming needs, in a folder per step that is complete or absent.
 
 A folder holds the weights, the optimiser and its schedule, the state of each process (random generators, carried
-hidden states) and the run's progress, as safetensors and JSON: no pickle is ever read. Tensors are saved in full,
-however they were sharded, so a run can be resumed on another number of processes, with FSDP, DeepSpeed or neither.
+hidden states), the run's progress and fingerprints of its data, as safetensors and JSON: no pickle is ever read.
+Tensors are saved in full, however they were sharded, so a run can be resumed on another number of processes, with FSDP,
+DeepSpeed or neither.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from pipeline import storage
+from pipeline.data import fingerprints
+from pipeline.data.fingerprints import Fingerprints
 from pipeline.errors import UserError, reason
 from pipeline.training import seeding
 from pipeline.training.checkpointing import run_progress, serialization
@@ -34,6 +37,7 @@ STATE = "state.json"
 WEIGHTS = "model.safetensors"
 OPTIMIZER = "optimizer.safetensors"
 PROCESSES = "processes.safetensors"
+DATA = "data.json"  # fingerprints of the data; older checkpoints have none
 LAYOUT = "dealing"  # the batch layout's key in PROCESSES
 
 # What the libraries raise for files that are missing, damaged or of another kind.
@@ -64,12 +68,14 @@ def save(
     accelerator: Accelerator,
     writer: Writer,
     keep: int,
+    data: Fingerprints | None = None,
 ) -> None:
     """Copy everything to host memory, and let `writer` write the copy during training. All processes call this.
 
     Args:
         root: folder of the run.
         keep: number of checkpoints that stay; the best weights of each of them stay as well.
+        data: fingerprints of the data that the run trains on.
 
     Raises:
         Exception: the previous checkpoint could not be written; on all processes.
@@ -90,6 +96,8 @@ def save(
         serialization.write(optimizer, folder / OPTIMIZER)
         serialization.write(processes, folder / PROCESSES)
         (folder / STATE).write_text(progress_json, encoding="utf-8")
+        if data is not None:
+            (folder / DATA).write_text(data.to_json(), encoding="utf-8")
 
     target = folder_of(root, done.step)
 
@@ -195,6 +203,26 @@ def _refusal(folder: Path, why: str) -> str:
         f"{folder}: this checkpoint cannot be resumed: {why}; remove this folder to resume from an earlier one, or"
         " start over with --train.overwrite"
     )
+
+
+def check_data(folder: Path, now: Fingerprints | None) -> None:
+    """Refuse to resume from a checkpoint of a run that was trained on other data than there is `now`.
+
+    Raises:
+        UserError: rows, labels or vocabulary have changed; the message says which.
+    """
+    file = folder / DATA
+    if now is None or not file.is_file():
+        return
+    try:
+        changed = fingerprints.changes(fingerprints.read(file.read_text(encoding="utf-8")), now)
+    except UNREADABLE as error:
+        raise UserError(_refusal(folder, f"{DATA} cannot be read: {reason(error)}")) from error
+    if changed:
+        raise UserError(
+            f"{folder}: the data is not that of this run any more: {'; '.join(changed)}; restore it to resume, or start"
+            " over with --train.overwrite or in another train.output_dir"
+        )
 
 
 def load(folder: Path, state: TrainState, layout: BatchLayout, seed: int, accelerator: Accelerator) -> RunProgress:

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.config.data import Data
-from pipeline.config.formats import FORMATS
+from pipeline.config.formats import FORMATS, Part
 from pipeline.data import sources
 from pipeline.data.readers.registry import read
 from pipeline.errors import UserError
@@ -176,7 +176,7 @@ def test_a_sentence_of_five_thousand_words_is_read(tmp_path):
 
 def test_rows_stream(tmp_path):
     """The first sentence is returned before the broken line after it is read."""
-    rows = read(write(tmp_path, "a.conll", "EU B-ORG\n\nbroken\n"), FORMATS["conll"])
+    rows = read(Part(write(tmp_path, "a.conll", "EU B-ORG\n\nbroken\n"), FORMATS["conll"]), Data("a.conll"))
     assert next(rows)[1]["tokens"] == ["EU"]
     with pytest.raises(UserError, match=r"a.conll:3"):
         next(rows)

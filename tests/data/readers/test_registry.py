@@ -9,7 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.config.formats import format_of
+from pipeline.config.data import Data
+from pipeline.config.formats import Part, format_of
 from pipeline.data.readers import registry
 from pipeline.errors import UserError
 
@@ -17,7 +18,7 @@ from pipeline.errors import UserError
 def read(file, warnings=None):
     format = format_of(file)
     assert format is not None
-    return registry.read(file, format, warnings)
+    return registry.read(Part(file, format), Data(str(file)), warnings)
 
 
 def rows_of(tmp_path, name, content):

@@ -37,11 +37,15 @@ def cut(file):
 
 def flip(file):
     content = bytearray(file.read_bytes())
-    content[len(content) // 2] ^= 1
+    # In the middle of a manifest is a hash, and the file of that hash would seem to be the damaged one.
+    content[0 if file.name == storage.MANIFEST else len(content) // 2] ^= 1
     file.write_bytes(content)
 
 
-FILES = [checkpoint.WEIGHTS, checkpoint.OPTIMIZER, checkpoint.PROCESSES, checkpoint.STATE, storage.MANIFEST]
+FILES = [
+    *(checkpoint.WEIGHTS, checkpoint.OPTIMIZER, checkpoint.PROCESSES, checkpoint.STATE, checkpoint.DATA),
+    storage.MANIFEST,
+]
 
 
 @pytest.mark.parametrize("name", FILES)

@@ -1,0 +1,56 @@
+"""Whether a file has one word per line, in columns, one of which holds tags: the content of a CoNLL file."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+
+from pipeline.config.tag_forms import form_of
+
+LINES = 2000
+# Share of the lines that have the same number of columns, and of the words whose tag is one: a file with a few
+# mistakes is still a CoNLL file, whose reader names the line of the first mistake.
+MOST = 0.9
+# Share of O among tags that are only types; nothing else distinguishes them from other words.
+LEAST_OUTSIDE = 0.1
+BORDER = re.compile(r"\s*|[-<]{1,2}DOCSTART\b.*", re.IGNORECASE)
+
+
+def looks_like_conll(head: str) -> bool:
+    """Whether a file that begins with `head` is a CoNLL file, whatever its suffix is.
+
+    True if nearly all lines have the same number of columns, at least two, separated by tabs or blanks, and one column
+    holds tags: with prefixes or suffixes (B-PER, PER-B), as letters (B, I, O) or as types next to O. The last two
+    count only if there are also blank lines, which separate sentences.
+    """
+    lines = re.split(r"\r\n|\n|\r", head.removeprefix("\ufeff"))[:LINES]
+    # The last line may be cut off.
+    complete = lines[:-1] if len(lines) > 1 else lines
+    borders = [BORDER.fullmatch(line) is not None for line in complete]
+    words = [line for line, border in zip(complete, borders, strict=True) if not border and not line.startswith("#")]
+    if not words:
+        return False
+    tabs = sum("\t" in line for line in words) > len(words) / 2
+    rows = [line.strip("\t ").split("\t") if tabs else line.split() for line in words]
+    width, common = Counter(map(len, rows)).most_common(1)[0]
+    if width < 2 or common < MOST * len(rows):
+        return False
+    columns = zip(*(row for row in rows if len(row) == width), strict=True)
+    return any(_are_tags(Counter(map(str.strip, column)), any(borders)) for column in columns)
+
+
+def _are_tags(counts: Counter[str], in_sentences: bool) -> bool:
+    """Whether these are tags: nearly all of them have the same form."""
+    form = form_of(counts)
+    if form is None or any(re.search(r"\s", tag) for tag in counts):
+        return False
+    total = sum(counts.values())
+    outside = sum(counts[tag] for tag in form.outside)
+    fitting = sum(count for tag, count in counts.items() if form.standard(tag) is not None)
+    if fitting < MOST * total:
+        return False
+    if outside == total:  # no entity in this part of the file
+        return in_sentences and counts.keys() == {"O"}
+    if form.kind in ("prefix", "suffix"):
+        return True
+    return in_sentences and outside >= LEAST_OUTSIDE * total

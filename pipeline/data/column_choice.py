@@ -1,0 +1,268 @@
+"""Which column plays which role: chosen once for all splits, by its name, or by its values if one alone fits."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pipeline.config.data import Data
+from pipeline.data.columns import Roles, as_list, is_missing, kind_of
+from pipeline.data.rows import MISSING, Peeked
+from pipeline.errors import UserError, listing, suggest
+
+SAMPLE_ROWS = 10_000
+"""Rows that are looked at before the columns are chosen."""
+
+SINGLE, MULTI, REGRESSION = "single_label_classification", "multi_label_classification", "regression"
+"""What a label is, in the terms of `problem_type` in transformers' configurations."""
+PROBLEM_TYPES = (SINGLE, MULTI, REGRESSION)
+# Columns of numbers that are labels by their name, if no column has a usual name of labels.
+SCORES = {"score", "scores", "similarity", "similarity_score", "relatedness", "relatedness_score", "gold_score"}
+
+# Columns that are never labels unless data.label_column names them, whatever their values.
+NO_LABELS = re.compile(
+    r"(?i:(.*[ _-])?(id|ids|idx|index|uuid|guid|uid|no|nr|num|number|row|line|page|user|username|author|authors|"
+    r"reviewer|annotator|worker|rater|name|title|date|time|datetime|timestamp|day|month|year|created|created_utc|url|"
+    r"link|source|src|origin|file|filename|path|lang|language|split|fold|hash|ip|length|len|count|words|tokens|chars)"
+    r"|unnamed(: \d+)?|_.*)|.*[a-z](Id|ID|Name|Date|Time)"
+)
+# A label by its values alone: at most this many different ones, each of which occurs this often on average.
+MOST_CLASSES, REPEATS = 50, 2
+# A text by its values alone: this many characters on average. An author or a date has fewer.
+TEXT_LENGTH = 12
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The columns of a source.
+
+    Attributes:
+        columns: role -> column.
+        found: all columns.
+        label_columns: columns of 0 and 1, one for each label, in place of a column of labels.
+        problem_type: what the labels are, if there is a role `label`.
+        reasons: lines that say why, where the names of the columns do not.
+    """
+
+    columns: Mapping[str, str]
+    found: Sequence[str]
+    label_columns: Sequence[str] = ()
+    problem_type: str | None = None
+    reasons: Sequence[str] = field(default_factory=tuple)
+
+    def __str__(self) -> str:
+        named = dict(self.columns)
+        if self.label_columns:
+            named["label"] = " + ".join(self.label_columns)
+        chosen = ", ".join(f"{role} = {column}" for role, column in named.items())
+        return f"{chosen} (of: {', '.join(self.found)})"
+
+
+def choose(
+    roles: Roles,
+    table: Peeked,
+    data: Data,
+    where: str,
+    pairs: Sequence[tuple[str, str]] = (),
+    problem_type: str | None = None,
+    labelled: bool = True,
+) -> Choice:
+    """The column of each of the `roles`.
+
+    A column is the one that a setting names, else the only one with a usual name, else the only one whose values fit. A
+    label fits if it has few different values that repeat, and its name is not that of an id, a date or an author.
+
+    Args:
+        roles: role -> usual names.
+        table: the training split, or the only one; its first rows are looked at.
+        where: the file, for messages.
+        pairs: usual names of two columns that hold pairs of texts, the roles text and text_pair.
+        problem_type: what labels are, if a saved model knows; else data.problem_type or their values decide.
+        labelled: whether labels are needed; otherwise they are left out where there are none.
+
+    Raises:
+        UserError: a column that a setting names does not exist, or more than one or none fits.
+    """
+    found = table.names
+    columns = {role: _named(role, usual, found, data, where) for role, usual in roles.items() if usual}
+    _add_pair(columns, found, data, where, pairs)
+    label_columns: list[str] = []
+    reasons: list[str] = []
+    for role in roles:
+        if columns.get(role) is not None or not roles[role]:
+            continue
+        left = [column for column in found if column not in columns.values()]
+        if role == "label" and len(indicators := _indicators(left, table)) > 1:
+            label_columns = indicators
+            continue
+        if role == "label" and len(scores := _scores(left, table)) == 1:
+            columns[role] = scores[0]
+            continue
+        fitting = [column for column in left if _FITS.get(role, _is_other)(column, table.column(column))]
+        if len(fitting) == 1 and role in _FITS:
+            columns[role] = fitting[0]
+        elif not fitting and role != "label" and len(left) == 1 and _are_known(columns, roles, role):
+            columns[role] = left[0]
+        elif labelled or not kind_of(role).is_target:
+            raise UserError(_ask(role, fitting, found, where))
+    named = {role: column for role, column in columns.items() if column is not None}
+    _refuse_shared(named)
+    problem = None
+    if "label" in roles:
+        problem = problem_type or data.problem_type or (MULTI if label_columns else None)
+        if problem is None and "label" in named:
+            problem, reasons = _problem(table.column(named["label"]), named["label"])
+    return Choice(named, found, tuple(label_columns), problem, tuple(reasons))
+
+
+def _named(role: str, usual: Sequence[str], found: Sequence[str], data: Data, where: str) -> str | None:
+    setting = kind_of(role).setting
+    chosen = getattr(data, setting, None)
+    if chosen is not None:
+        if chosen not in found:
+            raise UserError(f"data.{setting}: {where} has no column {chosen!r}{suggest(chosen, found)}")
+        return chosen
+    matches = [column for column in found if column.strip().lower() in usual]
+    if len(matches) > 1:
+        names = " or ".join(matches)
+        raise UserError(f"{where}: which column holds the {role}, {names}? Set data.{setting}")
+    return matches[0] if matches else None
+
+
+def _add_pair(
+    columns: dict[str, str | None], found: Sequence[str], data: Data, where: str, pairs: Sequence[tuple[str, str]]
+) -> None:
+    """Assign the roles text and text_pair if two columns have the usual names of a pair, or a setting names one."""
+    if data.text_pair_column is not None:
+        columns["text_pair"] = _named("text_pair", (), found, data, where)
+        return
+    by_name = {column.strip().lower(): column for column in found}
+    for first, second in pairs:
+        if first in by_name and second in by_name and data.text_column in (None, by_name[first]):
+            columns |= {"text": by_name[first], "text_pair": by_name[second]}
+            return
+
+
+def _are_known(columns: Mapping[str, str | None], roles: Roles, role: str) -> bool:
+    """Whether all roles but this one have a column."""
+    return all(columns.get(other) for other, usual in roles.items() if usual and other != role)
+
+
+def _refuse_shared(named: Mapping[str, str]) -> None:
+    for role, column in named.items():
+        sharing = [other for other, own in named.items() if own == column]
+        if len(sharing) > 1:
+            raise UserError(f"data.{role}_column: {column!r} is used for {' and for '.join(sharing)}; set another one")
+
+
+def _present(sample: Iterable[Any]) -> list[Any]:
+    return [value for value in sample if value is not MISSING and not is_missing(value)]
+
+
+def _is_label(column: str, sample: Sequence[Any]) -> bool:
+    """Whether values are few and repeat, and the name is not that of an id or the like."""
+    known = _present(sample)
+    if NO_LABELS.fullmatch(column.strip()) or not known or len(known) < len(sample) / 2:
+        return False
+    try:
+        kinds = len(set(map(str, known)))
+    except RecursionError:
+        return False
+    longest = max(len(str(value)) for value in known[:1000])
+    return 1 < kinds <= min(MOST_CLASSES, len(known) / REPEATS) and longest <= 60
+
+
+def _is_text(column: str, sample: Sequence[Any]) -> bool:
+    known = [value for value in _present(sample) if isinstance(value, str)]
+    if not known or len(known) < len(sample) / 2:
+        return False
+    lengths = sum(map(len, known)) / len(known)
+    # An address or a date is long, but has no words.
+    return lengths >= TEXT_LENGTH and len(set(known)) > len(known) / 2 and _has_words(known)
+
+
+def _has_words(known: Sequence[str]) -> bool:
+    """Whether most values contain blanks between words, or letters of a script that is written without them."""
+    shown = known[:1000]
+    worded = sum(len(value.split()) > 2 or _is_unspaced(value) for value in shown)
+    return worded > len(shown) / 2 and not _are_dates(shown)
+
+
+def _is_unspaced(value: str) -> bool:
+    return sum(character > "\u0e00" for character in value) > len(value) / 2
+
+
+def _are_dates(shown: Sequence[str]) -> bool:
+    return sum(bool(DATE.search(value)) and len(value) < 40 for value in shown) > len(shown) / 2
+
+
+DATE = re.compile(r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}|\d\d:\d\d")
+
+
+def _is_other(column: str, sample: Sequence[Any]) -> bool:
+    return False
+
+
+_FITS = {"label": _is_label, "text": _is_text}
+
+
+def _indicators(left: Sequence[str], table: Peeked) -> list[str]:
+    """Columns that hold nothing but 0 and 1, both of them in some row, like those of Jigsaw's comments."""
+    found = []
+    for column in left:
+        if column.isdecimal() or NO_LABELS.fullmatch(column.strip()):
+            continue
+        kinds = {str(value).strip() for value in _present(table.column(column))}
+        if kinds and kinds <= {"0", "1", "0.0", "1.0"}:
+            found.append(column)
+    return found
+
+
+def _scores(left: Sequence[str], table: Peeked) -> list[str]:
+    """Columns that have the name of a score and hold numbers."""
+    named = [column for column in left if column.strip().lower() in SCORES]
+    return [column for column in named if None not in map(_number, _present(table.column(column)))]
+
+
+def _problem(sample: Sequence[Any], column: str) -> tuple[str, list[str]]:
+    """What the values of the label column are, and why."""
+    known = _present(sample)
+    listed = [as_list(value) for value in known]
+    if known and all(value is not None for value in listed):
+        if all(value is not None and len(value) == 1 for value in listed):
+            return SINGLE, []
+        return MULTI, [
+            f"the rows have lists of labels in {column!r}, so the model learns any number of labels a text"
+            f" (data.problem_type {MULTI})"
+        ]
+    numbers = [_number(value) for value in known]
+    if None not in numbers and not all(number.is_integer() for number in numbers if number is not None):
+        return REGRESSION, [
+            f"the labels in {column!r} are numbers that are not whole, so the model learns a number (data.problem_type"
+            f" {REGRESSION}); to learn classes, set data.problem_type to {SINGLE}"
+        ]
+    return SINGLE, []
+
+
+def _number(value: Any) -> float | None:
+    if isinstance(value, (bool, list, dict)):
+        return None
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return None
+
+
+def _ask(role: str, fitting: Sequence[str], found: Sequence[str], where: str) -> str:
+    kind = kind_of(role)
+    if list(found) == ["text"]:
+        return f"{where}: it has texts only, no {role}{'' if role.endswith('s') else 's'}; give {kind.files}"
+    if not kind.is_list and {"tokens", "tags"} <= set(found):
+        return f"{where}: it holds words and tags, not texts; give {kind.files}, or train on it with the task ner"
+    if len(fitting) > 1:
+        names = " or ".join(fitting)
+        return f"{where}: which column holds the {role}, {names}? Set data.{kind.setting}"
+    needs = f" (a list in each row); give {kind.files}, or" if kind.is_list else ";"
+    return f"{where}: no column looks like the {role}{needs} set data.{kind.setting} to one of: {listing(found)}"
