@@ -27,7 +27,8 @@ from pipeline.models.recurrent import RecurrentForCausalLM
 
 UPDATES = 3
 SENTENCES = [("Ada", "B-PER"), ("Bell", "I-PER"), ("went", "O"), ("to", "O"), ("Paris", "B-LOC"), (".", "O")]
-TEXTS = ["Ada went to Paris , funny", "a dull mess"]
+TEXTS: list[Any] = ["Ada went to Paris , funny", "a dull mess"]
+PAIRS: list[Any] = [("a warm film", "a dull , lifeless mess"), ("boring", "a joy , and so on")]
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +40,13 @@ def workplace(tmp_path_factory) -> Path:
     (folder / "sentiment.jsonl").write_text(
         "".join(json.dumps({"text": text, "label": label}) + "\n" for text, label in zip(texts, labels, strict=True))
     )
+    rows = list(zip(texts, [*texts[1:], texts[0]], labels, strict=True))
+    multi = [{"text": text, "label": [label, "odd"][: number % 3]} for number, (text, _, label) in enumerate(rows)]
+    numbers = [{"text": text, "label": len(text) / 7 + 100 * (label == "good")} for text, _, label in rows]
+    pairs = [{"sentence1": one, "sentence2": two, "label": label} for one, two, label in rows]
+    scored = [{"premise": one, "hypothesis": two, "score": len(one + two) / 9} for one, two, _ in rows]
+    for name, made in {"multi_label": multi, "regression": numbers, "pairs": pairs, "scored_pairs": scored}.items():
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in made))
     (folder / "next_word.txt").write_text("\n".join(texts) + "\n")
     sentences = [[*SENTENCES[start:], (f"n{number}", "O")] for number in range(20) for start in (0, 2, 4)]
     (folder / "ner.conll").write_text("\n".join("".join(f"{w}\t{t}\n" for w, t in words) for words in sentences))
@@ -66,9 +74,27 @@ MODELS: dict[str, Callable[[Path], ModelSettings]] = {
     "scratch-gpt2": lambda _: Scratch("gpt2", hidden_size=16, layers=1),
 }
 CHARACTERS: dict[str, Any] = {"rnn": None, "lstm": "cnn", "gru": "lstm"}
-TASKS = {"sentiment": "sentiment.jsonl", "ner": "ner.conll", "ner-crf": "ner.conll", "next_word": "next_word.txt"}
+TASKS = {
+    "sentiment": "sentiment.jsonl",
+    "multi_label": "multi_label.jsonl",
+    "regression": "regression.jsonl",
+    "pairs": "pairs.jsonl",
+    "scored_pairs": "scored_pairs.jsonl",
+    "ner": "ner.conll",
+    "ner-crf": "ner.conll",
+    "next_word": "next_word.txt",
+}
+ANSWERS = {
+    "sentiment": "single_label_classification",
+    "multi_label": "multi_label_classification",
+    "regression": "regression",
+    "pairs": "single_label_classification",
+    "scored_pairs": "regression",
+}
+# Of the answers of other kinds, one model of each family in every run of the tests.
+QUICK = {"bilstm", "gpt2", "bert-lora", "scratch-bert"}
 CASES = [
-    (task, model)
+    pytest.param(task, model, marks=pytest.mark.slow if task in list(ANSWERS)[1:] and model not in QUICK else ())
     for task in TASKS
     for model in MODELS
     if not (task == "next_word" and model.startswith("bi"))  # the backward direction would read the answer
@@ -84,7 +110,7 @@ def a_recipe(task: str, kind: str, workplace: Path, folder: Path) -> Recipe:
         model = replace(model, crf=True, **more)
     return Recipe(
         name=f"{task}-{kind}",
-        task=task.removesuffix("-crf"),
+        task="sentiment" if task in ANSWERS else task.removesuffix("-crf"),
         data=Data(str(workplace / TASKS[task]), max_length=32, scheme="bioes" if crf else None),
         model=model,
         optim=Optim(learning_rate=0.02),
@@ -92,20 +118,26 @@ def a_recipe(task: str, kind: str, workplace: Path, folder: Path) -> Recipe:
     )
 
 
-def outputs_of(model, tokenizer, texts: list[str]) -> dict[str, list]:
+def outputs_of(model, tokenizer, texts: list) -> dict[str, list]:
     """A model's outputs in plain transformers: logits (B, T, C) or (B, C), and labels or four generated tokens."""
     import torch
     from transformers import pipeline
 
     model.eval()
+    pairs = not isinstance(texts[0], str)
+    columns = list(zip(*texts, strict=True)) if pairs else [texts]
     with torch.no_grad():
-        outputs = {"logits": model(**tokenizer(texts, return_tensors="pt", padding=True)).logits.tolist()}
+        batch = tokenizer(*map(list, columns), return_tensors="pt", padding=True)
+        outputs = {"logits": model(**batch).logits.tolist()}
         if model.can_generate():
             one = tokenizer(texts[:1], return_tensors="pt")
             outputs["written"] = model.generate(**one, max_new_tokens=4, num_beams=2, do_sample=False).tolist()
         else:
             kind = "token" if type(model).__name__.endswith("ForTokenClassification") else "text"
-            outputs["labels"] = pipeline(f"{kind}-classification", model=model, tokenizer=tokenizer)(texts)
+            inputs = [dict(zip(("text", "text_pair"), pair, strict=True)) for pair in texts] if pairs else texts
+            every = {"top_k": None} if kind == "text" else {}
+            answer = pipeline(f"{kind}-classification", model=model, tokenizer=tokenizer)
+            outputs["labels"] = [answer(given, **every) for given in inputs]
     return outputs
 
 
@@ -131,7 +163,7 @@ for line in sys.stdin:
 
 
 @pytest.fixture(scope="module")
-def clean_process(tmp_path_factory) -> Iterator[Callable[[Path, str], Any]]:
+def clean_process(tmp_path_factory) -> Iterator[Callable[[Path, str, list], Any]]:
     """Loads a saved model in a process without this package; returns the module of its class, and its outputs."""
     process = subprocess.Popen(
         [sys.executable, "-I", "-c", CLEAN_PROCESS],
@@ -143,8 +175,8 @@ def clean_process(tmp_path_factory) -> Iterator[Callable[[Path, str], Any]]:
     assert process.stdin is not None
     assert process.stdout is not None
 
-    def ask(folder: Path, head: str) -> Any:
-        process.stdin.write(json.dumps([str(folder), head, TEXTS]) + "\n")
+    def ask(folder: Path, head: str, texts: list) -> Any:
+        process.stdin.write(json.dumps([str(folder), head, texts]) + "\n")
         process.stdin.flush()
         line = process.stdout.readline()
         assert line, log.read_text()
@@ -177,12 +209,17 @@ def test_a_trained_model_gives_the_same_outputs_after_it_is_saved_and_loaded(
     assert metrics["train"]["updates"] == UPDATES
     assert {"validation", "test"} < metrics.keys()
     model, tokenizer = this.model.eval(), this.tokenizer
-    before = list(this.task.predict(TEXTS, model, tokenizer, this.labels))
-    assert list(inference.predict(str(tmp_path / "run"), TEXTS)) == approximately(before)
-    module, loaded = clean_process(tmp_path / "run/model", this.task.head)
+    texts = PAIRS if task.endswith("pairs") else TEXTS
+    before = list(this.task.predict(texts, model, tokenizer, this.labels))
+    assert list(inference.predict(str(tmp_path / "run"), texts)) == approximately(before)
+    module, loaded = clean_process(tmp_path / "run/model", this.task.head, texts)
     travels = isinstance(recipe.model, Recurrent) or task == "ner-crf"
     assert module.split(".")[0] == ("transformers_modules" if travels else "transformers")
-    expected = json.loads(json.dumps(outputs_of(model, tokenizer, TEXTS), default=float))
+    expected = json.loads(json.dumps(outputs_of(model, tokenizer, texts), default=float))
     assert loaded == approximately(expected)
+    assert model.config.problem_type == ANSWERS.get(task)
+    if task in ANSWERS:  # transformers' own pipeline gives the same answers
+        scores = [{answer["label"]: answer["score"] for answer in answers} for answers in expected["labels"]]
+        assert scores == approximately([answer.get("scores", {"score": answer.get("score")}) for answer in before])
     assert ("written" in expected) == (task == "next_word")
     assert isinstance(model, RecurrentForCausalLM) == (task == "next_word" and isinstance(recipe.model, Recurrent))

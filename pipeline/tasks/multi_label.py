@@ -15,7 +15,7 @@ from pipeline.data import labels as labelling
 from pipeline.data.checks import MANY_CLASSES, in_order
 from pipeline.errors import UserError
 from pipeline.tasks.base import Batch
-from pipeline.tasks.text_answers import TextAnswers, _set
+from pipeline.tasks.text_answers import TextAnswers
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -48,10 +48,6 @@ class MultiLabel(TextAnswers):
             return MultiLabel(self.reads_pairs, [train.threshold] * len(labels))
         per_label = train.threshold == "per_label"
         return MultiLabel(self.reads_pairs, best_thresholds(outcome["probability"], outcome["label"], per_label))
-
-    def configure(self, config: Any) -> None:
-        super().configure(config)
-        _set(config, "thresholds", self.thresholds)
 
     def recall(self, config: Any) -> None:
         super().recall(config)

@@ -50,12 +50,19 @@ class TextAnswers(Task):
         ("question", "answer"),
     )
 
+    thresholds: list[float] | None = None
+    """Of each class, the probability from which on a text gets it, if something is decided by thresholds."""
+
     def __init__(self, reads_pairs: bool | None = None):
         self.reads_pairs = reads_pairs
 
     def configure(self, config: Any) -> None:
         super().configure(config)
-        _set(config, "pairs", self.reads_pairs or None)
+        # Most configurations lack these fields; of a checkpoint, an earlier training may have left others.
+        if self.reads_pairs or getattr(config, "pairs", False):
+            config.pairs = bool(self.reads_pairs)
+        if self.thresholds is not None or getattr(config, "thresholds", None) is not None:
+            config.thresholds = self.thresholds
 
     def restored(self, config: Any) -> TextAnswers:
         problem_type = getattr(config, "problem_type", None)
@@ -137,9 +144,3 @@ def _with_words(text: Text, tokenizer: PreTrainedTokenizerBase) -> tuple[str, ..
     if any(part.strip() for part in texts):
         return texts
     return (tokenizer.unk_token or tokenizer.eos_token, *texts[1:])
-
-
-def _set(config: Any, name: str, value: Any) -> None:
-    """Set a name that most configurations do not have; None removes what an earlier training has left."""
-    if value is not None or getattr(config, name, None) is not None:
-        setattr(config, name, value)
