@@ -53,9 +53,9 @@ def build_for(recipe: Recipe, task: Task, prepared: Prepared) -> tuple[PreTraine
     """
     task.check(recipe.train)
     length, seed, pairs = recipe.data.max_length, recipe.train.seed, bool(task.reads_pairs)
-    built = build.build(recipe.model, task.head, prepared.labels, prepared.tokenizer, length, seed, pairs)
-    task.configure(built[0].config)
-    return built
+    model, info = build.build(recipe.model, task.head, prepared.labels, prepared.tokenizer, length, seed, pairs)
+    task.configure(model.config)
+    return model, {**info, **task.start(model, prepared.splits["train"])}
 
 
 def task_for(task: Task, prepared: Prepared) -> Task:

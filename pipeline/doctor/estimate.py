@@ -178,7 +178,7 @@ def _duration(seconds: float) -> str:
 
 def _seconds_per_token(this: trainer.Run) -> float:
     """Measured in a few updates, which change the model: it must not be used afterwards."""
-    optimizer = build_optimizer(this.model, this.recipe.optim)
+    optimizer = build_optimizer(this.model, this.recipe.optim, this.task.output_scale)
     scheduler = build_scheduler(optimizer, this.recipe.optim, this.total_updates)
     carry = HiddenStateCarry(this.model if this.splits["train"].carries else None)
     state = TrainState(this.model, optimizer, scheduler, carry, this.objective)

@@ -1,4 +1,4 @@
-"""The depth of each parameter of a model: below its layers, in one of them, or above them."""
+"""The depth of each parameter of a model, below its layers, in one of them, or above them; and its output layer."""
 
 from __future__ import annotations
 
@@ -30,6 +30,13 @@ def depths_of(model: nn.Module, setting: str) -> dict[str, int]:
         number = name.removeprefix(f"{stack}.").partition(".")[0]
         depths[name] = int(number) + 1 if inside else (count + 1 if seen else 0)
     return depths
+
+
+def output_layer(model: nn.Module) -> nn.Linear | None:
+    """The linear layer that computes the logits: the last one with as many outputs; None if there is none."""
+    config: Any = model.config
+    layers = (part for part in model.modules() if isinstance(part, nn.Linear))
+    return next((part for part in reversed(list(layers)) if part.out_features == config.num_labels), None)
 
 
 def freeze(model: nn.Module, layers: int, setting: str) -> None:

@@ -78,6 +78,8 @@ class Task(ABC):
     multi_label_classification or regression; None: the task has no such labels."""
     unused: ClassVar[Mapping[str, str]] = MappingProxyType({})
     """Setting of `train` -> why this task refuses it, for what only the data can tell."""
+    output_scale: float = 1.0
+    """The scale of the model's outputs, if it is that of the training data: 1 for logits of classes."""
     reads_pairs: bool | None = None
     """Whether the model reads pairs of texts; None: not known, as for a model that was not trained here."""
     stratify_by: ClassVar[str | None] = None
@@ -96,6 +98,14 @@ class Task(ABC):
         for name, why in self.unused.items():
             if getattr(train, name):
                 train.refuse(name, f"{why}; remove this setting")
+
+    def start(self, model: PreTrainedModel, train: Dataset) -> dict[str, Any]:
+        """Give a new output layer a start that suits the encoded training rows; by default, it stays as it is.
+
+        Returns:
+            What is worth reporting, JSON-serializable.
+        """
+        return {}
 
     def fitted(self, outcome: dict[str, Any], labels: list[str], train: Train) -> Task:
         """The task with what is chosen on the validation split, whose outcome this is; by default, nothing is."""

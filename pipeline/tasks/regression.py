@@ -8,15 +8,19 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import pyarrow as pa
 import torch
+from transformers import PreTrainedModel
 
 from pipeline.data.rows import numpy_column
 from pipeline.errors import UserError
+from pipeline.models.layers import output_layer
 from pipeline.tasks.base import Batch
 from pipeline.tasks.text_answers import TextAnswers
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
+# A mean of more standard deviations than this is far from 0.
+FAR = 3
 # The name of the model's only output, where a classifier has the names of its classes.
 OUTPUT = "score"
 
@@ -57,6 +61,23 @@ class Regression(TextAnswers):
     def stacked(self, targets: pa.ChunkedArray) -> torch.Tensor:
         """(B,) float32."""
         return torch.from_numpy(targets.to_numpy().astype(np.float32))
+
+    def start(self, model: PreTrainedModel, train: Dataset) -> dict[str, Any]:
+        """Let the model begin at the mean of the training numbers, and learn on the scale of their standard deviation:
+        as with standardised numbers, but the outputs are in the units of the data from the beginning."""
+        numbers = numpy_column(train, "label")
+        mean, self.output_scale = float(numbers.mean()), float(numbers.std())
+        layer = output_layer(model)
+        if layer is None:
+            return {}
+        with torch.no_grad():
+            layer.weight.mul_(self.output_scale)
+            if layer.bias is not None:
+                layer.bias.fill_(mean)
+        if layer.bias is None and abs(mean) > FAR * self.output_scale:
+            slow = f"have the mean {mean:g}, which an output layer without a bias learns slowly; subtract it"
+            return {"numbers": slow}
+        return {}
 
     def outcome(self, outputs: Any, batch: Batch) -> dict[str, Any]:
         return {"prediction": outputs.logits.float()[:, 0], "label": batch["labels"]}

@@ -102,10 +102,21 @@ class MultiLabelObjective(Objective):
 
 
 class RegressionObjective(Objective):
-    """Mean squared error of the model's only output."""
+    """Mean squared error of the model's only output, whose gradient is that of the error in units of `scale`.
+
+    So the gradient does not grow with the numbers, and neither clipping nor Adam's epsilon depends on their unit.
+    """
+
+    def __init__(self, scale: float):
+        """Args:
+        scale: standard deviation of the training numbers, above 0.
+        """
+        self._scale = scale
 
     def loss(self, outputs: Any, batch: Mapping[str, Tensor]) -> Tensor:
-        return F.mse_loss(outputs.logits.float()[:, 0], batch["labels"])
+        error = (outputs.logits.float()[:, 0] - batch["labels"]) / self._scale
+        scaled = error.square().mean()
+        return scaled.detach() * self._scale**2 + (scaled - scaled.detach())  # value + 0
 
 
 def build_objective(
@@ -113,19 +124,20 @@ def build_objective(
     names: Sequence[str],
     labels: Callable[[], Iterable[Tensor]],
     problem_type: str | None = None,
+    output_scale: float = 1.0,
 ) -> Objective:
     """The objective that `settings` ask for.
 
     Args:
         names: of the classes, in the order of their ids.
         labels: returns all labels of the training split, in parts of any shape; called for balanced weights only.
-        problem_type: see `Task.problem_type`.
+        problem_type, output_scale: see `Task`.
 
     Raises:
         UserError: a weight names a class that the data does not have, or all weights are 0.
     """
     if problem_type == "regression":
-        return RegressionObjective()
+        return RegressionObjective(output_scale)
     multi_label = problem_type == "multi_label_classification"
     if settings.class_weights is None and not settings.label_smoothing and not multi_label:
         return Objective()

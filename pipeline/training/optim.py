@@ -9,17 +9,20 @@ from torch import nn
 from transformers import get_scheduler
 
 from pipeline.config.training import Optim
-from pipeline.models.layers import depths_of
+from pipeline.models.layers import depths_of, output_layer
 
 SCHEDULES = {"linear": "linear", "cosine": "cosine", "constant": "constant_with_warmup"}
 
 
-def parameter_groups(model: nn.Module, settings: Optim) -> list[dict]:
+def parameter_groups(model: nn.Module, settings: Optim, output_scale: float = 1.0) -> list[dict]:
     """Trainable parameters in groups of equal weight decay and learning rate.
 
     Biases, norms and embeddings do not decay. With `layer_decay`, a parameter of depth d of L layers learns at
     learning_rate * layer_decay ** (L + 1 - d): the head at the full rate, the embeddings at the lowest (Clark et al.
     2020, appendix B). Groups are sorted from the head down, those that decay first.
+
+    With `output_scale`, the output layer learns at as many times the rate, so that Adam, whose steps do not grow with
+    the gradient, reaches outputs on this scale in as many updates as others on the scale of 1.
 
     Raises:
         UserError: `layer_decay` is set, and the layers of `model` are unknown.
@@ -27,18 +30,22 @@ def parameter_groups(model: nn.Module, settings: Optim) -> list[dict]:
     spared_ids = {id(p) for module in model.modules() if _is_spared(module) for p in module.parameters(recurse=False)}
     depths = {} if settings.layer_decay is None else depths_of(model, "optim.layer_decay")
     top = max(depths.values(), default=0)
-    groups: dict[tuple[int, bool], list[nn.Parameter]] = {}
+    output = None if output_scale == 1.0 else output_layer(model)
+    scaled_ids = {id(parameter) for parameter in output.parameters()} if output else set()
+    groups: dict[tuple[bool, int, bool], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            decays = parameter.ndim >= 2 and id(parameter) not in spared_ids
-            groups.setdefault((top - depths.get(name, 0), decays), []).append(parameter)
+            spared = parameter.ndim < 2 or id(parameter) in spared_ids
+            group = (id(parameter) in scaled_ids, top - depths.get(name, 0), spared)
+            groups.setdefault(group, []).append(parameter)
     return [
         {
             "params": parameters,
-            "weight_decay": settings.weight_decay if decays else 0.0,
-            "lr": settings.learning_rate * (settings.layer_decay or 1.0) ** below,
+            # AdamW multiplies the decay by the learning rate.
+            "weight_decay": 0.0 if spared else settings.weight_decay / (output_scale if scaled else 1.0),
+            "lr": settings.learning_rate * (settings.layer_decay or 1.0) ** below * (output_scale if scaled else 1.0),
         }
-        for (below, decays), parameters in sorted(groups.items(), key=lambda group: (group[0][0], not group[0][1]))
+        for (scaled, below, spared), parameters in sorted(groups.items())
     ]
 
 
@@ -46,9 +53,10 @@ def _is_spared(module: nn.Module) -> bool:
     return isinstance(module, nn.Embedding) or "norm" in type(module).__name__.lower()
 
 
-def build_optimizer(model: nn.Module, settings: Optim) -> torch.optim.AdamW:
+def build_optimizer(model: nn.Module, settings: Optim, output_scale: float = 1.0) -> torch.optim.AdamW:
     """AdamW (Loshchilov & Hutter 2019) over the trainable parameters of `model`, in one fused kernel."""
-    return torch.optim.AdamW(parameter_groups(model, settings), lr=settings.learning_rate, fused=True)
+    groups = parameter_groups(model, settings, output_scale)
+    return torch.optim.AdamW(groups, lr=settings.learning_rate, fused=True)
 
 
 def build_scheduler(

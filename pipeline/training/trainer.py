@@ -100,7 +100,8 @@ class Run:
     @cached_property
     def objective(self) -> Objective:
         """The loss that is minimised."""
-        return build_objective(self.recipe.train, self.labels, self._training_labels, self.task.problem_type)
+        kind, scale = self.task.problem_type, self.task.output_scale
+        return build_objective(self.recipe.train, self.labels, self._training_labels, kind, scale)
 
     def _training_labels(self) -> Iterator[torch.Tensor]:
         rows = self.splits["train"]
@@ -174,7 +175,7 @@ def _train_state(run: Run) -> TrainState:
     if fsdp.is_asked_for(run.accelerator):
         run.meta_copy = fsdp.meta_copy(run.model)
         run.model = fsdp.shard(run.model, run.accelerator)
-    optimizer = build_optimizer(run.model, run.recipe.optim)
+    optimizer = build_optimizer(run.model, run.recipe.optim, run.task.output_scale)
     scheduler = build_scheduler(optimizer, run.recipe.optim, run.total_updates)
     if deepspeed.is_asked_for(run.accelerator):
         run.model, sharded = deepspeed.shard(run.model, optimizer, run.accelerator, run.autocast)

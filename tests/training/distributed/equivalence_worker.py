@@ -151,12 +151,12 @@ def measure(recipe: Recipe) -> dict[str, Any]:
     held: list[float] = []  # share of the parameters, or of what the optimiser works on, that this process holds
     build, collate = trainer.build_optimizer, trainer.Run.collate
 
-    def watched(model, settings):
+    def watched(model, settings, *scale):
         for module in model.modules():
             if isinstance(module, torch.nn.Dropout):  # of characters: no setting
                 module.p = 0.0
         held.append(sum(map(_elements, model.parameters())) / sum(p.numel() for p in model.parameters()))
-        optimizer = build(model, settings)
+        optimizer = build(model, settings, *scale)
         groups = [list(group["params"]) for group in optimizer.param_groups]
         parts: list[torch.Tensor] = []
 
