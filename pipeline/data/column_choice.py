@@ -107,7 +107,7 @@ def choose(
             columns[role] = left[0]
         elif labelled or not kind_of(role).is_target:
             raise UserError(_ask(role, fitting, found, where))
-    named = {role: column for role, column in columns.items() if column is not None}
+    named = {role: column for role in roles if (column := columns.get(role)) is not None}
     _refuse_shared(named)
     problem = None
     if "label" in roles:

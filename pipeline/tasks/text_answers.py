@@ -136,6 +136,8 @@ class TextAnswers(Task):
                 "predict: this model reads pairs of texts, and the input has single ones; give each row a text and a"
                 " text_pair"
             )
+        if self.reads_pairs is False and sizes == {2}:
+            raise UserError("predict: this model reads single texts, and the input has pairs; give one text a row")
 
 
 def _with_words(text: Text, tokenizer: PreTrainedTokenizerBase) -> tuple[str, ...]:
