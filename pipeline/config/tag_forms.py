@@ -38,7 +38,7 @@ class Form:
 
     def standard(self, tag: str) -> str | None:
         """`tag` as O, or as a prefix, a hyphen and a type; None if it is not a tag of this form."""
-        if tag in self.outside:
+        if tag in OUTSIDE or tag in self.outside:
             return "O"
         if self.kind == "prefix":
             return f"{match[1].upper()}-{match[2]}" if (match := PREFIXED.fullmatch(tag)) else None

@@ -226,7 +226,7 @@ def _is_number(label: str) -> bool:
 
 def _trimmed(name: str) -> str:
     """A name without blanks and invisible marks at its ends."""
-    inner = [index for index, own in enumerate(name) if not (own.isspace() or _is_invisible(own))]
+    inner = [index for index, own in enumerate(name) if not (own.isspace() or unicodedata.category(own) == "Cf")]
     return name[inner[0] : inner[-1] + 1] if inner else name
 
 

@@ -24,7 +24,7 @@ from pipeline.config import paths
 from pipeline.config.data import TRAINED_TOKENIZERS, Data
 from pipeline.config.models import PairEncoding
 from pipeline.config.sources import SPLITS, ResolvedSource
-from pipeline.data import checks, fingerprints, sources, splits, tags, text_pairs, text_stats, tokenizers
+from pipeline.data import checks, fingerprints, long_texts, sources, splits, tags, text_pairs, text_stats, tokenizers
 from pipeline.data.column_choice import PROBLEM_TYPES
 from pipeline.data.fingerprints import Fingerprints
 from pipeline.errors import UserError, writing
@@ -205,6 +205,7 @@ def _build(task: Encoder, choice: TokenizerChoice, source: ResolvedSource, folde
     work.mkdir()
     raw, task, labels, report = _read(task, source, work)
     tokenizer = _tokenizer(task, choice, data, raw["train"])
+    long_texts.keep(tokenizer, data.long_texts)
     for split, rows in raw.items():
         report.setdefault("encoded", {})[split] = encode(rows, task, tokenizer, data.max_length, labels, folder / split)
     report["notes"] += _encoding_warnings(report["encoded"], data.max_length)
@@ -291,7 +292,7 @@ def unify_tags(
     Args:
         known: tags of an existing model, in the order of their ids.
     """
-    if "tags" not in loaded.splits[next(iter(loaded.splits))].column_names:
+    if "tags" not in loaded.columns.columns:
         return loaded, {}
     unified = tags.unify(
         loaded.splits,

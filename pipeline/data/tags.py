@@ -178,7 +178,8 @@ def _named(
         if name.isdecimal() and classes is not None and int(name) < len(classes):
             name = classes[int(name)]
         elif name.isdecimal() and classes is None and not given and int(name) < len(known):
-            name = ids[name] = known[int(name)]
+            ids[name] = known[int(name)]
+            name = ids[name]
         mapping[tag] = name
     if ids:
         pairs = [f"{number} = {ids[number]}" for number in sorted(ids, key=int)]

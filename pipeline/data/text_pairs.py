@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from tokenizers import processors
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from pipeline.config.models import PairEncoding
+from pipeline.data.long_texts import Encoded, refuse_pairs
 from pipeline.data.tokenizers import SEP
 from pipeline.errors import UserError
 from pipeline.models.recurrent import RecurrentTokenizer
@@ -34,6 +37,22 @@ def for_pairs(tokenizer: PreTrainedTokenizerBase, how: PairEncoding | None) -> P
         names += [TYPES] if how in ("apart", "typed") else []
         tokenizer.model_input_names = tokenizer.init_kwargs["model_input_names"] = names  # the second one is saved
     return tokenizer
+
+
+def encode(texts: Sequence[str], second: Sequence[str], tokenizer: PreTrainedTokenizerBase, max_length: int) -> Encoded:
+    """Each of `texts` with its `second` one as a row of at most `max_length` tokens, the longer of both cut first.
+
+    Raises:
+        UserError: data.long_texts is set to something else.
+    """
+    refuse_pairs(tokenizer)
+    encoded = tokenizer(
+        list(texts), list(second), truncation=True, max_length=max_length, return_attention_mask=False, verbose=False
+    )
+    ids, rows = encoded["input_ids"], range(len(texts))
+    # A row without tokens will get one, which belongs to the first text.
+    types = [own or [0] for own in encoded[TYPES]] if TYPES in encoded else None
+    return Encoded(ids, [bool(row.overflowing) for row in encoded.encodings], rows, [True] * len(ids), types)
 
 
 def _is_joined(tokenizer: PreTrainedTokenizerBase) -> bool:

@@ -12,6 +12,7 @@ import numpy as np
 
 from pipeline.config.models import Pretrained, Recurrent, Scratch
 from pipeline.config.recipe import Recipe
+from pipeline.config.task_specs import TASKS
 
 
 @dataclass(frozen=True)
@@ -108,10 +109,28 @@ def _length(profile: RunProfile) -> str | None:
 
 
 def _truncation(profile: RunProfile) -> str | None:
-    share = profile.truncated / profile.rows["train"]
-    if share <= 0.05:
+    share, data = profile.truncated / profile.rows["train"], profile.recipe.data
+    if share <= 0.05 or _reads_beginnings_only(profile):
         return None
-    return f"data.max_length {profile.recipe.data.max_length}: {share:.0%} of the training rows are truncated"
+    return f"data.max_length {data.max_length}: {share:.0%} of the training rows are truncated"
+
+
+def _long_texts(profile: RunProfile) -> str | None:
+    """Sun et al. 2019, section 5.3.1: on reviews, the beginning and the end are better than the beginning alone."""
+    if not _reads_beginnings_only(profile):
+        return None
+    share, allowed = profile.truncated / profile.rows["train"], profile.recipe.data.max_length
+    return (
+        f"data.long_texts cut: {share:.0%} of the training rows are longer than data.max_length {allowed}, and only"
+        " their beginning is read; set it to head+tail or windows, or raise data.max_length"
+    )
+
+
+def _reads_beginnings_only(profile: RunProfile) -> bool:
+    """Whether more than a tenth of the rows lose their end although the task could read it."""
+    recipe = profile.recipe
+    has_choice = recipe.task not in TASKS or "data.long_texts" in TASKS[recipe.task].settings
+    return has_choice and recipe.data.long_texts == "cut" and profile.truncated > 0.1 * profile.rows["train"]
 
 
 def _padding(profile: RunProfile) -> str | None:
@@ -169,6 +188,7 @@ RULES: tuple[Rule, ...] = (
     _large_updates,
     _length,
     _truncation,
+    _long_texts,
     _padding,
     _validation,
     _balance,

@@ -175,6 +175,11 @@ class Task(ABC):
         """
         return {}
 
+    def joined(self, outcome: dict[str, Any]) -> dict[str, Any]:
+        """The outcome of a whole split as `score` and `rows` receive it, from that of its encoded rows; by default, the
+        same. A task whose rows are parts of texts may join them here."""
+        return outcome
+
     @property
     def generates(self) -> bool:
         """Whether the scores depend on generated text."""

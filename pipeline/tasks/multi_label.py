@@ -93,9 +93,9 @@ class MultiLabel(TextAnswers):
         return torch.from_numpy(flat.reshape(len(targets), -1).astype(np.float32))
 
     def outcome(self, outputs: Any, batch: Batch) -> dict[str, Any]:
-        logits, labels = outputs.logits.float(), batch["labels"]  # (B, C)
+        logits, labels = outputs.logits.float(), batch["labels"].float()  # (B, C)
         nll = F.binary_cross_entropy_with_logits(logits, labels, reduction="none").mean(dim=-1)
-        return {"nll": nll, "probability": logits.sigmoid(), "label": labels > 0}
+        return {"nll": nll, "probability": logits.sigmoid(), "label": labels > 0, "logits": logits}
 
     def score(self, outcome: dict[str, Any], labels: list[str]) -> dict[str, Any]:
         from pipeline.metrics.multi_label import MultiLabelClassification  # takes a second

@@ -80,7 +80,8 @@ class Regression(TextAnswers):
         return {}
 
     def outcome(self, outputs: Any, batch: Batch) -> dict[str, Any]:
-        return {"prediction": outputs.logits.float()[:, 0], "label": batch["labels"]}
+        logits = outputs.logits.float()  # (B, 1)
+        return {"prediction": logits[:, 0], "label": batch["labels"], "logits": logits}
 
     def score(self, outcome: dict[str, Any], labels: list[str]) -> dict[str, Any]:
         """`loss` is the mean squared error."""

@@ -62,7 +62,7 @@ class Sentiment(TextAnswers):
     def outcome(self, outputs: Any, batch: Batch) -> dict[str, Any]:
         logits = outputs.logits.float()  # (B, C)
         nll = F.cross_entropy(logits, batch["labels"], reduction="none")
-        return {"nll": nll, "prediction": logits.argmax(dim=-1), "label": batch["labels"]}
+        return {"nll": nll, "prediction": logits.argmax(dim=-1), "label": batch["labels"], "logits": logits}
 
     def score(self, outcome: dict[str, Any], labels: list[str]) -> dict[str, Any]:
         from pipeline.metrics.classification import Classification  # takes a second, and prediction needs no metric

@@ -6,15 +6,23 @@ from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
 import pyarrow as pa
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers.modeling_outputs import SequenceClassifierOutput
 
+from pipeline.data import long_texts, text_pairs
+from pipeline.data.long_texts import Encoded
 from pipeline.errors import UserError
 from pipeline.tasks.base import Batch, Task, padded_inputs
 
 if TYPE_CHECKING:
     Text = str | tuple[str, str]
+
+
+# Rows in a forward pass of `predict`.
+ROWS_PER_BATCH = 64
 
 
 class TextAnswers(Task):
@@ -50,6 +58,7 @@ class TextAnswers(Task):
         ("question", "answer"),
     )
 
+    scored_with: ClassVar[Sequence[str]] = ("begins",)
     thresholds: list[float] | None = None
     """Of each class, the probability from which on a text gets it, if something is decided by thresholds."""
 
@@ -92,23 +101,33 @@ class TextAnswers(Task):
     def encode(
         self, rows: dict[str, list[Any]], tokenizer: PreTrainedTokenizerBase, max_length: int, labels: list[str]
     ) -> dict[str, Any]:
-        """`input_ids` and, for pairs of texts, `token_type_ids` if the model reads them; `label`, the target."""
-        texts = [rows[role] for role in ("text", "text_pair") if role in rows]
-        encoded = tokenizer(*texts, truncation=True, max_length=max_length, return_attention_mask=False, verbose=False)
+        """`input_ids`, `label`, `begins` (whether it is the first row of its text) and, for pairs of texts,
+        `token_type_ids` if the model reads them."""
+        encoded = _encoded(rows, tokenizer, max_length)
         columns = {
-            "input_ids": encoded["input_ids"],
-            "truncated": [bool(row.overflowing) for row in encoded.encodings],
-            "label": self.targets(rows["label"], labels),
+            "input_ids": encoded.input_ids,
+            "truncated": encoded.truncated,
+            "label": self.targets([rows["label"][text] for text in encoded.text], labels),
+            "begins": encoded.begins,
         }
-        if len(texts) == 2 and "token_type_ids" in encoded:
-            types = [types or [0] for types in encoded["token_type_ids"]]  # a row without tokens gets one
-            columns["token_type_ids"] = pa.array(types, pa.list_(pa.int32()))
+        if encoded.token_type_ids is not None:
+            columns["token_type_ids"] = pa.array(encoded.token_type_ids, pa.list_(pa.int32()))
         return columns
 
     def collate(self, rows: pa.Table, tokenizer: PreTrainedTokenizerBase) -> tuple[Batch, int]:
         batch = padded_inputs(rows, tokenizer)
         batch["labels"] = self.stacked(rows["label"])
         return batch, len(rows)
+
+    def joined(self, outcome: dict[str, Any]) -> dict[str, Any]:
+        """The outcome of each text, from the mean of its windows' logits."""
+        begins, logits = outcome.pop("begins"), outcome.pop("logits")
+        if begins.all():
+            return outcome
+        pooled = torch.from_numpy(long_texts.mean_over_texts(logits, begins))
+        label = torch.from_numpy(long_texts.first_of_texts({"label": outcome["label"]}, begins)["label"])
+        found = self.outcome(SequenceClassifierOutput(logits=pooled), {"labels": label})
+        return {name: values.numpy() for name, values in found.items() if name != "logits"}
 
     def predict(
         self,
@@ -119,13 +138,19 @@ class TextAnswers(Task):
     ) -> Iterable[dict[str, Any]]:
         filled = [_with_words(text, tokenizer) for text in texts]
         self._check_pairs(filled)
-        parts = zip(*filled, strict=True)
-        batch = tokenizer(*map(list, parts), truncation=True, padding=True, return_tensors="pt").to(model.device)
-        with torch.inference_mode():
-            answers = self.answers(model(**batch).logits.float(), labels)
-            for text, answer in zip(texts, answers, strict=True):
-                given = {"text": text} if isinstance(text, str) else dict(zip(("text", "text_pair"), text, strict=True))
-                yield {**given, **answer}
+        roles = dict(zip(("text", "text_pair"), zip(*filled, strict=True), strict=False))
+        encoded = _encoded(roles, tokenizer, int(tokenizer.model_max_length))
+        inputs = {"input_ids": encoded.input_ids, "token_type_ids": encoded.token_type_ids}
+        logits = []
+        for start in range(0, len(encoded.input_ids), ROWS_PER_BATCH):
+            rows = {name: ids[start : start + ROWS_PER_BATCH] for name, ids in inputs.items() if ids is not None}
+            batch = tokenizer.pad(rows, return_tensors="pt").to(model.device)
+            with torch.inference_mode():
+                logits.append(model(**batch).logits.float().cpu())  # (B, C)
+        pooled = long_texts.mean_over_texts(torch.cat(logits).numpy(), np.array(encoded.begins))
+        for text, answer in zip(texts, self.answers(torch.from_numpy(pooled), labels), strict=True):
+            given = {"text": text} if isinstance(text, str) else dict(zip(("text", "text_pair"), text, strict=True))
+            yield {**given, **answer}
 
     def _check_pairs(self, texts: Sequence[tuple[str, ...]]) -> None:
         sizes = {len(text) for text in texts}
@@ -138,6 +163,12 @@ class TextAnswers(Task):
             )
         if self.reads_pairs is False and sizes == {2}:
             raise UserError("predict: this model reads single texts, and the input has pairs; give one text a row")
+
+
+def _encoded(rows: Mapping[str, Sequence[str]], tokenizer: PreTrainedTokenizerBase, max_length: int) -> Encoded:
+    if "text_pair" in rows:
+        return text_pairs.encode(rows["text"], rows["text_pair"], tokenizer, max_length)
+    return long_texts.encode(rows["text"], tokenizer, max_length)
 
 
 def _with_words(text: Text, tokenizer: PreTrainedTokenizerBase) -> tuple[str, ...]:

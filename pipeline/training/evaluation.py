@@ -25,7 +25,7 @@ class Evaluation:
 
     Attributes:
         scores: metrics of the split, JSON-serializable.
-        outcome: what the task kept of each row, in the order of the split; see `Task`.
+        outcome: what the task kept of each row, in the order of the split; see `Task` and `Task.joined`.
         task: with what it has chosen on this split.
     """
 
@@ -79,7 +79,7 @@ def evaluate(
             parts.append({"id": torch.from_numpy(rows), **found})
     model.train(was_training)
     fsdp.reshard(model)
-    outcome = _in_order(_gather(parts)) | split.columns(task.scored_with)
+    outcome = task.joined(_in_order(_gather(parts)) | split.columns(task.scored_with))
     task = task.fitted(outcome, labels, fit) if fit else task
     return Evaluation(task.score(outcome, labels), outcome, task, labels)
 

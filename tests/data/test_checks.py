@@ -6,6 +6,7 @@ import pytest
 from datasets import Dataset
 
 from pipeline.data.checks import entity_types, label_set, report
+from pipeline.data.rows import Places
 from pipeline.errors import UserError
 
 
@@ -13,7 +14,7 @@ def rows(texts: list[str], labels: list[str]) -> Dataset:
     return Dataset.from_dict({"text": texts, "label": labels, "line": list(range(len(texts)))})
 
 
-NAMES = {"train": "train.csv", "validation": "validation.csv", "test": "test.csv"}
+NAMES = {split: Places((f"{split}.csv",), f"{split}.csv") for split in ("train", "validation", "test")}
 
 
 def test_clean_data_has_no_warnings():

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from pipeline.config.data import Data
 from pipeline.data import sources
+from pipeline.data.text_stats import EXACT, LOOSE
 from pipeline.errors import UserError
 from pipeline.tasks.sentiment import Sentiment
 
@@ -16,12 +18,15 @@ from pipeline.tasks.sentiment import Sentiment
 def load(data: Data, tmp_path: Path) -> sources.LoadedSource:
     work = tmp_path / "work"
     work.mkdir()
-    return sources.load(sources.locate(data), Sentiment.columns, work)
+    source = sources.load(sources.locate(data), Sentiment.columns, work)
+    kept = {split: rows.remove_columns([EXACT, LOOSE]) for split, rows in source.splits.items()}
+    return replace(source, splits=kept)
 
 
 def test_a_file_is_one_training_split(reviews, tmp_path):
     source = load(Data(str(reviews)), tmp_path)
     assert list(source.splits) == ["train"]
+    assert str(source.columns) == "text = text, label = label (of: text, label)"
     assert source.splits["train"][0] == {
         "text": "a moving , funny film 0",
         "label": "positive",
@@ -117,7 +122,6 @@ def test_a_missing_source_is_refused_with_a_hint(tmp_path, monkeypatch, data, me
     [
         ("text,label\n", "a.csv: it has no rows"),
         ("text,label\n,1\n", "a.csv: it has no rows with a text"),
-        ("text,label\ngood,1\nbad,\n", "a.csv:3: the label is missing; fill it in or remove the row"),
     ],
 )
 def test_a_row_that_cannot_be_used_is_named_by_file_and_line(tmp_path, content, message):

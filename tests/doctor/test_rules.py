@@ -63,7 +63,13 @@ CASES = [
         profile(Scratch(), data={"max_length": 512}),
         "data.max_length 512: the longest row has 200 tokens, so later positions",
     ),
-    (profile(truncated=600), "data.max_length 256: 20% of the training rows are truncated"),
+    (profile(truncated=240), "data.max_length 256: 8% of the training rows are truncated"),
+    (profile(truncated=600, data={"long_texts": "head+tail"}), "data.max_length 256: 20% of the training rows"),
+    (
+        profile(truncated=600),
+        "data.long_texts cut: 20% of the training rows are longer than data.max_length 256, and only their beginning is"
+        " read; set it to head+tail or windows",
+    ),
     (profile(padding=0.5), "train.batch_size: 50% of the batches is padding; smaller batches have less"),
     (profile(rows={"train": 3000, "validation": 12}), "data.validation_share: 12 validation rows are too few"),
     (

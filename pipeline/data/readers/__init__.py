@@ -2,8 +2,8 @@
 
 `registry` finds the reader of a format in the table of config/formats.py, checks that the file has that format, and
 reads it. `common` has what readers share: numbered lines of UTF-8 text, and what a row is. The others are the readers:
-`plain_text`, `delimited` (csv, tsv), `json_objects` (json, jsonl), `parquet`, `conll` (a word per line, in columns) and
-`treebank` (a packaged sample).
+`plain_text`, `delimited` (csv, tsv), `json_objects` (json, jsonl), `parquet`, `conll` (a word per line, in columns,
+which `conll_columns` chooses and `conll_lines` separates) and `treebank` (a packaged sample).
 
 A reader is a generator function `read(file, data, warnings)`, where `data` are the settings that say how the file is
 read. It yields pairs (line, row): the number of the line that a row begins on, and its columns by name. A reader of

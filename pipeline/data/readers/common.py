@@ -1,13 +1,20 @@
-"""What readers share: numbered lines of UTF-8 text, the signatures of other kinds of files, and what a row is."""
+"""What readers share: what a row is, the signatures of other kinds of files, and the lines of text files.
+
+Every reader of text gets its bytes from `open_binary`, which unpacks compressed files, and its text from `chunks`,
+`lines` or `text_of`, which read UTF-8, UTF-16 with a byte order mark, or what data.encoding names.
+"""
 
 from __future__ import annotations
 
 import codecs
+import io
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
+from pipeline.config.archives import open_binary
 from pipeline.config.data import Data
+from pipeline.data.readers import charset
 from pipeline.errors import UserError
 
 if TYPE_CHECKING:
@@ -29,17 +36,21 @@ LINE = "\0line"
 WORD_LINES = "\0lines"
 
 CHUNK_BYTES = 1 << 20
-# What files of other kinds begin with, and the format that reads them, if any: a wrong suffix is more common than a
-# broken file.
+# What files of other kinds begin with: what they are, the format that reads them, and what else to do.
 SIGNATURES = {
-    b"PK\x03\x04": ("a zip archive (or an Office document)", None),
-    b"\x1f\x8b": ("compressed with gzip", None),
-    b"PAR1": ("a parquet file", "parquet"),
-    b"%PDF": ("a PDF", None),
-    codecs.BOM_UTF32_LE: ("UTF-32 text", None),  # before UTF-16, which begins with the same two bytes
-    codecs.BOM_UTF16_LE: ("UTF-16 text", None),
-    codecs.BOM_UTF16_BE: ("UTF-16 text", None),
+    b"PK\x03\x04": ("a zip archive (or an Office document)", None, "unpack it, or save the table as .csv"),
+    b"PAR1": ("a parquet file", "parquet", ""),
+    b"%PDF": ("a PDF", None, "convert it to text"),
 }
+TAR, TAR_AT = b"ustar", 257
+# Byte order marks and the encodings that they announce. UTF-32 comes first: it begins with the same two bytes.
+MARKS = {
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+UTF8 = "utf-8"
 
 
 def check_signature(file: Path, format: str) -> None:
@@ -49,52 +60,112 @@ def check_signature(file: Path, format: str) -> None:
         UserError: as above.
         OSError: it cannot be read.
     """
-    with file.open("rb") as stream:
-        start = stream.read(max(map(len, SIGNATURES)))
+    with open_binary(file) as stream:
+        start = stream.read(TAR_AT + len(TAR))
     if not start:
         raise UserError(f"{file}: the file is empty")
-    for signature, (kind, readable) in SIGNATURES.items():
+    for signature, (kind, readable, remedy) in SIGNATURES.items():
         if start.startswith(signature) and readable != format:
-            remedy = f"set data.format to {readable}" if readable else f"convert it to UTF-8 {format}"
-            raise UserError(f"{file}: this is {kind}, at byte 0; {remedy}")
+            raise UserError(f"{file}: this is {kind}; {remedy or f'set data.format to {readable}'}")
+    if start[TAR_AT:] == TAR:
+        raise UserError(f"{file}: this is a tar archive; unpack it")
 
 
-def lines(file: Path) -> Iterator[tuple[int, str]]:
-    """Lines of a UTF-8 file, with or without BOM, numbered from 1, their ends (LF, CRLF or CR) kept.
+def encoding_of(file: Path, data: Data | None = None) -> str:
+    """The encoding of a text file: data.encoding, what a byte order mark announces, or UTF-8.
 
     Raises:
-        UserError: a byte is not UTF-8, or is NUL; the message has its position in the file.
+        UserError: Python does not know data.encoding.
+        OSError: the file cannot be read.
     """
-    number, position, pending = 1, 0, b""
-    with file.open("rb") as stream:
-        while chunk := stream.read(CHUNK_BYTES):
-            pending += chunk
-            *complete, pending = pending.splitlines(keepends=True)
-            # A chunk may end between CR and LF, so a CR at its end waits for the next one. bytes.splitlines knows no
-            # other line ends, unlike str.splitlines: U+2028 and the like are part of a text here.
-            if pending.endswith((b"\n", b"\r")) and not pending.endswith(b"\r"):
-                complete, pending = [*complete, pending], b""
-            for line in complete:
-                yield number, decode(line, file, position)
-                number, position = number + 1, position + len(line)
+    if data is not None and data.encoding is not None:
+        charset.check(data.encoding)
+        name = codecs.lookup(data.encoding).name
+        return UTF8 if name == "utf-8-sig" else name
+    with open_binary(file) as stream:
+        start = stream.read(4)
+    return next((encoding for mark, encoding in MARKS.items() if start.startswith(mark)), UTF8)
+
+
+def chunks(file: Path, data: Data | None = None) -> Iterator[bytes]:
+    """A text file as UTF-8 without byte order mark, in pieces of about `CHUNK_BYTES` that consist of whole lines.
+
+    A line ends with LF, CRLF or CR. Its end is kept; the last line may have none.
+
+    Raises:
+        UserError: a byte has no meaning in the encoding of the file, or is NUL; the message has its place.
+        OSError: the file cannot be read.
+    """
+    encoding = encoding_of(file, data)
+    position = 0
+    with open_binary(file) as stream:
+        pieces = _raw(stream) if encoding == UTF8 else _decoded(file, stream, encoding)
+        for piece in _whole_lines(pieces):
+            if b"\0" in piece:
+                raise UserError(charset.explain_nul(file, position + piece.index(b"\0"), piece))
+            if encoding == UTF8:
+                charset.check_utf8(file, piece, position)
+            position += len(piece)
+            yield piece.removeprefix(codecs.BOM_UTF8) if position == len(piece) else piece
+
+
+def _raw(stream: BinaryIO) -> Iterator[bytes]:
+    while piece := stream.read(CHUNK_BYTES):
+        yield piece
+
+
+def _decoded(file: Path, stream: BinaryIO, encoding: str) -> Iterator[bytes]:
+    """Text in another encoding as UTF-8."""
+    decoder = codecs.getincrementaldecoder(encoding)()
+    read = 0
+    while True:
+        piece = stream.read(CHUNK_BYTES)
+        read += len(piece)
+        try:
+            text = decoder.decode(piece, final=not piece)
+        except UnicodeDecodeError as error:
+            place = read - len(error.object) + error.start
+            raise UserError(charset.explain(file, place, error.object[error.start], encoding)) from error
+        yield text.encode(UTF8)
+        if not piece:
+            return
+
+
+def _whole_lines(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """The same bytes, cut only after line ends. A CR at the end of a piece waits: LF may follow."""
+    pending: list[bytes] = []
+    for piece in pieces:
+        if pending and pending[-1].endswith(b"\r") and not piece.startswith(b"\n"):
+            yield b"".join(pending)
+            pending = []
+        end = max(piece.rfind(b"\n"), piece.rfind(b"\r", 0, -1)) + 1
+        if end:
+            yield b"".join([*pending, piece[:end]])
+            pending = []
+        if piece[end:]:
+            pending.append(piece[end:])
     if pending:
-        yield number, decode(pending, file, position)
+        yield b"".join(pending)
 
 
-def decode(line: bytes, file: Path, position: int) -> str:
-    """`line` as text; it begins at byte `position` of `file`.
+def lines(file: Path, data: Data | None = None) -> Iterator[tuple[int, str]]:
+    """Lines of a text file, numbered from 1, their ends (LF, CRLF or CR) kept. U+2028 and the like end no line.
 
     Raises:
-        UserError: a byte is not UTF-8, or is NUL.
+        UserError, OSError: see `chunks`.
     """
-    if position == 0:
-        line = line.removeprefix(codecs.BOM_UTF8)
-    try:
-        text = line.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise UserError(
-            f"{file}: not UTF-8 at byte {position + error.start} (0x{line[error.start]:02x}); convert the file to UTF-8"
-        ) from error
-    if "\0" in text:
-        raise UserError(f"{file}: a NUL at byte {position + line.index(0)}; the file is not text")
-    return text
+    number = 1
+    for chunk in chunks(file, data):
+        # Unlike str.splitlines, a text stream knows no other line ends than these three.
+        for line in io.StringIO(chunk.decode(UTF8), newline=""):
+            yield number, line
+            number += 1
+
+
+def text_of(file: Path, data: Data | None = None) -> str:
+    """The whole text of a file.
+
+    Raises:
+        UserError, OSError: see `chunks`.
+    """
+    return b"".join(chunks(file, data)).decode(UTF8)

@@ -1,137 +1,181 @@
-"""CoNLL files (.conll, .bmes): one word per line, any number of columns, a blank line after each sentence."""
+"""CoNLL files of any dialect: one word per line, in columns, and a blank line after each sentence."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator
+import itertools
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyarrow import csv
+
 from pipeline.config.data import Data
-from pipeline.data.readers.common import WORD_LINES, NumberedRow, Row, lines
-from pipeline.data.tags import SHOWN, TAG
+from pipeline.data.readers.common import LINE, WORD_LINES
+from pipeline.data.readers.conll_columns import TAG_NAMES, WORD_NAMES, Layout, choose, with_tabs
+from pipeline.data.readers.conll_lines import BORDER, LEFT_OUT, WORD, LeftOut, Lines, blocks
 from pipeline.errors import UserError
 
-BLANKS = " \t\r\n"
-DOCUMENT = "-DOCSTART-"
-# What a column between word and tag may contain: a part of speech or another tag. In a file of words and tags, anything
-# else before the tag is part of the word.
-OTHER_COLUMN = re.compile(rf"[A-Z]+\$?|{TAG.pattern}")
-HEADER = re.compile(r"#\s*global\.columns\s*=\s*(.+)")
+# Bytes that are looked at to choose the columns; several times more while there is no entity among them.
+HEAD_BYTES, HEAD_GROWS, LARGEST_HEAD = 1 << 18, 8, 1 << 24
 # A file without a blank line is one sentence if it has up to this many words, and a mistake if it has more; reading
 # gives up at the second number.
 LONGEST_ALONE, ENDLESS = 64, 10_000
+SHOWN = 3
+# Numbers in CoNLL-U of a word that stands for those after it (1-2), and of one that is not in the text (8.1).
+NOT_WORDS = r"^\d+[-.]\d+$"
 
 
-def read(file: Path, data: Data, warnings: list[str]) -> Iterator[NumberedRow]:
-    """Sentences of `file`; see `Sentences`.
+def read(file: Path, data: Data, warnings: list[str]) -> Iterator[pa.RecordBatch]:
+    """Sentences of `file`, with a list for each word's columns.
+
+    A batch has each column by its number from 1 and by its name if the file names it, the words as `tokens`, the tags
+    as `tags` if there are any, and the line of each word under `WORD_LINES`. The first lines decide which columns hold
+    words and tags, see `conll_columns.choose`.
 
     Raises:
-        UserError: a line has more or fewer columns than those above, or there is no blank line in a long file.
+        UserError: a line has more or fewer columns than others, or there is no blank line in a long file.
     """
-    sentences = Sentences(lines(file), str(file))
-    yield from sentences
-    warnings += sentences.warnings
+    found = blocks(file, data)
+    head: list[bytes] = []
+    layout = _layout(found, head, data)
+    if layout is None:
+        return
+    named = _names(layout, data)
+    if not layout.is_usual and not {data.token_column, data.tag_column} <= named.keys():
+        warnings.append(f"{file}: {layout}")
+    sentences = Sentences(layout, str(file), named)
+    for block in itertools.chain(head, found):
+        yield from sentences.read(block)
+    yield from sentences.read(b"", at_end=True)
+    warnings += sentences.warnings()
+
+
+def _layout(found: Iterator[bytes], head: list[bytes], data: Data) -> Layout | None:
+    """The layout of the file; `head` gets the blocks that were read for it, until there is an entity."""
+    layout, size = None, HEAD_BYTES
+    while (layout is None or not layout.has_entities) and size <= LARGEST_HEAD:
+        while sum(map(len, head)) < size and (block := next(found, None)) is not None:
+            head.append(block)
+        text = b"".join(head)
+        layout = choose(text[: text.rfind(b"\n", 0, size) + 1], data)
+        if len(text) <= size:
+            break
+        size *= HEAD_GROWS
+    return layout
+
+
+def _names(layout: Layout, data: Data) -> dict[str, int]:
+    """Name -> place. Names that another task or reader would take for words or tags are left to the columns chosen."""
+    names = {name: place for place, name in enumerate(layout.names[: layout.width])}
+    chosen = {data.token_column, data.tag_column}
+    kept = {
+        name: place
+        for name, place in names.items()
+        if name in chosen or not (name.isdecimal() or name.casefold() in WORD_NAMES | TAG_NAMES)
+    }
+    return {**kept, "tokens": layout.words, **({} if layout.tags is None else {"tags": layout.tags})}
 
 
 class Sentences:
-    """Sentences of a file, each with the number of the line that it begins on.
-
-    A row has each column by its number from 1, by its name if a line `# global.columns = ...` names it, the first one
-    as `tokens`, the last one as `tags`, and the line of each word under `WORD_LINES`. If there is a tab between the
-    columns of the first word, columns are separated by tabs, and otherwise by blanks.
+    """Makes sentences of blocks of lines.
 
     Attributes:
-        warnings: what was left out; complete once all is read.
+        layout: of the columns.
+        where: the file.
+        named: columns that get a name besides their number.
     """
 
-    def __init__(self, lines: Iterable[tuple[int, str]], where: str):
-        self.lines, self.where = lines, where
-        self.warnings: list[str] = []
-        self._tabs, self._width = False, 0
-        self._names: list[str] = []
-        self._documents = self._comments = 0
-        self._with_blanks: list[int] = []
+    def __init__(self, layout: Layout, where: str, named: Mapping[str, int]):
+        self.layout, self.where, self.named = layout, where, named
+        self._pending, self._line, self._words = b"", 1, 0
+        self._has_borders, self._has_header = False, layout.has_header
+        self._left_out = LeftOut()
+        self._nodes = 0
 
-    def __iter__(self) -> Iterator[NumberedRow]:
-        sentence: list[list[str]] = []
-        numbers: list[int] = []
-        alone = True
-        for number, line in self.lines:
-            fields = self._fields(number, line)
-            if fields:
-                sentence.append(fields)
-                numbers.append(number)
-            elif fields is None:
-                alone = alone and not sentence
-                if sentence:
-                    yield numbers[0], self._row(sentence, numbers)
-                sentence, numbers = [], []
-            self._check_end(len(sentence), alone, ENDLESS)
-        self._check_end(len(sentence), alone, LONGEST_ALONE)
-        if sentence:
-            yield numbers[0], self._row(sentence, numbers)
-        self._warn(alone and len(sentence) > 1)
+    def read(self, block: bytes, at_end: bool = False) -> Iterator[pa.RecordBatch]:
+        """The sentences that end in `block`, and the last one at the end of the file.
 
-    def _fields(self, number: int, line: str) -> list[str] | None:
-        """Columns of a word; None where a sentence ends, an empty list for a comment."""
-        stripped = line.strip(BLANKS)
-        if not stripped or stripped.startswith(DOCUMENT):
-            self._documents += bool(stripped)
+        Raises:
+            UserError: see `read` above.
+        """
+        block = self._pending + with_tabs(block, self.layout.separator)
+        if not block:
+            return
+        lines = Lines(block, self.layout, self._line, self.where)
+        borders, words = np.flatnonzero(lines.kinds == BORDER), np.flatnonzero(lines.kinds == WORD)
+        after_border = int(borders[-1]) + 1 if len(borders) else 0
+        self._has_borders |= after_border > 0 and (self._words > 0 or bool(np.any(words < after_border)))
+        self._check_alone(self._words + len(words), at_end)
+        stop = len(lines) if at_end else after_border
+        if stop and (batch := self._batch(lines, stop)) is not None:
+            yield batch
+        self._line += stop
+        self._pending = block[lines.starts[stop] :] if stop < len(lines) else b""
+
+    def _check_alone(self, words: int, at_end: bool) -> None:
+        if not self._has_borders and words > (LONGEST_ALONE if at_end else ENDLESS):
+            raise UserError(
+                f"{self.where}: no blank line in {min(words, ENDLESS + 1)} lines, so all of it is one sentence; put a"
+                " blank line after each sentence"
+            )
+
+    def _batch(self, lines: Lines, stop: int) -> pa.RecordBatch | None:
+        """The sentences before line `stop`."""
+        words = np.flatnonzero(lines.kinds[:stop] == WORD)
+        if self._has_header and len(words):
+            lines.kinds[words[0]] = LEFT_OUT
+            words, self._has_header = words[1:], False
+        self._left_out.add(lines.left_out, self._line + stop)
+        if not len(words):
             return None
-        tabs = self._tabs if self._width else "\t" in stripped
-        fields = [field.strip(" ") for field in stripped.split("\t")] if tabs else re.split("[ \t]+", stripped)
-        if stripped.startswith("#") and self._is_comment(fields, tabs):
-            self._comments += 1
-            if header := HEADER.fullmatch(stripped):
-                self._names = header[1].split()
-            return []
-        if self._width == 2 and not tabs and self._is_word_with_blanks(fields):
-            self._with_blanks.append(number)
-            fields = [stripped[: -len(fields[-1])].rstrip(BLANKS), fields[-1]]
-        self._check_width(number, len(fields))
-        self._tabs, self._width = tabs, len(fields)
-        return fields
+        table = self._table(lines.body(stop))
+        assert len(table) == len(words), f"{len(table)} rows in {len(words)} lines"
+        sentences = np.cumsum(lines.kinds[:stop] == BORDER)[words]  # (words,) which one each word belongs to
+        if self.layout.number is not None:
+            kept = pc.invert(pc.match_substring_regex(table[self.layout.number], NOT_WORDS))
+            table, at = table.filter(kept), np.flatnonzero(kept.to_numpy())
+            self._nodes += len(words) - len(at)
+            words, sentences = words[at], sentences[at]
+        self._words += len(words)
+        return self._lists(table, words + self._line, sentences)
 
-    def _is_comment(self, fields: list[str], tabs: bool) -> bool:
-        """A line that begins with # is a word only if it has a word's columns, one of them a tag."""
-        fits = len(fields) > 1 and len(fields) == (self._width or len(fields))
-        return not fits or not (tabs or any(TAG.fullmatch(field) for field in fields[1:]))
+    def _table(self, body: bytes) -> pa.Table:
+        """Columns of lines that all have the same number of them."""
+        names = [str(place + 1) for place in range(self.layout.width)]
+        types = dict.fromkeys(names, pa.large_string())
+        return csv.read_csv(
+            pa.BufferReader(body),
+            read_options=csv.ReadOptions(use_threads=False, block_size=len(body) + 1, column_names=names),
+            parse_options=csv.ParseOptions(delimiter="\t", quote_char=False, double_quote=False, escape_char=False),
+            convert_options=csv.ConvertOptions(check_utf8=False, column_types=types, strings_can_be_null=False),
+        )
 
-    def _is_word_with_blanks(self, fields: list[str]) -> bool:
-        between = fields[1:-1]
-        return bool(between and TAG.fullmatch(fields[-1])) and not any(map(OTHER_COLUMN.fullmatch, between))
+    def _lists(self, table: pa.Table, lines: np.ndarray, sentences: np.ndarray) -> pa.RecordBatch:
+        """A row for each sentence."""
+        starts = np.flatnonzero(np.diff(sentences, prepend=-1))
+        offsets = pa.array(np.append(starts, len(sentences)), pa.int32())
+        columns = {name: pa.ListArray.from_arrays(offsets, table[name].combine_chunks()) for name in table.column_names}
+        columns |= {name: columns[str(place + 1)] for name, place in self.named.items()}
+        columns[LINE] = pa.array(lines[starts])
+        columns[WORD_LINES] = pa.ListArray.from_arrays(offsets, pa.array(lines))
+        return pa.RecordBatch.from_pydict(columns)
 
-    def _check_width(self, number: int, width: int) -> None:
-        if width == 1 and not self._width:
-            raise UserError(
-                f"{self.where}:{number}: one column only; expected a word and its tag, separated by a blank or a tab"
-            )
-        if self._width and width != self._width:
-            raise UserError(
-                f"{self.where}:{number}: {width} columns, but the lines above have {self._width}, separated by"
-                f" {'tabs' if self._tabs else 'blanks'}; fix the line, or leave it empty to end a sentence"
-            )
-
-    def _check_end(self, words: int, alone: bool, limit: int) -> None:
-        if alone and words > limit:
-            raise UserError(
-                f"{self.where}: no blank line in {words} lines, so all of it is one sentence; put a blank line after"
-                " each sentence"
-            )
-
-    def _row(self, sentence: list[list[str]], numbers: list[int]) -> Row:
-        columns = [list(column) for column in zip(*sentence, strict=True)]
-        numbered = {str(place): column for place, column in enumerate(columns, start=1)}
-        named = dict(zip(self._names, columns, strict=False))
-        return {"tokens": columns[0], "tags": columns[-1], **named, **numbered, WORD_LINES: numbers}
-
-    def _warn(self, alone: bool) -> None:
-        counts = {f"{DOCUMENT} lines": self._documents, "comments": self._comments}
+    def warnings(self) -> list[str]:
+        """What was left out and what is unusual."""
+        left_out = self._left_out
+        counts = {
+            "-DOCSTART- lines": len(left_out.documents),
+            "comments": len(left_out.comments),
+            "words without a letter": len(left_out.blank),
+            "words of CoNLL-U that stand for others or are not in the text": self._nodes,
+        }
         skipped = [f"{count} {what}" for what, count in counts.items() if count]
-        if skipped:
-            self.warnings.append(f"{self.where}: {' and '.join(skipped)} were left out")
-        if self._with_blanks:
-            lines = ", ".join(map(str, self._with_blanks[:SHOWN])) + ", ..." * (len(self._with_blanks) > SHOWN)
-            self.warnings.append(f"{self.where}: {len(self._with_blanks)} words contain blanks (line {lines})")
-        if alone:
-            self.warnings.append(f"{self.where}: it has no blank line, so all of it is one sentence")
+        found = [f"{self.where}: {' and '.join(skipped)} were left out"] if skipped else []
+        if blanks := left_out.with_blanks:
+            shown = ", ".join(map(str, blanks[:SHOWN])) + ", ..." * (len(blanks) > SHOWN)
+            found.append(f"{self.where}: {len(blanks)} words contain blanks (line {shown})")
+        if not self._has_borders and self._words > 1:
+            found.append(f"{self.where}: it has no blank line, so all of it is one sentence")
+        return found

@@ -1,70 +1,151 @@
-"""Tables as text (.csv, .tsv): a header with the column names, and quoted fields that may contain line breaks."""
+"""Tables as text (.csv, .tsv), read in bulk by Arrow."""
 
 from __future__ import annotations
 
-import csv
-import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
+from pyarrow import csv
+
 from pipeline.config.data import Data
-from pipeline.data.readers.common import NumberedRow, lines
+from pipeline.data.readers import dialect as dialects
+from pipeline.data.readers.common import LINE, chunks
+from pipeline.data.readers.dialect import Dialect
+from pipeline.data.readers.quotes import CR, Piece, is_end, marks_in, piece_of
+from pipeline.data.readers.quoting import after
+from pipeline.data.readers.separators import named
 from pipeline.errors import UserError
 
-# Delimiter -> its name in messages, singular and plural, and the format that expects it, if any.
-DELIMITERS = {
-    ",": ("a comma", "commas", "csv"),
-    "\t": ("a tab", "tabs", "tsv"),
-    ";": ("a semicolon", "semicolons", None),
-}
+
+def read_csv(file: Path, data: Data, warnings: list[str]) -> Iterator[pa.RecordBatch]:
+    """Rows of a table with commas between the columns, unless the file shows otherwise; see `_read`."""
+    return _read(file, data, warnings, ",")
 
 
-def read_csv(file: Path, data: Data, warnings: list[str]) -> Iterator[NumberedRow]:
-    """Rows of a table with commas between the columns; see `_read`."""
-    return _read(file, ",")
+def read_tsv(file: Path, data: Data, warnings: list[str]) -> Iterator[pa.RecordBatch]:
+    """Rows of a table with tabs between the columns, unless the file shows otherwise; see `_read`."""
+    return _read(file, data, warnings, "\t")
 
 
-def read_tsv(file: Path, data: Data, warnings: list[str]) -> Iterator[NumberedRow]:
-    """Rows of a table with tabs between the columns; see `_read`."""
-    return _read(file, "\t")
-
-
-def _read(file: Path, delimiter: str) -> Iterator[NumberedRow]:
-    """Rows by the names in the header; blank lines are skipped.
+def _read(file: Path, data: Data, warnings: list[str], own: str) -> Iterator[pa.RecordBatch]:
+    """Rows as batches: the columns that have a name (large_string), and `LINE`. Blank lines are left out.
 
     Raises:
-        UserError: there is no usable header, or a row has too many or too few fields or an open quote.
+        UserError: the file can be read in no way, or in more than one, or a row has too many or too few fields.
+        OSError: the file cannot be read.
     """
-    csv.field_size_limit(sys.maxsize)
-    reader = csv.reader((line for _, line in lines(file)), delimiter=delimiter, strict=True)
-    begins = 1
-    try:
-        header = [name.strip() for name in next(reader, [])]
-        _check_header(file, header, delimiter)
-        begins = reader.line_num + 1
-        for fields in reader:
-            if fields and len(fields) != len(header):
-                raise UserError(
-                    f"{file}:{begins}: {len(fields)} fields, but the header has {len(header)}; quote fields that"
-                    f" contain {DELIMITERS[delimiter][0]} or a line break"
-                )
-            if fields:
-                yield begins, dict(zip(header, fields, strict=True))
-            begins = reader.line_num + 1
-    except csv.Error as error:
-        raise UserError(f"{file}:{begins}: {error}; check the quotes from this line on") from error
+    dialect = dialects.decide(file, data, warnings, own)
+    table = _Table(file, dialect)
+    for content, piece, line in _blocks(after(chunks(file, data), dialect.first_line - 1), dialect):
+        batch = table.in_bulk(content, piece, line) or table.row_by_row(content, line)
+        if batch.num_rows:
+            yield batch
 
 
-def _check_header(file: Path, header: list[str], delimiter: str) -> None:
-    if not any(header):
-        raise UserError(f"{file}:1: no header; the first line must name the columns, such as text{delimiter}label")
-    if "" in header:
-        raise UserError(f"{file}:1: column {header.index('') + 1} has no name")
-    doubled = [name for name in header if header.count(name) > 1]
-    if doubled:
-        raise UserError(f"{file}:1: two columns are called {doubled[0]!r}; rename one")
-    for other, (_, found, format) in DELIMITERS.items():
-        if len(header) == 1 and other != delimiter and other in header[0]:
-            expected = DELIMITERS[delimiter][1]
-            remedy = f"; rename it to .{format} or set data.format to {format}" if format else ""
-            raise UserError(f"{file}:1: the columns are separated by {found}, not by {expected}{remedy}")
+def _blocks(pieces: Iterator[bytes], dialect: Dialect) -> Iterator[tuple[bytes, Piece, int]]:
+    """Whole rows: as they are, for analysis, and the line of the first one."""
+    line, pending = dialect.first_line, b""
+    for chunk in pieces:
+        content, pending = pending + chunk, b""
+        piece = piece_of(content, dialect.byte, dialect.escapes)
+        if dialect.multiline:
+            ends = piece.ends[_ends_row(piece, dialect)]
+            stop = int(ends[-1]) + 1 if len(ends) else 0
+            if stop < len(content):
+                content, pending = content[:stop], content[stop:]
+                piece = piece_of(content, dialect.byte, dialect.escapes)
+        if content:
+            yield content, piece, line
+        line += len(piece.ends)
+    if pending:  # a field is still open, which the survey of the whole file has refused, unless the file has changed
+        yield pending, piece_of(pending, dialect.byte, dialect.escapes), line
+
+
+def _ends_row(piece: Piece, dialect: Dialect) -> np.ndarray:
+    """Whether each of the line ends in `piece` ends a row."""
+    if not dialect.multiline:
+        return np.ones(len(piece.ends), np.bool_)
+    marks = marks_in(piece, dialect.byte, inside=False)
+    return is_end(piece, piece.ends) & ~marks.inside(piece.ends, inside=False)
+
+
+def _lines_of_rows(piece: Piece, dialect: Dialect) -> np.ndarray:
+    """The line of each row that is not blank, counted from 0."""
+    last = np.flatnonzero(_ends_row(piece, dialect))
+    first = np.concatenate([[0], last + 1])[: len(last)]
+    starts = np.concatenate([[0], piece.ends + 1])[first]
+    sizes = piece.ends[last] - starts
+    only_cr = (sizes == 1) & (piece.bytes[np.minimum(starts, len(piece.bytes) - 1)] == CR)
+    return first[(sizes > 0) & ~only_cr]
+
+
+class _Table:
+    """Makes batches of whole rows of a file."""
+
+    def __init__(self, file: Path, dialect: Dialect):
+        self.file, self.dialect = file, dialect
+        # A nameless column needs a name of its own while Arrow reads it.
+        names = [name or f"\0{place}" for place, name in enumerate(dialect.names)]
+        self.read = {"use_threads": False, "column_names": names}
+        self.parse = csv.ParseOptions(
+            delimiter=dialect.separator,
+            quote_char='"' if dialect.quoted else False,
+            escape_char="\\" if dialect.escapes == "all" else False,
+            newlines_in_values=dialect.multiline,
+        )
+        self.convert = csv.ConvertOptions(
+            column_types=dict.fromkeys(names, pa.large_string()),
+            include_columns=[name for name in dialect.names if name],
+            check_utf8=False,  # `chunks` has checked it
+        )
+
+    def in_bulk(self, content: bytes, piece: Piece, line: int) -> pa.RecordBatch | None:
+        """The rows of `content`, which begins at `line`, or None if Arrow finds one of the wrong width."""
+        source = pa.BufferReader(self.dialect.standard(content))
+        options = csv.ReadOptions(block_size=len(content) + 1, **self.read)
+        try:
+            table = csv.read_csv(source, options, self.parse, self.convert)
+        except pa.ArrowInvalid:
+            return None
+        if table.num_rows == len(piece.ends):
+            lines = np.arange(line, line + table.num_rows)
+        else:
+            lines = _lines_of_rows(piece, self.dialect) + line
+        if table.num_rows != len(lines):
+            return None
+        columns = [column.combine_chunks() for column in table.columns]
+        return self._batch(table.column_names, columns, lines)
+
+    def row_by_row(self, content: bytes, line: int) -> pa.RecordBatch:
+        """The same with rows that lack empty columns, or have too many of them.
+
+        Raises:
+            UserError: a row has too many or too few fields.
+        """
+        rows = [(line + row.line, self._fitted(line + row.line, row.fields)) for row in self.dialect.rows_of(content)]
+        columns = list(zip(*(fields for _, fields in rows), strict=True)) or [()] * len(self.dialect.names)
+        named = {name: column for name, column in zip(self.dialect.names, columns, strict=True) if name}
+        arrays = [pa.array(column, pa.large_string()) for column in named.values()]
+        return self._batch(list(named), arrays, np.array([number for number, _ in rows], np.int64))
+
+    def _fitted(self, line: int, fields: list[str]) -> list[str]:
+        names = self.dialect.names
+        if any(field.strip() for field in fields[len(names) :]) or any(names[len(fields) :]):
+            raise UserError(self._ragged(line, len(fields)))
+        return fields[: len(names)] + [""] * (len(names) - len(fields))
+
+    def _ragged(self, line: int, found: int) -> str:
+        expected = len(self.dialect.names)
+        others = "the header has" if self.dialect.header else "most rows have"
+        a_separator, separators = named(self.dialect.separator)
+        quote = "quote fields that contain" if self.dialect.quoted else "nothing is quoted, so no field may contain"
+        alone = "; if each line is one text, set data.format to txt" if expected == 1 else ""
+        return (
+            f"{self.file}:{line}: {found} field{'s' * (found != 1)}, but {others} {expected}, separated by"
+            f" {separators}; {quote} {a_separator} or a line break, or set data.separator or data.quoting{alone}"
+        )
+
+    def _batch(self, names: Sequence[str], columns: list[pa.Array], lines: np.ndarray) -> pa.RecordBatch:
+        return pa.RecordBatch.from_arrays([*columns, pa.array(lines, pa.int64())], names=[*names, LINE])

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config.data import Data
-from pipeline.data.readers.common import NumberedRow, Row, decode, lines
+from pipeline.data.readers.common import NumberedRow, Row, lines, text_of
 from pipeline.errors import UserError, reason
 
 
@@ -18,7 +18,7 @@ def read_jsonl(file: Path, data: Data, warnings: list[str]) -> Iterator[Numbered
     Raises:
         UserError: a line is not a JSON object.
     """
-    for number, line in lines(file):
+    for number, line in lines(file, data):
         if line.strip():
             yield number, as_object(file, number, parse(file, number, line.strip()))
 
@@ -29,7 +29,7 @@ def read_json(file: Path, data: Data, warnings: list[str]) -> Iterator[NumberedR
     Raises:
         UserError: it is not JSON, or not a list of objects.
     """
-    values = _only_list(parse(file, 1, decode(file.read_bytes(), file, 0), whole=True))
+    values = _only_list(parse(file, 1, text_of(file, data), whole=True))
     if not isinstance(values, list):
         raise UserError(f'{file}: expected a list of objects, such as [{{"text": ..., "label": ...}}]')
     for number, value in enumerate(values, start=1):

@@ -81,7 +81,7 @@ def place(tmp_path_factory):
         for number in range(6) for one in range(8) for two in range(8)
     ]  # fmt: skip
     (folder / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    (folder / "single.csv").write_text("text,label\na warm film,same\nboring,other\n" * 3)
+    (folder / "single.csv").write_text("text,label\n" + "a warm film,same\nboring,other\n" * 3)
     return folder
 
 

@@ -1,0 +1,224 @@
+"""Whether the fields of a table are quoted, and how a quotation mark is written in them, decided from all of the file.
+
+A table is read as quoted if all of its fields that begin with a quotation mark also end with one. If each line has the
+right number of fields without any quoting as well, as in GLUE, both readings make sense. Then a quoted field that
+contains whole rows is not one.
+"""
+
+from __future__ import annotations
+
+import collections
+import io
+import itertools
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from pipeline.config.data import Data
+from pipeline.data.readers.common import UTF8, chunks
+from pipeline.data.readers.quotes import Escapes, Survey
+from pipeline.errors import UserError
+
+# Share of the lines in a quoted field that are rows by themselves, from which on it looks as if rows were swallowed.
+SUSPICIOUS = 0.9
+# A column with so many different values, or fewer, has labels or the like.
+FEW_VALUES = 50
+NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
+LOOKED_AT = 2000
+
+
+class Quoting(NamedTuple):
+    """Whether quotation marks enclose fields, what a backslash escapes, and whether rows may have several lines."""
+
+    quoted: bool
+    escapes: Escapes = "nothing"
+    multiline: bool = False
+
+
+PLAIN = Quoting(quoted=False)
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table whose quoting is to be decided.
+
+    Attributes:
+        head: its first lines, without those that are skipped.
+        separator: between the columns.
+        skipped: number of lines before the table.
+    """
+
+    file: Path
+    data: Data
+    head: str
+    separator: str
+    skipped: int
+
+    @property
+    def lines(self) -> list[str]:
+        """The first lines that are not blank, without their ends."""
+        found = (line.rstrip("\n") for line in io.StringIO(self.head, newline=None) if line.strip())
+        return list(itertools.islice(found, LOOKED_AT))
+
+    @property
+    def width(self) -> int:
+        """The number of fields that most of the first lines have if nothing is quoted."""
+        widths = collections.Counter(line.count(self.separator) + 1 for line in self.lines)
+        return widths.most_common(1)[0][0]
+
+    def survey(self, escapes: Escapes = "nothing") -> Survey:
+        """What the marks in all of the file look like."""
+        survey = Survey(ord(self.separator), self.width, self.skipped + 1, escapes)
+        return survey.add(after(chunks(self.file, self.data), self.skipped), self.skipped)
+
+
+def after(pieces: Iterator[bytes], skipped: int) -> Iterator[bytes]:
+    """The same pieces, which consist of whole lines, without the first lines."""
+    for piece in pieces:
+        if not skipped:
+            yield piece
+            continue
+        kept = io.StringIO(piece.decode(UTF8), newline="").readlines()
+        if kept[skipped:]:
+            yield "".join(kept[skipped:]).encode(UTF8)
+        skipped = max(0, skipped - len(kept))
+
+
+def decide(table: Table, warnings: list[str]) -> Quoting:
+    """How the fields of a table are quoted. What is not obvious is added to `warnings`.
+
+    Raises:
+        UserError: no reading makes sense, or more than one.
+    """
+    plain = table.survey()
+    setting = table.data.quoting
+    if setting == "none":
+        return PLAIN
+    has_marks = bool(plain.quoted or plain.in_text)
+    if setting == "double":
+        return _checked(table, plain)
+    if setting == "backslash":
+        return _checked(table, _escaped(table))
+    if not has_marks and not (plain.backslashed and plain.ragged):
+        return PLAIN
+    best = _best(table, plain)
+    if best is not None and not _is_plain(table, best, plain):
+        if best.escapes != "nothing":
+            warnings.append(f"{table.file}: quotation marks are escaped by backslashes")
+        return _of(best)
+    if plain.ragged or plain.at_start * 2 > plain.lines:
+        raise UserError(_undecided(table, plain))
+    if has_marks:
+        warnings.append(f"{table.file}: nothing is quoted, and quotation marks are part of the text")
+    return PLAIN
+
+
+def _of(survey: Survey) -> Quoting:
+    return Quoting(quoted=True, escapes=survey.escapes, multiline=survey.continued > 0 or survey.escaped_ends > 0)
+
+
+def _escaped(table: Table) -> Survey:
+    """The survey with backslashes: they escape only marks if some stand before characters without a meaning."""
+    survey = table.survey("all")
+    return survey if not survey.loose else table.survey("marks")
+
+
+def _is_valid(survey: Survey) -> bool:
+    return not survey.broken and not survey.inside
+
+
+def _best(table: Table, plain: Survey) -> Survey | None:
+    """The better of both ways of quoting, if one makes sense."""
+    valid = _is_valid(plain)
+    if plain.backslashed and (not valid or plain.in_text or not plain.quoted):
+        escaped = _escaped(table)
+        fits = escaped.escaped and _is_valid(escaped) and not (escaped.ragged and not escaped.quoted)
+        if fits and (not valid or not escaped.in_text):
+            return escaped
+    return plain if valid else None
+
+
+def _is_plain(table: Table, quoted: Survey, plain: Survey) -> bool:
+    """Whether nothing is quoted although the survey `quoted` makes sense.
+
+    Raises:
+        UserError: it cannot be told.
+    """
+    is_tabbed = table.separator == "\t"
+    if plain.width > 1 and quoted.continued and quoted.whole >= SUSPICIOUS * quoted.continued:
+        swallows = _swallows(table, quoted)
+        if (swallows is None and not is_tabbed) or (swallows is not False and plain.ragged):
+            raise UserError(_undecided(table, plain, quoted))
+        return swallows is not False
+    if plain.width == 1 and quoted.continued and quoted.in_text and not quoted.doubled + quoted.escaped:
+        raise UserError(_undecided(table, plain, quoted))
+    if plain.ragged or not is_tabbed or quoted.doubled or quoted.escaped:
+        return False
+    return quoted.quoted > 0 and quoted.quoted * 2 <= plain.lines and not _quotes_commas(table)
+
+
+def _quotes_commas(table: Table) -> bool:
+    """Whether fields are quoted that contain a comma, and no others: spreadsheets do so in files with tabs, too."""
+    fields = [field for line in table.lines for field in line.split(table.separator)]
+    return all(("," in field) == field.startswith('"') for field in fields)
+
+
+def _swallows(table: Table, quoted: Survey) -> bool | None:
+    """Whether quoted fields of several lines contain whole rows; None if it cannot be told.
+
+    Such a field begins in a row and hides what follows in that line. If this is what other rows have in the same
+    columns, a few labels or numbers, it is the rest of a row; otherwise it is text.
+    """
+    split = [line.split(table.separator) for line in table.lines if '"' not in line]
+    rows = [fields for fields in split if len(fields) == quoted.width]
+    votes = set()
+    for line in quoted.multiline:
+        fields = line.decode(UTF8).rstrip("\r\n").split(table.separator)
+        opened = max((place for place, text in enumerate(fields) if text.startswith('"')), default=0)
+        for place in range(opened + 1, min(len(fields), quoted.width)):
+            if (vote := _belongs(fields[place], [row[place] for row in rows])) is not None:
+                votes.add(vote)
+    return votes.pop() if len(votes) == 1 else None
+
+
+def _belongs(value: str, column: Sequence[str]) -> bool | None:
+    """Whether `value` is like those of `column`: one of a few, or a number; None if the column has texts."""
+    values = set(column)
+    if values and all(map(NUMBER.fullmatch, values)):
+        return bool(NUMBER.fullmatch(value))
+    return value in values if 0 < len(values) <= FEW_VALUES else None
+
+
+def _checked(table: Table, survey: Survey) -> Quoting:
+    """The quoting that a setting names.
+
+    Raises:
+        UserError: it does not fit the file.
+    """
+    if not _is_valid(survey):
+        raise UserError(f"{table.file}:{_fault(survey)}; fix it, or set data.quoting to another value")
+    return _of(survey)
+
+
+def _fault(survey: Survey) -> str:
+    """Where a table that is not well quoted is wrong, and how."""
+    if survey.broken:
+        return f"{survey.broken}: text follows the quotation mark that closes a field"
+    return f"{survey.opened}: the quotation mark that opens a field is never closed"
+
+
+def _undecided(table: Table, plain: Survey, quoted: Survey | None = None) -> str:
+    """The message for a table that can be read in no way, or in more than one (`quoted`)."""
+    remedy = "set data.quoting to double, backslash or none"
+    if quoted is not None and not plain.ragged:
+        return (
+            f"{table.file}: quotation marks at the beginning of fields may enclose texts of several lines, or be part"
+            f" of texts; {remedy}"
+        )
+    fault = f"{_fault(plain)}" if not _is_valid(plain) else f"{plain.opened}: a quoted field contains whole rows"
+    if plain.ragged:
+        line, fields = plain.ragged
+        fault += f"; without quoting, line {line} has {fields} fields instead of {plain.width}"
+    return f"{table.file}:{fault}; fix the quotation marks, or {remedy}"

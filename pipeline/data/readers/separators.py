@@ -1,0 +1,111 @@
+"""Which character separates the columns of a table, decided from its first lines."""
+
+from __future__ import annotations
+
+import collections
+import csv
+import io
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from pipeline.config.data import Data
+from pipeline.errors import UserError, listing
+
+# Separator -> its name in messages, singular and plural.
+NAMES = {
+    ",": ("a comma", "commas"),
+    "\t": ("a tab", "tabs"),
+    ";": ("a semicolon", "semicolons"),
+    "|": ("a vertical bar", "vertical bars"),
+}
+# The first line that Excel reads and writes, such as sep=;
+DECLARATION = re.compile(r'"?sep=(.)"?[\r\n]*', re.IGNORECASE)
+# Share of the rows that have the same number of fields, so that a few broken ones do not count.
+MOST = 0.95
+# How well a separator fits: not at all; every line has the same number of fields; so has every row, with quoted fields.
+UNFIT, LINES, ROWS = range(3)
+LOOKED_AT = 2000
+# A comma between digits, as in 3,5, is no separator if it never stands elsewhere.
+REAL_COMMA = re.compile(r"(?<!\d),|,(?!\d)")
+
+
+def named(separator: str) -> tuple[str, str]:
+    """A separator in messages, singular and plural."""
+    return NAMES.get(separator, (f"a {separator!r}", f"{separator!r}"))
+
+
+def chosen(data: Data) -> str | None:
+    """The separator that data.separator names, if it is set.
+
+    Raises:
+        UserError: it is not a single ASCII character, or one with another meaning.
+    """
+    if data.separator is None:
+        return None
+    separator = {"tab": "\t", "\\t": "\t"}.get(data.separator, data.separator)
+    if len(separator) != 1 or not separator.isascii() or separator in '"\\\r\n\0':
+        raise UserError(
+            f"data.separator: {data.separator!r} cannot separate columns; set it to one ASCII character, such as ;"
+            " or to tab"
+        )
+    return separator
+
+
+def declared(line: str) -> str | None:
+    """The separator that the first line of a file declares, as in sep=; if it does."""
+    found = DECLARATION.fullmatch(line)
+    return found[1] if found else None
+
+
+def detect(file: Path, text: str, own: str) -> str:
+    """The separator of a table that begins with `text`, which consists of whole lines.
+
+    Args:
+        own: the separator that the format of the file expects; it is preferred to others that fit as well.
+
+    Raises:
+        UserError: several others fit.
+    """
+    lines = [line.rstrip("\n") for line in io.StringIO(text, newline=None) if line.strip()][:LOOKED_AT]
+    fits = {separator: _fit(lines, text, separator) for separator in (own, *(s for s in NAMES if s != own))}
+    best = max(fits.values())
+    if fits[own] == best > UNFIT or not lines:
+        return own
+    others = [separator for separator in fits if fits[separator] == best > UNFIT]
+    if not others and own not in lines[0]:
+        others = [separator for separator in fits if separator in lines[0]]
+    if len(others) > 1:
+        raise UserError(
+            f"{file}: the columns may be separated by {listing([named(s)[1] for s in others])}; set data.separator"
+        )
+    return others[0] if others else own
+
+
+def _fit(lines: Sequence[str], text: str, separator: str) -> int:
+    if not lines or separator not in text or (separator == "," and not REAL_COMMA.search(text)):
+        return UNFIT
+    if '"' not in text:
+        return ROWS if _uniform(line.count(separator) + 1 for line in lines) else UNFIT
+    widths: list[int] = []
+    try:
+        for row in csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True):
+            widths += [len(row)] if row else []
+    except csv.Error as error:
+        if "end of data" not in str(error):  # the text may end in a quoted field
+            widths = []
+    if _uniform(widths):
+        return ROWS
+    return LINES if _uniform(line.count(separator) + 1 for line in lines) else UNFIT
+
+
+def _uniform(found: Iterable[int]) -> bool:
+    """Whether most rows have the same number of fields, more than one, and the first row has as many.
+
+    A header may have one name more or less: for a trailing separator, or for the names of rows.
+    """
+    widths = list(found)
+    if not widths:
+        return False
+    width, count = collections.Counter(widths).most_common(1)[0]
+    return width > 1 and count >= MOST * len(widths) and widths[0] > 1 and abs(widths[0] - width) <= 1
