@@ -4,7 +4,8 @@ A recipe (`recipe`) consists of sections: `data`, `models`, `training` (with the
 the name, type and range of each setting when a section is created, and `task_specs` says which task uses which
 settings. `loading` reads a recipe from its file and command-line flags, and `serialization` reads it from JSON.
 
-`looks_like_conll` recognises files of words and tags, whose spellings are in `tag_forms`.
+`files` finds the files of each split and their formats; `archives` opens compressed ones. `looks_like_conll`
+recognises files of words and tags, whose spellings are in `tag_forms`.
 
 `paths` (models, tokenizers, vectors), `sources` (data, in the `formats` of files) and `samples` (pip packages) find
 what a setting names. `references` lists the settings that may name something on the Hub, and `offline` recognises a

@@ -13,7 +13,10 @@ TRAINED_TOKENIZERS = ("word", "bpe", "wordpiece", "whitespace", "character")
 WHOLE_WORDS = ("word", "whitespace")
 
 # The names in the table of formats (config/formats.py).
-DataFormat = Literal["csv", "tsv", "json", "jsonl", "txt", "parquet", "conll"]
+DataFormat = Literal[
+    "csv", "tsv", "json", "jsonl", "txt", "parquet", "arrow", "conll", "fasttext", "tree", "paired-lines",
+    "documents", "class-folders", "class-files",
+]  # fmt: skip
 
 
 @settings("data")

@@ -11,25 +11,18 @@ from typing import Literal
 
 from pipeline.config import samples
 from pipeline.config.data import Data
-from pipeline.config.formats import DATA_SUFFIXES, FORMATS, TREEBANK, Format, Part, format_of
+from pipeline.config.files import folders
+from pipeline.config.files.format_choice import FormatChoice
+from pipeline.config.files.split_names import OF, SPLITS
+from pipeline.config.formats import COMPRESSIONS, DATA_SUFFIXES, FORMATS, REMEDIES, TREEBANK, Format, Part, files_of
 from pipeline.config.hub import HUB_ID
 from pipeline.config.paths import local
-from pipeline.errors import UserError, suggest
+from pipeline.errors import UserError
 
-SPLITS = ("train", "validation", "test")
-# The names that the file of a split may have, in a folder.
-ALIASES = {
-    "train": "train",
-    "training": "train",
-    "validation": "validation",
-    "valid": "validation",
-    "val": "validation",
-    "dev": "validation",
-    "test": "test",
-    "testing": "test",
-}
+__all__ = ["SPLITS", "ResolvedSource", "Sample", "resolve"]
+
 # Settings that only make sense for a Hub dataset.
-HUB_SETTINGS = ("revision", "subset", "streaming")
+HUB_SETTINGS = ("revision", "streaming")
 
 
 @dataclass(frozen=True)
@@ -113,8 +106,8 @@ class ResolvedSource:
             return f"{self.data.source}@{self.commit}/{self.data.subset}/{self.data.streaming}"
         if self.sample:
             (part,) = next(iter(self.parts.values()))
-            return _digest([part.file]) + self.data.source.removeprefix(samples.PREFIX)
-        return _digest(part.file for split in self.parts.values() for part in split)
+            return _digest([part]) + self.data.source.removeprefix(samples.PREFIX)
+        return _digest(part for split in self.parts.values() for part in split)
 
 
 def resolve(data: Data, task: str | None = None) -> ResolvedSource:
@@ -134,13 +127,24 @@ def resolve(data: Data, task: str | None = None) -> ResolvedSource:
             data.refuse("format", f"there is no file {path}, and a Hub dataset needs no format; remove this setting")
         return ResolvedSource(data, "hub")
     _refuse_settings(data, HUB_SETTINGS, "a local file or folder, which has none")
-    files = _files_in(path, data.format) if path.is_dir() else {"train": path}
-    parts = {split: (Part(file, _check_file(file, data.format)),) for split, file in files.items()}
-    return ResolvedSource(data, "files", parts)
+    if path.is_dir():
+        found = folders.find(path, data, task)
+        return ResolvedSource(data, "files", found.parts, warnings=found.warnings)
+    _refuse_settings(data, ("subset",), "a file, which has none")
+    choice = FormatChoice(data, task)
+    parts = choice.parts({"train": [path]})
+    return ResolvedSource(data, "files", parts, warnings=(*choice.warnings, *_other_parts(path)))
+
+
+def _other_parts(file: Path) -> list[str]:
+    """A line if `file` is one of several parts of a table."""
+    found = OF.search(file.name)
+    several = found is not None and int(found[2]) > 1
+    return [f"{file} is only one of {int(found[2])} parts; name its folder to read all"] if found and several else []
 
 
 def _resolve_sample(data: Data) -> ResolvedSource:
-    _refuse_settings(data, HUB_SETTINGS, "a packaged sample, which has none")
+    _refuse_settings(data, (*HUB_SETTINGS, "subset"), "a packaged sample, which has none")
     _refuse_settings(data, ("format",), "a packaged sample, whose format is known")
     file = samples.find("data", data.source, "data.source")
     sample = PACKAGED[data.source.removeprefix(samples.PREFIX)]
@@ -156,59 +160,21 @@ def _refuse_settings(data: Data, names: Iterable[str], reason: str) -> None:
 
 def _looks_like_hub_id(source: str) -> bool:
     path = Path(source)
-    return bool(HUB_ID.fullmatch(source)) and path.suffix.lower() not in DATA_SUFFIXES and not path.parent.exists()
+    is_file = path.suffix.lower() in (*DATA_SUFFIXES, *COMPRESSIONS, *REMEDIES)
+    return bool(HUB_ID.fullmatch(source)) and not is_file and not path.parent.exists()
 
 
-def _check_file(file: Path, chosen: str | None) -> Format:
-    """The format of `file`. Anything but a file is refused: reading a device or a pipe would never end."""
-    if file.is_symlink() and not file.exists():
-        raise UserError(f"data.source: {file} is a link to a file that does not exist")
-    if not file.exists():
-        near = [entry.name for entry in file.parent.iterdir()] if file.parent.is_dir() else []
-        hint = suggest(file.name, near) if near else ""
-        if file.parent == Path():
-            hint += " (a Hub dataset is named organization/name)"
-        raise UserError(f"data.source: there is no file or folder {file}{hint}")
-    format = format_of(file, chosen)
-    if format is None:
-        raise UserError(f"{file}: {_suffix(file)} cannot be read{suggest('', DATA_SUFFIXES)}; or set data.format")
-    if not file.is_file():
-        kind = "a folder" if file.is_dir() else "a pipe or a device"
-        raise UserError(f"{file}: this is {kind}, not a file; write the rows to a file")
-    return format
-
-
-def _suffix(file: Path) -> str:
-    return file.suffix or "a file without extension"
-
-
-def _files_in(folder: Path, chosen: str | None) -> dict[str, Path]:
-    """Split -> its file in `folder`. If data.format is set, files may have any suffix; the format's own suffixes take
-    precedence, so a train.txt next to train.jsonl does no harm."""
-    found = [file for file in sorted(folder.iterdir()) if file.stem.lower() in ALIASES]
-    suffixes = FORMATS[chosen].suffixes if chosen else DATA_SUFFIXES
-    usual = [file for file in found if file.suffix.lower() in suffixes]
-    files: dict[str, Path] = {}
-    for file in usual or (found if chosen else []):
-        split = ALIASES[file.stem.lower()]
-        if split in files:
-            raise UserError(f"{folder}: both {files[split].name} and {file.name} are the {split} split; remove one")
-        files[split] = file
-    if not files:
-        kinds = " ".join(DATA_SUFFIXES)
-        raise UserError(f"{folder}: no train.*, validation.* or test.* in it ({kinds}); name the file itself")
-    return {split: files[split] for split in SPLITS if split in files}
-
-
-def _digest(files: Iterable[Path]) -> str:
-    """Hash of the contents of files: the same bytes are the same data, regardless of file names and dates."""
+def _digest(parts: Iterable[Part]) -> str:
+    """Hash of the contents of files: the same bytes are the same data, regardless of file names and dates. In a folder
+    that is read as a whole, names count, because they may be labels."""
     digest = hashlib.blake2b(digest_size=16)
-    for file in files:
-        try:
-            with file.open("rb") as stream:
-                while chunk := stream.read(1 << 20):
-                    digest.update(chunk)
-        except OSError as error:
-            raise UserError(f"{file}: cannot be read: {error.strerror}") from error
-        digest.update(b"\0next file\0" + file.suffix.encode())
+    for part in parts:
+        for name, file in files_of(part):
+            try:
+                with file.open("rb") as stream:
+                    while chunk := stream.read(1 << 20):
+                        digest.update(chunk)
+            except OSError as error:
+                raise UserError(f"{file}: cannot be read: {error.strerror}") from error
+            digest.update(b"\0next file\0" + name.encode())
     return digest.hexdigest()

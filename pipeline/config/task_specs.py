@@ -226,7 +226,9 @@ TASKS = {
         limits="It reproduces the style, the errors and the biases of its training texts, and its statements are not"
         " reliable.",
         tokenizer="bpe",
-        unfit_tokenizers={"word": "word has no end-of-text token, which next_word needs; use whitespace or bpe"},
+        unfit_tokenizers={
+            "word": "word has no end-of-text token, which next_word needs; use bpe, character or whitespace"
+        },
         long_rows="",
     ),
 }

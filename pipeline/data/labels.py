@@ -9,6 +9,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.config.data import Data
-from pipeline.data.rows import Places, arrow_column, whole
+from pipeline.data.rows import Places, arrow_column, divide, whole
 from pipeline.errors import UserError, listing, suggest
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ def clean(
     names: Mapping[str, Places],
     classes: Sequence[str] | None,
     data: Data,
+    folder: Path,
     known: Sequence[str] = (),
 ) -> Cleaned:
     """Give labels their names, and leave out rows and splits without labels.
@@ -61,6 +63,7 @@ def clean(
         names: split -> places of its rows, for messages.
         classes: names of the classes in the order of their ids, if the source has them.
         data: label_names and missing_labels.
+        folder: for the files of splits that lose rows.
         known: labels of an existing model, in the order of their ids; new data may use these ids.
 
     Raises:
@@ -82,7 +85,7 @@ def clean(
             continue
         if missing:
             cleaned.warnings.append(_missing_warning(split, named, labelled, names[split]))
-            named = named.select(labelled)
+            named = divide(named, {f"labelled-{split}": labelled}, folder)[f"labelled-{split}"]
         cleaned.splits[split] = named
     return cleaned
 

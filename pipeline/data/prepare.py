@@ -6,7 +6,6 @@ import dataclasses
 import hashlib
 import importlib.metadata
 import inspect
-import itertools
 import json
 import os
 import shutil
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from transformers import PreTrainedTokenizerBase
 
 from pipeline import storage
@@ -27,6 +27,8 @@ from pipeline.config.sources import SPLITS, ResolvedSource
 from pipeline.data import checks, fingerprints, long_texts, sources, splits, tags, text_pairs, text_stats, tokenizers
 from pipeline.data.column_choice import PROBLEM_TYPES
 from pipeline.data.fingerprints import Fingerprints
+from pipeline.data.rows import arrow_batches, arrow_column, whole
+from pipeline.data.text_stats import EXACT, LOOSE
 from pipeline.errors import UserError, writing
 from pipeline.models.recurrent import RecurrentTokenizer
 
@@ -78,6 +80,7 @@ class TokenizerChoice(NamedTuple):
     known_words: KnownWords | None
     trust_remote_code: bool = False
     pair_encoding: PairEncoding | None = None
+    may_change: bool = False
 
 
 @dataclass(frozen=True)
@@ -112,22 +115,27 @@ def prepare(
     known_words: KnownWords | None = None,
     trust_remote_code: bool = False,
     pair_encoding: PairEncoding | None = None,
+    may_change: bool = False,
 ) -> Prepared:
     """Read, check, split and encode `source` for `task`, or open what an earlier run has cached.
 
     Args:
         source: a Hub dataset must be at a commit, see `sources.locate`.
-        tokenizer: one to train (word, bpe, wordpiece, whitespace), or the folder, Hub id or sample of a pretrained one.
+        tokenizer: one to train (see `tokenizers.KINDS`), or the folder, Hub id or sample of a pretrained one.
         characters: whether a trained tokenizer also returns the characters of words.
         known_words: words that a trained tokenizer knows besides those of the training split.
         trust_remote_code: whether code that comes with a pretrained tokenizer is run.
         pair_encoding: how pairs of texts are written into rows, see `text_pairs.for_pairs`.
+        may_change: whether `tokenizer` is only a default, in place of which texts in a script without blanks get one
+            that can cut them.
 
     Raises:
         UserError: something about the data or a setting is refused; nothing is written to the cache then.
     """
     root = cache_root()
-    choice = TokenizerChoice(tokenizer, tokenizer_revision, characters, known_words, trust_remote_code, pair_encoding)
+    choice = TokenizerChoice(
+        tokenizer, tokenizer_revision, characters, known_words, trust_remote_code, pair_encoding, may_change
+    )
     target = root / _key(task, choice, source)
     if _is_complete(target):
         try:
@@ -168,6 +176,7 @@ def _key(task: Encoder, choice: TokenizerChoice, source: ResolvedSource) -> str:
             choice.pair_encoding,
             choice.known_words and choice.known_words.fingerprint,
             _folder_digest(choice.tokenizer),
+            choice.may_change,
         ],
         "code": sorted(hashlib.sha256(file.read_bytes()).hexdigest() for file in code),
         "versions": [importlib.metadata.version(name) for name in ("tokenizers", "transformers", "pyarrow")],
@@ -204,11 +213,12 @@ def _build(task: Encoder, choice: TokenizerChoice, source: ResolvedSource, folde
     work, data = folder / "work", source.data
     work.mkdir()
     raw, task, labels, report = _read(task, source, work)
+    choice = _suited(task, choice, report)
     tokenizer = _tokenizer(task, choice, data, raw["train"])
     long_texts.keep(tokenizer, data.long_texts)
     for split, rows in raw.items():
         report.setdefault("encoded", {})[split] = encode(rows, task, tokenizer, data.max_length, labels, folder / split)
-    report["notes"] += _encoding_warnings(report["encoded"], data.max_length)
+    report["notes"] += _encoding_warnings(report["encoded"], data.max_length, choice)
     tokenizer.model_max_length = data.max_length
     tokenizer.save_pretrained(folder / TOKENIZER)
     shutil.rmtree(work)
@@ -233,7 +243,7 @@ def _read(
     _check_labelled(loaded, where)
     splits.require_train(raw, where)
     task.labels(loaded.label_names, raw)  # first: texts or ids taken for labels would leave nothing to carve
-    raw = splits.complete(raw, data, task.stratify_by, where, loaded.warnings, in_order)
+    raw = splits.complete(raw, data, task.stratify_by, where, loaded.warnings, in_order, folder=folder)
     labels = task.labels(loaded.label_names, raw)
     report = {**found, **checks.report(raw, loaded.names, loaded.empty)}
     report["notes"] = [*loaded.warnings, *map(_unlabelled_warning, loaded.unlabelled), *report["notes"]]
@@ -252,6 +262,20 @@ def _check_labelled(loaded: sources.LoadedSource, where: str) -> None:
 
 def _unlabelled_warning(split: str) -> str:
     return f"{split} has no labels, so it is left out"
+
+
+def _suited(task: Encoder, choice: TokenizerChoice, report: dict[str, Any]) -> TokenizerChoice:
+    """`choice`, or in place of a default one that can cut the scripts of the training texts, which `report` names.
+
+    The report gets the kind of tokenizer, and the reason for another one than the default among its notes.
+    """
+    kind, why = choice.tokenizer, None
+    # Words of a list need no cutting, and words with vectors must be whole.
+    if choice.may_change and "tokens" not in task.columns and choice.known_words is None:
+        kind, why = tokenizers.default_for(choice.tokenizer, report["scripts"])
+    report["tokenizer"] = kind
+    report["notes"] += [why] if why else []
+    return choice._replace(tokenizer=kind)
 
 
 def _tokenizer(task: Encoder, choice: TokenizerChoice, data: Data, train: Dataset) -> PreTrainedTokenizerBase:
@@ -320,10 +344,15 @@ class Texts:
         self._rows = rows
 
     def __iter__(self) -> Iterator[str]:
-        for start in range(0, len(self._rows), ROWS_PER_BATCH):
-            batch = self._rows[start : start + ROWS_PER_BATCH]
-            yield from itertools.chain.from_iterable(batch["tokens"]) if "tokens" in batch else batch["text"]
-            yield from batch.get("text_pair", ())
+        for batch in self.batches():
+            yield from batch.to_pylist()
+
+    def batches(self) -> Iterator[pa.Array]:
+        """The same, some thousands at a time."""
+        for name in ("tokens",) if "tokens" in self._rows.column_names else ("text", "text_pair"):
+            if name in self._rows.column_names:
+                for part in arrow_column(self._rows, name):
+                    yield pc.list_flatten(whole(part)) if name == "tokens" else whole(part)
 
 
 def encode(
@@ -337,8 +366,8 @@ def encode(
     truncated = tokens = unknown = written = 0
     stream = None
     with pa.OSFile(str(file.with_suffix(".arrow")), "wb") as sink:
-        for start in range(0, len(rows), ROWS_PER_BATCH):
-            columns = task.encode(rows[start : start + ROWS_PER_BATCH], tokenizer, max_length, labels)
+        for table in arrow_batches(rows, _columns_to_encode(rows), ROWS_PER_BATCH):
+            columns = task.encode(table.to_pydict(), tokenizer, max_length, labels)
             truncated += sum(columns.pop("truncated"))
             batch = _record_batch(columns, written, tokenizer)
             written += len(batch)
@@ -350,6 +379,10 @@ def encode(
             stream.close()
     share = unknown / max(tokens, 1)
     return {"tokens": tokens, "truncated": truncated, "more_windows": written - len(rows), "unknown_share": share}
+
+
+def _columns_to_encode(rows: Dataset) -> list[str]:
+    return [name for name in rows.column_names if name not in ("line", "lines", EXACT, LOOSE)]
 
 
 def _record_batch(columns: dict[str, list[Any]], start: int, tokenizer: PreTrainedTokenizerBase) -> pa.RecordBatch:
@@ -365,7 +398,7 @@ def _record_batch(columns: dict[str, list[Any]], start: int, tokenizer: PreTrain
     return pa.RecordBatch.from_pydict(arrays)
 
 
-def _encoding_warnings(encoded: Mapping[str, Mapping[str, Any]], max_length: int) -> list[str]:
+def _encoding_warnings(encoded: Mapping[str, Mapping[str, Any]], max_length: int, choice: TokenizerChoice) -> list[str]:
     texts = {
         "truncated": f"rows truncated to data.max_length {max_length} tokens",
         "more_windows": f"extra windows, because rows of more than {max_length} tokens are split",
@@ -375,6 +408,10 @@ def _encoding_warnings(encoded: Mapping[str, Mapping[str, Any]], max_length: int
         counts = ", ".join(f"{counted[count]} of {split}" for split, counted in encoded.items() if counted[count])
         if counts:
             warnings.append(f"{text}: {counts}")
+    unknown = tokenizers.unknown_tokens({split: counted["unknown_share"] for split, counted in encoded.items()})
+    if unknown and not choice.characters:  # a model that reads characters can read an unknown word
+        remedy = tokenizers.unknown_remedy(choice.tokenizer)
+        warnings.append(f"{unknown} are unknown to the tokenizer {choice.tokenizer}; {remedy}")
     return warnings
 
 

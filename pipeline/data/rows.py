@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -85,10 +87,17 @@ class RowBatch:
 
     def where(self, column: str, value: str) -> RowBatch:
         """The rows that have `value` in `column`."""
-        kept = np.array([own == value for own in values(self.columns[column])])
+        return self.only(np.array([own == value for own in values(self.columns[column])]))
+
+    def only(self, kept: np.ndarray) -> RowBatch:
+        """The rows for which `kept`, (N,), is true."""
         columns = {name: _filtered(own, kept) for name, own in self.columns.items()}
         word_lines = None if self.word_lines is None else _filtered(self.word_lines, kept)
         return RowBatch(self.places[kept], columns, word_lines)
+
+    def without(self, column: str) -> RowBatch:
+        """The same rows without one of the columns."""
+        return replace(self, columns={name: own for name, own in self.columns.items() if name != column})
 
     def rows(self) -> Iterator[NumberedRow]:
         """The rows one by one."""
@@ -102,7 +111,7 @@ class RowBatch:
 def _filtered(column: Column, kept: np.ndarray) -> Column:
     if isinstance(column, list):
         return [value for value, keep in zip(column, kept.tolist(), strict=True) if keep]
-    return column.filter(pa.array(kept))
+    return column.filter(pa.array(kept, pa.bool_()))
 
 
 def values(column: Column) -> list[Any]:
@@ -114,13 +123,14 @@ def batches(rows: Iterable[NumberedRow | pa.RecordBatch]) -> Iterator[RowBatch]:
     """What a reader yields, in batches."""
     pending: list[NumberedRow] = []
     for row in rows:
-        if isinstance(row, pa.RecordBatch):
-            yield _from_arrow(row)
-            continue
-        pending.append(row)
-        if len(pending) == ROWS_PER_BATCH:
+        is_batch = isinstance(row, pa.RecordBatch)
+        if pending and (is_batch or len(pending) == ROWS_PER_BATCH):
             yield _from_rows(pending)
             pending = []
+        if isinstance(row, pa.RecordBatch):
+            yield _from_arrow(row)
+        else:
+            pending.append(row)
     if pending:
         yield _from_rows(pending)
 
@@ -158,6 +168,10 @@ class Peeked:
     def names(self) -> list[str]:
         """Columns of the first batches; rows of a JSON file may leave some out."""
         return list(dict.fromkeys(name for batch in self.first for name in batch.columns))
+
+    def without(self, column: str) -> Peeked:
+        """The same rows without one of the columns."""
+        return Peeked([batch.without(column) for batch in self.first], (batch.without(column) for batch in self._rest))
 
     def column(self, name: str) -> list[Any]:
         """Values of a column in the first batches."""
@@ -198,6 +212,35 @@ def arrow_column(rows: Dataset, column: str) -> Iterator[pa.Array | pa.ChunkedAr
     """One of the columns, a part at a time."""
     for table in arrow_batches(rows, [column]):
         yield table[column]
+
+
+def divide(rows: Dataset, parts: Mapping[str, np.ndarray], folder: Path) -> dict[str, Dataset]:
+    """Some of the rows in an Arrow file for each part, so that each is read from one end to the other.
+
+    Args:
+        parts: name -> numbers of its rows, ascending.
+        folder: for the files, which are named after the parts.
+    """
+    from datasets import Dataset
+
+    files = {name: folder / f"{name}-{next(_NUMBERS)}.arrow" for name in parts}
+    schema = rows.with_format("arrow")[:0].schema
+    with contextlib.ExitStack() as stack:
+        streams = {
+            name: stack.enter_context(pa.ipc.new_stream(stack.enter_context(pa.OSFile(str(file), "wb")), schema))
+            for name, file in files.items()
+        }
+        start = 0
+        for table in arrow_batches(rows, rows.column_names):
+            for name, numbers in parts.items():
+                first, last = np.searchsorted(numbers, (start, start + len(table)))
+                streams[name].write_table(table.take(numbers[first:last] - start))
+            start += len(table)
+    return {name: Dataset.from_file(str(file)) for name, file in files.items()}
+
+
+# Makes the names of files unique within the process.
+_NUMBERS = itertools.count()
 
 
 def numpy_column(rows: Dataset, column: str) -> np.ndarray:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +16,7 @@ from pipeline.config import sources
 from pipeline.config.data import Data
 from pipeline.config.formats import Part
 from pipeline.config.sources import ResolvedSource
-from pipeline.data import hub_source, labels
+from pipeline.data import hub_source, labels, split_column
 from pipeline.data.column_choice import SAMPLE_ROWS, Choice, choose
 from pipeline.data.columns import Roles, kind_of
 from pipeline.data.readers import registry
@@ -109,17 +110,23 @@ def load(
     first = tables.get("train") or next(iter(tables.values()))
     if not first.rows.first:
         raise UserError(f"{first.places}: it has no rows")
-    columns = choose(roles, first.rows, source.data, str(first.places), pairs, problem_type)
+    divided_by = _split_column(source, tables)
+    sample = first.rows.without(divided_by) if divided_by else first.rows
+    columns = choose(roles, sample, source.data, str(first.places), pairs, problem_type)
     classes = _names_of_classes(first.classes, columns)
-    splits, empty = {}, {}
+    writers: dict[str, _Writer] = {}
     for split, table in tables.items():
-        writer = _Writer(columns, roles, table.places, keep_empty)
-        splits[split] = writer.write(table.rows, folder / f"{split}.arrow")
-        empty[split] = writer.empty
-    names = {split: table.places for split, table in tables.items()}
+        make = functools.partial(_Writer, columns, roles, table.places, keep_empty)
+        writers |= _write(table, split, divided_by, folder, make)
+    splits = {split: writer.finish() for split, writer in writers.items()}
+    if divided_by:
+        sizes = ", ".join(f"{len(rows)} {split}" for split, rows in splits.items())
+        warnings.append(f"{first.places}: the column {divided_by!r} divides the rows: {sizes}")
+    names = {split: writer.places for split, writer in writers.items()}
+    empty = {split: writer.empty for split, writer in writers.items()}
     loaded = LoadedSource(splits, names, columns, classes, None, empty, [], [*columns.reasons])
     if "label" in roles:
-        loaded = _with_clean_labels(loaded, source.data, known_labels)
+        loaded = _with_clean_labels(loaded, source.data, folder, known_labels)
     return replace(loaded, warnings=list(dict.fromkeys([*warnings, *loaded.warnings])))
 
 
@@ -162,8 +169,8 @@ def _names_of_classes(classes: ClassNames, columns: Choice) -> list[str] | None:
     return next((classes[column] for column in targets if column in classes), None)
 
 
-def _with_clean_labels(loaded: LoadedSource, data: Data, known: Sequence[str]) -> LoadedSource:
-    cleaned = labels.clean(loaded.splits, loaded.names, loaded.classes, data, known)
+def _with_clean_labels(loaded: LoadedSource, data: Data, folder: Path, known: Sequence[str]) -> LoadedSource:
+    cleaned = labels.clean(loaded.splits, loaded.names, loaded.classes, data, folder, known)
     return replace(
         loaded,
         splits=cleaned.splits,
@@ -173,11 +180,37 @@ def _with_clean_labels(loaded: LoadedSource, data: Data, known: Sequence[str]) -
     )
 
 
+def _split_column(source: ResolvedSource, tables: Mapping[str, Table]) -> str | None:
+    """The column that says which split a row of the only table belongs to."""
+    if source.kind != "files" or [*tables] != ["train"]:
+        return None
+    rows = tables["train"].rows
+    column = split_column.matches(rows.names, rows.rows(SAMPLE_ROWS))
+    data = source.data
+    return None if column in (data.text_column, data.label_column, data.text_pair_column) else column
+
+
+def _write(
+    table: Table, split: str, divided_by: str | None, folder: Path, make: Callable[[Path], _Writer]
+) -> dict[str, _Writer]:
+    """Split -> the writer of its rows: all rows of `table` are of `split`, unless a column divides them."""
+    writers = {} if divided_by else {split: make(folder / f"{split}.arrow")}
+    for batch in table.rows:
+        parts: Mapping[str, RowBatch] = {split: batch}
+        if divided_by:
+            parts = split_column.divide(batch, divided_by, table.places)
+        for own, rows in parts.items():
+            if own not in writers:
+                writers[own] = make(folder / f"{own}.arrow")
+            writers[own].add(rows)
+    return {own: writers[own] for own in sources.SPLITS if own in writers}
+
+
 class _Writer:
     """Writes the chosen columns of a split's rows to an Arrow file."""
 
-    def __init__(self, choice: Choice, roles: Roles, places: Places, keep_empty: bool):
-        self.choice, self.places, self.keep_empty = choice, places, keep_empty
+    def __init__(self, choice: Choice, roles: Roles, places: Places, keep_empty: bool, file: Path):
+        self.choice, self.places, self.keep_empty, self.file = choice, places, keep_empty, file
         self.roles = [role for role in roles if role in choice.columns or kind_of(role).is_target]
         self.kinds = {role: kind_of(role, choice.problem_type) for role in self.roles}
         self.empty: list[int] = []
@@ -186,19 +219,29 @@ class _Writer:
         if "tags" in roles:
             types["lines"] = PLACES
         self.schema = pa.schema(types)
+        self._sink = pa.OSFile(str(file), "wb")
+        self._stream = pa.ipc.new_stream(self._sink, self.schema)
+        self._written = 0
 
-    def write(self, rows: Iterable[RowBatch], file: Path) -> Dataset:
+    def add(self, batch: RowBatch) -> None:
+        """Write the rows of `batch`."""
+        picked = self._without_empty(self._pick(batch))
+        self._stream.write_batch(picked)
+        self._written += len(picked)
+
+    def finish(self) -> Dataset:
+        """All rows.
+
+        Raises:
+            UserError: there are none.
+        """
         from datasets import Dataset
 
-        written = 0
-        with pa.OSFile(str(file), "wb") as sink, pa.ipc.new_stream(sink, self.schema) as stream:
-            for batch in rows:
-                picked = self._without_empty(self._pick(batch))
-                stream.write_batch(picked)
-                written += len(picked)
-        if not written:
+        self._stream.close()
+        self._sink.close()
+        if not self._written:
             raise UserError(f"{self.places}: it has no rows{' with a text' if self.empty else ''}")
-        return Dataset.from_file(str(file))
+        return Dataset.from_file(str(self.file))
 
     def _pick(self, batch: RowBatch) -> pa.RecordBatch:
         """The rows by roles."""

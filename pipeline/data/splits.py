@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,7 +12,7 @@ import pyarrow.compute as pc
 
 from pipeline.config.data import Data
 from pipeline.data import labels
-from pipeline.data.rows import arrow_column, whole
+from pipeline.data.rows import arrow_column, divide, whole
 from pipeline.data.text_stats import LOOSE, digest_column, digests
 from pipeline.errors import UserError, listing
 
@@ -43,6 +44,8 @@ def complete(
     where: str,
     warnings: list[str],
     in_order: bool = False,
+    *,
+    folder: Path,
 ) -> dict[str, Dataset]:
     """The three splits. Those that are missing are carved out of `train`, or cut off its end if order matters.
 
@@ -51,6 +54,7 @@ def complete(
         where: the source, for messages.
         warnings: gets a line if labels are too rare to be carved.
         in_order: whether the rows must stay in order.
+        folder: for the files of the splits.
 
     Raises:
         UserError: there is nothing to carve from, too little, or a share is set for a split that is there.
@@ -82,7 +86,7 @@ def complete(
         raise UserError(
             f"{where}: {len(train)} rows are too few to carve {' and '.join(missing)} from{reason}; add rows{hint}"
         )
-    carved = dict(zip(("train", *missing), (train.select(part) for part in parts), strict=True))
+    carved = divide(train, dict(zip(("train", *missing), parts, strict=True)), folder)
     ordered = {**splits, **carved}
     return {name: ordered[name] for name in ("train", "validation", "test")}
 

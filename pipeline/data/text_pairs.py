@@ -9,7 +9,7 @@ from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from pipeline.config.models import PairEncoding
 from pipeline.data.long_texts import Encoded, refuse_pairs
-from pipeline.data.tokenizers import SEP
+from pipeline.data.tokenizer_kinds import SEP
 from pipeline.errors import UserError
 from pipeline.models.recurrent import RecurrentTokenizer
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import string
 import unicodedata
 from collections import Counter
@@ -54,7 +55,13 @@ def digest_column(rows: Dataset, name: str) -> np.ndarray:
 
 def script_shares(texts: Iterable[str]) -> dict[str, float]:
     """Script -> its share of the letters, most common first; scripts below `SMALLEST_SHARE` are left out."""
-    counts = Counter(_script(character) for text in texts for character in text if character.isalpha())
+    characters: Counter[str] = Counter()
+    for text in texts:
+        characters.update(text)
+    counts: Counter[str] = Counter()
+    for character, count in characters.items():
+        if character.isalpha():
+            counts[script(character)] += count
     total = sum(counts.values())
     return {name: count / total for name, count in counts.most_common() if count / total >= SMALLEST_SHARE}
 
@@ -65,6 +72,8 @@ def right_to_left_share(texts: Iterable[str]) -> float:
     return sum(kind in RIGHT_TO_LEFT for kind in letters) / len(letters) if letters else 0.0
 
 
-def _script(letter: str) -> str:
-    """The first word of a letter's Unicode name names its script: HEBREW LETTER ALEF."""
-    return unicodedata.name(letter, "unknown").split()[0].split("-")[0].capitalize()
+@functools.cache
+def script(letter: str) -> str:
+    """The script of a letter. The first word of its Unicode name says it: HEBREW LETTER ALEF."""
+    words = unicodedata.name(letter, "unknown").removeprefix("HALFWIDTH ").removeprefix("FULLWIDTH ").split()
+    return "Han" if words[0] == "CJK" else words[0].split("-")[0].capitalize()

@@ -1,32 +1,46 @@
-"""Tokenizers: of words, BPE or WordPiece, trained on the training split, or a pretrained one."""
+"""Tokenizers: of words, pieces of words or characters, trained on the training split, or a pretrained one."""
 
 from __future__ import annotations
 
 import functools
+import itertools
+import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from pipeline.config import paths
-from pipeline.config.data import TRAINED_TOKENIZERS, Data
-from pipeline.data import word_patterns
+from pipeline.config.data import TRAINED_TOKENIZERS, WHOLE_WORDS, Data
+from pipeline.data import text_stats, word_patterns
+from pipeline.data.tokenizer_kinds import (
+    KINDS,
+    LONGEST_WORD,
+    LOWER_CASING,
+    MIN_FREQUENCY,
+    PRETOKENIZED,
+    UNK,
+    normalizer_for,
+)
 from pipeline.errors import UserError, reason
 from pipeline.hub import download
 from pipeline.models.recurrent import RecurrentTokenizer
 
-PAD, UNK, CLS, SEP, MASK, EOS = "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[EOS]"
-WORDS, PIECES, CLOSED_WORDS, WORDS_WITH_VECTORS = 30_000, 8_000, 100_000, 100_000
-MIN_FREQUENCY = 2
+WORDS_WITH_VECTORS = 100_000
 LETTERS_OF_PIECES = 1000  # the trainer keeps no more
-# HTML line breaks are read as blanks.
-BREAKS = Regex(r"<br\s*+/?>")
-# The time to train BPE grows with the square of the longest piece.
-UNBROKEN = Regex(r"\S{500}")
+SAMPLE = 20_000  # texts, or words, that show how the data is written
+TEXTS_AT_ONCE = 1000
+# Scripts whose letters are syllables or words.
+IDEOGRAPHIC = {"Han", "Hiragana", "Katakana"}
+# Share of the letters in scripts without blanks from which the default tokenizer is one that can cut them.
+UNSPACED_SHARE = 0.2
+MOST_UNKNOWN = 0.2  # share of unknown tokens in a split
+# Setting in tokenizer_config.json: each letter and digit was a word in the training data.
+ONE_BY_ONE = "words_are_characters"
 
 
 def train(
@@ -38,7 +52,7 @@ def train(
     characters: bool = False,
     known_words: Iterable[str] = (),
 ) -> PreTrainedTokenizerFast:
-    """A tokenizer of `kind` (word, bpe, wordpiece, whitespace) for `texts`, which must be of the training split alone.
+    """A tokenizer of `kind`, a key of `KINDS`, for `texts`, which must be of the training split alone.
 
     It loads with `AutoTokenizer` anywhere, truncates to data.max_length, and returns input_ids and attention_mask.
 
@@ -46,7 +60,8 @@ def train(
         texts: a list or another iterable that can be read more than once, as training WordPiece does.
         pretokenized: the texts are words of sentences, and the tokenizer will be given lists of words: a word
             tokenizer then keeps each of them whole. It cuts running text at blanks only, or as predictions do if it
-            reads characters.
+            reads characters. If the words are single characters of a script without blanks, running text is cut into
+            such characters by a tokenizer of any kind.
         characters: it also returns char_ids, the characters of each token. Words are looked up in lower case, as
             data.lowercase says, but their characters keep their case unless data.lowercase is set. Characters are known
             if they occur at least data.min_frequency times in `texts`.
@@ -56,17 +71,17 @@ def train(
     tokenizer, trainer, special = KINDS[kind](data)
     if pretokenized:
         tokenizer.pre_tokenizer = PRETOKENIZED.get(kind, tokenizer.pre_tokenizer)
-        tokenizer.normalizer = _normalizer(data, lowercase=kind in LOWER_CASING, breaks=False)
+        tokenizer.normalizer = normalizer_for(data, lowercase=kind in LOWER_CASING, breaks=False)
     counts: Counter[str] = Counter()
     read = functools.partial(_without, texts, special.values())
     if kind == "wordpiece":
+        _isolate_ideographs(tokenizer, itertools.islice(texts, SAMPLE))
         _number_letters(tokenizer, trainer, read())
     tokenizer.train_from_iterator(_counted(read(), counts, bool(data.lowercase)) if characters else read(), trainer)
     if kind == "wordpiece":
         tokenizer = _letters_no_longer_special(tokenizer, special.values())
     _add_words(tokenizer, known_words, data.vocab_size or WORDS_WITH_VECTORS)
-    if pretokenized and characters:
-        tokenizer.pre_tokenizer = word_patterns.splitter(word_patterns.TAGGED)
+    cuts = _cut_running_text(tokenizer, kind, characters, itertools.islice(texts, SAMPLE)) if pretokenized else {}
     known = sorted(character for character, count in counts.items() if count >= (data.min_frequency or MIN_FREQUENCY))
     spelling = {"characters": "".join(known), "lowercase_characters": bool(data.lowercase)} if characters else {}
     inputs = ["input_ids", "attention_mask"]
@@ -78,7 +93,47 @@ def train(
         padding_side="right",
         **spelling,
         **special,
+        **cuts,
     )
+
+
+def _cut_running_text(tokenizer: Tokenizer, kind: str, characters: bool, words: Iterable[str]) -> dict[str, Any]:
+    """Make a tokenizer of lists of words cut running text into words like `words`.
+
+    Returns:
+        What tokenizer_config.json must say, for `cutting`.
+    """
+    spelling = word_patterns.spelling(words)
+    if kind in WHOLE_WORDS and spelling.scripts:
+        words_like_these = (
+            word_patterns.CHARACTERS if spelling.characters else word_patterns.by_character(spelling.scripts)
+        )
+        tokenizer.pre_tokenizer = word_patterns.splitter(words_like_these)
+    elif kind in WHOLE_WORDS and characters:
+        tokenizer.pre_tokenizer = word_patterns.splitter(word_patterns.TAGGED)
+    elif spelling.scripts:
+        apart = word_patterns.isolated(spelling.scripts)
+        tokenizer.pre_tokenizer = pre_tokenizers.Sequence([apart, tokenizer.pre_tokenizer])
+    return {ONE_BY_ONE: True} if spelling.characters else {}
+
+
+def cutting(tokenizer: PreTrainedTokenizerBase) -> word_patterns.Spelling:
+    """How running text is cut into words for `tokenizer` before it is tagged: as the data that it was trained on.
+
+    A letter of a script without blanks is a word of its own if the tokenizer itself makes it one: those trained here
+    do if the training data did, and BERT's do for Chinese.
+    """
+    samples = list(word_patterns.SAMPLES.items())
+    encoded = tokenizer([sample for _, sample in samples], add_special_tokens=False, verbose=False)
+    scripts = frozenset(name for row, (name, _) in enumerate(samples) if len(set(encoded.word_ids(row))) > 1)
+    return word_patterns.Spelling(scripts, bool(tokenizer.init_kwargs.get(ONE_BY_ONE)))
+
+
+def _isolate_ideographs(tokenizer: Tokenizer, texts: Iterable[str]) -> None:
+    """Make each Chinese character a word, as BERT does, if `texts` have some; so the kana around them."""
+    scripts = IDEOGRAPHIC & set(text_stats.script_shares(texts))
+    if scripts:
+        tokenizer.pre_tokenizer = pre_tokenizers.Sequence([word_patterns.isolated(scripts), tokenizer.pre_tokenizer])
 
 
 def _number_letters(tokenizer: Tokenizer, trainer: Any, texts: Iterable[str]) -> None:
@@ -97,7 +152,7 @@ def _number_letters(tokenizer: Tokenizer, trainer: Any, texts: Iterable[str]) ->
 
 def _letters_no_longer_special(tokenizer: Tokenizer, special: Iterable[str]) -> Tokenizer:
     """The same tokenizer with `special` as its only special tokens."""
-    plain = Tokenizer(models.WordPiece(tokenizer.get_vocab(), unk_token=UNK))
+    plain = Tokenizer(models.WordPiece(tokenizer.get_vocab(), unk_token=UNK, max_input_chars_per_word=LONGEST_WORD))
     plain.normalizer, plain.pre_tokenizer = tokenizer.normalizer, tokenizer.pre_tokenizer
     plain.decoder, plain.post_processor = tokenizer.decoder, tokenizer.post_processor
     plain.add_special_tokens(list(special))
@@ -126,89 +181,69 @@ def _add_words(tokenizer: Tokenizer, known: Iterable[str], size: int) -> None:
 
 def _without(texts: Iterable[str], special: Iterable[str]) -> Iterator[str]:
     """`texts` without special tokens that occur in them as text, which would enter the vocabulary twice."""
-    for text in texts:
-        for token in special:
-            if token in text:
-                text = text.replace(token, " ")
-        yield text
+    pattern = re.compile("|".join(map(re.escape, special)))
+    for part in _parts(texts):
+        # One search for many texts: special tokens hardly ever occur in any.
+        if pattern.search("\n".join(part)):
+            part = [pattern.sub(" ", text) for text in part]
+        yield from part
 
 
 def _counted(texts: Iterable[str], counts: Counter[str], lowercase: bool) -> Iterator[str]:
     """`texts`, while counting their characters except blanks."""
-    for text in texts:
-        normal = unicodedata.normalize("NFC", text)
+    for part in _parts(texts):
+        normal = unicodedata.normalize("NFC", " ".join(part))
         counts.update("".join((normal.lower() if lowercase else normal).split()))
-        yield text
+        yield from part
 
 
-def _options(data: Data, size: int) -> dict[str, Any]:
-    return {
-        "vocab_size": data.vocab_size or size,
-        "min_frequency": data.min_frequency or MIN_FREQUENCY,
-        "show_progress": False,
-    }
+def _parts(texts: Iterable[str]) -> Iterator[list[str]]:
+    pending = iter(texts)
+    while part := list(itertools.islice(pending, TEXTS_AT_ONCE)):
+        yield part
 
 
-def _normalizer(data: Data, lowercase: bool = True, breaks: bool = True) -> normalizers.Normalizer:
-    steps = [normalizers.NFC(), *([normalizers.Replace(BREAKS, " ")] if breaks else [])]
-    if lowercase if data.lowercase is None else data.lowercase:
-        steps.append(normalizers.Lowercase())
-    return normalizers.Sequence(steps)
+def default_for(usual: str, scripts: Mapping[str, float]) -> tuple[str, str | None]:
+    """The tokenizer to train if the recipe names none.
 
+    Words are the `usual` tokens of recurrent networks, but a script without blanks has no words to see. Chinese
+    characters and kana are read one by one, as a character is about as long as a morpheme (Li et al. 2019 find that
+    this beats segmenting Chinese into words). A letter of an alphabet, such as Thai, says much less, and texts would be
+    several times as long; there it is BPE.
 
-def _word(data: Data) -> tuple[Tokenizer, Any, dict[str, str]]:
-    tokenizer = Tokenizer(models.WordLevel(unk_token=UNK))
-    tokenizer.normalizer = _normalizer(data)
-    tokenizer.pre_tokenizer = word_patterns.splitter(word_patterns.VOCABULARY)
-    trainer = trainers.WordLevelTrainer(special_tokens=[PAD, UNK], **_options(data, WORDS))
-    return tokenizer, trainer, {"pad_token": PAD, "unk_token": UNK}
+    Args:
+        usual: the default of the model and the task.
+        scripts: script -> its share of the letters of the training texts.
 
-
-def _bpe(data: Data) -> tuple[Tokenizer, Any, dict[str, str]]:
-    """Byte-level like GPT-2's (Radford et al. 2019): no text is unknown. Case is kept unless data.lowercase is set."""
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.normalizer = _normalizer(data, lowercase=False)
-    pieces = pre_tokenizers.Split(UNBROKEN, "isolated")
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pieces, pre_tokenizers.ByteLevel(add_prefix_space=False)])
-    tokenizer.decoder = decoders.ByteLevel()
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(special_tokens=[PAD, EOS], initial_alphabet=alphabet, **_options(data, PIECES))
-    return tokenizer, trainer, {"pad_token": PAD, "eos_token": EOS}
-
-
-def _wordpiece(data: Data) -> tuple[Tokenizer, Any, dict[str, str]]:
-    """Like BERT's (Devlin et al. 2019), with [CLS] and [SEP] around each text, except that accents are kept."""
-    tokenizer = Tokenizer(models.WordPiece(unk_token=UNK))
-    tokenizer.normalizer = _normalizer(data)
-    tokenizer.pre_tokenizer = word_patterns.splitter(word_patterns.VOCABULARY)
-    tokenizer.decoder = decoders.WordPiece()
-    special = [PAD, UNK, CLS, SEP, MASK]
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single=f"{CLS} $A {SEP}", pair=f"{CLS} $A {SEP} $B:1 {SEP}:1", special_tokens=[(CLS, 2), (SEP, 3)]
+    Returns:
+        The tokenizer, and the reason for the user if it is not the usual one.
+    """
+    unspaced = {name: share for name, share in scripts.items() if name in word_patterns.UNSPACED}
+    total = sum(unspaced.values())
+    if usual not in WHOLE_WORDS or total < UNSPACED_SHARE:
+        return usual, None
+    ideographs = sum(share for name, share in unspaced.items() if name in IDEOGRAPHIC)
+    kind = "character" if 2 * ideographs >= total else "bpe"
+    names = " and ".join(unspaced)
+    return kind, (
+        f"tokenizer {kind}, because {total:.0%} of the letters are {names}, which"
+        f" {'is' if len(unspaced) == 1 else 'are'} written without blanks; set data.tokenizer to choose another"
     )
-    trainer = trainers.WordPieceTrainer(special_tokens=special, **_options(data, PIECES))
-    names = ("pad_token", "unk_token", "cls_token", "sep_token", "mask_token")
-    return tokenizer, trainer, dict(zip(names, special, strict=True))
 
 
-def _whitespace(data: Data) -> tuple[Tokenizer, Any, dict[str, str]]:
-    """Words separated by blanks, for corpora that are already tokenized into words, with <unk> for rare ones
-    (Mikolov's Penn Treebank, WikiText): that string is the unknown token."""
-    special = {"pad_token": "<pad>", "unk_token": "<unk>", "eos_token": "<eos>"}
-    tokenizer = Tokenizer(models.WordLevel(unk_token=special["unk_token"]))
-    if data.lowercase:
-        tokenizer.normalizer = normalizers.Lowercase()
-    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    options = {**_options(data, CLOSED_WORDS), "min_frequency": data.min_frequency or 1}
-    return tokenizer, trainers.WordLevelTrainer(special_tokens=[*special.values()], **options), special
+def unknown_tokens(shares: Mapping[str, float]) -> str | None:
+    """In words, the shares of unknown tokens in the splits where they are more than `MOST_UNKNOWN`."""
+    high = [f"{share:.0%} of the tokens of {split}" for split, share in shares.items() if share > MOST_UNKNOWN]
+    return " and ".join(high) or None
 
 
-KINDS = {"word": _word, "bpe": _bpe, "wordpiece": _wordpiece, "whitespace": _whitespace}
-assert set(KINDS) <= set(TRAINED_TOKENIZERS)
-# Tokenizers that lowercase words unless data.lowercase is False.
-LOWER_CASING = {"word", "wordpiece"}
-# How tokenizers of lists of words split each word; a byte-level one marks where a word begins.
-PRETOKENIZED = {"word": pre_tokenizers.WhitespaceSplit(), "bpe": pre_tokenizers.ByteLevel(add_prefix_space=True)}
+def unknown_remedy(kind: str) -> str:
+    """What to do if many tokens of a text are unknown to the tokenizer `kind`."""
+    if kind in WHOLE_WORDS:
+        return "set data.tokenizer bpe or character, or data.min_frequency 1 if there are few training rows"
+    if kind in TRAINED_TOKENIZERS:
+        return "set data.tokenizer bpe, to which nothing is unknown, or data.min_frequency 1"
+    return "it was made for other texts; choose a model or a tokenizer for the language of the data"
 
 
 def load_tokenizer(

@@ -115,6 +115,8 @@ def _profile(this: trainer.Run, prepared: Prepared, seconds_per_token: float) ->
         rows={name: len(rows) for name, rows in this.splits.items()},
         labels=report.get("labels", {}).get("train", {}),
         truncated=report["encoded"]["train"]["truncated"],
+        unknown={split: counts["unknown_share"] for split, counts in report["encoded"].items()},
+        tokenizer=report["tokenizer"],
         padding=_padding(this),
         total_updates=this.total_updates,
         updates_per_epoch=this.updates_per_epoch,

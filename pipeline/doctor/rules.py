@@ -13,6 +13,7 @@ import numpy as np
 from pipeline.config.models import Pretrained, Recurrent, Scratch
 from pipeline.config.recipe import Recipe
 from pipeline.config.task_specs import TASKS
+from pipeline.data import tokenizers
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,8 @@ class RunProfile:
         rows: split -> number of rows.
         labels: label -> its count in the training split; empty for next_word.
         truncated: number of training rows that were truncated.
+        unknown: split -> share of its tokens that are unknown, in [0, 1].
+        tokenizer: the kind of tokenizer that is trained, or the name of a pretrained one.
         padding: share of padding in the batches of the first epoch, in [0, 1].
         total_updates, updates_per_epoch: optimizer steps.
         seconds_per_update: measured.
@@ -36,6 +39,8 @@ class RunProfile:
     rows: Mapping[str, int]
     labels: Mapping[str, int]
     truncated: int
+    unknown: Mapping[str, float]
+    tokenizer: str
     padding: float
     total_updates: int
     updates_per_epoch: int
@@ -133,6 +138,13 @@ def _reads_beginnings_only(profile: RunProfile) -> bool:
     return has_choice and recipe.data.long_texts == "cut" and profile.truncated > 0.1 * profile.rows["train"]
 
 
+def _unknown(profile: RunProfile) -> str | None:
+    unknown = tokenizers.unknown_tokens(profile.unknown)
+    if unknown is None or profile.recipe.model.reads_characters:
+        return None
+    return f"data.tokenizer {profile.tokenizer}: {unknown} are unknown; {tokenizers.unknown_remedy(profile.tokenizer)}"
+
+
 def _padding(profile: RunProfile) -> str | None:
     if profile.padding <= 0.3:
         return None
@@ -189,6 +201,7 @@ RULES: tuple[Rule, ...] = (
     _length,
     _truncation,
     _long_texts,
+    _unknown,
     _padding,
     _validation,
     _balance,

@@ -14,6 +14,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from pipeline.data import tags as schemes
 from pipeline.data.bucketing import jagged, pad
 from pipeline.data.checks import entity_types
+from pipeline.data.tokenizers import cutting
 from pipeline.data.word_alignment import TokenWindow, Words, labelled, surroundings, tokenize, windows
 from pipeline.data.word_patterns import cut
 from pipeline.models.recurrent.crf import IGNORED
@@ -129,7 +130,8 @@ class Ner(Task):
     def predict(
         self, texts: Sequence[str], model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, labels: list[str]
     ) -> Iterable[dict[str, Any]]:
-        cuts = [cut(text) for text in texts]
+        spelling = cutting(tokenizer)
+        cuts = [cut(text, *spelling) for text in texts]
         size = min(tokenizer.model_max_length, LONGEST)
         sentences = [[text[start:end] for start, end in places] for text, places in zip(texts, cuts, strict=True)]
         rows = {"tokens": sentences, "tags": [["O"] * len(words) for words in sentences]}

@@ -157,7 +157,7 @@ def end_token(tokenizer: PreTrainedTokenizerBase) -> int:
     for token in (tokenizer.eos_token_id, tokenizer.sep_token_id):
         if token is not None:
             return token
-    raise UserError("data.tokenizer: it has no end-of-text token, which next_word needs; set it to whitespace or bpe")
+    raise UserError("data.tokenizer: it has no end-of-text token, which next_word needs; set it to bpe or whitespace")
 
 
 def _prompts(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase, room: int) -> Any:

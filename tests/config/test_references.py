@@ -74,7 +74,7 @@ def test_every_row_names_settings_that_exist(reference):
 
 def test_a_run_finds_its_source_once(reviews, tmp_path, monkeypatch):
     asked = []
-    monkeypatch.setattr(sources, "resolve", lambda data: asked.append(data) or resolve(data))
+    monkeypatch.setattr(sources, "resolve", lambda data, task: asked.append((data, task)) or resolve(data, task))
     model = Recurrent(hidden_size=4, embedding_size=4)
     run.train(Recipe("x", "sentiment", Data(str(reviews)), model, train=Train(str(tmp_path / "run"), max_steps=1)))
-    assert asked == [Data(str(reviews))]
+    assert asked == [(Data(str(reviews)), "sentiment")]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
+from pathlib import Path
+
 import pyarrow as pa
 import pytest
 from datasets import Dataset
@@ -17,7 +20,7 @@ def cleaned(classes=None, known=(), settings=None, **columns):
     for split, column in columns.items():
         splits[split] = Dataset(pa.table({"label": column, "line": list(range(2, len(column) + 2))}))
         names[split] = Places((f"{split}.csv",), f"{split}.csv")
-    return clean(splits, names, classes, Data(source="a.csv", **(settings or {})), known)
+    return clean(splits, names, classes, Data(source="a.csv", **(settings or {})), Path(tempfile.mkdtemp()), known)
 
 
 def labels(found) -> dict[str, list]:

@@ -43,17 +43,24 @@ def test_carving_depends_only_on_the_seed():
     assert parts(0)[1] == [2, 3, 4, 18, 20, 23, 24, 26, 34, 36]  # the same on every machine and release
 
 
-def test_only_missing_splits_are_carved():
-    splits = complete({"train": a_split(100), "test": a_split(10)}, Data("x"), "label", "f", [])
+def test_only_missing_splits_are_carved(tmp_path):
+    splits = complete({"train": a_split(100), "test": a_split(10)}, Data("x"), "label", "f", [], folder=tmp_path)
     assert {name: len(rows) for name, rows in splits.items()} == {"train": 90, "validation": 10, "test": 10}
     whole = {name: a_split(10) for name in ("train", "validation", "test")}
-    assert complete(whole, Data("x"), "label", "f", []) is whole
+    assert complete(whole, Data("x"), "label", "f", [], folder=tmp_path) is whole
 
 
-def test_texts_that_differ_in_case_and_punctuation_only_are_one_text_for_carving():
+def test_texts_that_differ_in_case_and_punctuation_only_are_one_text_for_carving(tmp_path):
     texts = [f"{word}{end}" for word in ("Good", "bad", "fine", "odd", "So So") for end in ("", "!", " .")] * 2
     rows = Dataset.from_dict({"text": texts, "label": ["a"] * len(texts), "line": list(range(len(texts)))})
-    splits = complete({"train": rows}, Data("x", validation_share=0.2, test_share=0.2), "label", "f", [])
+    splits = complete(
+        {"train": rows},
+        Data("x", validation_share=0.2, test_share=0.2),
+        "label",
+        "f",
+        [],
+        folder=tmp_path,
+    )
     words = [{text.strip("! .").lower() for text in part["text"]} for part in splits.values()]
     assert sum(map(len, words)) == 5
 
@@ -70,9 +77,9 @@ def test_texts_that_differ_in_case_and_punctuation_only_are_one_text_for_carving
         ),
     ],
 )
-def test_data_that_cannot_be_carved_is_refused(splits, data, message):
+def test_data_that_cannot_be_carved_is_refused(splits, data, message, tmp_path):
     with pytest.raises(UserError) as refusal:
-        complete(splits, data, "label", "f", [])
+        complete(splits, data, "label", "f", [], folder=tmp_path)
     assert str(refusal.value).startswith(message)
 
 
@@ -133,12 +140,19 @@ def test_no_class_loses_its_last_rows_to_validation_and_test():
     assert same > 50  # if there are enough rows, nothing else changes
 
 
-def test_ten_rows_of_five_labels_keep_every_label_in_train():
+def test_ten_rows_of_five_labels_keep_every_label_in_train(tmp_path):
     """Four labels of one row each and one of six: by their shares alone, train would lose the label 3."""
     labels = ["0", "1", "2", "3", "4", "4", "4", "4", "4", "4"]
     rows = Dataset.from_dict({"text": [f"text {n}" for n in range(10)], "label": labels, "line": list(range(10))})
     warnings: list[str] = []
-    splits = complete({"train": rows}, Data("x", validation_share=0.2, test_share=0.2), "label", "f", warnings)
+    splits = complete(
+        {"train": rows},
+        Data("x", validation_share=0.2, test_share=0.2),
+        "label",
+        "f",
+        warnings,
+        folder=tmp_path,
+    )
     assert {name: sorted(set(part["label"])) for name, part in splits.items()} == {
         "train": ["0", "1", "2", "3", "4"],
         "validation": ["4"],
@@ -149,17 +163,17 @@ def test_ten_rows_of_five_labels_keep_every_label_in_train():
     assert "3" not in {labels[row] for row in lost}
 
 
-def test_rare_labels_are_reported_in_a_line_that_can_be_read_however_many_they_are():
+def test_rare_labels_are_reported_in_a_line_that_can_be_read_however_many_they_are(tmp_path):
     labels = [f"rare {number:03}" for number in range(200)] + ["common"] * 400
     rows = Dataset.from_dict({"text": [f"text {n}" for n in range(600)], "label": labels, "line": list(range(600))})
     warnings: list[str] = []
-    splits = complete({"train": rows}, Data("x"), "label", "f", warnings)
+    splits = complete({"train": rows}, Data("x"), "label", "f", warnings, folder=tmp_path)
     assert {name: len(part) for name, part in splits.items()} == {"train": 520, "validation": 40, "test": 40}
     assert warnings[0].endswith("rare 019 and 180 more")
 
 
-def test_rows_that_would_leave_validation_or_test_empty_are_refused():
+def test_rows_that_would_leave_validation_or_test_empty_are_refused(tmp_path):
     rows = Dataset.from_dict({"text": list("abcdefghij"), "label": list("0123401234"), "line": list(range(10))})
     message = r"f: 10 rows are too few to carve validation and test from \(labels with fewer than 3 .*\); add rows"
     with pytest.raises(UserError, match=message):
-        complete({"train": rows}, Data("x"), "label", "f", [])
+        complete({"train": rows}, Data("x"), "label", "f", [], folder=tmp_path)

@@ -27,6 +27,8 @@ def profile(model=None, optim=None, train=None, data=None, **changes) -> RunProf
         rows={"train": 3000, "validation": 300},
         labels={"good": 1500, "bad": 1500},
         truncated=3,
+        unknown={"train": 0.05, "validation": 0.2},
+        tokenizer="word",
         padding=0.03,
         total_updates=300,
         updates_per_epoch=100,
@@ -38,6 +40,15 @@ def profile(model=None, optim=None, train=None, data=None, **changes) -> RunProf
 
 
 CASES = [
+    (
+        profile(unknown={"train": 0.1, "validation": 0.34, "test": 0.25}),
+        "data.tokenizer word: 34% of the tokens of validation and 25% of the tokens of test are unknown; set"
+        " data.tokenizer bpe or character, or data.min_frequency 1",
+    ),
+    (
+        profile(unknown={"train": 0.9}, tokenizer="org/english"),
+        "data.tokenizer org/english: 90% of the tokens of train are unknown; it was made for other texts",
+    ),
     (profile(BERT), "optim.learning_rate 0.001: unusual; common values are 2e-5 to 5e-5 for a pretrained model"),
     (
         profile(dataclasses.replace(BERT, lora=Lora()), {"learning_rate": 1e-2}),

@@ -15,7 +15,7 @@ from transformers import AutoModelForTokenClassification, AutoTokenizer, pipelin
 
 from pipeline.cli.main import entry
 from pipeline.config.data import Data
-from pipeline.config.models import Scratch
+from pipeline.config.models import Recurrent, Scratch
 from pipeline.config.recipe import Recipe
 from pipeline.config.samples import SAMPLES
 from pipeline.config.training import Optim, Train
@@ -392,3 +392,63 @@ def test_rows_return_whole_columns(data):
     assert columns["tags"][1].tolist() == words
     assert len(columns["first"][0]) == len(columns["tags"][0]) == sum(words)
     assert columns["begins"].tolist() == [True] * len(words)
+
+
+PEOPLE, TOWNS = ["赵敏", "孙国强", "周娜"], ["武汉", "石家庄", "天津"]
+
+
+def chinese(file: Path, rows: int = 150, apart: str = "") -> Path:
+    """Sentences with a character, or a part of a word, in each line."""
+    generator, lines = random.Random(1), []
+    for _ in range(rows):
+        parts = [("O", "听说"), ("PER", generator.choice(PEOPLE)), ("O", "在"), ("LOC", generator.choice(TOWNS))]
+        parts.append(("O", generator.choice(["工作。", "3天", "住过"])))
+        for kind, text in parts:
+            tags = ["O"] * len(text) if kind == "O" else [f"B-{kind}", *[f"I-{kind}"] * (len(text) - 1)]
+            lines += [f"{character} {tag}" for character, tag in zip(text, tags, strict=True)]
+        lines.append("")
+    file.write_text("\n".join(lines), encoding="utf-8")
+    return file
+
+
+@pytest.fixture(scope="module", params=["recurrent", "characters", "bert"])
+def chinese_run(request, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp(f"chinese-{request.param}")
+    model = {
+        "recurrent": Recurrent(hidden_size=24, embedding_size=24, bidirectional=True),
+        "characters": Recurrent(hidden_size=24, embedding_size=24, bidirectional=True, char_encoder="cnn"),
+        "bert": Scratch(hidden_size=32, layers=1, heads=2),
+    }[request.param]
+    training = Train(epochs=8, batch_size=16, output_dir=str(folder / "out"))
+    train(
+        Recipe(
+            "c",
+            "ner",
+            Data(str(chinese(folder / "train.bmes"))),
+            model,
+            Optim(learning_rate=2e-2 if request.param != "bert" else 5e-3),
+            training,
+        )
+    )
+    return folder / "out"
+
+
+def test_entities_are_found_in_a_sentence_without_blanks_and_with_them(chinese_run):
+    text = "听说周娜在石家庄工作。"
+    expected = [("PER", "周娜"), ("LOC", "石家庄")]
+    for given in (text, " ".join(text)):
+        (answer,) = predict(str(chinese_run), [given])
+        found = [(entity["type"], given[entity["start"] : entity["end"]]) for entity in answer["entities"]]
+        assert [(kind, name.replace(" ", "")) for kind, name in found] == expected
+        assert [entity["text"] for entity in answer["entities"]] == [name for _, name in found]
+
+
+def test_the_pipeline_of_transformers_finds_the_same_in_chinese(chinese_run):
+    text = "听说孙国强在天津住过"
+    (answer,) = predict(str(chinese_run), [text])
+    tagger = pipeline(
+        "token-classification", model=str(chinese_run / "model"), aggregation_strategy="simple", trust_remote_code=True
+    )
+    found = [(entity["entity_group"], int(entity["start"]), int(entity["end"])) for entity in tagger(text)]
+    assert found == [(entity["type"], entity["start"], entity["end"]) for entity in answer["entities"]]
+    assert found == [("PER", 2, 5), ("LOC", 6, 8)]

@@ -1,9 +1,16 @@
 """Readers of data files: one module for each family of formats.
 
 `registry` finds the reader of a format in the table of config/formats.py, checks that the file has that format, and
-reads it. `common` has what readers share: numbered lines of UTF-8 text, and what a row is. The others are the readers:
-`plain_text`, `delimited` (csv, tsv), `json_objects` (json, jsonl), `parquet`, `conll` (a word per line, in columns,
-which `conll_columns` chooses and `conll_lines` separates) and `treebank` (a packaged sample).
+reads it. `common` has what readers share: the lines of text files, with `charset` for those that are not UTF-8, and
+what a row is. `pieces` gives text whose lines may be as long as the file, and `record_batches` makes batches of rows.
+
+- Tables as text: `delimited` (csv, tsv). `dialect` decides how a file is written: `separators`, `quoting` with
+  `quotes`, and `headers`.
+- JSON: `json_lines`; `json_objects`, whose forms are in `json_shapes`. Both parse with `json_values`.
+- Binary tables: `parquet` and `arrow`, with the names of classes that `features` finds in their metadata.
+- Texts: `plain_text`, and folders of `documents` or classes.
+- Labelled lines: `fasttext`, `tree` and `paired_lines`.
+- Words and tags: `conll` (a word per line, with `conll_lines` and `conll_columns`) and `treebank` (a packaged sample).
 
 A reader is a generator function `read(file, data, warnings)`, where `data` are the settings that say how the file is
 read. It yields pairs (line, row): the number of the line that a row begins on, and its columns by name. A reader of

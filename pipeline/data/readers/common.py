@@ -87,10 +87,14 @@ def encoding_of(file: Path, data: Data | None = None) -> str:
     return next((encoding for mark, encoding in MARKS.items() if start.startswith(mark)), UTF8)
 
 
-def chunks(file: Path, data: Data | None = None) -> Iterator[bytes]:
+def chunks(file: Path, data: Data | None = None, longest: int | None = None) -> Iterator[bytes]:
     """A text file as UTF-8 without byte order mark, in pieces of about `CHUNK_BYTES` that consist of whole lines.
 
     A line ends with LF, CRLF or CR. Its end is kept; the last line may have none.
+
+    Args:
+        longest: a piece may end after a blank in a line that has more bytes than this, so that memory does not grow
+            with the length of a line; None: no piece ends in a line.
 
     Raises:
         UserError: a byte has no meaning in the encoding of the file, or is NUL; the message has its place.
@@ -100,7 +104,7 @@ def chunks(file: Path, data: Data | None = None) -> Iterator[bytes]:
     position = 0
     with open_binary(file) as stream:
         pieces = _raw(stream) if encoding == UTF8 else _decoded(file, stream, encoding)
-        for piece in _whole_lines(pieces):
+        for piece in _whole_lines(pieces, longest):
             if b"\0" in piece:
                 raise UserError(charset.explain_nul(file, position + piece.index(b"\0"), piece))
             if encoding == UTF8:
@@ -131,8 +135,11 @@ def _decoded(file: Path, stream: BinaryIO, encoding: str) -> Iterator[bytes]:
             return
 
 
-def _whole_lines(pieces: Iterable[bytes]) -> Iterator[bytes]:
-    """The same bytes, cut only after line ends. A CR at the end of a piece waits: LF may follow."""
+def _whole_lines(pieces: Iterable[bytes], longest: int | None = None) -> Iterator[bytes]:
+    """The same bytes, cut only after line ends. A CR at the end of a piece waits: LF may follow.
+
+    A line of more than `longest` bytes is also cut after a blank, or between two characters if it has none.
+    """
     pending: list[bytes] = []
     for piece in pieces:
         if pending and pending[-1].endswith(b"\r") and not piece.startswith(b"\n"):
@@ -144,8 +151,21 @@ def _whole_lines(pieces: Iterable[bytes]) -> Iterator[bytes]:
             pending = []
         if piece[end:]:
             pending.append(piece[end:])
+        if longest and sum(map(len, pending)) > longest:
+            line = b"".join(pending)
+            end = _last_cut(line)
+            yield line[:end]
+            pending = [line[end:]] if line[end:] else []
     if pending:
         yield b"".join(pending)
+
+
+def _last_cut(line: bytes) -> int:
+    """Where a line that goes on can be cut: after its last blank, or before its last character."""
+    end = line.rfind(b" ") + 1 or len(line) - 1
+    while end > 1 and line[end] & 0xC0 == 0x80:  # inside a character of UTF-8
+        end -= 1
+    return end
 
 
 def lines(file: Path, data: Data | None = None) -> Iterator[tuple[int, str]]:

@@ -1,72 +1,59 @@
-"""JSON (.json: a list of objects; .jsonl: an object on each line)."""
+"""JSON in one piece (.json): a list of objects, or any of the forms that pandas and others write; see `json_shapes`."""
 
 from __future__ import annotations
 
-import json
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from pipeline.config.data import Data
-from pipeline.data.readers.common import NumberedRow, Row, lines, text_of
-from pipeline.errors import UserError, reason
+from pipeline.data.readers.common import NumberedRow, Row
+from pipeline.data.readers.json_shapes import rows_of, table
+from pipeline.data.readers.json_values import Values, as_object
+from pipeline.data.readers.pieces import pieces
+from pipeline.data.readers.record_batches import ROWS_PER_BATCH, numbered_rows
+from pipeline.errors import UserError
 
 
-def read_jsonl(file: Path, data: Data, warnings: list[str]) -> Iterator[NumberedRow]:
-    """The object on each line; blank lines are skipped.
-
-    Raises:
-        UserError: a line is not a JSON object.
-    """
-    for number, line in lines(file, data):
-        if line.strip():
-            yield number, as_object(file, number, parse(file, number, line.strip()))
-
-
-def read_json(file: Path, data: Data, warnings: list[str]) -> Iterator[NumberedRow]:
-    """The objects of a list, numbered from 1; the list may be the only one in an object, as in {"data": [...]}.
+def read_json(file: Path, data: Data, warnings: list[str]) -> Iterator[NumberedRow | pa.RecordBatch]:
+    """Rows, numbered from 1. The objects of a list are read one after the other; an object is read as a whole.
 
     Raises:
-        UserError: it is not JSON, or not a list of objects.
+        UserError: it is not JSON, or not in a known form.
     """
-    values = _only_list(parse(file, 1, text_of(file, data), whole=True))
-    if not isinstance(values, list):
-        raise UserError(f'{file}: expected a list of objects, such as [{{"text": ..., "label": ...}}]')
+    rows = _rows(file, data)
+    numbers = itertools.count(1)
+    while batch := list(itertools.islice(rows, ROWS_PER_BATCH)):
+        yield from numbered_rows(batch, list(itertools.islice(numbers, len(batch))))
+
+
+def _rows(file: Path, data: Data) -> Iterator[Row]:
+    values = Values(file, pieces(file, data))
+    if values.skip() == "[":
+        yield from _of_list(file, data, (value for _, value in values.of_list()))
+        values.end()
+        return
+    first = values.value()
+    if not values.skip():
+        yield from rows_of(file, first)
+        return
+    yield as_object(file, 1, first)  # objects one after the other, over several lines each
+    number = 1
+    while values.skip():
+        number += 1
+        yield as_object(file, number, values.value())
+
+
+def _of_list(file: Path, data: Data, values: Iterator[Any]) -> Iterator[Row]:
+    first = next(values, None)
+    if first is None:
+        raise UserError(f"{file}: it has no rows")
+    values = itertools.chain([first], values)
+    if isinstance(first, list):
+        yield from table(file, values, data.header)
+        return
     for number, value in enumerate(values, start=1):
-        yield number, as_object(file, number, value)
-
-
-def _only_list(values: Any) -> Any:
-    lists = [value for value in values.values() if isinstance(value, list)] if isinstance(values, dict) else []
-    return lists[0] if len(lists) == 1 else values
-
-
-def parse(file: Path, number: int, text: str, whole: bool = False) -> Any:
-    """The JSON value in `text`, which begins at line `number`; `whole`: it is the whole file.
-
-    Raises:
-        UserError: it is not JSON.
-    """
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        place = f"{file}:{number + error.lineno - 1}"
-        extra = ""
-        if error.msg == "Extra data" and whole:
-            extra = "; if each line is a separate object, rename the file to .jsonl or set data.format to jsonl"
-        raise UserError(f"{place}: not JSON at column {error.colno}: {error.msg}{extra}") from error
-    except RecursionError as error:
-        raise UserError(f"{file}:{number}: JSON nested too deeply") from error
-    except ValueError as error:  # a number of thousands of digits
-        raise UserError(f"{file}:{number}: not JSON: {reason(error)}") from error
-
-
-def as_object(file: Path, number: int, value: Any) -> Row:
-    """`value` if it is an object.
-
-    Raises:
-        UserError: it is not.
-    """
-    if not isinstance(value, dict):
-        raise UserError(f"{file}:{number}: expected an object with named fields, found {json.dumps(value)[:40]}")
-    return value
+        yield as_object(file, number, value)

@@ -1,8 +1,7 @@
-"""Parquet files: their rows, and the names of classes that `datasets` keeps in their metadata."""
+"""Parquet files: their rows in batches, and the names of classes that `datasets` keeps in their metadata."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,14 +9,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.config.data import Data
-from pipeline.data.readers.common import NumberedRow
+from pipeline.data.readers import features
+from pipeline.data.readers.record_batches import ROWS_PER_BATCH, with_lines
 from pipeline.errors import UserError, reason
 
-ROWS_PER_BATCH = 1024
+# About the size of a batch; the texts of 5000 rows may be large.
+BATCH_BYTES = 16 << 20
 
 
-def read(file: Path, data: Data, warnings: list[str]) -> Iterator[NumberedRow]:
-    """Rows, numbered from 1; `ROWS_PER_BATCH` of them are in memory at once.
+def read(file: Path, data: Data, warnings: list[str]) -> Iterator[pa.RecordBatch]:
+    """Rows, numbered from 1, in batches of about `BATCH_BYTES`.
 
     Raises:
         UserError: the file is damaged, or two columns have the same name.
@@ -25,32 +26,35 @@ def read(file: Path, data: Data, warnings: list[str]) -> Iterator[NumberedRow]:
     number = 0
     try:
         with pq.ParquetFile(file) as table:
-            names = table.schema_arrow.names
-            doubled = [name for name in names if names.count(name) > 1]
-            if doubled:
-                raise UserError(f"{file}: two columns are called {doubled[0]!r}; rename one")
-            for batch in table.iter_batches(ROWS_PER_BATCH):
-                for row in _times_as_text(batch).to_pylist():
-                    number += 1
-                    yield number, row
+            check_names(file, table.schema_arrow)
+            for batch in table.iter_batches(_rows_per_batch(table.metadata)):
+                yield with_lines(batch, number + 1)
+                number += batch.num_rows
     except UserError:
         raise
     except (pa.ArrowException, ValueError, OSError) as error:  # Arrow raises OSError for damaged bytes, too
         raise UserError(f"{file}: not a readable parquet file after row {number}: {reason(error)}") from error
 
 
-def _times_as_text(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """Timestamps and durations as Arrow writes them: Python's own types cannot hold all of them."""
-    columns = [column.cast(pa.string()) if pa.types.is_temporal(column.type) else column for column in batch.columns]
-    return pa.RecordBatch.from_arrays(columns, names=batch.schema.names)
+def _rows_per_batch(metadata: pq.FileMetaData) -> int:
+    size = sum(metadata.row_group(group).total_byte_size for group in range(metadata.num_row_groups))
+    return max(1, min(ROWS_PER_BATCH, BATCH_BYTES * metadata.num_rows // max(size, 1)))
+
+
+def check_names(file: Path, schema: pa.Schema) -> None:
+    """Refuse a table in which two columns have the same name.
+
+    Raises:
+        UserError: as above.
+    """
+    doubled = [name for name in schema.names if schema.names.count(name) > 1]
+    if doubled:
+        raise UserError(f"{file}: two columns are called {doubled[0]!r}; rename one")
 
 
 def class_names(file: Path) -> dict[str, list[str]]:
     """Column -> names of its classes, if `datasets` wrote the file and stored its features in the metadata."""
     try:
-        noted = (pq.read_schema(file).metadata or {}).get(b"huggingface", b"{}")
-        features = json.loads(noted).get("info", {}).get("features", {})
+        return features.in_metadata(pq.read_schema(file).metadata)
     except (pa.ArrowException, ValueError, OSError):
         return {}  # reading the rows reports what is wrong with the file
-    kinds = {column: kind.get("feature", kind) for column, kind in features.items() if isinstance(kind, dict)}
-    return {column: kind["names"] for column, kind in kinds.items() if kind.get("_type") == "ClassLabel"}

@@ -28,7 +28,7 @@ def read(part: Part, data: Data, warnings: list[str] | None = None) -> Iterator[
     """
     file, format = part
     try:
-        if format in FORMATS.values():
+        if format in FORMATS.values() and not format.is_folder:
             check_signature(file, _name_of(format))
         reader: Reader = _function(format.reader)
         yield from reader(file, data, [] if warnings is None else warnings)

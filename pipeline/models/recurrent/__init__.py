@@ -6,6 +6,7 @@ transformers and each other:
 
 - `configuration_recurrent.py`, `modeling_recurrent.py` and `tokenization_recurrent.py` hold the configuration, the
   models with their heads and cache, and the tokenizer;
+- `saved_type.py` makes their config.json name a type that transformers knows;
 - `recurrence.py` has the cells and the layer that runs one; `layout.py` says where the words of a batch are;
 - `characters.py` encodes the characters of words; `pairs.py` compares two texts in one row;
 - `crf.py` has the linear-chain CRF, and `tag_constraints.py` what a tagging scheme forbids; `configuration_crf.py` and
@@ -13,6 +14,7 @@ transformers and each other:
 """
 
 from transformers import (
+    CONFIG_MAPPING,
     AutoConfig,
     AutoModel,
     AutoModelForCausalLM,
@@ -35,12 +37,14 @@ from .modeling_recurrent import (
 )
 from .tokenization_recurrent import RecurrentTokenizer
 
-AutoConfig.register(RecurrentConfig.model_type, RecurrentConfig, exist_ok=True)
+# By the type of folders that earlier versions have saved, and by that of config.json.
+for config in (RecurrentConfig, CrfTaggerConfig):
+    AutoConfig.register(config.model_type, config, exist_ok=True)
+    CONFIG_MAPPING.register(config.saved_type, config, exist_ok=True)
 AutoModel.register(RecurrentConfig, RecurrentModel, exist_ok=True)
 AutoModelForCausalLM.register(RecurrentConfig, RecurrentForCausalLM, exist_ok=True)
 AutoModelForSequenceClassification.register(RecurrentConfig, RecurrentForSequenceClassification, exist_ok=True)
 AutoModelForTokenClassification.register(RecurrentConfig, RecurrentForTokenClassification, exist_ok=True)
-AutoConfig.register(CrfTaggerConfig.model_type, CrfTaggerConfig, exist_ok=True)
 AutoModelForTokenClassification.register(CrfTaggerConfig, CrfTaggerForTokenClassification, exist_ok=True)
 AutoTokenizer.register(RecurrentConfig, fast_tokenizer_class=RecurrentTokenizer, exist_ok=True)
 

@@ -5,9 +5,11 @@ from typing import Any, ClassVar
 from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig
 
+from .saved_type import SavedUnderKnownType
+
 
 @strict
-class CrfTaggerConfig(PreTrainedConfig):
+class CrfTaggerConfig(SavedUnderKnownType):
     r"""
     This is the configuration class to store the configuration of a [`CrfTaggerForTokenClassification`]. The labels are
     those of this configuration; the model copies them to `text_config`.
@@ -32,6 +34,7 @@ class CrfTaggerConfig(PreTrainedConfig):
     ```"""
 
     model_type = "crf_tagger"
+    saved_type = "clvp_decoder"
     _auto_class = "AutoConfig"
     sub_configs: ClassVar = {"text_config": AutoConfig}
     # Outputs that transformers' Trainer does not gather as predictions.

@@ -4,7 +4,9 @@ import difflib
 from typing import ClassVar, Literal, NamedTuple
 
 from huggingface_hub.dataclasses import strict
-from transformers import GenerationConfig, PreTrainedConfig
+from transformers import GenerationConfig
+
+from .saved_type import SavedUnderKnownType
 
 # Names that transformers and its tools write into a config, or pass to one, without declaring a field.
 UNDECLARED = {
@@ -78,7 +80,7 @@ CHARACTER_DEFAULTS = {"cnn": CharacterDefaults(30, 30, 0.5, 1), "lstm": Characte
 
 
 @strict
-class RecurrentConfig(PreTrainedConfig):
+class RecurrentConfig(SavedUnderKnownType):
     r"""
     This is the configuration class to store the configuration of a [`RecurrentModel`].
 
@@ -174,6 +176,7 @@ class RecurrentConfig(PreTrainedConfig):
     ```"""
 
     model_type = "recurrent"
+    saved_type = "clvp_encoder"
     _auto_class = "AutoConfig"
     # Outputs that transformers' Trainer does not gather as predictions.
     keys_to_ignore_at_inference: ClassVar = ["past_key_values", "nll"]
