@@ -152,7 +152,8 @@ def _save(run: trainer.Run, metrics: dict[str, Any], prepared: Prepared) -> None
         (folder / run_folder.RECIPE).write_text(run.recipe.to_json(), encoding="utf-8")
         text = card(CardData(run.recipe, metrics, any(folder.glob("*.py")), labels_in(folder)))
         (folder / "README.md").write_text(text, encoding="utf-8")
-        reference_outputs.write(run.folder, model, run.tokenizer, run.task.head, prepared.splits["validation"], text)
+        rows, pairs = prepared.splits["validation"], bool(run.task.reads_pairs)
+        reference_outputs.write(run.folder, model, run.tokenizer, run.task.head, rows, text, pairs)
 
     storage.publish_folder(run.folder / run_folder.MODEL, fill)
     storage.write(run.folder / run_folder.METRICS, json.dumps(metrics, indent=2, ensure_ascii=False) + "\n")

@@ -193,7 +193,7 @@ def approximately(value: Any) -> Any:
         return {name: approximately(part) for name, part in value.items()}
     if isinstance(value, list):
         return [approximately(part) for part in value]
-    return pytest.approx(value, abs=1e-6) if isinstance(value, float) else value
+    return pytest.approx(value, abs=1e-6, rel=1e-6) if isinstance(value, float) else value
 
 
 @pytest.mark.parametrize(("task", "kind"), CASES, ids=lambda name: name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ def compute_outputs(model, tokenizer, texts, classes=None):
     """The best classes and their logits for each text. `verify` runs the source of this function in another process.
 
     Args:
+        texts: strings or, for models of pairs, lists of two.
         classes: for each text, the class at each position whose logit is returned; None: the best ones.
 
     Returns:
@@ -35,7 +37,8 @@ def compute_outputs(model, tokenizer, texts, classes=None):
     model.eval()
     with torch.inference_mode(), torch.backends.cudnn.flags(allow_tf32=False):
         for number, text in enumerate(texts):
-            batch = tokenizer(text, truncation=True, max_length=64, return_tensors="pt").to(model.device)
+            parts = [text] if isinstance(text, str) else text
+            batch = tokenizer(*parts, truncation=True, max_length=64, return_tensors="pt").to(model.device)
             if getattr(model.config, "is_encoder_decoder", False):  # its decoder reads the text as well
                 batch["decoder_input_ids"] = batch["input_ids"]
             outputs = model(**batch)
@@ -51,17 +54,48 @@ def compute_outputs(model, tokenizer, texts, classes=None):
     return found
 
 
-def sample_texts(rows: Dataset, tokenizer: PreTrainedTokenizerBase) -> list[str]:
-    """Up to TEXTS different texts, decoded from the first of the encoded `rows`; blank ones are skipped."""
-    texts = [tokenizer.decode(ids[:MAX_TOKENS], skip_special_tokens=True) for ids in rows[: 8 * TEXTS]["input_ids"]]
-    return list(dict.fromkeys(text for text in texts if text.strip()))[:TEXTS] or ["."]
+def sample_texts(rows: Dataset, tokenizer: PreTrainedTokenizerBase, pairs: bool = False) -> list[Any]:
+    """Up to TEXTS different texts, or lists of two texts, decoded from the first of the encoded `rows`; rows with a
+    blank text are skipped."""
+    first = rows[: 8 * TEXTS]
+    types = first.get("token_type_ids") or [None] * len(first["input_ids"])
+    found: dict[tuple[str, ...], None] = {}
+    for ids, own in zip(first["input_ids"], types, strict=True):
+        parts = _parts(ids, own, tokenizer) if pairs else [ids[:MAX_TOKENS]]
+        texts = tuple(tokenizer.decode(part, skip_special_tokens=True) for part in parts)
+        if all(text.strip() for text in texts) and len(texts) == 1 + pairs:
+            found[texts] = None
+    chosen = list(found)[:TEXTS] or [(".",) * (1 + pairs)]
+    return [list(texts) if pairs else texts[0] for texts in chosen]
+
+
+def _parts(ids: list[int], types: list[int] | None, tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:
+    """The tokens of each text of a pair, told apart by their types or, without types, by special tokens."""
+    if types is not None:
+        parts = [[token for token, own in zip(ids, types, strict=True) if own == number] for number in (0, 1)]
+    else:
+        special = set(tokenizer.all_special_ids) - {tokenizer.unk_token_id}
+        special |= {tokenizer.eos_token_id}  # which is also GPT-2's unknown token
+        runs = itertools.groupby(ids, key=lambda token: token in special)
+        parts = [list(run) for is_special, run in runs if not is_special]
+    return [part[: MAX_TOKENS // 2] for part in parts]
 
 
 def write(
-    folder: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, head: str, rows: Dataset, card: str
+    folder: Path,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    head: str,
+    rows: Dataset,
+    card: str,
+    pairs: bool = False,
 ) -> None:
-    """Write answers.json: the outputs of the trained `model` for a few of `rows`, its labels, the hash of its card."""
-    texts = sample_texts(rows, tokenizer)
+    """Write answers.json: the outputs of the trained `model` for a few of `rows`, its labels, the hash of its card.
+
+    Args:
+        pairs: whether the rows hold two texts each.
+    """
+    texts = sample_texts(rows, tokenizer, pairs)
     reference: dict[str, Any] = {"head": head, "labels": _labels(model), "card": card_hash(card), "texts": texts}
     try:
         reference["answers"] = compute_outputs(model, tokenizer, texts)
