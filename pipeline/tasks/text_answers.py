@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     Text = str | tuple[str, str]
 
 
+# Parts of the usual names of pairs: text_a and text_b, sentence 1 and sentence 2, s1 and s2.
+NOUNS, BLANKS, ENDS = ("text", "sentence", "sent", "s", "question", "q"), ("", "_", " "), (("a", "b"), ("1", "2"))
 # Rows in a forward pass of `predict`.
 ROWS_PER_BATCH = 64
 
@@ -47,15 +49,14 @@ class TextAnswers(Task):
         ("premise", "hypothesis"),
         ("question1", "question2"),
         ("question", "sentence"),
-        ("text_a", "text_b"),
-        ("text1", "text2"),
-        ("sentence_a", "sentence_b"),
-        ("sentence_1", "sentence_2"),
-        ("text_1", "text_2"),
+        *((f"{noun}{blank}{one}", f"{noun}{blank}{two}") for noun in NOUNS for blank in BLANKS for one, two in ENDS),
+        ("#1 string", "#2 string"),
         ("query", "passage"),
         ("query", "document"),
+        ("question", "passage"),
         ("question", "context"),
         ("question", "answer"),
+        ("claim", "evidence"),
     )
 
     scored_with: ClassVar[Sequence[str]] = ("begins",)
