@@ -5,7 +5,8 @@ from __future__ import annotations
 import inspect
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -18,7 +19,7 @@ from pipeline import run_folder
 from pipeline.config import paths
 from pipeline.config.data import Data
 from pipeline.config.hub import check_trust
-from pipeline.config.recipe import refuse_unused
+from pipeline.config.recipe import Recipe, refuse_unused
 from pipeline.config.serialization import read_json
 from pipeline.config.task_specs import TASKS, head_called
 from pipeline.data.tokenizers import load_tokenizer
@@ -31,17 +32,23 @@ if TYPE_CHECKING:
     from pipeline.training.evaluation import Evaluation
 
 PREDICT_ROWS = 64
+SORTED_ROWS = 2048  # rows of a file that are sorted by length before they go through the model
 MANY_TOKENS = 1_000_000  # if neither the tokenizer nor the model has a limit
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """A saved model in evaluation mode, on the GPU if there is one, with its tokenizer and its task."""
+    """A saved model in evaluation mode, on the GPU if there is one, with its tokenizer and its task.
+
+    Attributes:
+        data: settings of the data that it was trained on, if a recipe is next to the weights.
+    """
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     task: Task
     labels: list[str]
+    data: Data | None = None
 
 
 def load(name: str, revision: str | None = None, trust_remote_code: bool = False, allow_pickle: bool = False) -> Loaded:
@@ -71,17 +78,19 @@ def load(name: str, revision: str | None = None, trust_remote_code: bool = False
 
 
 def _load(name: str, trust_remote_code: bool, allow_pickle: bool) -> Loaded:
-    task = _task_of(name, trust_remote_code)
+    recipe = _recipe_of(name)
+    task = load_task(recipe.task) if recipe else _task_of(name, trust_remote_code)
     model = _load_model(name, task.head, trust_remote_code=trust_remote_code, allow_pickle=allow_pickle).eval()
     tokenizer = load_tokenizer(name, pretokenized="tokens" in task.columns, trust_remote_code=trust_remote_code)
     checkpoints.check_vocabulary(model, tokenizer, "model")
     positions = getattr(model.config, "max_position_embeddings", None) or MANY_TOKENS
     tokenizer.model_max_length = min(tokenizer.model_max_length, positions)
     labels = checkpoints.label_names(model, name, "model")
+    device = "cuda" if torch.cuda.is_available() else "cpu"
     task = task.restored(model.config)
-    if task.reads_pairs is None and (Path(name) / run_folder.RECIPE).is_file():
+    if task.reads_pairs is None and recipe:
         task.reads_pairs = False  # a model that was trained here on pairs says so
-    return Loaded(model.to("cuda" if torch.cuda.is_available() else "cpu"), tokenizer, task, labels)
+    return Loaded(model.to(device), tokenizer, task, labels, recipe.data if recipe else None)
 
 
 def _load_model(name: str, head: str, **options: Any) -> PreTrainedModel:
@@ -90,11 +99,14 @@ def _load_model(name: str, head: str, **options: Any) -> PreTrainedModel:
     return checkpoints.load(name, head, "model", with_head=True, **options)
 
 
+def _recipe_of(name: str) -> Recipe | None:
+    """The recipe next to the weights."""
+    file = Path(name) / run_folder.RECIPE
+    return read_json(file) if file.is_file() else None
+
+
 def _task_of(name: str, trust_remote_code: bool = False) -> Task:
-    """The task in the recipe next to the weights; without a recipe, the one whose head matches the architecture."""
-    recipe = Path(name) / run_folder.RECIPE
-    if recipe.is_file():
-        return load_task(read_json(recipe).task)
+    """The task whose head matches the architecture."""
     named = checkpoints.load_config(name, "model", trust_remote_code=trust_remote_code).architectures
     architectures = [str(architecture) for architecture in named] if isinstance(named, list) else []
     for task, spec in TASKS.items():
@@ -154,6 +166,7 @@ def predict(
 
     Args:
         model: folder of a run or of a model, or Hub id.
+        texts: strings; tuples of two for a model of pairs of texts; lists of words for a model of tagged words.
         revision, trust_remote_code, allow_pickle: of the model, see `load`.
         options: further arguments of the task's `predict`.
 
@@ -161,9 +174,73 @@ def predict(
         UserError: the model cannot be loaded, or its task has no such option.
     """
     loaded = load(model, revision, trust_remote_code, allow_pickle)
+    yield from _answers(loaded, texts, PREDICT_ROWS, options)
+
+
+def predict_rows(
+    model: str,
+    data: Data,
+    split: str | None = None,
+    *,
+    report: Callable[[str], None] = lambda line: None,
+    revision: str | None = None,
+    trust_remote_code: bool = False,
+    allow_pickle: bool = False,
+    **options: Any,
+) -> Iterator[dict[str, Any]]:
+    """Predict from the rows of a file or folder in any format that training reads, lazily: one JSON-serializable
+    prediction per row, in order, with the row's `id` if it has one.
+
+    Args:
+        model: folder of a run or of a model, or Hub id.
+        data: labels are not needed. Columns are chosen as for training, and those that the model was trained on first.
+        split: which one to read; needed only if there are several.
+        report: is told which columns are read, and what a user should know about the files.
+        revision, trust_remote_code, allow_pickle: of the model, see `load`.
+        options: further arguments of the task's `predict`.
+
+    Raises:
+        UserError: the model or the data cannot be read, or the task of the model has no such option.
+    """
+    # Imported here: `predict` must not wait for it.
+    from pipeline.data import new_rows
+    from pipeline.data.sources import locate
+
+    source = locate(data)  # first: a mistyped file does not wait for the weights
+    loaded = load(model, revision, trust_remote_code, allow_pickle)
+    rows, ids = new_rows.read(source, loaded.task, loaded.data, split, report), deque[Any]()
+
+    def contents() -> Iterator[Any]:
+        for row in rows:
+            ids.append(row.id)
+            yield row.content
+
+    for answer in _answers(loaded, contents(), SORTED_ROWS, options):
+        own = ids.popleft()
+        yield answer if own is new_rows.MISSING else {"id": own, **answer}
+
+
+def _answers(
+    loaded: Loaded, contents: Iterable[Any], at_once: int, options: dict[str, Any]
+) -> Iterator[dict[str, Any]]:
+    """Predictions in order. Of `at_once` rows, those of similar length go through the model together."""
     for name in options:
         if name not in inspect.signature(loaded.task.predict).parameters:
             raise UserError(f"{name}: a {loaded.task.name} model has no such option; leave it out")
-    pending = iter(texts)
-    while chunk := list(islice(pending, PREDICT_ROWS)):
-        yield from loaded.task.predict(chunk, loaded.model, loaded.tokenizer, loaded.labels, **options)
+    pending = iter(contents)
+    while rows := list(islice(pending, at_once)):
+        order = list(range(len(rows)))
+        if len(rows) > PREDICT_ROWS:
+            order.sort(key=lambda row: -_characters(rows[row]))
+        found: dict[int, dict[str, Any]] = {}
+        for start in range(0, len(order), PREDICT_ROWS):
+            chosen = order[start : start + PREDICT_ROWS]
+            answers = loaded.task.predict(
+                [rows[row] for row in chosen], loaded.model, loaded.tokenizer, loaded.labels, **options
+            )
+            found.update(zip(chosen, answers, strict=True))
+        yield from (found[row] for row in range(len(rows)))
+
+
+def _characters(content: Any) -> int:
+    return len(content) if isinstance(content, str) else sum(map(len, content))

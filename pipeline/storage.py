@@ -1,7 +1,7 @@
 """Files and folders that are complete or absent: written under another name, flushed to disk, then renamed.
 
-`write` does this for a file and `publish_folder` for a folder. A folder can carry a manifest with the hash of each of
-its files, from which `damage` finds what has changed since.
+`write` and `published` do this for a file and `publish_folder` for a folder. A folder can carry a manifest with the
+hash of each of its files, from which `damage` finds what has changed since.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,19 @@ def write(file: Path, text: str) -> None:
     sync(aside)
     aside.replace(file)
     sync(file.parent)
+
+
+@contextlib.contextmanager
+def published(file: Path) -> Iterator[Path]:
+    """The name of a new file that becomes `file` once the block is done; if the block raises, nothing is left of it."""
+    aside = file.with_name(f"{ASIDE}{uuid.uuid4().hex[:8]}-{file.name}")
+    try:
+        yield aside
+        sync(aside)
+        aside.replace(file)
+        sync(file.parent)
+    finally:
+        aside.unlink(missing_ok=True)
 
 
 def publish_folder(

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import tyro
 
@@ -16,6 +19,33 @@ from pipeline.errors import UserError
 
 Arguments = Sequence[str]
 HELP = ("-h", "--help")
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Flags of commands that read new data: which columns hold what, and how a table is written."""
+
+    text_column: str | None = None
+    """column with the texts; needed only if it cannot be inferred."""
+    text_pair_column: str | None = None
+    """column with the second text of each pair; needed only if it cannot be inferred."""
+    token_column: str | None = None
+    """column with the words of each sentence; needed only if it cannot be inferred."""
+    separator: str | None = None
+    """character between the columns of a table, or `tab`; needed only if it cannot be inferred."""
+    quoting: Literal["double", "backslash", "none"] | None = None
+    """how a quotation mark in a quoted field of a table is written: doubled, after a backslash; none: no quotes."""
+    header: bool | None = None
+    """whether the first line of a table names its columns; needed only if it cannot be inferred."""
+    encoding: str | None = None
+    """encoding of text files, such as latin-1, if it is not UTF-8."""
+
+    def settings(self) -> dict[str, Any]:
+        """The same as settings of `Data`."""
+        return dataclasses.asdict(self)
+
+
+INFERRED = Reading()
 
 
 def show_help(described: Callable[..., None], program: str) -> None:

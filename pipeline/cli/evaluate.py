@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import tyro
 
 from pipeline.cli import arguments, startup
-from pipeline.cli.arguments import Arguments
+from pipeline.cli.arguments import INFERRED, Arguments, Reading
 from pipeline.config import sources
 from pipeline.config.data import Data, DataFormat
 from pipeline.errors import UserError
@@ -19,12 +19,12 @@ def _evaluate(
     data: str,
     split: Literal["train", "validation", "test"] = "test",
     batch_size: int = 32,
-    text_column: str | None = None,
+    reading: tyro.conf.OmitArgPrefixes[Reading] = INFERRED,
     label_column: str | None = None,
-    token_column: str | None = None,
     tag_column: str | None = None,
     format: DataFormat | None = None,
     label_names: tuple[str, ...] | None = None,
+    missing_labels: tuple[str, ...] | None = None,
     limit: int | None = None,
     revision: str | None = None,
     subset: str | None = None,
@@ -42,12 +42,11 @@ def _evaluate(
         data: file, folder, Hub id or sample:NAME.
         split: split to score; if the data has a single split, that one is scored.
         batch_size: rows per batch; the scores do not depend on it.
-        text_column: column with the texts; needed only if it cannot be inferred.
         label_column: column with the labels; needed only if it cannot be inferred.
-        token_column: column with the words of each sentence; needed only if it cannot be inferred.
         tag_column: column with the tag of each word; needed only if it cannot be inferred.
         format: format of a local file, such as conll; needed only if it cannot be inferred.
         label_names: names of labels that are numbers in the data, such as 0=negative 1=positive.
+        missing_labels: values that mean that a row has no label, such as unknown; such rows are not scored.
         limit: score at most this many rows.
         revision: commit, tag or branch of a Hub dataset.
         subset: configuration of a Hub dataset that has several.
@@ -60,12 +59,12 @@ def _evaluate(
         source=data,
         revision=revision,
         subset=subset,
-        text_column=text_column,
         label_column=label_column,
-        token_column=token_column,
         tag_column=tag_column,
         format=format,
         label_names=label_names,
+        missing_labels=missing_labels,
+        **reading.settings(),
         limit=limit,
         separate=separate,
     )

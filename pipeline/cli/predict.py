@@ -1,18 +1,19 @@
-"""`finetune predict`: a saved model's prediction for each line of text."""
+"""`finetune predict`: a saved model's prediction for each line of text, or for each row of a file."""
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import tyro
 
-from pipeline.cli import arguments, startup
-from pipeline.cli.arguments import Arguments
-from pipeline.config import paths
+from pipeline.cli import answers, arguments, startup
+from pipeline.cli.arguments import INFERRED, Arguments, Reading
+from pipeline.config import paths, sources
+from pipeline.config.data import Data, DataFormat
+from pipeline.config.formats import DATA_SUFFIXES, FORMATS, REMEDIES, suffix_of
 from pipeline.config.loading import nearby
 from pipeline.errors import UserError
 
@@ -20,19 +21,32 @@ from pipeline.errors import UserError
 def _predict(
     model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")],
     input: str = "-",
+    output: str | None = None,
+    format: Literal["doccano", "label-studio", "spacy", "conll"] | None = None,
     generate: int | None = None,
+    input_format: DataFormat | None = None,
+    split: Literal["train", "validation", "test"] | None = None,
+    reading: tyro.conf.OmitArgPrefixes[Reading] = INFERRED,
     revision: str | None = None,
     trust_remote_code: bool = False,
     allow_pickle: bool = False,
 ) -> None:
-    """Predict from texts, one per line, and print one line of JSON for each.
+    """Predict from each line of a text, or from each row of a file in any format that training reads.
+
+    Each answer is a line of JSON, in the order of the rows, with the row's id if it has one. Labels are not needed.
 
     Example: echo "a warm and funny film" | finetune predict runs/sentiment-bilstm
 
+    Example: finetune predict runs/sentiment-bilstm --input reviews.csv --output answers.csv
+
     Args:
         model: folder of a run or of a model, or Hub id.
-        input: file of texts, or - for standard input.
+        input: file of rows, file of texts, one per line (.txt), or - for texts from standard input.
+        output: file for the answers instead of standard output: .jsonl, .csv or .parquet.
+        format: for ner: write what this annotation tool imports, or a CoNLL file.
         generate: for next_word: continue each text by this many tokens.
+        input_format: format of the input, such as conll; needed only if it cannot be inferred.
+        split: split to read; needed only if the input has several.
         revision: commit, tag or branch of a Hub model.
         trust_remote_code: run the code that comes with the model.
         allow_pickle: read weights from pytorch_model.bin if there are no safetensors.
@@ -40,36 +54,77 @@ def _predict(
     if generate is not None and generate < 1:
         raise UserError(f"generate: {generate} is out of range; it must be >= 1")
     options: dict[str, Any] = {} if generate is None else {"generate": generate}
+    options |= {} if format is None else {"format": format}
     options |= {"revision": revision, "trust_remote_code": trust_remote_code, "allow_pickle": allow_pickle}
-    _check_input(input)
+    data = None if input == "-" else _data(input, input_format, reading)
+    if data is None:
+        _check_standard_input(reading, input_format)
+    answers.check(output, input, format)
     arguments.check_model(model, revision, trust_remote_code, "revision")
-    with startup.importing():
+    with startup.importing(*([] if data is None else ["pipeline.data.new_rows"])):
         from pipeline import inference
 
-    for prediction in inference.predict(model, _lines(input), **options):
-        print(json.dumps(prediction, ensure_ascii=False), flush=input == "-")
+    found = (
+        inference.predict(model, _lines(), **options)
+        if data is None
+        else inference.predict_rows(model, data, split, report=_report, **options)
+    )
+    answers.write(found, output, format, flush=data is None)
 
 
-def _check_input(name: str) -> None:
-    if name == "-":
-        if sys.stdin is None:
-            raise UserError("input: standard input is closed; give --input FILE")
-        return
-    file = paths.local(name, "input")
-    if file.is_dir():
-        raise UserError(f"input: {name} is a folder; give a file with one text per line")
-    if not file.exists():
-        raise UserError(f"input: there is no file {name}{nearby(file)}")
+def _report(line: str) -> None:
+    print(f"data: {line}", file=sys.stderr, flush=True)  # stdout is for the answers
 
 
-def _lines(name: str) -> Iterator[str]:
-    """Lines of a file or of standard input, without line ends; UTF-8 with or without a byte order mark."""
-    with sys.stdin.buffer if name == "-" else Path(name).open("rb") as stream:
+def _check_standard_input(reading: Reading, format: str | None) -> None:
+    if sys.stdin is None:
+        raise UserError("input: standard input is closed; give --input FILE")
+    given = [name for name, value in {"input_format": format, **reading.settings()}.items() if value is not None]
+    if given:
+        flag = given[0].replace("_", "-")
+        raise UserError(f"{flag}: standard input is read as one text per line; give --input FILE, or remove --{flag}")
+
+
+def _data(name: str, format: DataFormat | None, reading: Reading) -> Data:
+    """The settings that read the file or folder `name`."""
+    path = paths.local(name, "input")
+    if not path.exists():
+        raise UserError(f"input: there is no file {name}{nearby(path)}")
+    settings = {"source": str(path), **reading.settings()}
+    if format is None and path.is_file() and _is_plain_text(path, Data(**settings)):
+        format = "txt"
+    data = Data(**settings, format=format, separate=True if format == "txt" else None)
+    try:
+        sources.resolve(data)
+    except UserError as error:
+        message = str(error).replace("data.source:", "input:").replace("data.format", "--input-format")
+        raise UserError(message) from error
+    return data
+
+
+def _is_plain_text(file: Path, data: Data) -> bool:
+    """Whether each line of `file` is a text: it ends with .txt, or with something that names no format."""
+    suffix = suffix_of(file)
+    if suffix != ".txt" and (not suffix or suffix in DATA_SUFFIXES or suffix in REMEDIES):
+        return False
+    try:
+        (part,) = sources.resolve(data).parts["train"]
+    except UserError:
+        return True
+    shown = next(name for name, format in FORMATS.items() if format is part.format)
+    if shown != "txt" and suffix == ".txt":
+        _report(f"{file} is read as one text per line, but looks like {shown}; if it is, add --input-format {shown}")
+    return suffix == ".txt" or shown == "txt"
+
+
+def _lines() -> Iterator[str]:
+    """Lines of standard input, without line ends; UTF-8 with or without a byte order mark."""
+    with sys.stdin.buffer as stream:
         for number, line in enumerate(stream, start=1):
             try:
                 yield line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
             except UnicodeDecodeError as error:
-                raise UserError(f"{name}:{number}: not UTF-8 at byte {error.start} of the line") from error
+                raise UserError(f"-:{number}: not UTF-8 at byte {error.start} of the line") from error
 
 
 def command(given: Arguments) -> None:

@@ -15,7 +15,7 @@ WHOLE_WORDS = ("word", "whitespace")
 # The names in the table of formats (config/formats.py).
 DataFormat = Literal[
     "csv", "tsv", "json", "jsonl", "txt", "parquet", "arrow", "conll", "fasttext", "tree", "paired-lines",
-    "documents", "class-folders", "class-files",
+    "documents", "class-folders", "class-files", "doccano", "label-studio", "prodigy", "spacy", "brat",
 ]  # fmt: skip
 
 

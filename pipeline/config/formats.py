@@ -41,7 +41,7 @@ class Part(NamedTuple):
     format: Format
 
 
-_READERS = "pipeline.data.readers"
+_READERS, _ANNOTATIONS = "pipeline.data.readers", "pipeline.data.annotations"
 
 FORMATS = {
     # A table with commas, or tabs, between the columns.
@@ -68,6 +68,13 @@ FORMATS = {
     "documents": Format(f"{_READERS}.documents:read", is_folder=True),
     "class-folders": Format(f"{_READERS}.documents:read_classes", is_folder=True),
     "class-files": Format(f"{_READERS}.documents:read_class_files", is_folder=True),
+    # Annotation tools. Their rows are recognised in files of any format; these names are for those that are not.
+    "doccano": Format(f"{_ANNOTATIONS}.files:read"),
+    "label-studio": Format(f"{_ANNOTATIONS}.files:read"),
+    "prodigy": Format(f"{_ANNOTATIONS}.files:read"),
+    "spacy": Format(f"{_ANNOTATIONS}.files:read_spacy", (".spacy",)),
+    # A folder of texts, each with a file of its spans.
+    "brat": Format(f"{_ANNOTATIONS}.files:read_brat", is_folder=True),
 }
 # The compressed csv file that sample:hebrew_ner packages; not a format that a recipe can name.
 TREEBANK = Format(f"{_READERS}.treebank:read")

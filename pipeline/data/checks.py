@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline.data import labels, tags
+from pipeline.data import labels, tag_codes, tags
 from pipeline.data.rows import Places, arrow_column
 from pipeline.data.text_stats import BLANK, EXACT, LOOSE, digest_column
 from pipeline.errors import UserError, listing
@@ -53,11 +53,12 @@ def entity_types(names: Sequence[str] | None, splits: Mapping[str, Dataset]) -> 
     Raises:
         UserError: there is no entity in train.
     """
-    found = {kind for rows in splits.values() for sequence in rows["tags"] for kind in tags.types(sequence)}
-    if not any(tags.types(sequence) for sequence in splits["train"]["tags"]):
+    found = {split: tags.types(labels.count(rows, "tags")) for split, rows in splits.items()}
+    if not found["train"]:
         raise UserError("data: no word of train is tagged as part of an entity; is data.tag_column the right column?")
     named = [tags.split(tag)[1] for tag in names or () if tags.TAG.fullmatch(tag) and tag != "O"]
-    return list(dict.fromkeys(named)) if found <= set(named) else sorted(found)
+    everywhere = set().union(*found.values())
+    return list(dict.fromkeys(named)) if everywhere <= set(named) else sorted(everywhere)
 
 
 def _check_labels(found: set[str], train: Counter[str]) -> None:
@@ -122,8 +123,7 @@ def _count_classes(rows: Dataset) -> Counter[str]:
     """How often each label occurs, or entities of each type."""
     if "label" in rows.column_names:
         return labels.count(rows, "label")
-    sequences = (sequence for part in arrow_column(rows, "tags") for sequence in part.to_pylist())
-    return Counter(kind for sequence in sequences for kind, _, _ in tags.spans(sequence))
+    return tag_codes.count_types(arrow_column(rows, "tags"))
 
 
 def _digests(rows: Dataset, column: str) -> np.ndarray:

@@ -52,6 +52,11 @@ class Choice:
     problem_type: str | None = None
     reasons: Sequence[str] = field(default_factory=tuple)
 
+    @property
+    def has_target(self) -> bool:
+        """Whether there are labels or tags."""
+        return bool(self.label_columns) or any(kind_of(role).is_target for role in self.columns)
+
     def __str__(self) -> str:
         named = dict(self.columns)
         if self.label_columns:
@@ -259,6 +264,10 @@ def _ask(role: str, fitting: Sequence[str], found: Sequence[str], where: str) ->
     kind = kind_of(role)
     if list(found) == ["text"]:
         return f"{where}: it has texts only, no {role}{'' if role.endswith('s') else 's'}; give {kind.files}"
+    if list(found) == ["tokens"]:
+        return (
+            f"{where}: it has words only, no {role}; write the tag of each word after it, separated by a blank or a tab"
+        )
     if not kind.is_list and {"tokens", "tags"} <= set(found):
         return f"{where}: it holds words and tags, not texts; give {kind.files}, or train on it with the task ner"
     if len(fitting) > 1:

@@ -11,7 +11,7 @@ from itertools import takewhile
 from typing import Any, NamedTuple
 
 import numpy as np
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from pipeline.errors import UserError
 
@@ -87,11 +87,24 @@ def encode(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase, max_length:
         long = [len(row) > max_length for row in rows]
         ids = [row[:head] + row[len(row) - tail :] if cut else row for row, cut in zip(rows, long, strict=True)]
     else:
-        encoded = tokenizer(
-            list(texts), truncation=True, max_length=max_length, return_attention_mask=False, verbose=False
-        )
-        ids, long = encoded["input_ids"], [bool(row.overflowing) for row in encoded.encodings]
+        ids, long = cut(texts, tokenizer, max_length)
     return Encoded(ids, long, range(len(ids)), [True] * len(ids))
+
+
+def cut(
+    texts: Sequence[str], tokenizer: PreTrainedTokenizerBase, max_length: int
+) -> tuple[list[list[int]], list[bool]]:
+    """Ids of at most `max_length` tokens for each text, special tokens included, and whether a part is missing.
+
+    The same as calling the tokenizer, but a fast one without code of its own hands over the ids alone.
+    """
+    options = {"truncation": True, "max_length": max_length, "return_attention_mask": False, "verbose": False}
+    if type(tokenizer)._encode_plus is not PreTrainedTokenizerFast._encode_plus:
+        encoded = tokenizer(list(texts), **options)
+        return encoded["input_ids"], [bool(row.overflowing) for row in encoded.encodings]
+    tokenizer("", **options)  # sets the truncation
+    rows = tokenizer.backend_tokenizer.encode_batch_fast(list(texts))
+    return [row.ids for row in rows], [bool(row.overflowing) for row in rows]
 
 
 def _places(tokenizer: PreTrainedTokenizerBase, max_length: int) -> tuple[int, int]:

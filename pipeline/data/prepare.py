@@ -24,7 +24,18 @@ from pipeline.config import paths
 from pipeline.config.data import TRAINED_TOKENIZERS, Data
 from pipeline.config.models import PairEncoding
 from pipeline.config.sources import SPLITS, ResolvedSource
-from pipeline.data import checks, fingerprints, long_texts, sources, splits, tags, text_pairs, text_stats, tokenizers
+from pipeline.data import (
+    checks,
+    fingerprints,
+    long_texts,
+    sources,
+    splits,
+    text_pairs,
+    text_stats,
+    tokenizers,
+    unified_tags,
+)
+from pipeline.data.background import ahead
 from pipeline.data.column_choice import PROBLEM_TYPES
 from pipeline.data.fingerprints import Fingerprints
 from pipeline.data.rows import arrow_batches, arrow_column, whole
@@ -79,8 +90,8 @@ class TokenizerChoice(NamedTuple):
     characters: bool
     known_words: KnownWords | None
     trust_remote_code: bool = False
-    pair_encoding: PairEncoding | None = None
     may_change: bool = False
+    pair_encoding: PairEncoding | None = None
 
 
 @dataclass(frozen=True)
@@ -114,8 +125,8 @@ def prepare(
     characters: bool = False,
     known_words: KnownWords | None = None,
     trust_remote_code: bool = False,
-    pair_encoding: PairEncoding | None = None,
     may_change: bool = False,
+    pair_encoding: PairEncoding | None = None,
 ) -> Prepared:
     """Read, check, split and encode `source` for `task`, or open what an earlier run has cached.
 
@@ -125,16 +136,16 @@ def prepare(
         characters: whether a trained tokenizer also returns the characters of words.
         known_words: words that a trained tokenizer knows besides those of the training split.
         trust_remote_code: whether code that comes with a pretrained tokenizer is run.
-        pair_encoding: how pairs of texts are written into rows, see `text_pairs.for_pairs`.
         may_change: whether `tokenizer` is only a default, in place of which texts in a script without blanks get one
             that can cut them.
+        pair_encoding: how pairs of texts are written into rows, see `text_pairs.for_pairs`.
 
     Raises:
         UserError: something about the data or a setting is refused; nothing is written to the cache then.
     """
     root = cache_root()
     choice = TokenizerChoice(
-        tokenizer, tokenizer_revision, characters, known_words, trust_remote_code, pair_encoding, may_change
+        tokenizer, tokenizer_revision, characters, known_words, trust_remote_code, may_change, pair_encoding
     )
     target = root / _key(task, choice, source)
     if _is_complete(target):
@@ -318,7 +329,7 @@ def unify_tags(
     """
     if "tags" not in loaded.columns.columns:
         return loaded, {}
-    unified = tags.unify(
+    unified = unified_tags.unify(
         loaded.splits,
         loaded.names,
         data.scheme or "iob2",
@@ -349,10 +360,10 @@ class Texts:
 
     def batches(self) -> Iterator[pa.Array]:
         """The same, some thousands at a time."""
-        for name in ("tokens",) if "tokens" in self._rows.column_names else ("text", "text_pair"):
-            if name in self._rows.column_names:
-                for part in arrow_column(self._rows, name):
-                    yield pc.list_flatten(whole(part)) if name == "tokens" else whole(part)
+        tokenized = "tokens" in self._rows.column_names
+        for role in ("tokens",) if tokenized else ("text", "text_pair"):
+            for part in arrow_column(self._rows, role) if role in self._rows.column_names else ():
+                yield pc.list_flatten(whole(part)) if tokenized else whole(part)
 
 
 def encode(
@@ -366,8 +377,8 @@ def encode(
     truncated = tokens = unknown = written = 0
     stream = None
     with pa.OSFile(str(file.with_suffix(".arrow")), "wb") as sink:
-        for table in arrow_batches(rows, _columns_to_encode(rows), ROWS_PER_BATCH):
-            columns = task.encode(table.to_pydict(), tokenizer, max_length, labels)
+        tables = arrow_batches(rows, _columns_to_encode(rows), ROWS_PER_BATCH)
+        for columns in ahead(task.encode(table.to_pydict(), tokenizer, max_length, labels) for table in tables):
             truncated += sum(columns.pop("truncated"))
             batch = _record_batch(columns, written, tokenizer)
             written += len(batch)
@@ -387,12 +398,14 @@ def _columns_to_encode(rows: Dataset) -> list[str]:
 
 def _record_batch(columns: dict[str, list[Any]], start: int, tokenizer: PreTrainedTokenizerBase) -> pa.RecordBatch:
     """Encoded columns with `id` and `length`; a row without tokens gets the unknown one, so that it can be scored."""
-    filler = [tokenizer.unk_token_id if tokenizer.unk_token_id is not None else tokenizer.eos_token_id]
-    ids = [tokens or filler for tokens in columns.pop("input_ids")]
+    ids = columns.pop("input_ids")
+    if not isinstance(ids, pa.Array):
+        filler = [tokenizer.unk_token_id if tokenizer.unk_token_id is not None else tokenizer.eos_token_id]
+        ids = pa.array([tokens or filler for tokens in ids], pa.list_(pa.int32()))
     arrays = {
         "id": pa.array(np.arange(start, start + len(ids))),
-        "length": pa.array([len(tokens) for tokens in ids], pa.int32()),
-        "input_ids": pa.array(ids, pa.list_(pa.int32())),
+        "length": pc.list_value_length(ids),
+        "input_ids": ids,
         **{name: values if isinstance(values, pa.Array) else pa.array(values) for name, values in columns.items()},
     }
     return pa.RecordBatch.from_pydict(arrays)

@@ -17,6 +17,7 @@ from pipeline.config.data import Data
 from pipeline.config.formats import Part
 from pipeline.config.sources import ResolvedSource
 from pipeline.data import hub_source, labels, split_column
+from pipeline.data.annotations import registry as annotation_tools
 from pipeline.data.column_choice import SAMPLE_ROWS, Choice, choose
 from pipeline.data.columns import Roles, kind_of
 from pipeline.data.readers import registry
@@ -110,9 +111,16 @@ def load(
     first = tables.get("train") or next(iter(tables.values()))
     if not first.rows.first:
         raise UserError(f"{first.places}: it has no rows")
+    tables = _adapted(tables, first, source.data, roles, warnings)
+    first = tables.get("train") or next(iter(tables.values()))
     divided_by = _split_column(source, tables)
     sample = first.rows.without(divided_by) if divided_by else first.rows
-    columns = choose(roles, sample, source.data, str(first.places), pairs, problem_type)
+    columns = choose(roles, sample, source.data, str(first.places), pairs, problem_type, labelled=not known_labels)
+    if known_labels and not columns.has_target:
+        raise UserError(
+            f"{first.places}: it has no labels ({columns}), so there is nothing to score; name their column with"
+            " data.label_column or data.tag_column, or use finetune predict"
+        )
     classes = _names_of_classes(first.classes, columns)
     writers: dict[str, _Writer] = {}
     for split, table in tables.items():
@@ -147,6 +155,19 @@ def open_tables(source: ResolvedSource, warnings: list[str]) -> dict[str, Table]
         found = _rows_of(source, split, warnings)
         tables[split] = Table(peek(found, SAMPLE_ROWS), places, own or registry.class_names(parts[0]))
     return tables
+
+
+def _adapted(tables: dict[str, Table], first: Table, data: Data, roles: Roles, warnings: list[str]) -> dict[str, Table]:
+    """The tables with the columns that the roles need, if an annotation tool has written them; see
+    `annotations.registry`."""
+    convert = annotation_tools.choose(first.rows.names, first.rows.rows(SAMPLE_ROWS), first.places, data, roles)
+    if convert is None:
+        return tables
+    adapted = {}
+    for split, table in tables.items():
+        rows = convert((row for batch in table.rows for row in batch.rows()), table.places, warnings)
+        adapted[split] = replace(table, rows=peek(batches(rows), SAMPLE_ROWS))
+    return adapted
 
 
 def _common_name(parts: Sequence[Part]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 import string
 import unicodedata
 from collections import Counter
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline.data.rows import arrow_column, numpy_column, whole
 
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 _PUNCTUATION = str.maketrans(dict.fromkeys(string.punctuation, " "))
+# The same and blanks, for ASCII texts: what str.split splits at.
+_SEPARATORS = rf"[{re.escape(string.punctuation)}\x09-\x0d\x1c-\x20]+"
 # Unicode's classes of right-to-left letters: Hebrew and related scripts, Arabic and related scripts (UAX 9).
 RIGHT_TO_LEFT = ("R", "AL")
 SMALLEST_SHARE = 0.01
@@ -38,11 +42,21 @@ def digests(texts: pa.Array, exact: bool = False) -> np.ndarray:
     They are only comparable within a process. Among 10 million texts, two different ones get the same number with a
     probability of 3 in a million.
     """
-    if exact:
-        numbers = [hash(text) if text.strip() else BLANK for text in texts.to_pylist()]
-    else:
-        numbers = [hash(normalised(text) or text) if text.strip() else BLANK for text in texts.to_pylist()]
-    return np.array(numbers, dtype=np.int64)
+    numbers = np.fromiter(map(hash, (texts if exact else _normal_forms(texts)).to_pylist()), np.int64, len(texts))
+    numbers[pc.equal(pc.utf8_trim_whitespace(texts), "").to_numpy(zero_copy_only=False)] = BLANK
+    return numbers
+
+
+def _normal_forms(texts: pa.Array) -> pa.Array:
+    """`normalised` of each text, or the text itself if nothing is left of it; ASCII texts all at once."""
+    is_ascii = pc.string_is_ascii(texts)
+    lowered = pc.ascii_lower(texts)
+    plain = pc.ascii_trim_whitespace(pc.replace_substring_regex(lowered, _SEPARATORS, " "))
+    plain = pc.if_else(pc.equal(plain, ""), texts, plain)
+    if pc.all(is_ascii).as_py():
+        return plain
+    others = [normalised(text) or text for text in texts.filter(pc.invert(is_ascii)).to_pylist()]
+    return pc.replace_with_mask(plain, pc.invert(is_ascii), pa.array(others, texts.type))
 
 
 def digest_column(rows: Dataset, name: str) -> np.ndarray:

@@ -1,14 +1,16 @@
 """Words to tokens: which tokens each word becomes, and windows over long sentences in which each word has one owner.
 
-Shapes: P tokens of a sentence, W characters of a token.
+Shapes: P tokens of all words, W characters of a token.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+import pyarrow as pa
 from transformers import PreTrainedTokenizerBase
 
 from pipeline.data.tags import Span
@@ -17,10 +19,12 @@ from pipeline.errors import UserError
 # Neighbouring windows share 1/OVERLAP of their tokens: a word near the edge of one is well inside the other (as BERT
 # reads long paragraphs for SQuAD, with a stride; Devlin et al. 2019).
 OVERLAP = 3
+# Distinct words are tokenized as sentences of this length: each call of a tokenizer costs more than a word.
+WORDS_AT_ONCE = 256
 
 
 class Words(NamedTuple):
-    """Tokens of a sentence.
+    """Tokens of words.
 
     Attributes:
         input_ids: (P,) without special tokens.
@@ -52,10 +56,13 @@ def surroundings(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[in
     return ids[: inside[0]], ids[inside[-1] + 1 :]
 
 
-def tokenize(sentences: Sequence[Sequence[str]], tokenizer: PreTrainedTokenizerBase, longest: int) -> list[Words]:
+def tokenize(words: pa.Array, tokenizer: PreTrainedTokenizerBase, longest: int) -> Words:
     """Tokens of each word; a word that the tokenizer drops, such as a control character, gets the unknown token.
 
+    No token depends on other words, so each distinct word is tokenized once.
+
     Args:
+        words: strings, of any number of sentences.
         longest: maximum tokens of a word; further ones are cut off, because the first token represents the word.
 
     Raises:
@@ -63,42 +70,42 @@ def tokenize(sentences: Sequence[Sequence[str]], tokenizer: PreTrainedTokenizerB
     """
     if not tokenizer.is_fast:
         raise UserError("data.tokenizer: only a fast tokenizer can say which word a token belongs to; use another one")
-    encoded = tokenizer(
-        [list(words) for words in sentences], is_split_into_words=True, add_special_tokens=False, verbose=False
+    coded = words.dictionary_encode()
+    distinct = _tokens(coded.dictionary.to_pylist(), tokenizer, longest)
+    codes = coded.indices.to_numpy()
+    counts = np.diff(distinct.first)[codes]
+    at = ranges(distinct.first[:-1][codes], counts)
+    first = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
+    return Words(distinct.input_ids[at], first, None if distinct.char_ids is None else distinct.char_ids[at])
+
+
+def _tokens(words: list[str], tokenizer: PreTrainedTokenizerBase, longest: int) -> Words:
+    """Tokens of each of some words, which are tokenized as sentences of `WORDS_AT_ONCE`; see `tokenize`."""
+    if not words:
+        return Words(np.zeros(0, dtype=np.int32), np.zeros(1, dtype=np.int64))
+    sentences = [words[start : start + WORDS_AT_ONCE] for start in range(0, len(words), WORDS_AT_ONCE)]
+    encoded = tokenizer(sentences, is_split_into_words=True, add_special_tokens=False, verbose=False)
+    word_of = np.concatenate(
+        [np.array(encoded.word_ids(row), dtype=np.int64) + row * WORDS_AT_ONCE for row in range(len(sentences))]
     )
+    lengths = np.bincount(word_of, minlength=len(words))
     unknown = tokenizer.unk_token_id if tokenizer.unk_token_id is not None else tokenizer.eos_token_id
-    chars = encoded.get("char_ids")
-    return [
-        _align(
-            len(words),
-            np.asarray(encoded.word_ids(row), dtype=np.int64),
-            np.asarray(encoded["input_ids"][row], dtype=np.int64),
-            np.asarray(chars[row], dtype=np.int64) if chars is not None else None,
-            unknown,
-            longest,
-        )
-        for row, words in enumerate(sentences)
-    ]
+    ids = np.array([*itertools.chain.from_iterable(encoded["input_ids"]), unknown], dtype=np.int32)
+    starts = np.where(lengths, np.cumsum(lengths) - lengths, len(ids) - 1)
+    counts = np.clip(lengths, 1, longest)
+    at, first = ranges(starts, counts), np.concatenate([[0], np.cumsum(counts)])
+    if (rows := encoded.get("char_ids")) is None:
+        return Words(ids[at], first)
+    spelled = [*itertools.chain.from_iterable(rows)]
+    chars = np.zeros((len(ids), len(spelled[0]) if spelled else 1), dtype=np.int32)
+    chars[:-1] = spelled or chars[:-1]
+    return Words(ids[at], first, chars[at])
 
 
-def _align(
-    words: int, word_of: np.ndarray, ids: np.ndarray, chars: np.ndarray | None, unknown: int, longest: int
-) -> Words:
-    """`word_of` (P,) is the word of each token in `ids` (P,) and, if given, of `chars` (P, W); see `tokenize`."""
-    # Words without a token get the unknown one: appended, then sorted into place.
-    missing = np.flatnonzero(np.bincount(word_of, minlength=words) == 0)
-    word_of = np.concatenate([word_of, missing])
-    ids = np.concatenate([ids, np.full(len(missing), unknown)])
-    order = np.argsort(word_of, kind="stable")  # stable: tokens of a word stay in their order
-    word_of = word_of[order]
-    # In a sorted array, searchsorted on itself is where the run of equal values begins: a token's place in its word.
-    rank = np.arange(len(order)) - np.searchsorted(word_of, word_of)
-    order, word_of = order[rank < longest], word_of[rank < longest]
-    first = np.searchsorted(word_of, np.arange(words + 1))
-    if chars is not None:
-        width = chars.shape[1] if chars.ndim == 2 else 1
-        chars = np.concatenate([chars.reshape(-1, width), np.zeros((len(missing), width), dtype=np.int64)])[order]
-    return Words(ids[order], first, chars)
+def ranges(starts: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """The numbers starts[i], starts[i] + 1, ... of each i, counts[i] of them, one after another."""
+    ends = np.cumsum(counts)
+    return np.arange(ends[-1] if len(ends) else 0) + np.repeat(starts - (ends - counts), counts)
 
 
 def windows(first: np.ndarray, size: int) -> list[TokenWindow]:

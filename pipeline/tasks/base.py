@@ -208,8 +208,10 @@ class Task(ABC):
     ) -> Iterable[dict[str, Any]]:
         """What `finetune predict` prints for each of `texts`, JSON-serializable; `model` is in evaluation mode.
 
-        Each of `texts` is a string or, for a model that reads pairs of texts, a tuple of two. A task may accept further
-        arguments, each with a default; `finetune predict` passes those that the user gave.
+        Rows of a file come as what the roles of `columns` say: a text, a list of words or, for a model that reads pairs
+        of texts, a tuple of two.
+
+        A task may accept further arguments, each with a default; `finetune predict` passes those that the user gave.
         """
 
 

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 from torch.nn import functional as F
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from pipeline.data import tags as schemes
+from pipeline.data import word_windows
 from pipeline.data.bucketing import jagged, pad
 from pipeline.data.checks import entity_types
+from pipeline.data.labels import count
+from pipeline.data.tag_codes import LETTERS, OUTSIDE, Coded, Coder, write_prefixes
 from pipeline.data.tokenizers import cutting
-from pipeline.data.word_alignment import TokenWindow, Words, labelled, surroundings, tokenize, windows
+from pipeline.data.word_alignment import ranges, surroundings, tokenize
 from pipeline.data.word_patterns import cut
 from pipeline.models.recurrent.crf import IGNORED
 from pipeline.tasks.base import Batch, Task, padded_inputs
@@ -45,7 +50,7 @@ class Ner(Task):
 
     def labels(self, source_label_names: Sequence[str] | None, splits: Mapping[str, Dataset]) -> list[str]:
         types = entity_types(source_label_names, splits)
-        scheme = schemes.scheme_of(tag for rows in splits.values() for tags in rows["tags"] for tag in tags)
+        scheme = schemes.scheme_of(tag for rows in splits.values() for tag in count(rows, "tags"))
         prefixes = sorted(
             {schemes.PREFIXES[scheme](place, length) for place, length in ((0, 1), (0, 3), (1, 3), (2, 3))}
         )
@@ -64,22 +69,31 @@ class Ner(Task):
         `char_ids`, flattened."""
         before, behind = surroundings(tokenizer)
         size = max_length - len(before) - len(behind)
-        ids = {label: index for index, label in enumerate(labels)}
-        scheme = schemes.scheme_of(labels)
-        found: list[dict[str, Any]] = []
-        for words, tags in zip(tokenize(rows["tokens"], tokenizer, size), rows["tags"], strict=True):
-            entities = schemes.spans(tags)
-            targets = _targets(entities, words.first, ids, scheme)
-            gold = schemes.write(entities, len(tags), "iob2")
-            parts = windows(words.first, size)
-            for part, (begin, end) in zip(parts, labelled(parts, entities), strict=True):
-                row = _row(words, part, before, behind)
-                own = targets[words.first[part.start] : words.first[part.stop]].copy()
-                own[: words.first[begin] - words.first[part.start]] = IGNORED
-                own[words.first[end] - words.first[part.start] :] = IGNORED
-                row["labels"] = np.concatenate([_blank(before), own, _blank(behind)])
-                found.append({**row, "tags": gold[part.begin : part.end], "begins": part.begin == 0})
-        return _columns(found)
+        coder = Coder()
+        tags = coder.read(_lists(rows["tags"]))
+        words = tokenize(_lists(rows["tokens"]).flatten(), tokenizer, size)
+        parts = word_windows.cut(words.first, tags, size)
+        framed = word_windows.Framed(parts, words.first, len(before), len(behind))
+        columns = {"input_ids": framed.fill(words.input_ids[framed.at], before, behind)}
+        columns["truncated"] = [False] * len(parts.start)  # nothing is ever truncated
+        labelled = (framed.at >= np.repeat(words.first[parts.labels_from], framed.counts)) & (
+            framed.at < np.repeat(words.first[parts.labels_to], framed.counts)
+        )
+        targets = _targets(tags, words.first, coder.kinds, labels)[framed.at]
+        blank = ([IGNORED] * len(before), [IGNORED] * len(behind))
+        columns["labels"] = framed.fill(np.where(labelled, targets, IGNORED), *blank)
+        own = parts.end - parts.begin
+        offsets = pa.array(np.concatenate([[0], np.cumsum(own)]), pa.int32())
+        at = ranges(parts.begin, own)
+        first = words.first[at] - np.repeat(words.first[parts.start] - len(before), own)
+        columns["first"] = pa.ListArray.from_arrays(offsets, pa.array(first, pa.int32()))
+        if words.char_ids is not None:
+            zeros = ([0] * len(before), [0] * len(behind))
+            columns["char_ids"] = framed.fill(words.char_ids[framed.at], *zeros)
+        gold = coder.write(tags.written("iob2"), LISTS).flatten()
+        columns["tags"] = pa.ListArray.from_arrays(offsets, gold.take(pa.array(at)))
+        columns["begins"] = pa.array(parts.begins.astype(bool))
+        return columns
 
     def collate(self, rows: pa.Table, tokenizer: PreTrainedTokenizerBase) -> tuple[Batch, int]:
         batch = padded_inputs(rows, tokenizer)
@@ -128,26 +142,39 @@ class Ner(Task):
         return f"the model finds none of the {there:,} entities" if there and scores["recall"] == 0.0 else None
 
     def predict(
-        self, texts: Sequence[str], model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, labels: list[str]
+        self,
+        texts: Sequence[str | list[str]],
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        labels: list[str],
+        format: str | None = None,
     ) -> Iterable[dict[str, Any]]:
+        """The entities of each text; of a list of words also their `tokens` and IOB2 `tags`, and the offsets of its
+        entities are those in the words joined by blanks. With `format`, that of an annotation tool, also the `words`,
+        by start and end, that the model has read."""
         spelling = cutting(tokenizer)
-        cuts = [cut(text, *spelling) for text in texts]
+        joined = [text if isinstance(text, str) else " ".join(text) for text in texts]
+        cuts = [cut(text, *spelling) if isinstance(text, str) else _places(text) for text in texts]
         size = min(tokenizer.model_max_length, LONGEST)
-        sentences = [[text[start:end] for start, end in places] for text, places in zip(texts, cuts, strict=True)]
-        rows = {"tokens": sentences, "tags": [["O"] * len(words) for words in sentences]}
+        sentences = [[text[start:end] for start, end in places] for text, places in zip(joined, cuts, strict=True)]
+        rows: dict[str, list[Any]] = {"tokens": sentences, "tags": [["O"] * len(words) for words in sentences]}
         answers = self._tag(self.encode(rows, tokenizer, size, labels), model, tokenizer)
-        for text, places in zip(texts, cuts, strict=True):
+        for row, text, places in zip(texts, joined, cuts, strict=True):
             ids, scores = zip(*(next(answers) for _ in places), strict=True) if places else ((), ())
             tags = [_iob2(labels[index]) for index in ids]
-            yield {"text": text, "entities": [_entity(text, places, scores, span) for span in schemes.spans(tags)]}
+            words: dict[str, Any] = {} if isinstance(row, str) else {"tokens": row, "tags": tags}
+            if format is not None:
+                words = {"words": places}
+            entities = [_entity(text, places, scores, span) for span in schemes.spans(tags)]
+            yield {"text": text, **words, "entities": entities}
 
     def _tag(
         self, columns: dict[str, Any], model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
     ) -> Iterator[tuple[int, float]]:
         """Tag id and probability of each word, in order."""
-        arrays: dict[str, Any] = {name: columns[name] for name in ("labels", "first", "char_ids") if name in columns}
-        arrays["input_ids"] = pa.array(columns["input_ids"], pa.list_(pa.int32()))
-        arrays["length"] = pa.array([len(ids) for ids in columns["input_ids"]], pa.int32())
+        names = ("input_ids", "labels", "first", "char_ids")
+        arrays: dict[str, Any] = {name: columns[name] for name in names if name in columns}
+        arrays["length"] = pc.list_value_length(columns["input_ids"])
         table = pa.table(arrays)
         for start in range(0, len(table), WINDOWS_PER_BATCH):
             rows = table.slice(start, WINDOWS_PER_BATCH)
@@ -158,6 +185,12 @@ class Ner(Task):
             first, words = jagged(rows["first"])
             at = np.repeat(np.arange(len(words)), words), first
             yield from zip(tags.cpu().numpy()[at].tolist(), probabilities.cpu().numpy()[at].tolist(), strict=True)
+
+
+def _places(words: Sequence[str]) -> list[tuple[int, int]]:
+    """Start and end of each word in `words`, joined by blanks."""
+    ends = list(itertools.accumulate(len(word) + 1 for word in words))
+    return [(end - 1 - len(word), end - 1) for end, word in zip(ends, words, strict=True)]
 
 
 class _Sentence(NamedTuple):
@@ -183,47 +216,33 @@ def _sentences(outcome: dict[str, Any], labels: list[str]) -> Iterator[_Sentence
     yield from map(_Sentence, *columns)
 
 
-def _targets(entities: list[schemes.Span], first: np.ndarray, ids: Mapping[str, int], scheme: str) -> np.ndarray:
-    """(P,) label of each token: an entity's tags are written over its tokens as if each were a word."""
-    over_tokens = [(kind, int(first[start]), int(first[end])) for kind, start, end in entities]
-    tags = schemes.write(over_tokens, int(first[-1]), scheme)
-    # Other models may have no B tags, as in IOB1.
-    return np.array([ids[tag] if tag in ids else ids[f"I-{tag[2:]}"] for tag in tags], dtype=np.int64)
+def _lists(column: Any) -> pa.ListArray:
+    return column if isinstance(column, pa.Array) else pa.array(column, LISTS)
 
 
-def _row(words: Words, part: TokenWindow, before: list[int], behind: list[int]) -> dict[str, Any]:
-    """A window's `input_ids`, `first` and, flattened, `char_ids`."""
-    start, stop = words.first[part.start], words.first[part.stop]
-    row = {
-        "input_ids": [*before, *words.input_ids[start:stop].tolist(), *behind],
-        "first": words.first[part.begin : part.end] - start + len(before),
-    }
-    if words.char_ids is not None:
-        own = words.char_ids[start:stop]
-        edges = (np.zeros((len(ids), own.shape[1]), dtype=np.int64) for ids in (before, behind))
-        row["char_ids"] = np.concatenate([next(edges), own, next(edges)]).ravel()
-    return row
+def _targets(tags: Coded, first: np.ndarray, kinds: Sequence[str], labels: Sequence[str]) -> np.ndarray:
+    """(P,) label of each token: an entity's tags are written over its tokens as if each were a word.
+
+    Args:
+        first: (words + 1,) the first token of each word, and P.
+        kinds: types by their numbers in `tags`.
+    """
+    word = np.repeat(np.arange(len(first) - 1), np.diff(first))  # (P,)
+    is_first = np.arange(len(word)) == first[word]
+    is_inside = (tags.prefixes != OUTSIDE)[word]
+    prefixes = write_prefixes(is_inside, is_inside & (tags.goes_on[word] | ~is_first), schemes.scheme_of(labels))
+    ids = {label: index for index, label in enumerate(labels)}
+    numbers = tags.kinds[word] * len(LETTERS) + prefixes
+    label_of = np.zeros(len(kinds) * len(LETTERS), dtype=np.int64)
+    for number in np.unique(numbers).tolist():
+        kind, prefix = kinds[number // len(LETTERS)], LETTERS[number % len(LETTERS)]
+        tag = "O" if prefix == "O" else f"{prefix}-{kind}"
+        # Other models may have no B tags, as in IOB1.
+        label_of[number] = ids[tag] if tag in ids else ids[f"I-{kind}"]
+    return label_of[numbers]
 
 
-def _blank(special: list[int]) -> np.ndarray:
-    return np.full(len(special), IGNORED)
-
-
-TYPES = {
-    "labels": pa.list_(pa.int32()),
-    "first": pa.list_(pa.int32()),
-    "char_ids": pa.list_(pa.int32()),
-    "tags": pa.list_(pa.string()),
-    "begins": pa.bool_(),
-}
-
-
-def _columns(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Rows as columns; nothing is ever truncated."""
-    typed = {
-        name: pa.array([row[name] for row in rows], kind) for name, kind in TYPES.items() if rows and name in rows[0]
-    }
-    return {"input_ids": [row["input_ids"] for row in rows], "truncated": [False] * len(rows), **typed}
+LISTS = pa.list_(pa.string())
 
 
 def _iob2(label: str) -> str:

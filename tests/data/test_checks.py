@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import pytest
+from conftest import ROOT
 from datasets import Dataset
 
 from pipeline.data.checks import entity_types, label_set, report
@@ -83,3 +88,21 @@ def test_one_label_is_refused():
 def test_a_column_of_texts_or_ids_is_not_a_label():
     with pytest.raises(UserError, match=r"data.label_column: 30 different labels in 30 rows, such as '0'"):
         label_set(None, {"train": rows(["t"] * 30, [str(number) for number in range(30)])})
+
+
+def test_the_order_of_the_labels_is_the_same_in_every_process():
+    """Strings have another hash in each process, and so has a set another order; nan has no place between numbers."""
+    program = (
+        "from datasets import Dataset; from pipeline.data.checks import label_set;"
+        "print(*(label_set(None, {'train': Dataset.from_dict({'text': labels, 'label': labels})}) for labels in"
+        " (['2', '1', '01', '1e0', '001'], ['2', 'nan', '1', 'inf', 'NaN'], ['b', 'B', 'a'])))"
+    )
+    printed = {
+        subprocess.run(
+            [sys.executable, "-c", program],
+            env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": str(ROOT)},
+            capture_output=True, text=True, check=True,
+        ).stdout
+        for seed in ("1", "2", "3")
+    }  # fmt: skip
+    assert printed == {"['001', '01', '1', '1e0', '2'] ['1', '2', 'NaN', 'inf', 'nan'] ['B', 'a', 'b']\n"}

@@ -25,6 +25,7 @@ CONTENTS = {
     "jsonl": '{"text": "a b", "label": "x"}\n',
     "txt": "a b\n",
     "conll": "a B-X\nb I-X\n",
+    **dict.fromkeys(("doccano", "label-studio", "prodigy", "spacy"), '{"text": "a b", "label": [[0, 3, "X"]]}\n'),
 }
 
 

@@ -91,7 +91,7 @@ def test_a_damaged_entry_is_rebuilt(reviews, builds, cache):
 
 
 def test_a_refusal_leaves_nothing_behind(tmp_path, cache):
-    (tmp_path / "a.csv").write_text("text,label\na,1\nb,2,\n")
+    (tmp_path / "a.csv").write_text("text,label\na,1\nb,2,3\n")
     with pytest.raises(UserError, match=r"a\.csv:3"):
         prepare(locate(Data(str(tmp_path / "a.csv"))), Sentiment(), "word")
     assert list(cache.iterdir()) == []

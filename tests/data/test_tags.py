@@ -1,14 +1,13 @@
-"""Tag schemes: the same entities in each, whichever the data uses; invalid tags are corrected and reported."""
+"""Tag schemes: the same entities in each, whichever the data uses; invalid tags are found."""
 
 from __future__ import annotations
 
 import random
 
 import pytest
-from datasets import Dataset
 from seqeval.metrics.sequence_labeling import get_entities
 
-from pipeline.data.tags import TAG, Detector, breaks, convert, scheme_of, spans, types, unify, write
+from pipeline.data.tags import TAG, breaks, convert, scheme_in_data, scheme_of, spans, types, write
 
 TYPES = ["PER", "geo-loc", "X"]
 
@@ -59,22 +58,20 @@ def test_entities_are_the_same_in_every_scheme(scheme):
         assert list(breaks(tags, scheme)) == []
 
 
-@pytest.mark.parametrize("scheme", SCHEMES)
-def test_the_scheme_is_detected_over_all_the_data(scheme):
-    generator, detector = random.Random(1), Detector()
-    for _ in range(50):
-        detector.add(letters(*random_entities(generator), scheme))
-    assert detector.scheme == scheme
-
-
-def test_the_scheme_with_fewer_broken_rules_is_chosen():
-    detector = Detector()
-    for tags in [["I-PER", "I-PER"], ["I-PER", "B-PER"], ["I-X", "O", "I-X"], ["B-PER", "I-PER"]]:
-        detector.add(tags)
-    assert detector.scheme == "IOB1"
-    for tags in [["B-PER", "I-PER"], ["B-X", "O"]] * 5:
-        detector.add(tags)
-    assert detector.scheme == "IOB2"
+@pytest.mark.parametrize(
+    ("letters", "invalid", "scheme"),
+    [
+        ("OBI", {"IOB1": 2, "IOB2": 1}, "IOB2"),
+        ("OBI", {"IOB1": 0, "IOB2": 1}, "IOB1"),
+        ("OBI", {"IOB1": 1, "IOB2": 1}, "IOB2"),
+        ("OBIES", {"IOB1": 0, "IOB2": 0}, "BIOES"),
+        ("OBILU", {}, "BILOU"),
+        ("OBMES", {}, "BMES"),
+        ("OBMEW", {}, "BMEWO"),
+    ],
+)
+def test_the_scheme_of_data_follows_from_its_prefixes_and_invalid_tags(letters, invalid, scheme):
+    assert scheme_in_data(letters, invalid) == scheme
 
 
 @pytest.mark.parametrize("prefixes", ["BIO", "BIESO"])
@@ -102,24 +99,6 @@ def test_any_sequence_is_read_as_seqeval_reads_it(prefixes):
 )
 def test_invalid_tags_are_found(tags, scheme, places):
     assert list(breaks(tags, scheme)) == places
-
-
-def test_splits_are_converted_to_one_scheme_and_invalid_tags_are_reported_with_their_lines(tmp_path):
-    def split(rows):
-        lines = [list(range(10 * n + 1, 10 * n + 1 + len(tags))) for n, tags in enumerate(rows)]
-        return Dataset.from_dict({"tags": rows, "line": [own[0] for own in lines], "lines": lines})
-
-    splits = {
-        "train": split([["B-X", "E-X"], ["O", "E-X", "O"], ["S-Y"]]),
-        "test": split([["I-X", "I-X"], ["O", "O"]]),
-    }
-    unified = unify(splits, {"train": "train.conll", "test": "test.conll"}, "iob2", tmp_path)
-    assert unified.found == "BIOES"
-    assert unified.splits["train"]["tags"][:] == [["B-X", "I-X"], ["O", "B-X", "O"], ["B-Y"]]
-    assert unified.splits["test"]["tags"][:] == [["B-X", "I-X"], ["O", "O"]]
-    assert unified.warnings[0] == "tags are BIOES; converted to IOB2"
-    assert unified.warnings[1].startswith("3 tags are invalid in BIOES and were read as conlleval reads them")
-    assert "train.conll:12 E-X after O, test.conll:1 I-X after O, test.conll:2 the end after I-X" in unified.warnings[1]
 
 
 def test_tags_are_distinguished_from_other_words():

@@ -5,14 +5,20 @@ from __future__ import annotations
 import random
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from transformers import GPT2TokenizerFast
 
 from pipeline.config.data import Data
+from pipeline.data import word_alignment
 from pipeline.data.tokenizers import load_tokenizer, train
 from pipeline.data.word_alignment import labelled, surroundings, tokenize, windows
 
 WORDS = [["U.S.", "can't", "rejects", "<br/>", "3.5"], ["EU"], ["#tag", "@user", "👍🏽", "שָׁלוֹם", "!?"]]
+
+
+def tokens(words, tokenizer, longest=99):
+    return tokenize(pa.array(words, pa.string()), tokenizer, longest)
 
 
 def trained(kind):
@@ -26,7 +32,8 @@ def minilm():
 
 def test_a_word_tokenizer_keeps_each_given_word_whole():
     tokenizer = trained("word")
-    for words, found in zip(WORDS, tokenize(WORDS, tokenizer, 9), strict=True):
+    for words in WORDS:
+        found = tokens(words, tokenizer)
         assert tokenizer.convert_ids_to_tokens(found.input_ids) == [word.lower() for word in words]
         assert found.first.tolist() == list(range(len(words) + 1))
 
@@ -35,18 +42,35 @@ def test_a_word_tokenizer_keeps_each_given_word_whole():
 def test_trained_tokenizers_know_the_word_of_each_token(kind, tmp_path):
     trained(kind).save_pretrained(tmp_path)
     tokenizer = load_tokenizer(str(tmp_path), pretokenized=True)
-    for words, found in zip(WORDS, tokenize(WORDS, tokenizer, 99), strict=True):
-        own = [
-            found.input_ids[start:end].tolist() for start, end in zip(found.first[:-1], found.first[1:], strict=True)
-        ]
-        assert own == [tokenize([[word]], tokenizer, 99)[0].input_ids.tolist() for word in words]
+    words = [word for words in WORDS for word in words]
+    found = tokens(words, tokenizer)
+    own = [found.input_ids[start:end].tolist() for start, end in zip(found.first[:-1], found.first[1:], strict=True)]
+    assert own == [tokens([word], tokenizer).input_ids.tolist() for word in words]
+
+
+@pytest.mark.parametrize("kind", ["word", "bpe", "wordpiece", "minilm"])
+def test_the_tokens_of_a_word_are_those_that_it_has_in_its_sentence(kind, minilm, monkeypatch):
+    """Distinct words are tokenized once, as sentences of any length."""
+    monkeypatch.setattr(word_alignment, "WORDS_AT_ONCE", 3)
+    tokenizer = minilm if kind == "minilm" else trained(kind)
+    generator = random.Random(0)
+    choices = [*(word for words in WORDS for word in words), "rejecting", "un-EU-like", "x" * 30, "don't", "北京"]
+    words = [generator.choice(choices) for _ in range(200)]
+    encoded = tokenizer([words], is_split_into_words=True, add_special_tokens=False)
+    found = tokens(words, tokenizer)
+    assert found.input_ids.tolist() == encoded["input_ids"][0]
+    assert np.repeat(np.arange(200), np.diff(found.first)).tolist() == encoded.word_ids(0)
+
+
+def test_no_words_have_no_tokens(minilm):
+    assert [part.tolist() for part in tokens([], minilm)[:2]] == [[], [0]]
 
 
 def test_a_byte_level_tokenizer_marks_where_given_words_begin():
     tokenizer = trained("bpe")
-    tokens = tokenizer.convert_ids_to_tokens(tokenize([["EU", "EU"]], tokenizer, 9)[0].input_ids)
-    assert tokens[0][0] == "Ġ"
-    assert tokens[: len(tokens) // 2] == tokens[len(tokens) // 2 :]
+    found = tokenizer.convert_ids_to_tokens(tokens(["EU", "EU"], tokenizer).input_ids)
+    assert found[0][0] == "Ġ"
+    assert found[: len(found) // 2] == found[len(found) // 2 :]
 
 
 def test_a_pretrained_byte_level_tokenizer_marks_them_as_well_and_is_saved_so(tmp_path):
@@ -55,7 +79,7 @@ def test_a_pretrained_byte_level_tokenizer_marks_them_as_well_and_is_saved_so(tm
     GPT2TokenizerFast(**files, unk_token="[EOS]", eos_token="[EOS]").save_pretrained(tmp_path / "gpt2")
 
     def first_token(tokenizer):
-        return tokenizer.convert_ids_to_tokens(tokenize([["EU", "EU"]], tokenizer, 9)[0].input_ids)[0]
+        return tokenizer.convert_ids_to_tokens(tokens(["EU", "EU"], tokenizer).input_ids)[0]
 
     assert first_token(load_tokenizer(str(tmp_path / "gpt2")))[0] == "E"
     marked = load_tokenizer(str(tmp_path / "gpt2"), pretokenized=True)
@@ -65,15 +89,14 @@ def test_a_pretrained_byte_level_tokenizer_marks_them_as_well_and_is_saved_so(tm
 
 
 def test_a_word_that_the_tokenizer_drops_gets_the_unknown_token(minilm):
-    sentence = ["EU", "\u200b", "", "rejects", "\x7f"]
-    (found,) = tokenize([sentence], minilm, 9)
+    found = tokens(["EU", "\u200b", "", "rejects", "\x7f"], minilm)
     assert np.diff(found.first).min() == 1
     assert minilm.convert_ids_to_tokens(found.input_ids[found.first[[1, 2, 4]]]) == ["[UNK]"] * 3
     assert minilm.convert_ids_to_tokens(found.input_ids[found.first[[0, 3]]]) == ["eu", "rejects"]
 
 
 def test_a_word_is_cut_to_the_size_of_a_window(minilm):
-    (found,) = tokenize([["a", "b" * 60, "c"]], minilm, 4)
+    found = tokens(["a", "b" * 60, "c"], minilm, 4)
     assert np.diff(found.first).tolist() == [1, 4, 1]
 
 
@@ -92,13 +115,13 @@ class WithCharacters:
 
     def __call__(self, sentences, **options):
         encoded = self.tokenizer(sentences, **options)
-        tokens = [self.tokenizer.convert_ids_to_tokens(ids) for ids in encoded["input_ids"]]
-        encoded["char_ids"] = [[[ord(c) for c in f"{token:3}"[:3]] for token in row] for row in tokens]
+        found = [self.tokenizer.convert_ids_to_tokens(ids) for ids in encoded["input_ids"]]
+        encoded["char_ids"] = [[[ord(c) for c in f"{token:3}"[:3]] for token in row] for row in found]
         return encoded
 
 
 def test_characters_go_with_their_tokens():
-    (found,) = tokenize([["EU", " ", "can't"]], WithCharacters(trained("word")), 9)
+    found = tokens(["EU", " ", "can't"], WithCharacters(trained("word")))
     expected = [[ord(c) for c in "eu "], [0, 0, 0], [ord(c) for c in "can"]]
     assert found.char_ids.tolist() == expected
 

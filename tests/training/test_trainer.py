@@ -154,7 +154,7 @@ def test_a_folder_that_is_not_a_run_is_left_alone(reviews, tmp_path):
 
 
 def test_a_refused_run_makes_no_folder(tmp_path):
-    (tmp_path / "bad.csv").write_text("text,label\na,1\nb,\n")
+    (tmp_path / "bad.csv").write_text("text,label\na,1\nb,2,3\n")
     with pytest.raises(UserError, match=r"bad\.csv:3: 3 fields"):
         train(a_recipe(tmp_path / "bad.csv", tmp_path))
     assert not (tmp_path / "run").exists()

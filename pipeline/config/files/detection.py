@@ -119,7 +119,8 @@ def _json_format(head: Head, suffix: str) -> str | None:
         return _unfinished(head, suffix, text, error)
     except (ValueError, RecursionError):
         return None
-    if not (isinstance(value, dict) or all(isinstance(item, (dict, list)) for item in value)):
+    is_pair = isinstance(value, list) and [type(item) for item in value] == [str, dict]  # spaCy's text and annotations
+    if not (is_pair or isinstance(value, dict) or all(isinstance(item, (dict, list)) for item in value)):
         return None
     rest = text[end:].lstrip(" \t")
     if rest.strip() and rest[0] not in "\r\n":
@@ -127,6 +128,8 @@ def _json_format(head: Head, suffix: str) -> str | None:
     on_one_line = not re.search(r"[\r\n]", text[:end].strip())
     if rest.strip() and on_one_line:
         return "jsonl" if rest.lstrip()[0] == text[0] else None
+    if is_pair:
+        return "jsonl"
     return "jsonl" if on_one_line and suffix in (".jsonl", ".ndjson", ".jsonlines") and text[0] == "{" else "json"
 
 

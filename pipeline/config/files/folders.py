@@ -27,6 +27,7 @@ from pipeline.errors import UserError, listing
 
 # A tenth of fewer documents than this is no sample, so their lines are read as one text.
 FEW_DOCUMENTS = 10
+SHOWN = 8
 # More folders than this are not data sets.
 MOST_FOLDERS = 50
 
@@ -96,7 +97,8 @@ class Finder:
     def _in_files(self, listed: Listing) -> dict[str, Parts]:
         files = [file for file in listed.files if self._may_be_read(file)]
         labels = {beside for file in files for beside in paired_lines.beside(file)}
-        found = choose(listed.folder, [file for file in files if file not in labels], self.data.format)
+        others = [file for file in listed.files if file not in labels]
+        found = choose(listed.folder, [file for file in files if file not in labels], self.data.format, others)
         if not found:
             return {}
         used = {file for of_split in found.values() for file in of_split}
@@ -274,7 +276,8 @@ def _nothing_in(listed: Listing) -> str:
     if not listed.files:
         kinds = " ".join(format.suffixes[0] for format in FORMATS.values() if format.suffixes)
         return f"{listed.folder}: no train.*, validation.* or test.* in it ({kinds}, ...); name the file itself"
-    names = listing([file.name for file in listed.files])
+    shown = [file.name for file in listed.files[:SHOWN]]
+    names = listing(shown) + ", ..." * (len(listed.files) > SHOWN)
     return (
         f"{listed.folder}: no train.*, validation.* or test.* in it, only {names}; name one of them, or put the"
         " parts of one table in a folder called train"

@@ -10,11 +10,14 @@ from pipeline.config.formats import BY_SUFFIX, FORMATS, stem_of, suffix_of
 from pipeline.errors import UserError
 
 
-def choose(folder: Path, files: Iterable[Path], chosen: str | None) -> dict[str, list[Path]]:
+def choose(folder: Path, files: Iterable[Path], chosen: str | None, others: Iterable[Path]) -> dict[str, list[Path]]:
     """Split -> its files among `files`, in the order of their numbers.
 
     A file called after the split alone (train.csv) takes precedence over one whose name has more words
     (train_old.csv), and one with a suffix of data over others; with `chosen`, one of the format's own suffixes.
+
+    Args:
+        others: all files in the folder that may be data.
 
     Raises:
         UserError: several files belong to a split that are not parts of one table, or a part is missing.
@@ -27,8 +30,9 @@ def choose(folder: Path, files: Iterable[Path], chosen: str | None) -> dict[str,
     # In a folder of articles, some have a title like test_pilot.txt.
     if not any(map(_is_exact, (file for of_split in found.values() for file in of_split))):
         used = [file for of_split in found.values() for file in of_split]
-        others = [file for file in files if file not in used and suffix_of(file) in map(suffix_of, used)]
-        if len(others) > len(used):
+        suffixes = set(map(suffix_of, used))
+        unused = [file for file in others if file not in used and suffix_of(file) in suffixes]
+        if len(unused) > len(used):
             return {}
     return found
 

@@ -98,5 +98,5 @@ def guess(content: bytes) -> tuple[str | None, str]:
     as_good = [m for m in matches if m.chaos <= best.chaos and m.coherence >= best.coherence - TOLERANCE]
     name = USUAL if any(USUAL in match.could_be_from_charset for match in as_good) else best.encoding
     text = content.decode(name, errors="replace")
-    words = re.findall(r"\S*[^\x00-\x7f]\S*", text)
+    words = re.findall(r"[^\s,;\"|]*[^\x00-\x7f][^\s,;\"|]*", text)
     return name, " ".join(words[:3])[:SHOWN]

@@ -130,7 +130,8 @@ def _decoded(file: Path, stream: BinaryIO, encoding: str) -> Iterator[bytes]:
         except UnicodeDecodeError as error:
             place = read - len(error.object) + error.start
             raise UserError(charset.explain(file, place, error.object[error.start], encoding)) from error
-        yield text.encode(UTF8)
+        if text:
+            yield text.encode(UTF8)
         if not piece:
             return
 
@@ -162,8 +163,9 @@ def _whole_lines(pieces: Iterable[bytes], longest: int | None = None) -> Iterato
 
 def _last_cut(line: bytes) -> int:
     """Where a line that goes on can be cut: after its last blank, or before its last character."""
-    end = line.rfind(b" ") + 1 or len(line) - 1
-    while end > 1 and line[end] & 0xC0 == 0x80:  # inside a character of UTF-8
+    blank = line.rfind(b" ")
+    end = blank + 1 if blank >= 0 else len(line) - 1
+    while 1 < end < len(line) and line[end] & 0xC0 == 0x80:  # inside a character of UTF-8
         end -= 1
     return end
 

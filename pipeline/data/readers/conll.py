@@ -144,7 +144,7 @@ class Sentences:
     def _table(self, body: bytes) -> pa.Table:
         """Columns of lines that all have the same number of them."""
         names = [str(place + 1) for place in range(self.layout.width)]
-        types = dict.fromkeys(names, pa.large_string())
+        types = dict.fromkeys(names, pa.string())
         return csv.read_csv(
             pa.BufferReader(body),
             read_options=csv.ReadOptions(use_threads=False, block_size=len(body) + 1, column_names=names),
@@ -157,7 +157,9 @@ class Sentences:
         starts = np.flatnonzero(np.diff(sentences, prepend=-1))
         offsets = pa.array(np.append(starts, len(sentences)), pa.int32())
         columns = {name: pa.ListArray.from_arrays(offsets, table[name].combine_chunks()) for name in table.column_names}
-        columns |= {name: columns[str(place + 1)] for name, place in self.named.items()}
+        named = {name: columns[str(place + 1)] for name, place in self.named.items()}
+        # A column of words alone needs no number, which would look like another column.
+        columns = {**columns, **named} if self.layout.width > 1 else named
         columns[LINE] = pa.array(lines[starts])
         columns[WORD_LINES] = pa.ListArray.from_arrays(offsets, pa.array(lines))
         return pa.RecordBatch.from_pydict(columns)

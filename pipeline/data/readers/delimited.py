@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyarrow import csv
 
 from pipeline.config.data import Data
@@ -30,7 +31,7 @@ def read_tsv(file: Path, data: Data, warnings: list[str]) -> Iterator[pa.RecordB
 
 
 def _read(file: Path, data: Data, warnings: list[str], own: str) -> Iterator[pa.RecordBatch]:
-    """Rows as batches: the columns that have a name (large_string), and `LINE`. Blank lines are left out.
+    """Rows as batches: the columns that have a name (string), and `LINE`. Blank lines are left out.
 
     Raises:
         UserError: the file can be read in no way, or in more than one, or a row has too many or too few fields.
@@ -38,10 +39,25 @@ def _read(file: Path, data: Data, warnings: list[str], own: str) -> Iterator[pa.
     """
     dialect = dialects.decide(file, data, warnings, own)
     table = _Table(file, dialect)
+    repeated = 0
     for content, piece, line in _blocks(after(chunks(file, data), dialect.first_line - 1), dialect):
         batch = table.in_bulk(content, piece, line) or table.row_by_row(content, line)
-        if batch.num_rows:
-            yield batch
+        rows = _without_headers(batch) if dialect.header else batch
+        repeated += batch.num_rows - rows.num_rows
+        if rows.num_rows:
+            yield rows
+    if repeated:
+        warnings.append(f"{file}: {repeated} more {'header' if repeated == 1 else 'headers'} in the file left out")
+
+
+def _without_headers(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Rows that are not the header again, as in files that were joined."""
+    same = pc.equal(batch.column(0), batch.schema.names[0])
+    if not same.true_count:
+        return batch
+    for name in batch.schema.names[1:-1]:
+        same = pc.and_(same, pc.equal(batch.column(name), name))
+    return batch.filter(pc.invert(same))
 
 
 def _blocks(pieces: Iterator[bytes], dialect: Dialect) -> Iterator[tuple[bytes, Piece, int]]:
@@ -96,7 +112,7 @@ class _Table:
             newlines_in_values=dialect.multiline,
         )
         self.convert = csv.ConvertOptions(
-            column_types=dict.fromkeys(names, pa.large_string()),
+            column_types=dict.fromkeys(names, pa.string()),
             include_columns=[name for name in dialect.names if name],
             check_utf8=False,  # `chunks` has checked it
         )
@@ -127,7 +143,7 @@ class _Table:
         rows = [(line + row.line, self._fitted(line + row.line, row.fields)) for row in self.dialect.rows_of(content)]
         columns = list(zip(*(fields for _, fields in rows), strict=True)) or [()] * len(self.dialect.names)
         named = {name: column for name, column in zip(self.dialect.names, columns, strict=True) if name}
-        arrays = [pa.array(column, pa.large_string()) for column in named.values()]
+        arrays = [pa.array(column, pa.string()) for column in named.values()]
         return self._batch(list(named), arrays, np.array([number for number, _ in rows], np.int64))
 
     def _fitted(self, line: int, fields: list[str]) -> list[str]:
@@ -141,10 +157,9 @@ class _Table:
         others = "the header has" if self.dialect.header else "most rows have"
         a_separator, separators = named(self.dialect.separator)
         quote = "quote fields that contain" if self.dialect.quoted else "nothing is quoted, so no field may contain"
-        alone = "; if each line is one text, set data.format to txt" if expected == 1 else ""
         return (
             f"{self.file}:{line}: {found} field{'s' * (found != 1)}, but {others} {expected}, separated by"
-            f" {separators}; {quote} {a_separator} or a line break, or set data.separator or data.quoting{alone}"
+            f" {separators}; {quote} {a_separator} or a line break, or set data.separator or data.quoting"
         )
 
     def _batch(self, names: Sequence[str], columns: list[pa.Array], lines: np.ndarray) -> pa.RecordBatch:

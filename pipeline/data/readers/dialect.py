@@ -107,7 +107,9 @@ def decide(file: Path, data: Data, warnings: list[str], own: str) -> Dialect:
     encoding = encoding_of(file, data)
     if encoding != UTF8 and data.encoding is None:
         warnings.append(f"{file}: its encoding is {encoding}")
-    if separator != own and not (data.separator or declared):
+    if separator == separators.ALONE:
+        warnings.append(f"{file}: one column, whose texts contain {separators.named(own)[1]}")
+    elif separator != own and not (data.separator or declared):
         warnings.append(f"{file}: the columns are separated by {separators.named(separator)[1]}")
     found = quoting.decide(quoting.Table(file, data, text, separator, skipped), warnings)
     dialect = Dialect(separator, found.quoted, found.escapes, found.multiline, first_line=skipped + 1)

@@ -40,9 +40,9 @@ _LISTS = pa.list_(pa.string())
 
 
 def _row(number: int, line: str) -> tuple[int, str, list[str]]:
+    first, *rest = line.split(maxsplit=1)
+    if rest and first.startswith(PREFIX) and PREFIX not in rest[0]:
+        return number, rest[0].rstrip(), [first[len(PREFIX) :]]
     words = line.split()
     labels = [word[len(PREFIX) :] for word in words if word.startswith(PREFIX)]
-    leading = sum(1 for _ in itertools.takewhile(lambda word: word.startswith(PREFIX), words))
-    if leading == len(labels):  # the usual place; the blanks in the text stay as they are
-        return number, line.split(maxsplit=leading)[leading].rstrip() if leading < len(words) else "", labels
     return number, " ".join(word for word in words if not word.startswith(PREFIX)), labels

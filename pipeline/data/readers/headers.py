@@ -30,7 +30,8 @@ def has_header(rows: Sequence[Sequence[str]]) -> bool | None:
     first = [value.strip() for value in rows[0]]
     columns = [[row[place].strip() for row in rows[1:] if place < len(row)] for place in range(len(first))]
     pairs = list(zip(first, columns, strict=True))
-    if any(value.lower() in USUAL and not _recurs(value, column) for value, column in pairs) or not any(columns):
+    usual = [(value, column) for value, column in pairs if value.lower() in USUAL]
+    if len(usual) > 1 or any(not _recurs(value, column) for value, column in usual) or not any(columns):
         return True
     if _counts_up(first) and any(_kind(column) in ("text", "word") for column in columns):
         return True  # pandas numbers columns that it has no names for

@@ -12,7 +12,7 @@ import pyarrow as pa
 from pipeline.config.data import Data
 from pipeline.data.readers.common import NumberedRow, Row
 from pipeline.data.readers.json_shapes import rows_of, table
-from pipeline.data.readers.json_values import Values, as_object
+from pipeline.data.readers.json_values import Values, as_object, is_annotated
 from pipeline.data.readers.pieces import pieces
 from pipeline.data.readers.record_batches import ROWS_PER_BATCH, numbered_rows
 from pipeline.errors import UserError
@@ -33,7 +33,7 @@ def read_json(file: Path, data: Data, warnings: list[str]) -> Iterator[NumberedR
 def _rows(file: Path, data: Data) -> Iterator[Row]:
     values = Values(file, pieces(file, data))
     if values.skip() == "[":
-        yield from _of_list(file, data, (value for _, value in values.of_list()))
+        yield from _of_list(file, data, values.of_list())
         values.end()
         return
     first = values.value()
@@ -52,7 +52,7 @@ def _of_list(file: Path, data: Data, values: Iterator[Any]) -> Iterator[Row]:
     if first is None:
         raise UserError(f"{file}: it has no rows")
     values = itertools.chain([first], values)
-    if isinstance(first, list):
+    if isinstance(first, list) and not is_annotated(first):
         yield from table(file, values, data.header)
         return
     for number, value in enumerate(values, start=1):

@@ -10,6 +10,7 @@
 | {"train": [{...}], "test": [{...}]} | a table for each split, in any of these forms |
 | {"version": ..., "data": [{...}]} | a list under any name |
 | {"features": [...], "rows": [{"row": {...}}]} | the Hub's server of rows |
+| {"classes": [...], "annotations": [["...", {"entities": ...}]]} | the NER Annotator for spaCy |
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from typing import Any
 from pipeline.config.files.detection import HEADERS
 from pipeline.config.files.split_names import split_called
 from pipeline.data.readers.common import Row
-from pipeline.data.readers.json_values import as_object
+from pipeline.data.readers.json_values import as_object, is_annotated
 from pipeline.errors import UserError
 
 # The column that says which split of {"train": ..., "test": ...} a row comes from.
@@ -60,6 +61,8 @@ def _one_table(file: Path, value: dict[str, Any]) -> Iterator[Row]:
     if all(isinstance(column, dict) for column in value.values()):
         return _nested(file, value)
     lists = {name: column for name, column in value.items() if isinstance(column, list)}
+    if {"classes", "annotations"} <= lists.keys():  # null for a text that is not annotated yet
+        lists = {"annotations": [pair for pair in lists["annotations"] if pair is not None]}
     if len(lists) == len(value) > 1 and not any(_is_table(column) for column in lists.values()):
         return _columns(file, lists)
     tables = [column for column in lists.values() if _is_table(column)]
@@ -71,7 +74,7 @@ def _one_table(file: Path, value: dict[str, Any]) -> Iterator[Row]:
 
 
 def _is_table(values: list[Any]) -> bool:
-    return bool(values) and isinstance(values[0], dict)
+    return bool(values) and (isinstance(values[0], dict) or is_annotated(values[0]))
 
 
 def _objects(file: Path, values: list[Any]) -> Iterator[Row]:

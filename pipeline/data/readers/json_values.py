@@ -29,12 +29,19 @@ def parse(file: Path, number: int, text: str) -> Any:
         raise _refusal(file, number, 0, text, error) from error
 
 
+def is_annotated(value: Any) -> bool:
+    """Whether `value` is a text and an object with its annotations, as spaCy writes it."""
+    return isinstance(value, list) and [type(item) for item in value] == [str, dict]
+
+
 def as_object(file: Path, number: int, value: Any) -> Row:
-    """`value` if it is an object.
+    """`value` if it is an object; a text with its annotations becomes one with the field `text`.
 
     Raises:
         UserError: it is not.
     """
+    if is_annotated(value):
+        return {"text": value[0], **value[1]}
     if not isinstance(value, dict):
         found = json.dumps(value, ensure_ascii=False)[:40]
         raise UserError(f"{file}:{number}: expected an object with named fields, found {found}")
@@ -67,7 +74,7 @@ class Values:
 
     def __init__(self, file: Path, pieces: Iterable[str]):
         self.file, self._pieces = file, iter(pieces)
-        self._text, self._at = "", 0
+        self._text, self._at, self._is_all = "", 0, False
         self._line, self._column = 1, 0  # where `_text` begins
 
     def skip(self) -> str:
@@ -105,15 +112,10 @@ class Values:
                 found, self._at = _DECODER.raw_decode(self._text, self._at)
                 return found
             except (ValueError, RecursionError) as error:
-                # A value may go on in the next piece. Each time, the text that is tried again is twice as long.
-                wanted = len(self._text) - self._at
-                if isinstance(error, RecursionError) or not self._more(wanted):
+                if isinstance(error, RecursionError) or self._is_all:
                     raise self._refused(error) from error
-
-    @property
-    def line(self) -> int:
-        """The line of the next character."""
-        return self._line + self._text.count("\n", 0, self._at)
+                # A value may go on in the next piece. Each time, the text that is tried again is twice as long.
+                self._is_all = not self._more(len(self._text) - self._at)
 
     def _more(self, wanted: int = 1) -> bool:
         """Drop what has been taken, and add at least `wanted` characters; whether there was any."""
@@ -130,8 +132,8 @@ class Values:
     def _refused(self, error: ValueError | RecursionError) -> UserError:
         return _refusal(self.file, self._line, self._column, self._text, error)
 
-    def of_list(self) -> Iterator[tuple[int, Any]]:
-        """The values of a list that comes next, each with the line that it begins on, without holding all of them.
+    def of_list(self) -> Iterator[Any]:
+        """The values of a list that comes next, without holding all of them.
 
         Raises:
             UserError: it is not JSON.
@@ -141,8 +143,7 @@ class Values:
             self.take("]")
             return
         while True:
-            self.skip()
-            yield self.line, self.value()
+            yield self.value()
             if self.take(",]") == "]":
                 return
 

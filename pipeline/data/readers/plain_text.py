@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -26,38 +27,51 @@ def read(file: Path, data: Data, warnings: list[str]) -> Iterator[pa.RecordBatch
     """
     longest = None if data.separate else LONG_LINE
     line, continues, is_cut = 1, False, False
-    for chunk in chunks(file, data, longest):
+    for chunk, goes_on in _with_ends(chunks(file, data, longest)):
         content = chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-        is_whole = content.endswith(b"\n")
-        is_cut = is_cut or continues
-        if longest and not is_whole and len(content) - content.rfind(b"\n") > longest:
-            content = content.removesuffix(b" ")  # where the line is cut
-        texts = _split(content.removesuffix(b"\n"))
+        texts = _split(content.removesuffix(b" " if goes_on else b"\n"))
         numbers = list(range(line, line + len(texts)))
-        line += len(texts) if is_whole else len(texts) - 1
+        line += len(texts) - goes_on
         if continues and not texts[0].as_py():  # the line ended where it was cut
             texts, numbers = texts[1:], numbers[1:]
-        if longest and len(texts) and pc.max(pc.binary_length(texts)).as_py() > longest:
-            texts, numbers = _cut_all(texts.to_pylist(), numbers, longest)
+        cut = _long(texts, longest) | ({0} if continues else set()) | ({len(texts) - 1} if goes_on else set())
+        if cut:
+            texts, numbers = _cut_all(texts.to_pylist(), numbers, cut)
             is_cut = True
-        continues = not is_whole
+        continues = goes_on
         if len(texts):
             yield pa.RecordBatch.from_arrays([texts, pa.array(numbers, pa.int64())], names=["text", LINE])
     if is_cut:
-        warnings.append(
-            f"{file}: lines of more than {longest} bytes are cut at blanks, into rows of up to {ROW} characters"
-        )
+        rows = f"rows of up to {ROW} characters"
+        warnings.append(f"{file}: lines of more than {longest} bytes are cut at blanks, into {rows}")
+
+
+def _with_ends(found: Iterator[bytes]) -> Iterator[tuple[bytes, bool]]:
+    """Each chunk, and whether its last line goes on in the next."""
+    chunk = next(found, b"")
+    for following in found:
+        yield chunk, not chunk.endswith((b"\n", b"\r"))
+        chunk = following
+    if chunk:
+        yield chunk, False
+
+
+def _long(texts: pa.Array, longest: int | None) -> set[int]:
+    """Which of `texts` have more than `longest` bytes."""
+    if longest is None or not len(texts):
+        return set()
+    return set(np.flatnonzero(pc.binary_length(texts).to_numpy() > longest).tolist())
 
 
 def _split(content: bytes) -> pa.Array:
     return pc.split_pattern(pa.array([content], pa.large_binary()).cast(pa.large_string()), "\n").values
 
 
-def _cut_all(texts: Sequence[str], numbers: Sequence[int], longest: int) -> tuple[pa.Array, list[int]]:
-    """Rows of up to `ROW` characters in place of each text of more than `longest` bytes, and the line of each."""
+def _cut_all(texts: Sequence[str], numbers: Sequence[int], cut: set[int]) -> tuple[pa.Array, list[int]]:
+    """Rows of up to `ROW` characters in place of the texts whose numbers are in `cut`, and the line of each row."""
     rows, lines = [], []
-    for text, number in zip(texts, numbers, strict=True):
-        own = list(_cut(text)) if len(text.encode()) > longest else [text]
+    for place, (text, number) in enumerate(zip(texts, numbers, strict=True)):
+        own = list(_cut(text)) if place in cut else [text]
         rows += own
         lines += [number] * len(own)
     return pa.array(rows, pa.large_string()), lines

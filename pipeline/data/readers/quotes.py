@@ -145,7 +145,7 @@ class Survey:
         opened: line of the last opening mark.
         inside: whether a field is open at the end of what has been read.
         ragged: the first line that does not have `width` fields if nothing is quoted.
-        continued: number of lines that begin inside a quoted field; `whole` of them have `width` fields themselves.
+        spread: number of lines of quoted fields of several lines; `whole` of them have `width` fields by themselves.
         multiline: lines that begin outside a quoted field and end inside one; the first `SAMPLES`.
     """
 
@@ -166,7 +166,7 @@ class Survey:
     opened: int = 0
     inside: bool = False
     ragged: Place | None = None
-    continued: int = 0
+    spread: int = 0
     whole: int = 0
     multiline: list[bytes] = field(default_factory=list)
 
@@ -179,14 +179,14 @@ class Survey:
             self.escaped_ends += int((~is_end(piece, piece.ends)).sum())
             self.loose += piece.loose
             self.backslashed |= b'\\"' in chunk or bytes([BACKSLASH, self.separator]) in chunk or b"\\\n" in chunk
-            continues = self._add_marks(piece, chunk)
-            if not self.ragged or continues.any():
-                self._add_widths(piece, continues, chunk)
+            spread = self._add_marks(piece, chunk)
+            if not self.ragged or spread.any():
+                self._add_widths(piece, spread, chunk)
             self.lines += len(piece.ends)
         return self
 
     def _add_marks(self, piece: Piece, chunk: bytes) -> Mask:
-        """Whether each line begins inside a quoted field."""
+        """Whether each line belongs to a quoted field of several lines."""
         if b'"' not in chunk:
             return np.full(len(piece.ends), self.inside)
         marks = marks_in(piece, self.separator, self.inside)
@@ -206,7 +206,7 @@ class Survey:
         continues = np.concatenate([[self.inside], at_ends])[:-1]
         self._add_multiline(piece, chunk, np.flatnonzero(at_ends & ~continues))
         self.inside = bool(after[-1]) if len(after) else self.inside
-        return continues
+        return continues | at_ends
 
     def _add_broken(self, piece: Piece, follows: Places) -> None:
         """Note the first place behind a closed field that continues it with text."""
@@ -222,14 +222,14 @@ class Survey:
             start = piece.ends[line - 1] + 1 if line else 0
             self.multiline.append(chunk[start : piece.ends[line]])
 
-    def _add_widths(self, piece: Piece, continues: Mask, chunk: bytes) -> None:
+    def _add_widths(self, piece: Piece, spread: Mask, chunk: bytes) -> None:
         """Note the first line of the wrong width, blank ones excepted, if nothing is quoted."""
         separators = np.flatnonzero(piece.bytes == self.separator)
         kept = is_end(piece, piece.ends)
         ends = piece.ends[kept]
         widths = np.diff(np.searchsorted(separators, ends), prepend=0) + 1
-        self.continued += int(continues.sum())
-        self.whole += int((continues[kept] & (widths == self.width)).sum())
+        self.spread += int(spread.sum())
+        self.whole += int((spread[kept] & (widths == self.width)).sum())
         for row in np.flatnonzero(widths != self.width):
             start = ends[row - 1] + 1 if row else 0
             line = self.lines + 1 + int(np.searchsorted(piece.ends, start))

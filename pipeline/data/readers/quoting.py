@@ -26,6 +26,7 @@ SUSPICIOUS = 0.9
 # A column with so many different values, or fewer, has labels or the like.
 FEW_VALUES = 50
 NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
+ESCAPED = re.compile(r"\\.", re.DOTALL)
 LOOKED_AT = 2000
 
 
@@ -59,19 +60,25 @@ class Table:
     @property
     def lines(self) -> list[str]:
         """The first lines that are not blank, without their ends."""
-        found = (line.rstrip("\n") for line in io.StringIO(self.head, newline=None) if line.strip())
-        return list(itertools.islice(found, LOOKED_AT))
+        return _lines(self.head)
 
     @property
-    def width(self) -> int:
-        """The number of fields that most of the first lines have if nothing is quoted."""
-        widths = collections.Counter(line.count(self.separator) + 1 for line in self.lines)
-        return widths.most_common(1)[0][0]
+    def header_width(self) -> int:
+        """The number of fields in the first line if nothing is quoted."""
+        return self.lines[0].count(self.separator) + 1
 
     def survey(self, escapes: Escapes = "nothing") -> Survey:
         """What the marks in all of the file look like."""
-        survey = Survey(ord(self.separator), self.width, self.skipped + 1, escapes)
+        lines = self.lines if escapes == "nothing" else _lines(ESCAPED.sub("", self.head))
+        # The number of fields that most lines have if nothing is quoted.
+        width = collections.Counter(line.count(self.separator) + 1 for line in lines).most_common(1)[0][0]
+        survey = Survey(ord(self.separator), width, self.skipped + 1, escapes)
         return survey.add(after(chunks(self.file, self.data), self.skipped), self.skipped)
+
+
+def _lines(text: str) -> list[str]:
+    found = (line.rstrip("\n") for line in io.StringIO(text, newline=None) if line.strip())
+    return list(itertools.islice(found, LOOKED_AT))
 
 
 def after(pieces: Iterator[bytes], skipped: int) -> Iterator[bytes]:
@@ -101,14 +108,14 @@ def decide(table: Table, warnings: list[str]) -> Quoting:
         return _checked(table, plain)
     if setting == "backslash":
         return _checked(table, _escaped(table))
-    if not has_marks and not (plain.backslashed and plain.ragged):
+    if not has_marks and not (plain.backslashed and (plain.ragged or table.header_width != plain.width)):
         return PLAIN
     best = _best(table, plain)
     if best is not None and not _is_plain(table, best, plain):
         if best.escapes != "nothing":
             warnings.append(f"{table.file}: quotation marks are escaped by backslashes")
         return _of(best)
-    if plain.ragged or plain.at_start * 2 > plain.lines:
+    if plain.ragged or _is_mostly_quoted(plain):
         raise UserError(_undecided(table, plain))
     if has_marks:
         warnings.append(f"{table.file}: nothing is quoted, and quotation marks are part of the text")
@@ -116,7 +123,7 @@ def decide(table: Table, warnings: list[str]) -> Quoting:
 
 
 def _of(survey: Survey) -> Quoting:
-    return Quoting(quoted=True, escapes=survey.escapes, multiline=survey.continued > 0 or survey.escaped_ends > 0)
+    return Quoting(quoted=True, escapes=survey.escapes, multiline=survey.spread > 0 or survey.escaped_ends > 0)
 
 
 def _escaped(table: Table) -> Survey:
@@ -147,16 +154,25 @@ def _is_plain(table: Table, quoted: Survey, plain: Survey) -> bool:
         UserError: it cannot be told.
     """
     is_tabbed = table.separator == "\t"
-    if plain.width > 1 and quoted.continued and quoted.whole >= SUSPICIOUS * quoted.continued:
+    if plain.width > 1 and quoted.spread and quoted.whole >= SUSPICIOUS * quoted.spread:
         swallows = _swallows(table, quoted)
-        if (swallows is None and not is_tabbed) or (swallows is not False and plain.ragged):
+        if swallows is None and _is_mostly_quoted(plain):
+            swallows = False
+        elif swallows is None and is_tabbed:  # texts contain commas, but hardly ever tabs
+            swallows = True
+        if (swallows and plain.ragged) or (swallows is None and not plain.ragged):
             raise UserError(_undecided(table, plain, quoted))
-        return swallows is not False
-    if plain.width == 1 and quoted.continued and quoted.in_text and not quoted.doubled + quoted.escaped:
+        return bool(swallows)
+    if plain.width == 1 and quoted.spread and quoted.in_text and not quoted.doubled + quoted.escaped:
         raise UserError(_undecided(table, plain, quoted))
-    if plain.ragged or not is_tabbed or quoted.doubled or quoted.escaped:
+    if plain.ragged or not is_tabbed or quoted.spread or quoted.doubled or quoted.escaped:
         return False
-    return quoted.quoted > 0 and quoted.quoted * 2 <= plain.lines and not _quotes_commas(table)
+    return quoted.quoted > 0 and not _is_mostly_quoted(plain) and not _quotes_commas(table)
+
+
+def _is_mostly_quoted(plain: Survey) -> bool:
+    """Whether there are half as many fields that begin with a mark as lines: chance does not bring them about."""
+    return plain.at_start * 2 > plain.lines
 
 
 def _quotes_commas(table: Table) -> bool:
@@ -171,7 +187,7 @@ def _swallows(table: Table, quoted: Survey) -> bool | None:
     Such a field begins in a row and hides what follows in that line. If this is what other rows have in the same
     columns, a few labels or numbers, it is the rest of a row; otherwise it is text.
     """
-    split = [line.split(table.separator) for line in table.lines if '"' not in line]
+    split = [line.split(table.separator) for line in table.lines[1:] if '"' not in line]  # without a header
     rows = [fields for fields in split if len(fields) == quoted.width]
     votes = set()
     for line in quoted.multiline:
@@ -218,7 +234,7 @@ def _undecided(table: Table, plain: Survey, quoted: Survey | None = None) -> str
             f" of texts; {remedy}"
         )
     fault = f"{_fault(plain)}" if not _is_valid(plain) else f"{plain.opened}: a quoted field contains whole rows"
-    if plain.ragged:
+    if plain.ragged and not _is_mostly_quoted(plain):
         line, fields = plain.ragged
-        fault += f"; without quoting, line {line} has {fields} fields instead of {plain.width}"
+        fault += f"; without quoting, line {line} has {fields} field{'s' * (fields != 1)} instead of {plain.width}"
     return f"{table.file}:{fault}; fix the quotation marks, or {remedy}"

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from pipeline.config.data import Data
-from pipeline.errors import UserError, listing
+from pipeline.errors import UserError
 
 # Separator -> its name in messages, singular and plural.
 NAMES = {
@@ -19,6 +19,8 @@ NAMES = {
     ";": ("a semicolon", "semicolons"),
     "|": ("a vertical bar", "vertical bars"),
 }
+# Stands for the separator of a table that has one column, whose texts contain commas. No text contains it.
+ALONE = "\x1f"
 # The first line that Excel reads and writes, such as sep=;
 DECLARATION = re.compile(r'"?sep=(.)"?[\r\n]*', re.IGNORECASE)
 # Share of the rows that have the same number of fields, so that a few broken ones do not count.
@@ -62,22 +64,30 @@ def detect(file: Path, text: str, own: str) -> str:
     """The separator of a table that begins with `text`, which consists of whole lines.
 
     Args:
-        own: the separator that the format of the file expects; it is preferred to others that fit as well.
+        own: the separator that the format of the file expects; it is preferred to others that fit as well. It does
+            not separate anything if the first line has none and the others have any number of them: then the answer
+            is `ALONE`.
 
     Raises:
         UserError: several others fit.
     """
     lines = [line.rstrip("\n") for line in io.StringIO(text, newline=None) if line.strip()][:LOOKED_AT]
-    fits = {separator: _fit(lines, text, separator) for separator in (own, *(s for s in NAMES if s != own))}
+    fits = {own: _fit(lines, text, own)}
+    for separator in NAMES:
+        # In prose, a blank follows each comma; in a table, only if a person has written it.
+        if separator != own and re.search(rf"{re.escape(separator)}(?! )", text):
+            fits[separator] = _fit(lines, text, separator)
     best = max(fits.values())
     if fits[own] == best > UNFIT or not lines:
         return own
     others = [separator for separator in fits if fits[separator] == best > UNFIT]
     if not others and own not in lines[0]:
         others = [separator for separator in fits if separator in lines[0]]
+    if not others and own not in lines[0] and own in text and not _uniform(line.count(own) + 1 for line in lines[1:]):
+        return ALONE
     if len(others) > 1:
         raise UserError(
-            f"{file}: the columns may be separated by {listing([named(s)[1] for s in others])}; set data.separator"
+            f"{file}: the columns may be separated by {' or '.join(named(s)[1] for s in others)}; set data.separator"
         )
     return others[0] if others else own
 

@@ -11,6 +11,7 @@ import pytest
 
 from pipeline.config.data import Data
 from pipeline.data import sources
+from pipeline.data.prepare import unify_tags
 from pipeline.errors import UserError
 from pipeline.tasks.ner import Ner
 
@@ -26,9 +27,10 @@ def load(tmp_path, file, **settings):
     work = tmp_path / "work"
     work.mkdir(exist_ok=True)
     data = Data(str(file), **settings)
-    source = sources.load(sources.locate(data), Ner.columns, work)
-    rows = source.splits["train"]
-    return list(zip(rows["line"], rows["tokens"], rows["tags"], strict=True)), source.warnings
+    loaded = sources.load(sources.locate(data, "ner"), Ner.columns, work)
+    loaded, _ = unify_tags(loaded, data, work)
+    rows = loaded.splits["train"]
+    return list(zip(rows["line"], rows["tokens"], rows["tags"], strict=True)), loaded.warnings
 
 
 TWO = [(1, ["EU", "rejects"], ["B-ORG", "O"]), (4, ["Peter"], ["B-PER"])]
@@ -102,13 +104,12 @@ def test_the_word_column_is_numbered(tmp_path):
             "a.conll:3: 1 columns, but most lines have 2, separated by tabs;",
         ),
         ("a.conll", "EU B-ORG\nrejects VBZ O\n", "a.conll:2: 3 columns, but most lines have 2"),
-        ("a.conll", "EU\nrejects\n", "a.conll:1: one column only; expected a word and its tag"),
+        ("a.conll", "EU\nrejects\n", "a.conll: it has words only, no tags; write the tag of each word after it"),
         (
             "a.conll",
             "EU B-ORG\nrejects VBZ\n\n",
             "a.conll:2: 'VBZ' is not a tag; expected O, or B-, I-, E- or S- and a type",
         ),
-        ("a.bmes", "中 B\n国 E\n\n", "a.bmes:1: 'B' is not a tag"),
         (
             "a.conll",
             "a O\n" * 300,
@@ -116,7 +117,7 @@ def test_the_word_column_is_numbered(tmp_path):
         ),
         ("a.conll", "a O\n" * 20_000, "a.conll: no blank line in 10001 lines"),
         ("a.conll", "\n\n", "a.conll: it has no rows"),
-        ("a.conll", b"caf\xe9 O\n", "a.conll: not UTF-8 at byte 3 (0xe9)"),
+        ("a.conll", b"caf\xe9 O\n", "a.conll:1: not UTF-8 at byte 3 (0xe9)"),
         (
             "a.csv",
             "text,label\ngood,1\n",
@@ -134,7 +135,7 @@ def test_the_word_column_is_numbered(tmp_path):
             "a.jsonl:1: tag 1: the number 3 has no name; write tags as texts",
         ),
         ("a.jsonl", '{"tokens": ["a"], "tags": ["PER"]}', "a.jsonl:1: tag 1: 'PER' is not a tag"),
-        ("a.jsonl", '{"tokens": ["a"], "tags": [null]}', "a.jsonl:1: tag 1: None is not a tag"),
+        ("a.jsonl", '{"tokens": ["a"], "tags": [null]}', "a.jsonl:1: tag 1 is missing; expected a tag"),
     ],
 )
 def test_malformed_files_are_refused_in_one_line_with_the_place(tmp_path, name, content, message):
@@ -218,10 +219,10 @@ def test_numbers_in_a_hub_dataset_have_the_names_of_their_column(tmp_path, monke
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     monkeypatch.setattr("pipeline.hub.download.go_offline_if_unreachable", lambda: None)
     data = Data("org/name", revision="0" * 40)
-    source = sources.load(sources.locate(data), Ner.columns, tmp_path)
-    assert list(source.splits) == ["train"]
-    assert source.splits["train"]["tags"] == [["B-ORG", "O"], ["B-PER"]]
-    assert source.label_names == NAMES
+    loaded, _ = unify_tags(sources.load(sources.locate(data), Ner.columns, tmp_path), data, tmp_path)
+    assert (list(loaded.splits), loaded.unlabelled) == (["train"], ["test"])
+    assert loaded.splits["train"]["tags"][:] == [["B-ORG", "O"], ["B-PER"]]
+    assert loaded.label_names == NAMES
 
 
 def test_a_number_without_a_name_is_refused(tmp_path):

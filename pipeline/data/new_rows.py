@@ -1,0 +1,173 @@
+"""Rows of new data to predict from: a text, two texts or the words of a sentence, with the row's id, in file order."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, ClassVar, NamedTuple, Protocol
+
+from pipeline.config.data import Data
+from pipeline.config.sources import ResolvedSource
+from pipeline.data import sources, split_column
+from pipeline.data.column_choice import SAMPLE_ROWS, Choice, choose
+from pipeline.data.columns import as_list, is_missing, kind_of
+from pipeline.data.rows import MISSING, Column, RowBatch, peek, values
+from pipeline.data.sources import Table
+from pipeline.errors import UserError
+
+Content = str | tuple[str, ...] | list[str]
+"""A text, a pair of texts, or the words of a sentence."""
+
+# Usual names of a text for tasks that are trained on words, most likely first.
+TEXTS = ("text", "sentence", "content", "document", "tweet", "review", "comment", "paragraph", "body")
+# Usual names of a row's id without blanks, hyphens and underscores, most likely first.
+IDS = (
+    *("id", "idx", "index", "guid", "uid", "uuid", "key", "rowid", "exampleid", "sampleid", "itemid", "recordid"),
+    *("textid", "sentenceid", "sentid", "phraseid", "docid", "documentid", "reviewid", "commentid", "tweetid"),
+    *("postid", "messageid", "articleid", "pairid", "questionid", "qid"),
+)
+
+
+class Reads(Protocol):
+    """What this module needs of a task (see tasks/base.py)."""
+
+    columns: ClassVar[Mapping[str, Sequence[str]]]
+    pairs: ClassVar[Sequence[tuple[str, str]]]
+
+
+class NewRow(NamedTuple):
+    """A row: what a model reads of it, and its id: None if it has none, MISSING if no row has one."""
+
+    content: Content
+    id: Any
+
+
+class NewRows:
+    """The rows of a split, one after another; memory does not grow with their number.
+
+    Attributes:
+        columns: those that are read.
+        id_column: None if there is none.
+    """
+
+    def __init__(self, table: Table, columns: Choice, id_column: str | None):
+        self._table, self.columns, self.id_column = table, columns, id_column
+
+    def __iter__(self) -> Iterator[NewRow]:
+        roles = [role for role in ("text", "text_pair", "tokens") if role in self.columns.columns]
+        for batch in self._table.rows:
+            contents = [self._read(role, batch) for role in roles]
+            ids = [MISSING] * len(batch)
+            if self.id_column is not None:
+                ids = [_plain(value) for value in values(_column(batch, self.id_column))]
+            for *parts, own in zip(*contents, ids, strict=True):
+                yield NewRow(parts[0] if len(parts) == 1 else tuple(parts), own)
+
+    def _read(self, role: str, batch: RowBatch) -> list[Any]:
+        def at(index: int) -> str:
+            return self._table.places.at(batch.places[index])
+
+        column = self.columns.columns[role]
+        found = _column(batch, column)
+        if isinstance(found, list) and MISSING in found:
+            raise UserError(f"{at(found.index(MISSING))}: the row has no field {column!r}")
+        return kind_of(role).read(found, at).to_pylist()
+
+
+def read(
+    source: ResolvedSource,
+    task: Reads,
+    trained: Data | None = None,
+    split: str | None = None,
+    report: Callable[[str], None] = lambda line: None,
+) -> Iterator[NewRow]:
+    """The rows of a source.
+
+    Columns are chosen as for training, the labels apart, which are not needed; but the columns that the model was
+    trained on come first, if the data has them.
+
+    Args:
+        trained: settings of the data that the model was trained on.
+        split: which one to read; needed only if they are in several files.
+        report: is told which columns are read, and what a user should know about the files.
+
+    Raises:
+        UserError: there is no such split, no column can be chosen, or a row is malformed.
+    """
+    warnings = [*source.warnings]
+    tables = sources.open_tables(source, warnings)
+    table = _of_split(split, tables, source.data.source)
+    if not table.rows.first:
+        raise UserError(f"{table.places}: it has no rows")
+    columns = _choose(task, table, source.data, trained)
+    rows = NewRows(table, columns, _id_column(columns))
+    report(str(columns) + (f", id = {rows.id_column}" if rows.id_column is not None else ""))
+    yield from rows
+    for warning in dict.fromkeys(warnings):
+        report(warning)
+
+
+def _of_split(split: str | None, tables: Mapping[str, Table], name: str) -> Table:
+    """The rows of `split`, or all of them; of a single table, those that its column of splits assigns to `split`."""
+    if split is not None and split in tables:
+        return tables[split]
+    if len(tables) > 1:
+        wanted = "has several splits" if split is None else f"has no {split} split"
+        raise UserError(f"split: {name} {wanted}; set it to {' or '.join(tables)}")
+    (table,) = tables.values()
+    if split is None:
+        return table
+    column = split_column.matches(table.rows.names, table.rows.rows(SAMPLE_ROWS))
+    if column is None:
+        raise UserError(f"split: {name} has no {split} split, only {next(iter(tables))}; leave it out")
+    parts = (split_column.divide(batch, column, table.places) for batch in table.rows)
+    return replace(table, rows=peek((part[split] for part in parts if split in part), SAMPLE_ROWS))
+
+
+def _choose(task: Reads, table: Table, data: Data, trained: Data | None) -> Choice:
+    roles = {role: usual for role, usual in task.columns.items() if not kind_of(role).is_target}
+    data = _as_trained(data, trained, table.rows.names)
+    if "tokens" in roles and not _has_words(roles["tokens"], table, data):
+        roles = {"text": TEXTS}
+    return choose(roles, table.rows, data, str(table.places), task.pairs)
+
+
+def _as_trained(data: Data, trained: Data | None, found: Sequence[str]) -> Data:
+    """`data` with the columns that the model was trained on, where it names none of its own."""
+    names = ("text_column", "text_pair_column", "token_column")
+    before = {name: getattr(trained, name, None) for name in names if getattr(data, name) is None}
+    changes: dict[str, Any] = {name: column for name, column in before.items() if column in found}
+    return replace(data, **changes)
+
+
+def _has_words(usual: Sequence[str], table: Table, data: Data) -> bool:
+    """Whether rows hold lists of words, rather than texts."""
+    if data.text_column is not None and data.token_column is None:
+        return False
+    named = [name for name in table.rows.names if name == data.token_column or name.strip().lower() in usual]
+    samples = ([value for value in table.rows.column(name) if not is_missing(value)] for name in named)
+    return any(sample and as_list(sample[0]) is not None for sample in samples)
+
+
+def _id_column(columns: Choice) -> str | None:
+    by_name: dict[str, str] = {}
+    for column in columns.found:
+        if column not in columns.columns.values():
+            by_name.setdefault(column.casefold().translate(str.maketrans("", "", " _-")), column)
+    return next((by_name[name] for name in IDS if name in by_name), None)
+
+
+def _column(batch: RowBatch, name: str) -> Column:
+    return batch.columns[name] if name in batch.columns else [MISSING] * len(batch)
+
+
+def _plain(value: Any) -> Any:
+    """An id as JSON can hold it; None if there is none."""
+    if value is MISSING or value is None or value != value:
+        return None
+    if isinstance(value, float):
+        return int(value) if value.is_integer() else value
+    if isinstance(value, (datetime.date, datetime.time)):
+        return value.isoformat()
+    return value if isinstance(value, (str, int)) else str(value)
