@@ -5,11 +5,11 @@
 packaged samples through `readers`, and those of Hub datasets through `hub_source`, in the batches of `rows`, and
 divides them if there is a `split_column`; `annotations` turns the rows of annotation tools into words and tags;
 `column_choice` decides which column is which, and `columns` reads their values; `labels` gives labels their names and
-leaves out rows that have none; `unified_tags` converts tags to one scheme, with `tag_names` (what each tag means),
+leaves out rows that have leaves out rows that have none; `unified_tags` converts tags to one scheme, with `tag_names` (what each tag means),
 `tag_codes` (many sentences at once) and `tags` (one at a time); `splits` carves missing splits; `checks` refuses or
-reports what is wrong, with `text_stats`; `tokenizers` trains one of the `tokenizer_kinds` or loads a tokenizer, and
-`text_pairs` teaches it to write two texts into one row; `fingerprints` tells whether a later run finds the same. Rows
-are encoded in the `background` while others are written.
+reports what is wrong, with `text_stats`; `tokenizer_choice` decides which tokenizer it is, `tokenizers` trains one of
+the `tokenizer_kinds` or loads one, and `text_pairs` teaches it to write two texts into one row; `encoding` encodes rows
+in the `background` while others are written; `fingerprints` tells whether a later run finds the same.
 
 Tasks encode rows with `word_patterns` (what a word is), `word_alignment` (words to tokens, windows over a long
 sentence), `word_windows` (over many sentences at once) and `long_texts`. Encoded rows become batches by similar length

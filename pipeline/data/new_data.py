@@ -10,8 +10,9 @@ from transformers import PreTrainedTokenizerBase
 
 from pipeline.config.sources import ResolvedSource
 from pipeline.data import sources, splits, tags
+from pipeline.data.encoding import Encoder, encode
 from pipeline.data.labels import count
-from pipeline.data.prepare import Encoder, encode, is_running, unify_tags
+from pipeline.data.prepare import is_running, unify_tags
 from pipeline.data.rows import Places
 from pipeline.errors import UserError, suggest
 

@@ -9,19 +9,15 @@ import inspect
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 from transformers import PreTrainedTokenizerBase
 
 from pipeline import storage
-from pipeline.config import paths
-from pipeline.config.data import TRAINED_TOKENIZERS, Data
+from pipeline.config.data import Data
 from pipeline.config.models import PairEncoding
 from pipeline.config.sources import SPLITS, ResolvedSource
 from pipeline.data import (
@@ -30,16 +26,14 @@ from pipeline.data import (
     long_texts,
     sources,
     splits,
-    text_pairs,
     text_stats,
     tokenizers,
     unified_tags,
 )
-from pipeline.data.background import ahead
 from pipeline.data.column_choice import PROBLEM_TYPES
+from pipeline.data.encoding import Encoder, encode, length_warnings
 from pipeline.data.fingerprints import Fingerprints
-from pipeline.data.rows import arrow_batches, arrow_column, whole
-from pipeline.data.text_stats import EXACT, LOOSE
+from pipeline.data.tokenizer_choice import KnownWords, TokenizerChoice, suited, tokenizer_of, unknown_warnings
 from pipeline.errors import UserError, writing
 from pipeline.models.recurrent import RecurrentTokenizer
 
@@ -48,50 +42,7 @@ if TYPE_CHECKING:
 
 DONE = "prepared.json"
 TOKENIZER = "tokenizer"
-ROWS_PER_BATCH = 1000
 SCRIPT_ROWS = 2000
-
-
-class Encoder(Protocol):
-    """What this module needs of a task (see tasks/base.py)."""
-
-    name: ClassVar[str]
-    columns: ClassVar[Mapping[str, Sequence[str]]]
-    pairs: ClassVar[Sequence[tuple[str, str]]]
-    stratify_by: ClassVar[str | None]
-    running_text: ClassVar[bool]
-    problem_type: ClassVar[str | None]
-    reads_pairs: bool | None
-
-    def variant(self, problem_type: str | None) -> Encoder: ...
-    def labels(self, names: Sequence[str] | None, splits: Mapping[str, Dataset]) -> list[str]: ...
-    def encode(
-        self, rows: dict[str, list[Any]], tokenizer: PreTrainedTokenizerBase, max_length: int, labels: list[str]
-    ) -> dict[str, Any]: ...
-
-
-class KnownWords(NamedTuple):
-    """Words from elsewhere, such as a file of word vectors.
-
-    Attributes:
-        fingerprint: changes whenever the words do.
-        read: returns them, the more useful first.
-    """
-
-    fingerprint: str
-    read: Callable[[], Iterable[str]]
-
-
-class TokenizerChoice(NamedTuple):
-    """Which tokenizer reads the texts; see `prepare`."""
-
-    tokenizer: str
-    revision: str | None
-    characters: bool
-    known_words: KnownWords | None
-    trust_remote_code: bool = False
-    may_change: bool = False
-    pair_encoding: PairEncoding | None = None
 
 
 @dataclass(frozen=True)
@@ -180,15 +131,7 @@ def _key(task: Encoder, choice: TokenizerChoice, source: ResolvedSource) -> str:
         # Data warnings name files, so a copy under another name gets its own entry.
         "names": [str(part.file) for split in source.parts.values() for part in split],
         "task": task.name,
-        "tokenizer": [
-            choice.tokenizer,
-            choice.revision,
-            choice.characters,
-            choice.pair_encoding,
-            choice.known_words and choice.known_words.fingerprint,
-            _folder_digest(choice.tokenizer),
-            choice.may_change,
-        ],
+        "tokenizer": choice.fingerprint(),
         "code": sorted(hashlib.sha256(file.read_bytes()).hexdigest() for file in code),
         "versions": [importlib.metadata.version(name) for name in ("tokenizers", "transformers", "pyarrow")],
     }
@@ -199,15 +142,6 @@ def _files_of(task: Encoder) -> set[Path]:
     """The modules of a task, of the classes that it inherits from, and of its variants."""
     kinds = {kind for problem_type in PROBLEM_TYPES for kind in type(task.variant(problem_type)).__mro__}
     return {Path(inspect.getfile(kind)) for kind in kinds if kind.__module__ not in ("builtins", "abc", "typing")}
-
-
-def _folder_digest(tokenizer: str) -> str | None:
-    """Hash of a local tokenizer's files."""
-    folder = None if tokenizer in TRAINED_TOKENIZERS else paths.saved_tokenizer(tokenizer, "data.tokenizer")
-    if folder is None:
-        return None
-    files = sorted(file for file in folder.iterdir() if file.suffix in (".json", ".txt", ".model", ".bpe"))
-    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
 
 def _is_complete(target: Path) -> bool:
@@ -224,12 +158,14 @@ def _build(task: Encoder, choice: TokenizerChoice, source: ResolvedSource, folde
     work, data = folder / "work", source.data
     work.mkdir()
     raw, task, labels, report = _read(task, source, work)
-    choice = _suited(task, choice, report)
-    tokenizer = _tokenizer(task, choice, data, raw["train"])
+    choice = suited(choice, "tokens" in task.columns, report)
+    tokenizer = tokenizer_of(choice, data, raw["train"])
     long_texts.keep(tokenizer, data.long_texts)
     for split, rows in raw.items():
         report.setdefault("encoded", {})[split] = encode(rows, task, tokenizer, data.max_length, labels, folder / split)
-    report["notes"] += _encoding_warnings(report["encoded"], data.max_length, choice)
+    report["notes"] += length_warnings(report["encoded"], data.max_length)
+    unknown = {split: counted["unknown_share"] for split, counted in report["encoded"].items()}
+    report["notes"] += unknown_warnings(choice, unknown)
     tokenizer.model_max_length = data.max_length
     tokenizer.save_pretrained(folder / TOKENIZER)
     shutil.rmtree(work)
@@ -275,45 +211,6 @@ def _unlabelled_warning(split: str) -> str:
     return f"{split} has no labels, so it is left out"
 
 
-def _suited(task: Encoder, choice: TokenizerChoice, report: dict[str, Any]) -> TokenizerChoice:
-    """`choice`, or in place of a default one that can cut the scripts of the training texts, which `report` names.
-
-    The report gets the kind of tokenizer, and the reason for another one than the default among its notes.
-    """
-    kind, why = choice.tokenizer, None
-    # Words of a list need no cutting, and words with vectors must be whole.
-    if choice.may_change and "tokens" not in task.columns and choice.known_words is None:
-        kind, why = tokenizers.default_for(choice.tokenizer, report["scripts"])
-    report["tokenizer"] = kind
-    report["notes"] += [why] if why else []
-    return choice._replace(tokenizer=kind)
-
-
-def _tokenizer(task: Encoder, choice: TokenizerChoice, data: Data, train: Dataset) -> PreTrainedTokenizerBase:
-    """The pretrained tokenizer of `choice`, or one trained on the split `train`, for texts or pairs as in `train`."""
-    tokenizer = _single_tokenizer(task, choice, data, train)
-    is_pairs = "text_pair" in train.column_names
-    return text_pairs.for_pairs(tokenizer, choice.pair_encoding) if is_pairs else tokenizer
-
-
-def _single_tokenizer(task: Encoder, choice: TokenizerChoice, data: Data, train: Dataset) -> PreTrainedTokenizerBase:
-    pretokenized = "tokens" in task.columns
-    if choice.tokenizer in TRAINED_TOKENIZERS:
-        return tokenizers.train(
-            choice.tokenizer,
-            Texts(train),
-            data,
-            pretokenized=pretokenized,
-            characters=choice.characters,
-            known_words=choice.known_words.read() if choice.known_words else (),
-        )
-    loaded = tokenizers.load_tokenizer(
-        choice.tokenizer, choice.revision, pretokenized, trust_remote_code=choice.trust_remote_code
-    )
-    tokenizers.check_length(loaded, data.max_length, choice.tokenizer)
-    return loaded
-
-
 def is_running(source: ResolvedSource, task: Encoder) -> bool:
     """Whether the rows are lines of one text, for a task where that matters."""
     return task.running_text and source.is_running_text
@@ -346,86 +243,6 @@ def unify_tags(
         warnings=[*loaded.warnings, *unified.warnings],
     )
     return loaded, {"scheme": unified.found}
-
-
-class Texts:
-    """Texts, or the words of each, which can be iterated over repeatedly; only a few rows at a time are in memory."""
-
-    def __init__(self, rows: Dataset):
-        self._rows = rows
-
-    def __iter__(self) -> Iterator[str]:
-        for batch in self.batches():
-            yield from batch.to_pylist()
-
-    def batches(self) -> Iterator[pa.Array]:
-        """The same, some thousands at a time."""
-        tokenized = "tokens" in self._rows.column_names
-        for role in ("tokens",) if tokenized else ("text", "text_pair"):
-            for part in arrow_column(self._rows, role) if role in self._rows.column_names else ():
-                yield pc.list_flatten(whole(part)) if tokenized else whole(part)
-
-
-def encode(
-    rows: Dataset, task: Encoder, tokenizer: PreTrainedTokenizerBase, max_length: int, labels: list[str], file: Path
-) -> dict[str, Any]:
-    """Write `rows`, encoded, to `file` with the suffix .arrow.
-
-    Returns:
-        Counts for the report: tokens, truncated rows, windows beyond one per row, and the share of unknown tokens.
-    """
-    truncated = tokens = unknown = written = 0
-    stream = None
-    with pa.OSFile(str(file.with_suffix(".arrow")), "wb") as sink:
-        tables = arrow_batches(rows, _columns_to_encode(rows), ROWS_PER_BATCH)
-        for columns in ahead(task.encode(table.to_pydict(), tokenizer, max_length, labels) for table in tables):
-            truncated += sum(columns.pop("truncated"))
-            batch = _record_batch(columns, written, tokenizer)
-            written += len(batch)
-            flat = batch.column("input_ids").flatten().to_numpy()
-            tokens, unknown = tokens + len(flat), unknown + int((flat == tokenizer.unk_token_id).sum())
-            stream = stream or pa.ipc.new_stream(sink, batch.schema)
-            stream.write_batch(batch)
-        if stream:
-            stream.close()
-    share = unknown / max(tokens, 1)
-    return {"tokens": tokens, "truncated": truncated, "more_windows": written - len(rows), "unknown_share": share}
-
-
-def _columns_to_encode(rows: Dataset) -> list[str]:
-    return [name for name in rows.column_names if name not in ("line", "lines", EXACT, LOOSE)]
-
-
-def _record_batch(columns: dict[str, list[Any]], start: int, tokenizer: PreTrainedTokenizerBase) -> pa.RecordBatch:
-    """Encoded columns with `id` and `length`; a row without tokens gets the unknown one, so that it can be scored."""
-    ids = columns.pop("input_ids")
-    if not isinstance(ids, pa.Array):
-        filler = [tokenizer.unk_token_id if tokenizer.unk_token_id is not None else tokenizer.eos_token_id]
-        ids = pa.array([tokens or filler for tokens in ids], pa.list_(pa.int32()))
-    arrays = {
-        "id": pa.array(np.arange(start, start + len(ids))),
-        "length": pc.list_value_length(ids),
-        "input_ids": ids,
-        **{name: values if isinstance(values, pa.Array) else pa.array(values) for name, values in columns.items()},
-    }
-    return pa.RecordBatch.from_pydict(arrays)
-
-
-def _encoding_warnings(encoded: Mapping[str, Mapping[str, Any]], max_length: int, choice: TokenizerChoice) -> list[str]:
-    texts = {
-        "truncated": f"rows truncated to data.max_length {max_length} tokens",
-        "more_windows": f"extra windows, because rows of more than {max_length} tokens are split",
-    }
-    warnings = []
-    for count, text in texts.items():
-        counts = ", ".join(f"{counted[count]} of {split}" for split, counted in encoded.items() if counted[count])
-        if counts:
-            warnings.append(f"{text}: {counts}")
-    unknown = tokenizers.unknown_tokens({split: counted["unknown_share"] for split, counted in encoded.items()})
-    if unknown and not choice.characters:  # a model that reads characters can read an unknown word
-        remedy = tokenizers.unknown_remedy(choice.tokenizer)
-        warnings.append(f"{unknown} are unknown to the tokenizer {choice.tokenizer}; {remedy}")
-    return warnings
 
 
 def _open(folder: Path, source: ResolvedSource) -> Prepared:

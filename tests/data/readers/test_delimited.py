@@ -9,6 +9,7 @@ import tracemalloc
 
 import pandas as pd
 import pytest
+from small_files import read  # noqa: F401 (a fixture)
 
 from pipeline.config.data import Data
 from pipeline.data.readers import common, delimited

@@ -6,6 +6,7 @@ import csv
 import io
 
 import pytest
+from small_files import read  # noqa: F401 (a fixture)
 
 from pipeline.data.readers import dialect
 from pipeline.errors import UserError

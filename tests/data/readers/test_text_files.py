@@ -10,6 +10,7 @@ import lzma
 
 import pyarrow as pa
 import pytest
+from small_files import read  # noqa: F401 (a fixture)
 
 from pipeline.config.archives import open_binary
 from pipeline.config.data import Data
