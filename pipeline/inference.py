@@ -142,7 +142,9 @@ def evaluate_rows(model: str, data: Data, split: str = "test", batch_size: int =
     task = loaded.task
     refuse_unused(task.name, data)
     with writing("TMPDIR", Path(tempfile.gettempdir())), tempfile.TemporaryDirectory() as folder:
-        encoded = encode_split(source, split, task, loaded.tokenizer, loaded.labels, Path(folder), data_warnings)
+        encoded = encode_split(
+            source, split, task, loaded.tokenizer, loaded.labels, Path(folder), data_warnings, loaded.data
+        )
         running = source.is_running_text
         rows = task.arrange(encoded, loaded.model, loaded.tokenizer, batch_size, running, training=False)
         accelerator = launch.start()
@@ -154,7 +156,7 @@ def evaluate_rows(model: str, data: Data, split: str = "test", batch_size: int =
 
 def predict(
     model: str,
-    texts: Iterable[str],
+    texts: Iterable[str | tuple[str, str] | list[str]],
     *,
     revision: str | None = None,
     trust_remote_code: bool = False,

@@ -36,6 +36,13 @@ def test_sentences_without_tags_say_so(names_model, tmp_path):
         inference.evaluate(names_model, Data(str(tmp_path / "test.jsonl")))
 
 
+def test_the_columns_that_the_model_was_trained_on_come_first(reviews_model, tmp_path):
+    file = tmp_path / "test.csv"
+    file.write_text("review_body,text,label\na warm film,dull and flat,good\ndull and flat,a warm film,bad\n")
+    assert inference.evaluate(reviews_model, Data(str(file)))["accuracy"] == 1.0
+    assert inference.evaluate(reviews_model, Data(str(file), text_column="text"))["accuracy"] == 0.0
+
+
 def test_rows_without_a_label_are_left_out_and_counted(reviews_model, tmp_path):
     file = tmp_path / "test.csv"
     file.write_text("text,label\na warm film,good\ndull and flat,bad\na warm film,\nflat,N/A\nwarm,unknown\n")

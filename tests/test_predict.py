@@ -61,6 +61,14 @@ def names_model(tmp_path_factory) -> str:
     return model_of(tmp_path_factory.mktemp("names"), "ner", "train.conll", rows)
 
 
+@pytest.fixture(scope="module")
+def pairs_model(tmp_path_factory) -> str:
+    """A model of pairs of texts, which was trained on the columns `premise` and `hypothesis`."""
+    rows = "".join(f"a warm film {n},it is warm,yes\na flat film {n},it is warm,no\n" for n in range(30))
+    content = f"premise,hypothesis,label\n{rows}"
+    return model_of(tmp_path_factory.mktemp("pairs"), "sentiment", "train.csv", content)
+
+
 def predictions(model: str, file: Path, **data) -> list[dict]:
     return list(inference.predict_rows(model, Data(str(file), **data)))
 
@@ -197,6 +205,54 @@ def test_texts_are_cut_into_words_for_a_model_of_tagged_words(names_model, tmp_p
     assert "tokens" not in answer
 
 
+WORD_ROWS = [("1", "Ann", "O"), ("", "saw", "O"), ("", "Rome", "O"), ("2", "Rome", "O"), ("", "saw", "O")]
+
+
+def test_a_table_with_a_word_in_each_row_is_tagged_by_sentence(names_model, tmp_path):
+    rows = [dict(zip(("Sentence #", "Word", "Tag"), row, strict=True)) for row in WORD_ROWS]
+    answers = predictions(names_model, write(tmp_path / "a.csv", rows))
+    assert [answer["tokens"] for answer in answers] == [["Ann", "saw", "Rome"], ["Rome", "saw"]]
+    assert answers[0]["tags"] == ["B-PER", "O", "B-LOC"]
+
+
+def test_lists_of_words_may_be_strings(names_model, tmp_path):
+    rows = [{"id": 1, "tokens": "['Ann', 'saw']"}, {"id": 2, "tokens": "['Rome']"}, {"id": 3, "tokens": "[]"}]
+    answers = predictions(names_model, write(tmp_path / "a.csv", rows))
+    assert [answer["tokens"] for answer in answers] == [["Ann", "saw"], ["Rome"], []]
+
+
+ANNOTATED = {
+    "doccano": {"id": 7, "text": "Ann Lee saw Rome", "label": [[0, 3, "LOC"]]},
+    "prodigy": {"text": "Ann Lee saw Rome", "spans": [{"start": 0, "end": 3, "label": "LOC"}], "answer": "reject"},
+    "spacy": {"text": "Ann Lee saw Rome", "entities": [[4, 99, "LOC"], [0, 8, "LOC"]]},
+    "label-studio": {"id": 3, "data": {"text": "Ann Lee saw Rome"}, "annotations": []},
+}
+
+
+@pytest.mark.parametrize("tool", ANNOTATED)
+def test_the_texts_of_annotation_tools_are_read_and_their_spans_are_not(names_model, tmp_path, tool):
+    file = write(tmp_path / "a.json", [ANNOTATED[tool], ANNOTATED[tool]])
+    answers = predictions(names_model, file)
+    found = [[(entity["text"], entity["type"]) for entity in answer["entities"]] for answer in answers]
+    assert found == [[("Ann Lee", "PER"), ("Rome", "LOC")]] * 2
+
+
+def test_pairs_of_texts_are_read_as_pairs_by_a_model_of_pairs_only(pairs_model, reviews_model, tmp_path):
+    pairs = [("a flat film", "it is warm"), ("", "")]
+    rows = [{"idx": n, "premise": one, "hypothesis": two} for n, (one, two) in enumerate(pairs, start=4)]
+    first, second = predictions(pairs_model, write(tmp_path / "a.jsonl", rows))
+    assert [*first][:4] == ["id", "text", "text_pair", "label"]
+    assert (first["id"], first["text"], first["text_pair"]) == (4, "a flat film", "it is warm")
+    assert (second["id"], second["text"], second["text_pair"]) == (5, "", "")
+    with pytest.raises(UserError, match=r"reads pairs of texts, and there is one text .*; name the two columns"):
+        predictions(pairs_model, write(tmp_path / "b.jsonl", rows_of()))
+    with pytest.raises(UserError, match=r"data\.text_pair_column: the model reads single texts; leave it out"):
+        predictions(reviews_model, tmp_path / "a.jsonl", text_column="premise", text_pair_column="hypothesis")
+    questions = [{"question": "a warm film about the sea", "answer": "yes"}, {"question": "is it flat", "answer": "no"}]
+    found = predictions(reviews_model, write(tmp_path / "c.jsonl", questions))
+    assert [answer["text"] for answer in found] == [row["question"] for row in questions]
+
+
 # The command, in this process.
 
 
@@ -282,6 +338,29 @@ def test_lists_become_json_in_a_table(names_model, tmp_path, capfd):
     assert [entity["text"] for entity in json.loads(row["entities"])] == ["Ann"]
 
 
+@pytest.mark.parametrize("tool", ["doccano", "label-studio", "spacy", "conll"])
+def test_what_is_written_for_a_tool_is_read_again_with_the_same_entities(names_model, tmp_path, capfd, tool):
+    """As by somebody who corrects it there and trains on it."""
+    (tmp_path / "a.txt").write_text("Ann Lee saw Rome\n\nsaw Rome\n")
+    output = tmp_path / f"train{'.conll' if tool == 'conll' else '.json' if tool == 'label-studio' else '.jsonl'}"
+    code, out, err = command(capfd, names_model, "--input", tmp_path / "a.txt", "--format", tool, "--output", output)
+    assert (code, out) == (0, ""), err
+    scores = inference.evaluate(names_model, Data(str(output)))
+    assert (scores["f1"], scores["per_type"]["LOC"]["support"], scores["per_type"]["PER"]["support"]) == (1.0, 2, 1)
+
+
+def test_words_of_a_conll_file_stay_as_they_are_in_a_conll_file(names_model, tmp_path, capfd):
+    (tmp_path / "a.conll").write_text("Ann O\nsaw-it O\n(Rome) O\n")
+    code, out, _ = command(capfd, names_model, "--input", tmp_path / "a.conll", "--format", "conll")
+    assert (code, [line.split()[0] for line in out.splitlines() if line]) == (0, ["Ann", "saw-it", "(Rome)"])
+
+
+def test_a_format_of_entities_is_refused_for_a_model_of_labels(reviews_model, capfd):
+    code, out, err = command(capfd, reviews_model, "--format", "spacy", stdin=b"warm\n")
+    assert (code, out) == (2, "")
+    assert "error: format: a sentiment model has no such option; leave it out" in err
+
+
 def test_a_bad_row_leaves_no_half_file_and_the_older_one_as_it_was(reviews_model, tmp_path, capfd):
     (tmp_path / "a.jsonl").write_text('{"text": "warm"}\n' * 3000 + '{"text": ["flat"]}\n')
     (tmp_path / "o.csv").write_text("older")
@@ -293,7 +372,7 @@ def test_a_bad_row_leaves_no_half_file_and_the_older_one_as_it_was(reviews_model
 
 def test_ctrl_c_leaves_no_half_file(reviews_model, tmp_path):
     own = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from pipeline.cli.main import entry"
-    (tmp_path / "a.csv").write_text("text\n" + "a warm film that is long enough\n" * 300_000)
+    (tmp_path / "a.csv").write_text("id,text\n" + "7,a warm film that is long enough\n" * 300_000)
     process = subprocess.Popen(
         [sys.executable, "-c", f"{own}; entry()", "predict", reviews_model, "--input", "a.csv", "--output", "o.csv"],
         cwd=tmp_path, env={**__import__("os").environ, "PYTHONPATH": str(ROOT)}, stderr=subprocess.PIPE, text=True,

@@ -66,7 +66,7 @@ def write(answers: Answers, output: str | None, format: str | None, flush: bool)
 def _texts(answers: Answers, format: str | None) -> Iterator[str]:
     if format is None:
         return (json.dumps(answer, ensure_ascii=False) + "\n" for answer in answers)
-    from pipeline.data.annotations import export  # type: ignore[import-untyped, unused-ignore]
+    from pipeline.data.annotations import export
 
     return export.write_rows(answers, format)
 

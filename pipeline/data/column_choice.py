@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pipeline.config.data import Data
@@ -63,6 +63,19 @@ class Choice:
             named["label"] = " + ".join(self.label_columns)
         chosen = ", ".join(f"{role} = {column}" for role, column in named.items())
         return f"{chosen} (of: {', '.join(self.found)})"
+
+
+def as_trained(data: Data, trained: Data | None, found: Sequence[str]) -> Data:
+    """`data` with the columns that a model was trained on, where it names none of its own.
+
+    Args:
+        trained: settings of the data that the model was trained on.
+        found: columns of the new data.
+    """
+    names = ("text_column", "text_pair_column", "label_column", "token_column", "tag_column")
+    before = {name: getattr(trained, name, None) for name in names if getattr(data, name) is None}
+    changes: dict[str, Any] = {name: column for name, column in before.items() if column in found}
+    return replace(data, **changes)
 
 
 def choose(

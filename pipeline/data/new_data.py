@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from transformers import PreTrainedTokenizerBase
 
+from pipeline.config.data import Data
 from pipeline.config.sources import ResolvedSource
 from pipeline.data import sources, splits, tags
 from pipeline.data.encoding import Encoder, encode
@@ -28,6 +29,7 @@ def encode_split(
     labels: list[str],
     folder: Path,
     warnings: list[str] | None = None,
+    trained: Data | None = None,
 ) -> Dataset:
     """One split of `source`, encoded for a model with `labels` into an Arrow file in `folder`.
 
@@ -35,6 +37,7 @@ def encode_split(
     tokenizer; data.max_length is for training.
 
     Args:
+        trained: settings of the data of the model; its columns come first.
         warnings: gets what a user should know about the data, such as ids of labels that are read as names.
 
     Raises:
@@ -53,6 +56,7 @@ def encode_split(
         keep_empty=in_order,
         known_labels=labels,
         problem_type=task.problem_type,
+        trained=trained,
     )
     if task.reads_pairs and "text_pair" not in loaded.columns.columns:
         raise UserError(

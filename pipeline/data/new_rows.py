@@ -10,9 +10,10 @@ from typing import Any, ClassVar, NamedTuple, Protocol
 from pipeline.config.data import Data
 from pipeline.config.sources import ResolvedSource
 from pipeline.data import sources, split_column
-from pipeline.data.column_choice import SAMPLE_ROWS, Choice, choose
+from pipeline.data.annotations import registry as annotation_tools
+from pipeline.data.column_choice import SAMPLE_ROWS, Choice, as_trained, choose
 from pipeline.data.columns import as_list, is_missing, kind_of
-from pipeline.data.rows import MISSING, Column, RowBatch, peek, values
+from pipeline.data.rows import MISSING, Column, RowBatch, batches, peek, values
 from pipeline.data.sources import Table
 from pipeline.errors import UserError
 
@@ -34,6 +35,7 @@ class Reads(Protocol):
 
     columns: ClassVar[Mapping[str, Sequence[str]]]
     pairs: ClassVar[Sequence[tuple[str, str]]]
+    reads_pairs: bool | None
 
 
 class NewRow(NamedTuple):
@@ -70,6 +72,9 @@ class NewRows:
 
         column = self.columns.columns[role]
         found = _column(batch, column)
+        if role == "tokens":
+            listed = map(as_list, values(found))  # a list, or a string that is one
+            found = [value if own is None else own for value, own in zip(values(found), listed, strict=True)]
         if isinstance(found, list) and MISSING in found:
             raise UserError(f"{at(found.index(MISSING))}: the row has no field {column!r}")
         return kind_of(role).read(found, at).to_pylist()
@@ -100,9 +105,11 @@ def read(
     table = _of_split(split, tables, source.data.source)
     if not table.rows.first:
         raise UserError(f"{table.places}: it has no rows")
+    table = _adapted(task, table, source.data, warnings)
     columns = _choose(task, table, source.data, trained)
     rows = NewRows(table, columns, _id_column(columns))
-    report(str(columns) + (f", id = {rows.id_column}" if rows.id_column is not None else ""))
+    if len(columns.found) > 1:
+        report(str(columns) + (f", id = {rows.id_column}" if rows.id_column is not None else ""))
     yield from rows
     for warning in dict.fromkeys(warnings):
         report(warning)
@@ -125,20 +132,29 @@ def _of_split(split: str | None, tables: Mapping[str, Table], name: str) -> Tabl
     return replace(table, rows=peek((part[split] for part in parts if split in part), SAMPLE_ROWS))
 
 
+def _adapted(task: Reads, table: Table, data: Data, warnings: list[str]) -> Table:
+    """The rows of annotation tools, and tables with a word in each row, with a column of texts or of words."""
+    convert = annotation_tools.choose_unlabelled(table.rows.names, table.rows.rows(SAMPLE_ROWS), data, task.columns)
+    if convert is None:
+        return table
+    rows = convert((row for batch in table.rows for row in batch.rows()), table.places, warnings)
+    return replace(table, rows=peek(batches(rows), SAMPLE_ROWS))
+
+
 def _choose(task: Reads, table: Table, data: Data, trained: Data | None) -> Choice:
+    if data.text_pair_column is not None and (task.reads_pairs is False or not task.pairs):
+        raise UserError("data.text_pair_column: the model reads single texts; leave it out")
     roles = {role: usual for role, usual in task.columns.items() if not kind_of(role).is_target}
-    data = _as_trained(data, trained, table.rows.names)
+    data = as_trained(data, trained, table.rows.names)
     if "tokens" in roles and not _has_words(roles["tokens"], table, data):
         roles = {"text": TEXTS}
-    return choose(roles, table.rows, data, str(table.places), task.pairs)
-
-
-def _as_trained(data: Data, trained: Data | None, found: Sequence[str]) -> Data:
-    """`data` with the columns that the model was trained on, where it names none of its own."""
-    names = ("text_column", "text_pair_column", "token_column")
-    before = {name: getattr(trained, name, None) for name in names if getattr(data, name) is None}
-    changes: dict[str, Any] = {name: column for name, column in before.items() if column in found}
-    return replace(data, **changes)
+    columns = choose(roles, table.rows, data, str(table.places), () if task.reads_pairs is False else task.pairs)
+    if task.reads_pairs and "text_pair" not in columns.columns:
+        raise UserError(
+            f"{table.places}: the model reads pairs of texts, and there is one text ({columns}); name the two columns"
+            " with data.text_column and data.text_pair_column"
+        )
+    return columns
 
 
 def _has_words(usual: Sequence[str], table: Table, data: Data) -> bool:

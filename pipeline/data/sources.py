@@ -18,7 +18,7 @@ from pipeline.config.formats import Part
 from pipeline.config.sources import ResolvedSource
 from pipeline.data import hub_source, labels, split_column
 from pipeline.data.annotations import registry as annotation_tools
-from pipeline.data.column_choice import SAMPLE_ROWS, Choice, choose
+from pipeline.data.column_choice import SAMPLE_ROWS, Choice, as_trained, choose
 from pipeline.data.columns import Roles, kind_of
 from pipeline.data.readers import registry
 from pipeline.data.rows import MISSING, Column, Peeked, Places, RowBatch, batches, peek, values
@@ -93,6 +93,7 @@ def load(
     keep_empty: bool = False,
     known_labels: Sequence[str] = (),
     problem_type: str | None = None,
+    trained: Data | None = None,
 ) -> LoadedSource:
     """Read the rows of every split into Arrow files in `folder`; memory does not grow with their number.
 
@@ -102,6 +103,7 @@ def load(
         keep_empty: whether rows without text are kept, like the blank lines of a running text.
         known_labels: labels of an existing model, in the order of their ids.
         problem_type: that of an existing model, which new labels follow.
+        trained: settings of the data of an existing model; its columns come first.
 
     Raises:
         UserError: a file or a row is malformed; the message has file and line.
@@ -111,11 +113,12 @@ def load(
     first = tables.get("train") or next(iter(tables.values()))
     if not first.rows.first:
         raise UserError(f"{first.places}: it has no rows")
-    tables = _adapted(tables, first, source.data, roles, warnings)
+    data = as_trained(source.data, trained, first.rows.names)
+    tables = _adapted(tables, first, data, roles, warnings)
     first = tables.get("train") or next(iter(tables.values()))
     divided_by = _split_column(source, tables)
     sample = first.rows.without(divided_by) if divided_by else first.rows
-    columns = choose(roles, sample, source.data, str(first.places), pairs, problem_type, labelled=not known_labels)
+    columns = choose(roles, sample, data, str(first.places), pairs, problem_type, labelled=not known_labels)
     if known_labels and not columns.has_target:
         raise UserError(
             f"{first.places}: it has no labels ({columns}), so there is nothing to score; name their column with"

@@ -165,9 +165,10 @@ def _balance(profile: RunProfile) -> str | None:
     name, count = max(profile.labels.items(), key=lambda item: item[1])
     if count <= 0.9 * total:
         return None
-    return (
-        f"train.class_weights None: {count / total:.0%} of the labels are {name}; set it to balanced if others matter"
-    )
+    share = f"{count / total:.0%} of the labels are {name}"
+    by_accuracy = profile.recipe.task == "sentiment" and profile.recipe.train.monitor is None
+    alike = ", and train.monitor to macro_f1, to which all labels count alike" * by_accuracy
+    return f"train.class_weights None: {share}; set it to balanced if others matter{alike}"
 
 
 def _evaluations(profile: RunProfile) -> str | None:

@@ -19,6 +19,13 @@ from pipeline.publish.redact import redacted_recipe, without_folders
 GIBIBYTE = 2**30
 UNKNOWN_LICENSE = "unknown"
 SCRATCH = "trained from scratch"
+# data.long_texts -> what happens to long texts, if it is not what the task does by default
+LONG_TEXTS = {
+    "head+tail": "Of texts of more than {max_length} tokens, the beginning and the end were read: a quarter and three"
+    " quarters of the tokens. transformers' own pipeline can only cut them (`truncation=True`).",
+    "windows": "Texts of more than {max_length} tokens were read in overlapping windows whose logits are averaged."
+    " transformers' own pipeline can only cut them (`truncation=True`).",
+}
 # accelerate's name of what shards a model over the processes -> its usual name
 SHARDING = {"FSDP": "FSDP", "DEEPSPEED": "DeepSpeed ZeRO"}
 
@@ -230,7 +237,7 @@ def _limitations(card_data: CardData) -> str:
         f" {limits}".rstrip()
     )
     if long_rows:
-        lines.append(long_rows.format(max_length=recipe.data.max_length))
+        lines.append(LONG_TEXTS.get(recipe.data.long_texts, long_rows).format(max_length=recipe.data.max_length))
     unknown = data.get("encoded", {}).get("test", {}).get("unknown_share")
     if unknown is not None:
         lines.append(f"{unknown:.1%} of the tokens in the test split are not in the vocabulary.")

@@ -85,7 +85,7 @@ CASES = [
     (profile(rows={"train": 3000, "validation": 12}), "data.validation_share: 12 validation rows are too few"),
     (
         profile(labels={"good": 2900, "bad": 100}),
-        "train.class_weights None: 97% of the labels are good; set it to balanced",
+        "train.class_weights None: 97% of the labels are good; set it to balanced if others matter, and train.monitor",
     ),
     (profile(train={"eval_every": 1000}), "train.eval_every 1000: the run is evaluated only at its end, after 300"),
     (profile(**LONG_RUN), "train.save_every None: a killed run loses up to 67 minutes"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,15 @@ def test_a_card_is_accepted_by_the_hub(hub: Place):
         text = card(made)
         assert card_errors(text) == []
         ModelCard(text).validate()
+
+
+def test_what_happened_to_long_texts_and_which_score_chose_the_weights_is_in_the_card():
+    made = card_data(metrics={**METRICS, "train": {**METRICS["train"], "monitor": "macro_f1"}})
+    data = dataclasses.replace(made.recipe.data, long_texts="windows", max_length=99)
+    text = card(dataclasses.replace(made, recipe=dataclasses.replace(made.recipe, data=data)))
+    assert "Texts of more than 99 tokens were read in overlapping windows whose logits are averaged." in text
+    assert "| weights | from update 8, the best on validation by macro_f1 |" in text
+    assert "Texts of more than 256 tokens were truncated" in card(made)
 
 
 def test_scores_data_and_training_are_in_the_card_and_in_its_metadata():

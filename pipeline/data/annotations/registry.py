@@ -75,6 +75,21 @@ def choose(names: Sequence[str], first_rows: Sequence[Row], where: Places, data:
     return None
 
 
+def choose_unlabelled(names: Sequence[str], first_rows: Sequence[Row], data: Data, roles: Roles) -> Convert | None:
+    """The same for rows to predict from: what makes texts of them or, for a task with tags, words that are not in lists
+    yet. Spans and tags are not needed, and those that are there say nothing."""
+    first = [row for row in first_rows if row]
+    if label_studio.matches(names, first, data):
+        return lambda rows, where, _: label_studio.texts(rows, first, where, data)
+    if "tags" not in roles or any(module.matches(names, first, data) for module in ADAPTERS.values()):
+        return None
+    if columns := list_strings.columns(first, data, roles):
+        return lambda rows, where, warnings: list_strings.convert(rows, columns, where, warnings)
+    if word_rows.matches(names, first, data):
+        return lambda rows, where, warnings: word_rows.convert(rows, first, where, data, warnings)
+    return None
+
+
 def _choose_labels(names: Sequence[str], first: Sequence[Row], data: Data, roles: Roles) -> Convert | None:
     if "label" not in roles:
         is_tasks = label_studio.matches(names, first, data)

@@ -50,10 +50,12 @@ def check_utf8(file: Path, piece: bytes, position: int) -> None:
 
 def explain(file: Path, position: int, byte: int, encoding: str | None = None) -> str:
     """The message for a `byte` that has no meaning in `encoding` (None: UTF-8, unless another one is set)."""
-    line, rare = _look_at(file, position)
-    name, example = guess(rare)
+    line, is_utf8, rare = _look_at(file, position)
+    name, example = guess(b"\n".join(rare)[: 2 * GUESS_BYTES])
     remedy = "set data.encoding to the encoding of the file, or convert it to UTF-8"
-    if name and name != encoding:
+    if encoding is None and is_utf8:
+        remedy = "other lines of the file are, so this one is damaged: write it anew, or remove it"
+    elif name and name != encoding:
         remedy = f"it may be {name} ({example!r}): set data.encoding to {name}, or convert the file to UTF-8"
     return f"{file}:{line}: not {encoding or 'UTF-8'} at byte {position} (0x{byte:02x}); {remedy}"
 
@@ -67,12 +69,13 @@ def explain_nul(file: Path, position: int, piece: bytes) -> str:
     return f"{file}: a NUL at byte {position}; the file is not text"
 
 
-def _look_at(file: Path, position: int) -> tuple[int, bytes]:
-    """The line of byte `position`, and lines around it and after it that are not ASCII."""
+def _look_at(file: Path, position: int) -> tuple[int, bool, list[bytes]]:
+    """The line of byte `position`, whether lines with other characters than ASCII are UTF-8, and some of them."""
     with open_binary(file) as stream:
-        line, left, last = 1, position, b""
+        line, left, last, is_ascii = 1, position, b"", True
         while left and (piece := stream.read(min(left, 1 << 20))):
             line += piece.count(b"\n")
+            is_ascii = is_ascii and piece.isascii()
             left -= len(piece)
             last = piece
         after = stream.read(READ_BYTES)
@@ -84,7 +87,15 @@ def _look_at(file: Path, position: int) -> tuple[int, bytes]:
             size += len(found)
         if size > GUESS_BYTES:
             break
-    return line, b"\n".join(rare)[: 2 * GUESS_BYTES]
+    return line, not is_ascii or sum(map(_is_utf8, rare)) * 2 > len(rare), rare
+
+
+def _is_utf8(content: bytes) -> bool:
+    try:
+        content.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def guess(content: bytes) -> tuple[str | None, str]:

@@ -135,6 +135,7 @@ class Survey:
         header_line: the line of the header, which may have another width.
         escapes: what a backslash escapes.
         lines: number of lines in the file.
+        rows: number of lines that do not end inside a quoted field.
         quoted, doubled, escaped: number of quoted fields, of marks written twice in them, and of escaped characters.
         at_start: number of fields, between separators, that begin with a mark.
         in_text: number of marks in unquoted fields.
@@ -146,7 +147,8 @@ class Survey:
         inside: whether a field is open at the end of what has been read.
         ragged: the first line that does not have `width` fields if nothing is quoted.
         spread: number of lines of quoted fields of several lines; `whole` of them have `width` fields by themselves.
-        multiline: lines that begin outside a quoted field and end inside one; the first `SAMPLES`.
+        multiline: lines that begin outside a quoted field and end inside one, and the other way round (True); the
+            first `SAMPLES`.
     """
 
     separator: int
@@ -154,6 +156,7 @@ class Survey:
     header_line: int = 1
     escapes: Escapes = "nothing"
     lines: int = 0
+    rows: int = 0
     quoted: int = 0
     doubled: int = 0
     escaped: int = 0
@@ -168,7 +171,7 @@ class Survey:
     ragged: Place | None = None
     spread: int = 0
     whole: int = 0
-    multiline: list[bytes] = field(default_factory=list)
+    multiline: list[tuple[bytes, bool]] = field(default_factory=list)
 
     def add(self, chunks: Iterable[bytes], skipped: int = 0) -> Survey:
         """Read all of a table, whose first line follows `skipped` others in its file."""
@@ -188,6 +191,7 @@ class Survey:
     def _add_marks(self, piece: Piece, chunk: bytes) -> Mask:
         """Whether each line belongs to a quoted field of several lines."""
         if b'"' not in chunk:
+            self.rows += 0 if self.inside else len(piece.ends)
             return np.full(len(piece.ends), self.inside)
         marks = marks_in(piece, self.separator, self.inside)
         starts, lengths, opens, before, after = marks
@@ -204,7 +208,8 @@ class Survey:
         self._add_broken(piece, (starts + lengths)[closing])
         at_ends = marks.inside(piece.ends, self.inside)
         continues = np.concatenate([[self.inside], at_ends])[:-1]
-        self._add_multiline(piece, chunk, np.flatnonzero(at_ends & ~continues))
+        self.rows += int((~at_ends).sum())
+        self._add_multiline(piece, chunk, np.flatnonzero(at_ends != continues), at_ends)
         self.inside = bool(after[-1]) if len(after) else self.inside
         return continues | at_ends
 
@@ -217,10 +222,10 @@ class Survey:
             place = follows[np.flatnonzero(broken)[0]]
             self.broken = self.lines + 1 + int(np.searchsorted(piece.ends, place))
 
-    def _add_multiline(self, piece: Piece, chunk: bytes, lines: Places) -> None:
+    def _add_multiline(self, piece: Piece, chunk: bytes, lines: Places, at_ends: Mask) -> None:
         for line in lines[: SAMPLES - len(self.multiline)]:
             start = piece.ends[line - 1] + 1 if line else 0
-            self.multiline.append(chunk[start : piece.ends[line]])
+            self.multiline.append((chunk[start : piece.ends[line]], not at_ends[line]))
 
     def _add_widths(self, piece: Piece, spread: Mask, chunk: bytes) -> None:
         """Note the first line of the wrong width, blank ones excepted, if nothing is quoted."""

@@ -156,10 +156,12 @@ def _is_plain(table: Table, quoted: Survey, plain: Survey) -> bool:
     is_tabbed = table.separator == "\t"
     if plain.width > 1 and quoted.spread and quoted.whole >= SUSPICIOUS * quoted.spread:
         swallows = _swallows(table, quoted)
-        if swallows is None and _is_mostly_quoted(plain):
+        if not swallows and quoted.quoted * 2 > quoted.rows:
             swallows = False
-        elif swallows is None and is_tabbed:  # texts contain commas, but hardly ever tabs
+        elif not swallows and is_tabbed:  # texts contain commas, but hardly ever tabs
             swallows = True
+        elif swallows is None and (quoted.doubled or quoted.escaped):
+            swallows = False
         if (swallows and plain.ragged) or (swallows is None and not plain.ragged):
             raise UserError(_undecided(table, plain, quoted))
         return bool(swallows)
@@ -184,18 +186,22 @@ def _quotes_commas(table: Table) -> bool:
 def _swallows(table: Table, quoted: Survey) -> bool | None:
     """Whether quoted fields of several lines contain whole rows; None if it cannot be told.
 
-    Such a field begins in a row and hides what follows in that line. If this is what other rows have in the same
-    columns, a few labels or numbers, it is the rest of a row; otherwise it is text.
+    Such a field hides what follows it in its first line, and what precedes its end in the last one. If this is what
+    other rows have in the same columns, a few labels or numbers, it is part of a row; otherwise it is text.
     """
     split = [line.split(table.separator) for line in table.lines[1:] if '"' not in line]  # without a header
     rows = [fields for fields in split if len(fields) == quoted.width]
+    columns = list(zip(*rows, strict=True)) or [()] * quoted.width
     votes = set()
-    for line in quoted.multiline:
+    for line, ends in quoted.multiline:
         fields = line.decode(UTF8).rstrip("\r\n").split(table.separator)
-        opened = max((place for place, text in enumerate(fields) if text.startswith('"')), default=0)
-        for place in range(opened + 1, min(len(fields), quoted.width)):
-            if (vote := _belongs(fields[place], [row[place] for row in rows])) is not None:
-                votes.add(vote)
+        if ends:
+            hidden = range(next((place for place, text in enumerate(fields) if text.endswith('"')), 0))
+        else:
+            opened = max((place for place, text in enumerate(fields) if text.startswith('"')), default=0)
+            hidden = range(opened + 1, len(fields))
+        votes |= {_belongs(fields[place], columns[place]) for place in hidden if place < quoted.width}
+    votes.discard(None)
     return votes.pop() if len(votes) == 1 else None
 
 

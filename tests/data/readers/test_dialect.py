@@ -68,6 +68,18 @@ def test_quoted_texts_of_several_lines_with_as_many_commas_as_a_row_are_texts(re
     assert found.warnings == []
 
 
+def test_rows_with_the_text_at_the_end_are_not_swallowed_either(read):
+    rows = [(str(number % 2), text) for number, text in enumerate(sentences(40))]
+    rows[5] = ("1", '"the story , ""so"" it began')
+    rows[9] = ("0", 'it ended"')
+    assert read("a.tsv", table(rows, head=("label", "sentence"))).values == rows
+
+
+def test_doubled_marks_show_that_a_file_is_quoted(read):
+    content = "text,label\n" + "".join(f'"good, ""x""\nfilm {number}",{number % 2}\n' for number in range(40))
+    assert read("a.csv", content).values == [(f'good, "x"\nfilm {number}', str(number % 2)) for number in range(40)]
+
+
 def test_a_file_that_can_be_read_in_two_ways_is_refused_until_a_setting_decides(read):
     content = 'text,note\n"so, it\nbegan",new\n'
     with pytest.raises(UserError, match=r"a\.csv: .*may enclose texts of several lines.*data\.quoting to double"):

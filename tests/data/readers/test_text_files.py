@@ -99,6 +99,13 @@ def test_bytes_that_are_no_text_are_refused_with_their_place_and_a_guess(read, c
     assert message in str(refusal.value)
 
 
+def test_a_broken_byte_in_a_file_of_utf8_is_not_taken_for_another_encoding(read):
+    good = "café olé\n".encode()
+    for content in (good * 3 + b"caf\xe9\n", b"caf\xe9\n" + good * 3):
+        with pytest.raises(UserError, match=r"other lines of the file are, so this one is damaged"):
+            read("a.txt", content)
+
+
 def test_a_wrong_byte_far_down_a_file_is_found_in_its_line(read, monkeypatch):
     monkeypatch.setattr(common, "CHUNK_BYTES", 100)
     content = b"a line\n" * 1000 + "Schöne Grüße\n".encode("latin-1")
