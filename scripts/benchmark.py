@@ -13,6 +13,7 @@ Run it:
     python scripts/benchmark.py scaling        # one process and two: speed, share of the all-reduce, bytes per update
     python scripts/benchmark.py cluster        # calculated, not measured: DDP and FSDP on 1 to 1,024 GPUs
     python scripts/benchmark.py kernels        # bf16, fused AdamW, SDPA, padding, torch.compile, each against without
+    python scripts/benchmark.py prepare        # from a file to encoded rows: against datasets.map, and on two cores
     python scripts/benchmark.py startup        # CPU time of predict and evaluate, with --against ANOTHER_CHECKOUT
 
 With --device cuda, kernels runs on a GPU and is the default. --scaling prints scaling and cluster: what two processes
@@ -33,6 +34,7 @@ from benchmarks.kernels import kernels
 from benchmarks.loops import crf, loop
 from benchmarks.memory import memory
 from benchmarks.models import generate, recurrent
+from benchmarks.prepare import prepare
 from benchmarks.scaling import scaling
 from benchmarks.startup import startup
 from benchmarks.trainers import bert
@@ -51,9 +53,11 @@ MEASURES = {
     "scaling": scaling,
     "cluster": cluster,
     "kernels": kernels,
+    "prepare": prepare,
     "startup": startup,
 }
 UNPAIRED = ("memory", "cluster")  # one figure each
+AGAINST = ("startup", "prepare")  # measured against another checkout
 NOTES = {"cluster": assumptions}
 SCALING = ("scaling", "cluster")  # what --scaling prints
 
@@ -75,7 +79,7 @@ def main(
         pairs: alternating measurements of each side; medians are printed.
         threads: of torch. With one, tokens per second are tokens per CPU second.
         scaling: run scaling and cluster, one after the other.
-        against: for startup, the folder of another checkout of this project.
+        against: for startup and prepare, the folder of another checkout of this project.
         json_file: where to write the results.
     """
     import torch
@@ -91,9 +95,14 @@ def main(
         raise SystemExit(f"--scaling: runs {' and '.join(SCALING)}; leave out {which}")
     if device == "cuda" and (names != ("kernels",) or not torch.cuda.is_available()):
         raise SystemExit(f"--device cuda: {'there is no GPU here' if names == ('kernels',) else 'for kernels only'}")
-    if (names == ("startup",)) != bool(against):
-        raise SystemExit("--against: startup needs the folder of another checkout, and nothing else takes one")
-    options: dict[str, dict[str, Any]] = {"kernels": {"device": device}, "startup": {"against": against}}
+    if names == ("startup",) and not against:
+        raise SystemExit("--against: startup needs the folder of another checkout")
+    if against and not set(names) <= set(AGAINST):
+        raise SystemExit(f"--against: only {' and '.join(AGAINST)} take another checkout")
+    options: dict[str, dict[str, Any]] = {
+        "kernels": {"device": device},
+        **{name: {"against": against} for name in AGAINST},
+    }
     results = []
     for name in names:
         rows = MEASURES[name](pairs, **options.get(name, {}))

@@ -130,5 +130,20 @@ def test_startup_measures_both_commands_against_another_checkout(benchmarks, mon
 @pytest.mark.parametrize("arguments", [{"which": "startup"}, {"which": "memory", "against": ROOT}])
 def test_another_checkout_is_named_for_startup_and_for_nothing_else(benchmarks, arguments):
     script = runpy.run_path(str(ROOT / "scripts/benchmark.py"))
-    with pytest.raises(SystemExit, match="--against: startup needs the folder of another checkout"):
+    with pytest.raises(
+        SystemExit, match=r"--against: (startup needs the folder of|only startup and prepare take) another"
+    ):
         script["main"](**arguments)
+
+
+@pytest.mark.slow  # sixteen processes
+def test_prepare_measures_each_tokenizer_and_format_in_turn(benchmarks, monkeypatch):
+    from benchmarks import prepare as measure
+
+    monkeypatch.setattr(measure, "ROWS", 400)
+    monkeypatch.setattr(measure, "LINES", 3000)
+    rows = measure.prepare(1, ROOT)
+    sides = [(row["what"].split(",")[0], row["side"]) for row in rows]
+    assert sides.count(("csv", "ours")) == 4
+    assert [side for what, side in sides if what == "CoNLL"] == ["ours", "the other checkout"]
+    assert all(row["rows/s"] > 0 and row["times as fast"] > 0 and row["peak MiB"] > 0 for row in rows)
