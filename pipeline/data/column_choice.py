@@ -62,7 +62,9 @@ class Choice:
         if self.label_columns:
             named["label"] = " + ".join(self.label_columns)
         chosen = ", ".join(f"{role} = {column}" for role, column in named.items())
-        return f"{chosen} (of: {', '.join(self.found)})"
+        # A reader of words per line names the roles itself, beside the numbers of the columns.
+        found = [name for name in self.found if not name.isdecimal()] if "tokens" in self.found else self.found
+        return f"{chosen} (of: {', '.join(found)})"
 
 
 def as_trained(data: Data, trained: Data | None, found: Sequence[str]) -> Data:
