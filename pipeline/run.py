@@ -13,10 +13,13 @@ from pipeline import assembly, run_folder, storage
 from pipeline.config import paths, sources
 from pipeline.config.recipe import Recipe
 from pipeline.config.sources import ResolvedSource
+from pipeline.data import tokenizers
 from pipeline.data.prepare import Prepared
 from pipeline.errors import writing
 from pipeline.hub import pinning
 from pipeline.models import adapters
+from pipeline.models.build import CAUSAL
+from pipeline.models.recurrent import RecurrentForTokenClassification
 from pipeline.publish import reference_outputs
 from pipeline.publish.card import card
 from pipeline.publish.card_data import CardData
@@ -142,6 +145,10 @@ def _measure(run: trainer.Run, build_info: dict[str, Any], prepared: Prepared) -
 def _save(run: trainer.Run, metrics: dict[str, Any], prepared: Prepared) -> None:
     """Write model/, complete or not at all, then metrics.json, whose presence marks a finished run."""
     model = run.accelerator.unwrap_model(run.model)
+    if isinstance(model, RecurrentForTokenClassification):
+        tokenizers.end_with_padding(run.tokenizer)
+    elif run.task.head == CAUSAL and run.recipe.model.default_tokenizer is not None:
+        tokenizers.begin_with_end(run.tokenizer)
 
     def fill(folder: Path) -> None:
         run.task.configure(model.config)

@@ -128,6 +128,20 @@ def test_a_column_of_texts_is_found_by_its_values_as_in_training(reviews_model, 
     assert told == ["text = headline (of: author, headline)"]
 
 
+def test_a_table_of_one_column_whose_first_line_may_be_a_text_is_refused(reviews_model, tmp_path):
+    (tmp_path / "a.csv").write_text("a warm film\ndull and flat\n")
+    with pytest.raises(UserError, match=r"is the first line, 'a warm film', a text or the name of .* Set data\.header"):
+        predictions(reviews_model, tmp_path / "a.csv")
+    found = predictions(reviews_model, tmp_path / "a.csv", header=False)
+    assert [answer["text"] for answer in found] == ["a warm film", "dull and flat"]
+    assert len(predictions(reviews_model, tmp_path / "a.csv", header=True)) == 1
+
+
+def test_a_missing_text_is_answered_as_an_empty_one(reviews_model, tmp_path):
+    answers = predictions(reviews_model, write(tmp_path / "a.parquet", rows_of(["warm", None], [1, 2])))
+    assert [(answer["id"], answer["text"]) for answer in answers] == [(1, "warm"), (2, "")]
+
+
 def test_a_file_without_a_column_of_texts_is_refused(reviews_model, tmp_path):
     file = write(tmp_path / "a.csv", [{"a": 1, "b": 2}, {"a": 3, "b": 4}])
     with pytest.raises(UserError, match=r"a\.csv: no column looks like the text; set data\.text_column to one of"):

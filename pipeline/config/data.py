@@ -119,6 +119,8 @@ class Data(Settings):
         return {value.strip(): name.strip() for value, _, name in pairs}
 
     def _check_label_names(self) -> None:
+        if self.label_names and self.problem_type == "regression":
+            self.refuse("label_names", "numbers have no names; remove this setting, or data.problem_type")
         for entry in self.label_names or ():
             value, equals, name = (part.strip() for part in entry.partition("="))
             if not (value and equals and name):

@@ -55,6 +55,14 @@ class Recipe(Settings):
             self.hub.refuse("repo_id", f"the recipe's name, {self.name}, cannot name a repository; set it to user/name")
         self._refuse_with_crf()
         self._refuse_tokenizer()
+        self._refuse_monitor()
+
+    def _refuse_monitor(self) -> None:
+        """Refuse a score that the task reports for no data; which of its scores there are, only the data can tell."""
+        chosen, spec = self.train.monitor, TASKS.get(self.task)
+        if chosen and spec and chosen.partition(".")[0] not in spec.monitors:
+            near = suggest(chosen, (f"{name}.NAME.f1" if name.startswith("per_") else name for name in spec.monitors))
+            self.train.refuse("monitor", f"the task {self.task} reports no score {chosen!r}{near}")
 
     def _refuse_with_crf(self) -> None:
         if getattr(self.model, "crf", False):

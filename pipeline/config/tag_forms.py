@@ -9,8 +9,9 @@ from typing import Literal
 
 # Spellings of O; the last two are the Greek and the Cyrillic letter.
 OUTSIDE = frozenset({"O", "o", "0", "<O>", "<o>", "[O]", "Ο", "О"})
-# What stands for O only if nothing else does and most words have it, or next to tags with prefixes.
-OUTSIDE_IF_COMMON = frozenset({"_", "-", "none", "null", "nil", "other", "out", "outside", "na", "n/a", "x"})
+# What stands for O next to tags with prefixes; the words, also if nothing else does and most words have it.
+MARKS = frozenset({"_", "-"})
+OUTSIDE_IF_COMMON = frozenset({"none", "null", "nil", "other", "out", "outside", "na", "n/a"})
 LETTERS = "BIESLUMW"
 PREFIXED = re.compile(rf"([{LETTERS}{LETTERS.lower()}])[-_:](.+)", re.DOTALL)
 SUFFIXED = re.compile(rf"(.+)[-_:]([{LETTERS}])", re.DOTALL)
@@ -66,12 +67,12 @@ def form_of(counts: Mapping[str, int]) -> Form | None:
 def outside_of(counts: Mapping[str, int]) -> frozenset[str]:
     """The tags in `counts` that stand for O."""
     found = OUTSIDE & counts.keys()
-    rare = {tag for tag in counts if tag.casefold() in OUTSIDE_IF_COMMON}
+    rare = {tag for tag in counts if tag.casefold() in OUTSIDE_IF_COMMON | MARKS}
     others = {tag: count for tag, count in counts.items() if tag not in found and tag not in rare}
     if others and _kind_of(others) in ("prefix", "suffix"):
         return frozenset(found | rare)
     total = sum(counts.values())
-    common = {tag for tag in rare if counts[tag] > total / 2} if not found else set()
+    common = {tag for tag in rare - MARKS if counts[tag] > total / 2} if not found else set()
     return frozenset(found | common)
 
 

@@ -90,6 +90,7 @@ class TaskSpec:
         unfit_tokenizers: data.tokenizer -> why the task cannot use it.
         scores: what the scores count, if their names do not say so.
         accuracy_of_rows: whether `accuracy` is a share of rows, for which the card gives a confidence interval.
+        monitors: what train.monitor may name, nested scores by their outer name; `Task.monitors` has all of it.
         long_rows: what happens to rows longer than `{max_length}` tokens.
         answers: transformers' problem type -> what differs for answers of this type.
         pairs: a pair of texts for the example of a model that reads pairs.
@@ -107,6 +108,7 @@ class TaskSpec:
     unfit_tokenizers: Mapping[str, str] = field(default_factory=dict)
     scores: str = ""
     accuracy_of_rows: bool = False
+    monitors: frozenset[str] = frozenset()
     long_rows: str = "Texts of more than {max_length} tokens were truncated or split into windows."
     answers: Mapping[str, Answers] = field(default_factory=dict)
     pairs: tuple[str, str] = ("", "")
@@ -130,6 +132,7 @@ TASKS = {
     "sentiment": TaskSpec(
         path="pipeline.tasks.sentiment:Sentiment",
         head="SequenceClassification",
+        monitors=frozenset({"loss", "accuracy", "macro_f1", "micro_f1", "per_class", "mse", "pearson", "spearman"}),
         settings=frozenset(
             {
                 "data.text_column",
@@ -181,6 +184,7 @@ TASKS = {
     "ner": TaskSpec(
         path="pipeline.tasks.ner:Ner",
         head="TokenClassification",
+        monitors=frozenset({"loss", "precision", "recall", "f1", "strict_f1", "accuracy", "per_type"}),
         settings=frozenset(
             {
                 "data.token_column",
@@ -211,6 +215,9 @@ TASKS = {
     "next_word": TaskSpec(
         path="pipeline.tasks.next_word:NextWord",
         head="CausalLM",
+        monitors=frozenset(
+            {"loss", "perplexity_per_token", "perplexity_per_word", "bits_per_byte", "accuracy", "accuracy_top5"}
+        ),
         settings=frozenset(
             {
                 "data.text_column",

@@ -11,9 +11,9 @@ reports what is wrong, with `text_stats`; `tokenizer_choice` decides which token
 the `tokenizer_kinds` or loads one, and `text_pairs` teaches it to write two texts into one row; `encoding` encodes rows
 in the `background` while others are written; `fingerprints` tells whether a later run finds the same.
 
-Tasks encode rows with `word_patterns` (what a word is), `word_alignment` (words to tokens, windows over a long
-sentence), `word_windows` (over many sentences at once) and `long_texts`. Encoded rows become batches by similar length
-in `bucketing`, or as one stream of tokens in `streams`.
+Tasks encode rows with `word_patterns` (what a word is), `segmentation` (words of running text), `word_alignment` (words
+to tokens, windows over a long sentence), `word_windows` (over many sentences at once) and `long_texts`. Encoded rows
+become batches by similar length in `bucketing`, or as one stream of tokens in `streams`.
 
 config/sources.py and config/formats.py find a source and list the formats of files, without importing torch.
 """

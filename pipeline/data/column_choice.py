@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pipeline.config.data import Data
-from pipeline.data.columns import Roles, as_list, is_missing, kind_of
+from pipeline.data.columns import SEPARATORS, Roles, as_list, is_missing, kind_of
 from pipeline.data.rows import MISSING, Peeked
 from pipeline.errors import UserError, listing, suggest
 
@@ -30,6 +30,8 @@ NO_LABELS = re.compile(
 )
 # A label by its values alone: at most this many different ones, each of which occurs this often on average.
 MOST_CLASSES, REPEATS = 50, 2
+# Labels are numbers if more than this share of them is, and some are not whole.
+MOSTLY = 0.9
 # A text by its values alone: this many characters on average. An author or a date has fewer.
 TEXT_LENGTH = 12
 
@@ -44,6 +46,7 @@ class Choice:
         label_columns: columns of 0 and 1, one for each label, in place of a column of labels.
         problem_type: what the labels are, if there is a role `label`.
         reasons: lines that say why, where the names of the columns do not.
+        missing: further marks of a missing label, in lower case.
     """
 
     columns: Mapping[str, str]
@@ -51,6 +54,7 @@ class Choice:
     label_columns: Sequence[str] = ()
     problem_type: str | None = None
     reasons: Sequence[str] = field(default_factory=tuple)
+    missing: frozenset[str] = frozenset()
 
     @property
     def has_target(self) -> bool:
@@ -114,8 +118,12 @@ def choose(
         if columns.get(role) is not None or not roles[role]:
             continue
         left = [column for column in found if column not in columns.values()]
-        if role == "label" and len(indicators := _indicators(left, table)) > 1:
+        if role == "label" and (indicators := _indicators(left, table)):
             label_columns = indicators
+            reasons.append(
+                f"the columns {listing(indicators)} hold 0 and 1, so each is a label, and a text may have any number of"
+                f" them (data.problem_type {MULTI}); to learn one of them, set data.label_column"
+            )
             continue
         if role == "label" and len(scores := _scores(left, table)) == 1:
             columns[role] = scores[0]
@@ -133,8 +141,12 @@ def choose(
     if "label" in roles:
         problem = problem_type or data.problem_type or (MULTI if label_columns else None)
         if problem is None and "label" in named:
-            problem, reasons = _problem(table.column(named["label"]), named["label"])
-    return Choice(named, found, tuple(label_columns), problem, tuple(reasons))
+            problem, reasons = _problem(table.column(named["label"]), named["label"], data)
+    return Choice(named, found, tuple(label_columns), problem, tuple(reasons), _missing_marks(data))
+
+
+def _missing_marks(data: Data) -> frozenset[str]:
+    return frozenset(mark.strip().lower() for mark in data.missing_labels or ())
 
 
 def _named(role: str, usual: Sequence[str], found: Sequence[str], data: Data, where: str) -> str | None:
@@ -229,7 +241,8 @@ _FITS = {"label": _is_label, "text": _is_text}
 
 
 def _indicators(left: Sequence[str], table: Peeked) -> list[str]:
-    """Columns that hold nothing but 0 and 1, both of them in some row, like those of Jigsaw's comments."""
+    """Columns that hold nothing but 0 and 1, like those of Jigsaw's comments; none if there is only one, or if another
+    column may be the label."""
     found = []
     for column in left:
         if column.isdecimal() or NO_LABELS.fullmatch(column.strip()):
@@ -237,7 +250,8 @@ def _indicators(left: Sequence[str], table: Peeked) -> list[str]:
         kinds = {str(value).strip() for value in _present(table.column(column))}
         if kinds and kinds <= {"0", "1", "0.0", "1.0"}:
             found.append(column)
-    return found
+    others = [column for column in left if column not in found and _is_label(column, table.column(column))]
+    return found if len(found) > 1 and not others else []
 
 
 def _scores(left: Sequence[str], table: Peeked) -> list[str]:
@@ -246,24 +260,37 @@ def _scores(left: Sequence[str], table: Peeked) -> list[str]:
     return [column for column in named if None not in map(_number, _present(table.column(column)))]
 
 
-def _problem(sample: Sequence[Any], column: str) -> tuple[str, list[str]]:
+def _problem(sample: Sequence[Any], column: str, data: Data) -> tuple[str, list[str]]:
     """What the values of the label column are, and why."""
-    known = _present(sample)
+    marks = _missing_marks(data)
+    known = [value for value in _present(sample) if str(value).strip().lower() not in marks]
     listed = [as_list(value) for value in known]
-    if known and all(value is not None for value in listed):
-        if all(value is not None and len(value) == 1 for value in listed):
-            return SINGLE, []
+    if any(own is not None and len(own) != 1 for own in listed):
         return MULTI, [
             f"the rows have lists of labels in {column!r}, so the model learns any number of labels a text"
             f" (data.problem_type {MULTI})"
         ]
-    numbers = [_number(value) for value in known]
-    if None not in numbers and not all(number.is_integer() for number in numbers if number is not None):
+    numbers = [number for value in known if (number := _number(value)) is not None]
+    # A single typing error does not make classes of measurements; the error is refused with its line.
+    if len(numbers) > MOSTLY * len(known) and not all(map(float.is_integer, numbers)) and not data.label_names:
         return REGRESSION, [
             f"the labels in {column!r} are numbers that are not whole, so the model learns a number (data.problem_type"
             f" {REGRESSION}); to learn classes, set data.problem_type to {SINGLE}"
         ]
-    return SINGLE, []
+    return SINGLE, _joined_labels({value for value in known if isinstance(value, str)}, column)
+
+
+def _joined_labels(known: set[str], column: str) -> list[str]:
+    """A line about labels that look like several in one, such as `drama|comedy` beside `drama` and `comedy`."""
+    for separator in SEPARATORS:
+        parts = {label: [part.strip() for part in label.split(separator)] for label in known if separator in label}
+        joined = sorted(label for label, own in parts.items() if all(part in known for part in own))
+        if joined:
+            return [
+                f"the labels in {column!r} such as {joined[0]!r} are read as classes of their own; to learn any number"
+                f" of labels a text, set data.problem_type to {MULTI}"
+            ]
+    return []
 
 
 def _number(value: Any) -> float | None:
@@ -286,7 +313,7 @@ def _ask(role: str, fitting: Sequence[str], found: Sequence[str], where: str) ->
     if not kind.is_list and {"tokens", "tags"} <= set(found):
         return f"{where}: it holds words and tags, not texts; give {kind.files}, or train on it with the task ner"
     if len(fitting) > 1:
-        names = " or ".join(fitting)
-        return f"{where}: which column holds the {role}, {names}? Set data.{kind.setting}"
+        names, pair = " or ".join(fitting), ", and for pairs of texts data.text_pair_column, too" * (role == "text")
+        return f"{where}: which column holds the {role}, {names}? Set data.{kind.setting}{pair}"
     needs = f" (a list in each row); give {kind.files}, or" if kind.is_list else ";"
     return f"{where}: no column looks like the {role}{needs} set data.{kind.setting} to one of: {listing(found)}"

@@ -11,7 +11,7 @@ import functools
 import json
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,6 +29,8 @@ At = Callable[[int], str]
 MISSING_MARKS = {"", "nan", "null", "none", "n/a", "na", "<na>", "#n/a"}
 
 
+# Characters between several labels in one text, the least ambiguous first.
+SEPARATORS = ("|", ";", ",")
 LISTED = re.compile(r"\s*\[.*\]\s*", re.DOTALL)
 
 
@@ -113,7 +115,7 @@ def _label(value: Any, where: Any) -> str | None:
 
 
 def read_label_lists(column: Column, at: At) -> pa.Array:
-    """Lists of labels, each as in `read_labels`; a text that is no list is split at its commas.
+    """Lists of labels, each as in `read_labels`; a text that is no list is split at its bars, semicolons or commas.
 
     Raises:
         UserError: a value is an object, or a list of something else than names and numbers.
@@ -125,7 +127,8 @@ def read_label_lists(column: Column, at: At) -> pa.Array:
             continue
         own = as_list(value)
         if own is None:
-            own = value.split(",") if isinstance(value, str) else [value]
+            separator = next((mark for mark in SEPARATORS if mark in str(value)), ",")
+            own = value.split(separator) if isinstance(value, str) else [value]
         names = [_label(name, at(index)) for name in own]
         lists.append(list(dict.fromkeys(name for name in names if name is not None)))
     return pa.array(lists, pa.list_(pa.string()))
@@ -146,17 +149,20 @@ def as_list(value: Any) -> list[Any] | None:
     return None
 
 
-def read_numbers(column: Column, at: At) -> pa.Array:
+def read_numbers(column: Column, at: At, missing: Collection[str] = ()) -> pa.Array:
     """Labels as float64 numbers; null where there is none.
+
+    Args:
+        missing: further marks of a missing label, in lower case.
 
     Raises:
         UserError: a value is no finite number.
     """
-    return by_distinct(column, at, _finite, pa.float64())
+    return by_distinct(column, at, functools.partial(_finite, missing), pa.float64())
 
 
-def _finite(value: Any, where: Any) -> float | None:
-    if is_missing(value):
+def _finite(missing: Collection[str], value: Any, where: Any) -> float | None:
+    if is_missing(value) or (missing and integral(str(value).strip()).lower() in missing):
         return None
     try:
         number = math.nan if isinstance(value, bool) else float(value)
@@ -164,7 +170,10 @@ def _finite(value: Any, where: Any) -> float | None:
         number = math.nan
     if not math.isfinite(number):
         shown = repr(value) if isinstance(value, (str, float)) else _describe(value)
-        raise UserError(f"{where}: the label {shown} is not a number; fix it, or set data.problem_type")
+        raise UserError(
+            f"{where}: the label {shown} is not a number; fix it, add it to data.missing_labels, or set"
+            " data.problem_type"
+        )
     return number
 
 
@@ -290,7 +299,7 @@ class ColumnKind(NamedTuple):
 
 TABLES = "a .csv, .tsv, .json(l) or .parquet file with a {} column"
 LISTS = "a .conll or .bmes file (or set data.format to conll), or a .json(l) or .parquet file with tokens and tags"
-STRING, LIST = pa.string(), pa.list_(pa.string())
+STRING, LIST, NUMBER = pa.string(), pa.list_(pa.string()), pa.float64()
 
 KINDS = {
     "text": ColumnKind(STRING, read_texts, "text_column", TABLES.format("text")),
@@ -301,12 +310,18 @@ KINDS = {
 # problem_type -> the kind of the role `label`, if it is not a single class.
 LABELS = {
     "multi_label_classification": KINDS["label"]._replace(type=LIST, read=read_label_lists),
-    "regression": KINDS["label"]._replace(type=pa.float64(), read=read_numbers),
+    "regression": KINDS["label"]._replace(type=NUMBER, read=read_numbers),
 }
 
 
-def kind_of(role: str, problem_type: str | None = None) -> ColumnKind:
-    """The kind of values of `role`; a role that is not in KINDS has texts."""
+def kind_of(role: str, problem_type: str | None = None, missing: Collection[str] = ()) -> ColumnKind:
+    """The kind of values of `role`; a role that is not in KINDS has texts.
+
+    Args:
+        problem_type: what the labels are.
+        missing: further marks of a missing label, in lower case; those of labels that are names are read later.
+    """
     if role == "label" and problem_type in LABELS:
-        return LABELS[problem_type]
+        kind = LABELS[problem_type]
+        return kind._replace(read=functools.partial(read_numbers, missing=missing)) if kind.type == NUMBER else kind
     return KINDS.get(role) or KINDS["text"]._replace(setting=f"{role}_column")

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 SHOWN = 5
 # The label of rows whose labels a benchmark does not publish (GLUE), or on which annotators did not agree (SNLI).
 NO_LABEL = "-1"
+# The same in the files of SNLI and MultiNLI.
+DASH = "-"
 # It may also be a class, as in -1, 0, 1 for negative, neutral, positive; then it is more common than this.
 RARE = 0.1
 VARIATION_SELECTORS = {"\ufe0e", "\ufe0f"}
@@ -136,6 +138,7 @@ class _Naming:
             warnings.append(f"the labels are read as ids of the model's labels: {listing(pairs)}")
         self.names = {label: self._name(label) for label in everywhere}
         self._leave_out_minus_one(everywhere, warnings)
+        self._leave_out_dash(warnings)
         self._join_twins(everywhere, warnings)
 
     def has_class(self, label: str) -> bool:
@@ -178,6 +181,18 @@ class _Naming:
             warnings.append(
                 f"the label -1 is read as a class, as {share:.0%} of the rows have it; if it means that a row has no"
                 " label, set data.missing_labels to -1"
+            )
+
+    def _leave_out_dash(self, warnings: list[str]) -> None:
+        """- beside names is no class, unlike beside + or numbers."""
+        if self.names.get(DASH) != DASH or DASH in self.known:
+            return
+        others = [label for label, name in self.names.items() if name is not None and label != DASH]
+        if len(others) > 1 and all(any(map(str.isalpha, label)) for label in others):
+            self.names[DASH] = None
+            warnings.append(
+                "the label - is read as no label, as in SNLI and MultiNLI; if it is a class, name it with"
+                " data.label_names -=NAME"
             )
 
     def _join_twins(self, everywhere: Counter[str], warnings: list[str]) -> None:

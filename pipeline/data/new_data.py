@@ -13,6 +13,7 @@ from pipeline.config.sources import ResolvedSource
 from pipeline.data import sources, splits, tags
 from pipeline.data.encoding import Encoder, encode
 from pipeline.data.labels import count
+from pipeline.data.new_rows import check_pairs
 from pipeline.data.prepare import is_running, unify_tags
 from pipeline.data.rows import Places
 from pipeline.errors import UserError, suggest
@@ -46,8 +47,6 @@ def encode_split(
     from datasets import Dataset
 
     in_order = is_running(source, task)
-    if task.reads_pairs is False and source.data.text_pair_column:
-        source.data.refuse("text_pair_column", "the model reads single texts; remove this setting")
     loaded = sources.load(
         source,
         task.columns,
@@ -58,11 +57,7 @@ def encode_split(
         problem_type=task.problem_type,
         trained=trained,
     )
-    if task.reads_pairs and "text_pair" not in loaded.columns.columns:
-        raise UserError(
-            f"{source.data.source}: the model reads pairs of texts, but only one column of texts was found"
-            f" ({loaded.columns}); set data.text_pair_column"
-        )
+    check_pairs(task, source.data, loaded.columns, str(next(iter(loaded.names.values()))))
     loaded, _ = unify_tags(loaded, source.data, folder, known=labels)
     if warnings is not None:
         warnings += loaded.warnings

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any, ClassVar, NamedTuple, Protocol
 
 from pipeline.config.data import Data
+from pipeline.config.formats import FORMATS
 from pipeline.config.sources import ResolvedSource
 from pipeline.data import sources, split_column
 from pipeline.data.annotations import registry as annotation_tools
@@ -15,7 +16,7 @@ from pipeline.data.column_choice import SAMPLE_ROWS, Choice, as_trained, choose
 from pipeline.data.columns import as_list, is_missing, kind_of
 from pipeline.data.rows import MISSING, Column, RowBatch, batches, peek, values
 from pipeline.data.sources import Table
-from pipeline.errors import UserError
+from pipeline.errors import UserError, shorten
 
 Content = str | tuple[str, ...] | list[str]
 """A text, a pair of texts, or the words of a sentence."""
@@ -108,7 +109,8 @@ def read(
     table = _adapted(task, table, source.data, warnings)
     columns = _choose(task, table, source.data, trained)
     rows = NewRows(table, columns, _id_column(columns))
-    if len(columns.found) > 1:
+    _check_header(source, table, columns)
+    if [*columns.found] != ["text"]:
         report(str(columns) + (f", id = {rows.id_column}" if rows.id_column is not None else ""))
     yield from rows
     for warning in dict.fromkeys(warnings):
@@ -149,12 +151,23 @@ def _choose(task: Reads, table: Table, data: Data, trained: Data | None) -> Choi
     if "tokens" in roles and not _has_words(roles["tokens"], table, data):
         roles = {"text": TEXTS}
     columns = choose(roles, table.rows, data, str(table.places), () if task.reads_pairs is False else task.pairs)
+    check_pairs(task, data, columns, str(table.places))
+    return columns
+
+
+def check_pairs(task: Reads, data: Data, columns: Choice, where: str) -> None:
+    """Refuse single texts for a model of pairs, and pairs for one of single texts.
+
+    Raises:
+        UserError: as above.
+    """
+    if task.reads_pairs is False and data.text_pair_column:
+        data.refuse("text_pair_column", "the model reads single texts; remove this setting")
     if task.reads_pairs and "text_pair" not in columns.columns:
         raise UserError(
-            f"{table.places}: the model reads pairs of texts, and there is one text ({columns}); name the two columns"
-            " with data.text_column and data.text_pair_column"
+            f"{where}: the model reads pairs of texts, and there is one text ({columns}); name the two columns with"
+            " data.text_column and data.text_pair_column"
         )
-    return columns
 
 
 def _has_words(usual: Sequence[str], table: Table, data: Data) -> bool:
@@ -164,6 +177,21 @@ def _has_words(usual: Sequence[str], table: Table, data: Data) -> bool:
     named = [name for name in table.rows.names if name == data.token_column or name.strip().lower() in usual]
     samples = ([value for value in table.rows.column(name) if not is_missing(value)] for name in named)
     return any(sample and as_list(sample[0]) is not None for sample in samples)
+
+
+def _check_header(source: ResolvedSource, table: Table, columns: Choice) -> None:
+    """Refuse a table of a single column whose first line may be a text as well as the column's name.
+
+    Raises:
+        UserError: as above.
+    """
+    is_table = any(part.format in (FORMATS["csv"], FORMATS["tsv"]) for parts in source.parts.values() for part in parts)
+    name = columns.found[0]
+    if is_table and source.data.header is None and len(columns.found) == 1 and len(name.split()) > 1:
+        raise UserError(
+            f"{table.places}: is the first line, {shorten(repr(name), 60)}, a text or the name of the only column? Set"
+            " data.header to False if it is a text, else to True"
+        )
 
 
 def _id_column(columns: Choice) -> str | None:

@@ -187,6 +187,8 @@ def _rows_of(source: ResolvedSource, split: str, warnings: list[str]) -> Iterato
 
 
 def _names_of_classes(classes: ClassNames, columns: Choice) -> list[str] | None:
+    if columns.label_columns:
+        return list(columns.label_columns)
     if not isinstance(classes, Mapping):
         return classes
     targets = [column for role, column in columns.columns.items() if kind_of(role).is_target]
@@ -236,7 +238,7 @@ class _Writer:
     def __init__(self, choice: Choice, roles: Roles, places: Places, keep_empty: bool, file: Path):
         self.choice, self.places, self.keep_empty, self.file = choice, places, keep_empty, file
         self.roles = [role for role in roles if role in choice.columns or kind_of(role).is_target]
-        self.kinds = {role: kind_of(role, choice.problem_type) for role in self.roles}
+        self.kinds = {role: kind_of(role, choice.problem_type, choice.missing) for role in self.roles}
         self.empty: list[int] = []
         types = {"text": pa.string(), **{role: kind.type for role, kind in self.kinds.items()}}
         types |= dict.fromkeys(("line", EXACT, LOOSE), pa.int64())
@@ -279,7 +281,8 @@ class _Writer:
         if "lines" in self.schema.names:
             lines = batch.word_lines if batch.word_lines is not None else pa.nulls(len(batch), PLACES)
             columns["lines"] = pa.array(lines, PLACES)
-            _check_lengths(columns["tokens"], columns["tags"], at)
+            if self.choice.columns.get("tags") in batch.columns:
+                _check_lengths(columns["tokens"], columns["tags"], at)
         if "text" not in columns:
             columns["text"] = pc.binary_join(columns["tokens"], " ")
         whole = columns["text"]

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from pipeline.config import paths
@@ -123,10 +123,41 @@ def cutting(tokenizer: PreTrainedTokenizerBase) -> word_patterns.Spelling:
     A letter of a script without blanks is a word of its own if the tokenizer itself makes it one: those trained here
     do if the training data did, and BERT's do for Chinese.
     """
+    if not tokenizer.is_fast:
+        return word_patterns.Spelling()
     samples = list(word_patterns.SAMPLES.items())
     encoded = tokenizer([sample for _, sample in samples], add_special_tokens=False, verbose=False)
     scripts = frozenset(name for row, (name, _) in enumerate(samples) if len(set(encoded.word_ids(row))) > 1)
     return word_patterns.Spelling(scripts, bool(tokenizer.init_kwargs.get(ONE_BY_ONE)))
+
+
+def keeps_words(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether the vocabulary is one of whole words."""
+    return tokenizer.is_fast and isinstance(tokenizer.backend_tokenizer.model, models.WordLevel)
+
+
+def end_with_padding(tokenizer: PreTrainedTokenizerBase) -> None:
+    """Make a tokenizer that puts no special tokens around a text put its padding token behind it.
+
+    A text without words then has a token. transformers' pipeline for token classification cannot put a row without
+    any into a batch. It is for a model that skips padding wherever it is: its answers for other texts do not change.
+    """
+    _surround(tokenizer, "$A {0}", "$A {0} $B {0}", tokenizer.pad_token)
+
+
+def begin_with_end(tokenizer: PreTrainedTokenizerBase) -> None:
+    """Make a tokenizer that puts no special tokens around a text put its end-of-text token before it, after which
+    every text of the training data begins."""
+    _surround(tokenizer, "{0} $A", "{0} $A $B", tokenizer.eos_token)
+
+
+def _surround(tokenizer: PreTrainedTokenizerBase, single: str, pair: str, token: str | None) -> None:
+    if token is not None and tokenizer.is_fast and tokenizer.num_special_tokens_to_add() == 0:
+        tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+            single=single.format(token),
+            pair=pair.format(token),
+            special_tokens=[(token, tokenizer.convert_tokens_to_ids(token))],
+        )
 
 
 def _isolate_ideographs(tokenizer: Tokenizer, texts: Iterable[str]) -> None:

@@ -49,11 +49,12 @@ class TokenWindow(NamedTuple):
 
 
 def surroundings(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:
-    """Special tokens that the tokenizer puts before and after a sentence."""
+    """Special tokens that the tokenizer puts before and after a sentence. Padding, which the model skips, is none."""
     encoded = tokenizer([["a"]], is_split_into_words=True)
     ids, words = encoded["input_ids"][0], encoded.word_ids(0)
     inside = [place for place, word in enumerate(words) if word is not None] or [len(ids)]
-    return ids[: inside[0]], ids[inside[-1] + 1 :]
+    behind = ids[inside[-1] + 1 :]
+    return ids[: inside[0]], [] if behind == [tokenizer.pad_token_id] != [tokenizer.eos_token_id] else behind
 
 
 def tokenize(words: pa.Array, tokenizer: PreTrainedTokenizerBase, longest: int) -> Words:

@@ -109,7 +109,9 @@ def _recurrent(
         settings.refuse("adaptive_cutoffs", f"the vocabulary has only {len(tokenizer)} tokens; lower the last cutoff")
     vectors = load_vectors(settings.vectors, tokenizer.get_vocab(), seed) if settings.vectors else None
     width = vectors.matrix.shape[1] if vectors else settings.embedding_size or 128
-    model = _from_config(_recurrent_config(settings, labels, tokenizer, width, pairs), head)
+    config = _recurrent_config(settings, labels, tokenizer, width, pairs)
+    config.empty_text_token_id = _empty_text_token(tokenizer, head)
+    model = _from_config(config, head)
     if vectors is None:
         return model, {}
     weight = model.get_input_embeddings().weight
@@ -147,6 +149,13 @@ def _recurrent_config(
         **_character_sizes(settings, tokenizer),
         **_label_maps(labels),
     )
+
+
+def _empty_text_token(tokenizer: PreTrainedTokenizerBase, head: str) -> int | None:
+    """What a model reads in place of a text without words, as `finetune predict` does: the unknown token or, to go on
+    from, the end of the text before."""
+    end = tokenizer.eos_token_id if tokenizer.eos_token_id is not None else tokenizer.sep_token_id
+    return end if head == CAUSAL or tokenizer.unk_token_id is None else tokenizer.unk_token_id
 
 
 def _character_sizes(settings: Recurrent, tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:

@@ -18,10 +18,9 @@ from pipeline.data import word_windows
 from pipeline.data.bucketing import jagged, pad
 from pipeline.data.checks import entity_types
 from pipeline.data.labels import count
+from pipeline.data.segmentation import cutter
 from pipeline.data.tag_codes import LETTERS, OUTSIDE, Coded, Coder, write_prefixes
-from pipeline.data.tokenizers import cutting
 from pipeline.data.word_alignment import ranges, surroundings, tokenize
-from pipeline.data.word_patterns import cut
 from pipeline.models.recurrent.crf import IGNORED
 from pipeline.tasks.base import Batch, Task, padded_inputs
 
@@ -152,9 +151,9 @@ class Ner(Task):
         """The entities of each text; of a list of words also their `tokens` and IOB2 `tags`, and the offsets of its
         entities are those in the words joined by blanks. With `format`, that of an annotation tool, also the `words`,
         by start and end, that the model has read."""
-        spelling = cutting(tokenizer)
+        cut = cutter(tokenizer)
         joined = [text if isinstance(text, str) else " ".join(text) for text in texts]
-        cuts = [cut(text, *spelling) if isinstance(text, str) else _places(text) for text in texts]
+        cuts = [cut(text) if isinstance(text, str) else _places(text) for text in texts]
         size = min(tokenizer.model_max_length, LONGEST)
         sentences = [[text[start:end] for start, end in places] for text, places in zip(joined, cuts, strict=True)]
         rows: dict[str, list[Any]] = {"tokens": sentences, "tags": [["O"] * len(words) for words in sentences]}

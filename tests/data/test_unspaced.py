@@ -10,6 +10,7 @@ from transformers import AutoTokenizer
 
 from pipeline.config.data import Data
 from pipeline.data.prepare import prepare
+from pipeline.data.segmentation import cutter
 from pipeline.data.sources import locate
 from pipeline.data.text_stats import script_shares
 from pipeline.data.tokenizers import cutting, default_for, train
@@ -181,3 +182,30 @@ def test_words_are_kept_whole_if_the_data_has_whole_ones():
 def test_wordpiece_reads_chinese_characters_one_by_one_as_bert_does():
     tokenizer = train("wordpiece", ["我爱北京 well-made"] * 2, Data("x"))
     assert tokenizer.tokenize("京北 made") == ["京", "北", "made"]
+
+
+THAI = ["ผม", "ไป", "เชียงใหม่", "เชียง", "กับ", "เพื่อน", "และ", "Facebook"]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("ผมไปเชียงใหม่กับเพื่อน", ["ผม", "ไป", "เชียงใหม่", "กับ", "เพื่อน"]),
+        ("ผม ไป เชียงใหม่", ["ผม", "ไป", "เชียงใหม่"]),  # as in the training data
+        ("ผมไปภูเก็ตกับเพื่อน", ["ผม", "ไป", "ภูเก็ต", "กับ", "เพื่อน"]),  # an unknown name between known words
+        ("ผมไปFacebookกับเพื่อน", ["ผม", "ไป", "Facebook", "กับ", "เพื่อน"]),
+        ("a well-made film, ok", ["a", "well-made", "film", ",", "ok"]),
+        ("ไปไป", ["ไป", "ไป"]),
+        ("", []),
+    ],
+)
+@pytest.mark.parametrize("options", [{}, {"characters": True}])
+def test_text_without_blanks_is_cut_into_the_words_of_the_vocabulary(text, words, options):
+    tokenizer = train("word", THAI * 2, Data("x"), pretokenized=True, **options)
+    assert [text[start:end] for start, end in cutter(tokenizer)(text)] == words
+
+
+def test_a_mark_stays_with_its_letter_when_words_are_looked_up():
+    tokenizer = train("word", ["กา", "กิน", "ก", "นา"] * 2, Data("x"), pretokenized=True)
+    assert cutter(tokenizer)("กินนา") == [(0, 3), (3, 5)]
+    assert cutter(tokenizer)("กี่นา") == [(0, 3), (3, 5)]  # not the word of one letter, and its marks after it

@@ -82,7 +82,7 @@ class ModelContract:
         together = self.outputs_of(model, *padded(rows, side, extra=2))
         torch.testing.assert_close(together, alone, atol=1e-6, rtol=1e-6)
 
-    def test_a_row_without_words_is_an_error_that_names_the_row(self):
+    def test_a_row_without_words_is_an_error_that_names_the_row_if_there_is_no_token_for_it(self):
         ids, mask = padded(words([3, 2]), "right")
         mask[1] = 0
         with pytest.raises(ValueError, match="row 1 of the batch has no words"):
@@ -90,6 +90,29 @@ class ModelContract:
         for mask in (None, torch.ones(1, 0)):
             with pytest.raises(ValueError, match="row 0 of the batch has no words"):
                 self.model()(input_ids=torch.ones(1, 0, dtype=torch.long), attention_mask=mask)
+
+    @pytest.mark.parametrize("cell", CELLS)
+    @pytest.mark.parametrize("side", ["right", "left", "holes"])
+    @pytest.mark.parametrize("bidirectional", [False, True])
+    def test_a_row_without_words_is_read_as_the_token_for_it_and_changes_no_other(self, cell, side, bidirectional):
+        model = self.model(cell_type=cell, bidirectional=bidirectional, empty_text_token_id=7)
+        rows = words([7, 1, 4])
+        alone = torch.cat([self.outputs_of(model, row[None], None) for row in rows])
+        ids, mask = padded([*rows, words([1])[0]], side, extra=2)
+        mask[-1] = 0
+        together = self.outputs_of(model, ids, mask)[: len(alone)]
+        torch.testing.assert_close(together, alone, atol=1e-6, rtol=1e-6)
+        self.check_empty(model, model(input_ids=ids, attention_mask=mask)[0][-1:])
+        for given in (torch.zeros(1, 0), torch.zeros(1, 0, dtype=torch.long)):  # tokenizers return it as floats
+            self.check_empty(model, model(input_ids=given, attention_mask=given)[0])
+            self.check_empty(model, model(input_ids=given)[0])
+
+    def check_empty(self, model: Any, found: torch.Tensor) -> None:
+        """`found` (1, ...), the first output for a row without words, is that for the token in its place."""
+        expected = model(input_ids=torch.tensor([[7]]))[0]
+        if found.ndim == 3:  # of which the last position counts
+            found = found[:, -1:]
+        torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-6)
 
     @pytest.mark.parametrize("cell", CELLS)
     @pytest.mark.parametrize("tied", [False, True])
@@ -152,7 +175,7 @@ class ModelContract:
 
     def test_torch_compile_gives_the_same_result(self):
         torch.compiler.reset()
-        model = self.model(bidirectional=True)
+        model = self.model(bidirectional=True, empty_text_token_id=7)
         ids, mask = padded(words([5, 2]), "right")
         compiled = torch.compile(model, backend="aot_eager")
         torch.testing.assert_close(self.outputs_of(compiled, ids, mask), self.outputs_of(model, ids, mask))
@@ -160,7 +183,7 @@ class ModelContract:
     @pytest.mark.parametrize("cell", CELLS)
     def test_an_exported_graph_holds_for_any_mask_and_any_number_of_texts(self, cell):
         """The length is fixed at export because the fused operators need it; shorter texts are padded."""
-        model = self.model(cell_type=cell, bidirectional=True)
+        model = self.model(cell_type=cell, bidirectional=True, empty_text_token_id=7)
         ids, mask = padded(words([7, 1, 4]), "right")
         batch = {0: torch.export.Dim("batch")}
         shapes = {"input_ids": batch, "attention_mask": batch}

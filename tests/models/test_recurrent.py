@@ -37,6 +37,14 @@ class TestRecurrentForSequenceClassification(ModelContract):
     model_class = RecurrentForSequenceClassification
     auto_class = AutoModelForSequenceClassification
 
+    @pytest.mark.parametrize("pooling", ["last", "mean", "max", "attention"])
+    @pytest.mark.parametrize("side", ["right", "left"])
+    def test_a_text_without_words_is_pooled_as_the_token_for_it(self, pooling, side):
+        model = self.model(bidirectional=True, pooling=pooling, empty_text_token_id=7)
+        ids, mask = padded(words([4, 1]), side)
+        mask[1] = 0
+        torch.testing.assert_close(model(ids, mask).logits[1:], model(torch.tensor([[7]])).logits)
+
     @pytest.mark.parametrize("cell", CELLS)
     @pytest.mark.parametrize("pooling", ["last", "mean", "max", "attention"])
     @pytest.mark.parametrize("side", ["right", "left", "holes"])

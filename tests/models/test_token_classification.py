@@ -26,6 +26,22 @@ class TestRecurrentForTokenClassification(ModelContract):
         logits = model(input_ids=ids, attention_mask=mask).logits
         return logits[torch.ones_like(ids).bool() if mask is None else mask.bool()]  # of the words, (N, C)
 
+    def check_empty(self, model, found):
+        """A row without words has no word to tag; a batch of such rows has no logits."""
+        assert found.shape[1] in (0, 9)
+        assert found.isfinite().all()
+
+    @pytest.mark.parametrize("side", ["right", "left"])
+    def test_the_padding_token_is_skipped_although_the_mask_includes_it(self, side):
+        model = self.model(empty_text_token_id=7, bidirectional=True)
+        (row,) = words([5])
+        alone, padding = self.outputs_of(model, row[None], None), torch.zeros(2, dtype=torch.long)
+        ids = torch.cat([row, padding] if side == "right" else [padding, row])[None]
+        logits = model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits[ids != 0]
+        torch.testing.assert_close(logits, alone, atol=1e-6, rtol=1e-6)
+        only = model(input_ids=padding[None], attention_mask=torch.ones(1, 2)).logits
+        assert only.shape == (1, 2, model.config.num_labels)
+
     def test_the_loss_is_the_mean_cross_entropy_over_the_labels(self):
         model = self.model()
         ids, mask = padded(words([5, 2]), "left")

@@ -452,3 +452,15 @@ def test_the_pipeline_of_transformers_finds_the_same_in_chinese(chinese_run):
     found = [(entity["entity_group"], int(entity["start"]), int(entity["end"])) for entity in tagger(text)]
     assert found == [(entity["type"], entity["start"], entity["end"]) for entity in answer["entities"]]
     assert found == [("PER", 2, 5), ("LOC", 6, 8)]
+
+
+def test_entities_of_data_in_words_are_found_in_a_sentence_without_blanks(tmp_path):
+    words = [("ผม", "O"), ("ไป", "O"), ("เชียงใหม่", "B-LOC"), ("กับ", "O"), ("สมชาย", "B-PER")]
+    swapped = [("สมชาย", "B-PER"), ("มา", "O"), ("ลำปาง", "B-LOC")]
+    numbered = [[*rows, (str(number), "O")] for number in range(60) for rows in (words, swapped)]
+    file = write_conll(tmp_path / "words.conll", numbered)
+    model = Recurrent(hidden_size=16, embedding_size=16, bidirectional=True, dropout=0.0)
+    training = Train(epochs=8, batch_size=16, output_dir=str(tmp_path / "out"))
+    train(Recipe("thai", "ner", Data(str(file)), model, Optim(learning_rate=3e-2), training))
+    (answer,) = predict(str(tmp_path / "out"), ["ผมไปลำปางกับสมชาย"])
+    assert [(entity["type"], entity["text"]) for entity in answer["entities"]] == [("LOC", "ลำปาง"), ("PER", "สมชาย")]

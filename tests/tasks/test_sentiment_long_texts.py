@@ -69,18 +69,20 @@ def rows_of(file) -> list[dict]:
     return [json.loads(line) for line in file.read_text().splitlines()]
 
 
+def by_windows(loaded, text: str) -> np.ndarray:
+    """(windows, C) logits of each window on its own."""
+    ids = loaded.tokenizer(text, verbose=False)["input_ids"]
+    starts = [start for start in range(0, len(ids), 11) if start == 0 or start + 5 < len(ids)]
+    parts = [ids[start : start + 16] for start in starts]
+    with torch.inference_mode():
+        return np.concatenate([loaded.model(input_ids=torch.tensor([part])).logits.numpy() for part in parts])
+
+
 def by_hand(folder, texts: list[str]) -> np.ndarray:
-    """(T, C) probabilities: each window on its own, the mean of log-probabilities over the windows of a text."""
+    """(T, C) probabilities: the mean of the log-probabilities of each text's windows."""
     loaded = inference.load(str(folder))
-    found = []
-    for text in texts:
-        ids = loaded.tokenizer(text, verbose=False)["input_ids"]
-        starts = [*range(0, max(len(ids) - 16, 0) + 11, 11)]  # 16 tokens, 5 of them shared with the next window
-        parts = [ids[start : start + 16] for start in starts if start == 0 or start + 5 < len(ids)]
-        with torch.inference_mode():
-            logs = [loaded.model(input_ids=torch.tensor([part])).logits.double().log_softmax(-1) for part in parts]
-        found.append(torch.cat(logs).mean(dim=0).softmax(dim=-1).numpy())
-    return np.array(found)
+    logs = [torch.tensor(by_windows(loaded, text)).double().log_softmax(-1) for text in texts]
+    return np.array([own.mean(dim=0).softmax(dim=-1).numpy() for own in logs])
 
 
 def test_scores_and_predictions_are_those_of_each_texts_windows_pooled(essays, windowed):
@@ -124,3 +126,30 @@ def test_accumulation_gives_the_same_run_as_larger_batches_with_windows(essays, 
         model = Scratch(hidden_size=16, layers=1, heads=2, dropout=0.0)
         losses.append(a_run(essays, folder, "windows", model, **changes))
     assert losses[0]["test"]["loss"] == pytest.approx(losses[1]["test"]["loss"], abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("label", "answer"),
+    [
+        (lambda number: ["warm", "long"] if number % 2 else ["long"], "labels"),
+        (lambda number: number % 7 / 2 + 0.25, "score"),
+    ],
+    ids=["several labels", "a number"],
+)
+def test_answers_of_every_kind_are_pooled_over_windows(tmp_path, label, answer):
+    rows = [{"text": FILLER * (number % 3) + f"warm {number}", "label": label(number)} for number in range(60)]
+    (tmp_path / "train.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    metrics = a_run(tmp_path / "train.jsonl", tmp_path / "run", "windows", max_steps=4)
+    assert metrics["data"]["encoded"]["train"]["more_windows"] > 0
+    loaded, texts = inference.load(str(tmp_path / "run")), [row["text"] for row in rows]
+    again = inference.evaluate_rows(str(tmp_path / "run"), Data(str(tmp_path / "train.jsonl")))
+    assert len([*again.rows()]) == len(rows)
+    answers = [*inference.predict(str(tmp_path / "run"), texts)]
+    for text, found, scored in zip(texts, answers, again.rows(), strict=True):
+        logits = torch.tensor(by_windows(loaded, text)).mean(dim=0)
+        if answer == "score":
+            assert found["score"] == pytest.approx(float(logits[0]), abs=1e-5)
+            assert scored["prediction"] == pytest.approx(found["score"], abs=1e-5)
+        else:
+            np.testing.assert_allclose([*found["scores"].values()], logits.sigmoid(), atol=1e-5)
+            assert scored["prediction"] == found["labels"]

@@ -143,7 +143,7 @@ def test_a_model_of_pairs_refuses_single_texts(finished, place):
     folder, _ = finished
     with pytest.raises(UserError, match="this model reads pairs of texts, and the input has single ones"):
         list(inference.predict(str(folder), ["a warm film"]))
-    with pytest.raises(UserError, match=r"the model reads pairs of texts, but only one column .*text_pair_column"):
+    with pytest.raises(UserError, match=r"the model reads pairs of texts, and there is one text .*text_pair_column"):
         inference.evaluate(str(folder), Data(str(place / "single.csv")))
 
 
@@ -157,5 +157,6 @@ def test_a_model_of_single_texts_leaves_the_second_text_alone(place, tmp_path):
     assert json.loads((tmp_path / "run/model/config.json").read_text())["pairs"] is False
     with pytest.raises(UserError, match="this model reads single texts, and the input has pairs"):
         list(inference.predict(str(tmp_path / "run"), [("a warm film", "boring")]))
+    both = {"text_column": "question1", "text_pair_column": "question2"}
     with pytest.raises(UserError, match=r"^data\.text_pair_column: the model reads single texts; remove this setting"):
-        inference.evaluate(str(tmp_path / "run"), Data(str(place / "pairs.jsonl"), text_pair_column="question2"))
+        inference.evaluate(str(tmp_path / "run"), Data(str(place / "pairs.jsonl"), **both))

@@ -11,13 +11,15 @@ import pytest
 from test_trainer import a_recipe, assert_same_weights, history
 
 from pipeline.compare.table import print_table
-from pipeline.config.data import Data
-from pipeline.config.training import Optim, Train
+from pipeline.config.task_specs import TASKS
+from pipeline.config.training import Train
 from pipeline.errors import Interrupted, UserError
 from pipeline.metrics.scores import flatten
 from pipeline.run import train
+from pipeline.tasks.base import load_task
 from pipeline.tasks.ner import Ner
 from pipeline.tasks.next_word import NextWord
+from pipeline.tasks.sentiment import VARIANTS as SENTIMENT
 from pipeline.tasks.sentiment import Sentiment
 from pipeline.training import trainer
 from pipeline.training.selection import Monitor, check_support, choose
@@ -87,12 +89,15 @@ def test_a_run_that_is_stopped_goes_on_with_the_best_value_of_the_named_score(un
     ("name", "hint"),
     [
         ("macro-f1", r"did you mean macro_f1\?"),
-        ("bleu", r"there are: accuracy, loss, macro_f1, per_class\.NAME\.f1, .*"),
+        ("f1", r"there are: accuracy, loss, macro_f1, micro_f1, mse, .*per_class\.NAME\.f1"),
+        ("f1_macro", r"did you mean macro_f1\?"),
+        ("micro_f1", r"did you mean macro_f1\?"),
+        ("mse", r"there are: accuracy, loss, macro_f1, per_class\.NAME\.f1, .*"),
         ("per_class.complaints.f1", r"did you mean per_class\.complaint\.f1\?"),
     ],
 )
 def test_an_unknown_score_is_refused_before_training(unbalanced, tmp_path, name, hint):
-    with pytest.raises(UserError, match=rf"^train\.monitor: the task reports no score {name!r}; {hint}"):
+    with pytest.raises(UserError, match=rf"^train\.monitor: the task (sentiment )?reports no score {name!r}; {hint}"):
         train(a_recipe(unbalanced, tmp_path, monitor=name))
     assert not (tmp_path / "run").exists()
 
@@ -128,6 +133,15 @@ def test_a_score_that_is_not_a_number_is_never_the_best():
     assert monitor.is_better(-0.5, None)
 
 
+def test_the_names_that_a_recipe_accepts_are_those_that_its_task_reports():
+    """So that a mistake is refused before torch is imported."""
+    labels = ["O", "B-PER", "I-PER"]
+    for task in TASKS:
+        variants = SENTIMENT.values() if task == "sentiment" else [type(load_task(task))]
+        reported = {name.partition(".")[0] for variant in variants for name in variant().monitors(labels)}
+        assert TASKS[task].monitors == reported
+
+
 def test_every_float_that_sentiment_reports_can_be_monitored():
     outcome = {"nll": np.array([0.5, 1.5], dtype=np.float32), "prediction": np.array([0, 1]), "label": np.array([0, 0])}
     labels = ["bad", "good"]
@@ -144,12 +158,8 @@ def test_every_float_that_ner_reports_can_be_monitored(tmp_path):
     file = tmp_path / "names.conll"
     rows = "".join(f"Ann B-PER\nsaw O\nRome B-LOC\n{number} O\n\n" for number in range(40))
     file.write_text(rows, encoding="utf-8")
-    recipe = dataclasses.replace(
-        a_recipe(file, tmp_path, max_steps=2, monitor="per_type.LOC.f1"),
-        task="ner",
-        data=Data(str(file)),
-        optim=Optim(learning_rate=0.01),
-    )
+    recipe = dataclasses.replace(a_recipe(file, tmp_path, max_steps=2), task="ner")
+    recipe = dataclasses.replace(recipe, train=dataclasses.replace(recipe.train, monitor="per_type.LOC.f1"))
     metrics = train(recipe)
     known = Ner().monitors(["O", "B-LOC", "I-LOC", "B-PER", "I-PER"])
     assert {*known} == {*flatten(metrics["validation"])}

@@ -10,7 +10,8 @@ what a row is. `pieces` gives text whose lines may be as long as the file, and `
 - Binary tables: `parquet` and `arrow`, with the names of classes that `features` finds in their metadata.
 - Texts: `plain_text`, and folders of `documents` or classes.
 - Labelled lines: `fasttext`, `tree` and `paired_lines`.
-- Words and tags: `conll` (a word per line, with `conll_lines` and `conll_columns`) and `treebank` (a packaged sample).
+- Words and tags: `conll` (a word per line; `conll_columns` chooses the `conll_layout`, by which `conll_lines` reads)
+  and `treebank` (a packaged sample).
 
 A reader is a generator function `read(file, data, warnings)`, where `data` are the settings that say how the file is
 read. It yields pairs (line, row): the number of the line that a row begins on, and its columns by name. A reader of

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -13,7 +14,8 @@ from pyarrow import csv
 
 from pipeline.config.data import Data
 from pipeline.data.readers.common import LINE, WORD_LINES
-from pipeline.data.readers.conll_columns import TAG_NAMES, WORD_NAMES, Layout, choose, with_tabs
+from pipeline.data.readers.conll_columns import TAG_NAMES, WORD_NAMES, choose
+from pipeline.data.readers.conll_layout import Layout, with_tabs
 from pipeline.data.readers.conll_lines import BORDER, LEFT_OUT, WORD, LeftOut, Lines, blocks
 from pipeline.errors import UserError
 
@@ -154,6 +156,7 @@ class Sentences:
 
     def _lists(self, table: pa.Table, lines: np.ndarray, sentences: np.ndarray) -> pa.RecordBatch:
         """A row for each sentence."""
+        table = self._with_words_and_tags(table)
         starts = np.flatnonzero(np.diff(sentences, prepend=-1))
         offsets = pa.array(np.append(starts, len(sentences)), pa.int32())
         columns = {name: pa.ListArray.from_arrays(offsets, table[name].combine_chunks()) for name in table.column_names}
@@ -163,6 +166,18 @@ class Sentences:
         columns[LINE] = pa.array(lines[starts])
         columns[WORD_LINES] = pa.ListArray.from_arrays(offsets, pa.array(lines))
         return pa.RecordBatch.from_pydict(columns)
+
+    def _with_words_and_tags(self, table: pa.Table) -> pa.Table:
+        """The table with words and tags alone in their columns."""
+        layout = self.layout
+        if layout.prefix:
+            words = pc.replace_substring_regex(table[layout.words], "^" + re.escape(layout.prefix), "")
+            table = table.set_column(layout.words, table.column_names[layout.words], words)
+        if layout.tags is not None and layout.tag_key is not None:
+            coded = table[layout.tags].combine_chunks().dictionary_encode()
+            tags = pa.array(map(layout.tag_of, coded.dictionary.to_pylist()), pa.string()).take(coded.indices)
+            table = table.set_column(layout.tags, table.column_names[layout.tags], tags)
+        return table
 
     def warnings(self) -> list[str]:
         """What was left out and what is unusual."""

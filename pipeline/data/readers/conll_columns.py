@@ -1,4 +1,4 @@
-"""The columns of a CoNLL file: how they are separated, and which of them hold the words and the tags."""
+"""Chooses the columns of a CoNLL file from its first lines."""
 
 from __future__ import annotations
 
@@ -8,32 +8,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from pipeline.config.data import Data
-from pipeline.config.tag_forms import OUTSIDE, PREFIXED, Form, form_of
+from pipeline.config.tag_forms import OUTSIDE, PREFIXED, form_of
+from pipeline.data.readers.conll_layout import DOCUMENT, KEY_AND_VALUE, PAIR, Layout, with_tabs
 
-DOCUMENT = re.compile(r"[-_<\[]{1,3}DOCSTART[-_>\]]{0,3}", re.IGNORECASE)
 NAMES = re.compile(r"#\s*global\.columns\s*[=:]\s*(.+)")
-KEY_AND_VALUE = re.compile(r"#+\s*[\w.:-]+\s*[=:]\s")
-# What a column between word and tag may contain: a part of speech or another tag. In a file of words and tags, anything
-# else before the tag is part of the word.
-OTHER_COLUMN = re.compile(r"[A-Z]+\$?|O|[BIESLUMW]-.+")
 WORD_NAMES = {"form", "word", "words", "token", "tokens", "text", "surface"}
-TAG_NAMES = {
-    "tag",
-    "tags",
-    "ner",
-    "ner_tag",
-    "ner_tags",
-    "ne",
-    "label",
-    "labels",
-    "entity",
-    "iob",
-    "bio",
-    "ne-coarse-lit",
-}
+TAG_NAMES = {"tag", "tags", "ner", "ner_tag", "ner_tags", "ne", "label", "labels", "entity", "iob", "bio"}
 CHUNKS = {"NP", "VP", "PP", "ADVP", "ADJP", "SBAR", "PRT", "CONJP", "INTJ", "LST", "UCP", "NC", "VC", "PC"}
 UNUSED = {"", "_", "-", "-X-", "*"}
-SHOWN_AS = {"same": "other"}
+SHOWN = {"id": "other"}
 # Separators that are tried, after tabs and blanks.
 SEPARATORS = ",;|"
 # Shares of the rows: of a column that counts words, and of tags that have the form of most.
@@ -42,63 +25,10 @@ COUNTING, TAGS = 0.9, 0.9
 OUTER = 0.8
 # Share of O below which tags are those of phrases, if other tags have a larger one, and the rows that it takes to know.
 PHRASES, ENOUGH = 0.4, 200
-
-
-@dataclass(frozen=True)
-class Layout:
-    """How a CoNLL file is written.
-
-    Attributes:
-        separator: one character, or None for any number of blanks and tabs.
-        width: number of columns.
-        words: place of the column of words, from 0.
-        tags: of the column of tags; None if there is none.
-        number: of the column that counts the words of a sentence, if any.
-        kinds: what each column holds, for messages.
-        names: of the columns, if the file names them.
-        has_header: whether the first line that is no comment has the names.
-        form: of the tags.
-        known: tags that occur among the rows that were looked at.
-        has_entities: whether there is an entity among the rows that were looked at.
-    """
-
-    separator: str | None
-    width: int
-    words: int = 0
-    tags: int | None = None
-    number: int | None = None
-    kinds: tuple[str, ...] = ()
-    names: tuple[str, ...] = ()
-    has_header: bool = False
-    form: Form | None = None
-    known: frozenset[str] = frozenset()
-    has_entities: bool = False
-
-    def is_comment(self, fields: Sequence[str], line: str) -> bool:
-        """Whether a line that begins with # is no word: it has other columns, or no tag in the column of tags."""
-        if len(fields) != self.width or KEY_AND_VALUE.match(line):
-            return True
-        if self.number is not None and not fields[self.number][:1].isdecimal():
-            return True
-        if self.tags is None or fields[self.tags] in self.known:
-            return False
-        form = self.form
-        return form is None or form.kind == "types" or form.standard(fields[self.tags]) is None
-
-    def is_document(self, fields: Sequence[str]) -> bool:
-        """Whether the line is the border of a document in place of a word."""
-        candidates = {0, self.words} if len(fields) > self.words else {0}
-        return any(DOCUMENT.fullmatch(fields[place]) for place in candidates)
-
-    @property
-    def is_usual(self) -> bool:
-        """Whether the words are in the first column and the tags in the last one."""
-        return self.words == 0 and self.tags in (None, self.width - 1)
-
-    def __str__(self) -> str:
-        tags = "no tags" if self.tags is None else f"tags in column {self.tags + 1}"
-        return f"words in column {self.words + 1}, {tags} (of {self.width}: {', '.join(self.names or self.kinds)})"
-
+# Among this many words, some occur twice.
+UNIQUE = 100
+# en:Oslo in WikiAnn; and how many different words it takes to know.
+PREFIX, ENOUGH_WORDS = re.compile(r"[a-z]{2,3}(-[a-z]+)?:(?=.)"), 20
 
 Row = tuple[int, list[str]]
 """Sentence and columns."""
@@ -119,28 +49,6 @@ def choose(head: bytes, data: Data) -> Layout | None:
         layout = replace(layout, names=tuple(rows[0][1]), has_header=True)
         rows = rows[1:]
     return _Sample(rows, layout, data).layout() if rows else layout
-
-
-def with_tabs(block: bytes, separator: str | None) -> bytes:
-    """The same lines with one tab between the columns, and no blanks around them; lines of blanks become empty.
-
-    Args:
-        separator: see `Layout`.
-    """
-    if separator is None:
-        block = block.replace(b" ", b"\t")
-        if b"\t\t" in block:
-            block = re.sub(rb"\t+", b"\t", block)
-        return block.replace(b"\t\n", b"\n") if b"\t\n" in block else block
-    if separator != "\t":
-        block = block.replace(separator.encode(), b"\t")
-    if b" \t" in block or b"\t " in block:
-        block = re.sub(rb" *\t *", b"\t", block)
-    if b" \n" in block or b"\n " in block or block.startswith(b" "):
-        block = re.sub(rb"(?m)^ +| +$", b"", block)
-    if b"\n\t" in block or block.startswith(b"\t"):
-        block = re.sub(rb"(?m)^\t+$", b"", block)
-    return block
 
 
 def _separator(lines: Sequence[str], chosen: str | None) -> str | None:
@@ -192,7 +100,7 @@ class _Sample:
 
     Attributes:
         kinds: of each column: number (it counts the words of a sentence or file), numbers, unused (marks that stand for
-            nothing), same (one value in each sentence, such as its id), tags, or other.
+            nothing), id (of a sentence or word), tags, or other.
     """
 
     rows: Sequence[Row]
@@ -209,22 +117,23 @@ class _Sample:
         self.kinds = [self._kind(place) for place in range(len(self.columns))]
 
     def layout(self) -> Layout:
-        tags = self._chosen(self.data.tag_column, self._tags())
-        words = self._chosen(self.data.token_column, self._words(tags))
-        number = next((place for place, kind in enumerate(self.kinds) if kind == "number" and place != words), None)
-        form = None if tags is None else self.forms[tags]
-        return replace(
+        own, key = self._tags()
+        tags = self._chosen(self.data.tag_column, own)
+        words = self._chosen(self.data.token_column, self._words(tags)) or 0
+        layout = replace(
             self.start,
-            words=words or 0,
+            words=words,
             tags=tags,
-            number=number,
-            kinds=tuple(
-                "word" if place == words else SHOWN_AS.get(kind, kind) for place, kind in enumerate(self.kinds)
-            ),
-            form=form,
-            known=frozenset(self.counts[tags]) if tags is not None else frozenset(),
-            has_entities=tags is not None and self._inside(tags) > 0,
+            number=next((place for place, kind in enumerate(self.kinds) if kind == "number" and place != words), None),
+            kinds=tuple("word" if place == words else SHOWN.get(kind, kind) for place, kind in enumerate(self.kinds)),
+            prefix=_common_prefix(self.counts[words]),
         )
+        if tags is None:
+            return layout
+        form = self.forms[tags] if tags != own or key is None else form_of(self._by_key(tags)[key])
+        inside = form is not None and (key is not None or self._inside(tags) > 0)
+        known = frozenset(self.counts[tags])
+        return replace(layout, form=form, known=known, tag_key=key if tags == own else None, has_entities=inside)
 
     def _kind(self, place: int) -> str:
         counts, form = self.counts[place], self.forms[place]
@@ -239,7 +148,7 @@ class _Sample:
             return "unused"
         if form is not None and form.kind != "types" and self._fits(place) and (form.kind == "prefix" or form.outside):
             return "tags"
-        return "same" if self._is_the_same_in_each_sentence(place) else "other"
+        return "id" if self._is_id(place) else "other"
 
     def _fits(self, place: int) -> bool:
         form = self.forms[place]
@@ -264,42 +173,79 @@ class _Sample:
             before = (sentence, number)
         return fitting >= COUNTING * len(self.rows) and any(value != "0" for value in self.counts[place])
 
-    def _is_the_same_in_each_sentence(self, place: int) -> bool:
+    def _is_id(self, place: int) -> bool:
+        """Whether each sentence has one value, or each word of many its own."""
         values: dict[int, set[str]] = {}
         sizes: Counter[int] = Counter()
         for sentence, fields in self.rows:
             values.setdefault(sentence, set()).add(fields[place])
             sizes[sentence] += 1
         longer = [sentence for sentence, size in sizes.items() if size > 1]
-        return bool(longer) and all(len(values[sentence]) == 1 for sentence in longer)
+        if longer and all(len(values[sentence]) == 1 for sentence in longer):
+            return True
+        return len(self.counts[place]) == len(self.rows) >= UNIQUE
 
-    def _tags(self) -> int | None:
-        """The column of tags: the first layer that has about as many words in entities as any other, but phrases and
-        types without prefixes only if there is nothing else; else the last column."""
-        width = len(self.columns)
-        layers = [place for place in range(width) if self.kinds[place] == "tags"]
+    def _tags(self) -> tuple[int | None, str | None]:
+        """The column of tags, and the key before each tag, if any.
+
+        The first layer that has about as many words in entities as any other; but letters, phrases, pairs of keys and
+        values, and types without prefixes only if there is nothing else; and the last column if there are none.
+        """
+        layers = [place for place, kind in enumerate(self.kinds) if kind == "tags"]
         full = [place for place in layers if self._inside(place)]
-        if not full:
-            types = [place for place in range(width) if self._may_be_types(place)]
-            if types:
-                best = max(types, key=lambda place: (self._outside(place), place))
-                self.kinds[best] = "tags"
-                return best
-            left = [place for place in range(width) if self.kinds[place] == "other"]
-            return layers[-1] if layers else left[-1] if len(left) > 1 else None
-        by_name = [place for place in full if self._name(place) in TAG_NAMES]
+        full = [place for place in full if not self._is_of(place, "letters")] or full
+        if full:
+            return self._layer(full), None
+        if pairs := self._pairs():
+            return pairs
+        types = [place for place in range(len(self.columns)) if self._may_be_types(place)]
+        if types:
+            best = max(types, key=lambda place: (self._outside(place), place))
+            self.kinds[best] = "tags"
+            return best, None
+        left = [place for place, kind in enumerate(self.kinds) if kind in ("other", "id")]
+        return layers[-1] if layers else left[-1] if len(left) > 1 else None, None
+
+    def _layer(self, layers: Sequence[int]) -> int:
+        """Which of several columns of tags with entities counts."""
+        by_name = [place for place in layers if self._name(place) in TAG_NAMES]
         if len(by_name) == 1:
             return by_name[0]
-        full = [place for place in full if not self._are_phrases(place, full)] or full
-        most = max(map(self._inside, full))
-        return next(place for place in full if self._inside(place) >= OUTER * most)
+        layers = [place for place in layers if not self._are_phrases(place, layers)] or layers
+        most = max(map(self._inside, layers))
+        return next(place for place in layers if self._inside(place) >= OUTER * most)
+
+    def _pairs(self) -> tuple[int, str] | None:
+        """The column and the key of tags with entities, in a column of pairs of keys and values."""
+        found = {
+            (place, key): counts.total() - counts["O"]
+            for place in range(len(self.columns))
+            for key, counts in self._by_key(place).items()
+        }
+        best = max(found, key=found.__getitem__, default=None)
+        return best if best is not None and found[best] else None
+
+    def _by_key(self, place: int) -> dict[str, Counter[str]]:
+        """Key -> how often it has each tag, in a column of pairs."""
+        counts: dict[str, Counter[str]] = {}
+        for value, number in self.counts[place].items():
+            for key, tag in PAIR.findall(value):
+                counts.setdefault(key, Counter())[tag] += number
+        return counts
+
+    def _is_of(self, place: int, kind: str) -> bool:
+        form = self.forms[place]
+        return form is not None and form.kind == kind
 
     def _outside(self, place: int) -> int:
         return len(self.rows) - self._inside(place)
 
     def _may_be_types(self, place: int) -> bool:
-        form = self.forms[place]
-        return self.kinds[place] == "other" and form is not None and form.kind == "types" and self._fits(place)
+        """Whether a column has types and O, of which there are fewer than words. A language may have a word O."""
+        if self.kinds[place] not in ("other", "id") or not self._is_of(place, "types") or not self._fits(place):
+            return False
+        sizes = [len(counts) for counts in self.counts]
+        return any(size >= sizes[place] for size in sizes[:place]) or any(size > sizes[place] for size in sizes)
 
     def _are_phrases(self, place: int, layers: Sequence[int]) -> bool:
         form = self.forms[place]
@@ -341,3 +287,10 @@ def _renamed(counts: Counter[str], given: Mapping[str, str]) -> Counter[str]:
     for value, count in counts.items():
         named[given.get(value, value)] += count
     return named
+
+
+def _common_prefix(words: Mapping[str, int]) -> str:
+    """The letters and the colon before every word, if all have the same ones before another letter, else nothing."""
+    match = PREFIX.match(next(iter(words)))
+    prefix = match[0] if match else ""
+    return prefix if len(words) >= ENOUGH_WORDS and all(word.startswith(prefix) for word in words) else ""

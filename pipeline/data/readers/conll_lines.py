@@ -15,12 +15,15 @@ import numpy as np
 
 from pipeline.config.data import Data
 from pipeline.data.readers.common import chunks
-from pipeline.data.readers.conll_columns import OTHER_COLUMN, Layout
+from pipeline.data.readers.conll_layout import Layout
 from pipeline.errors import UserError
 
 LINE_END, TAB, HASH = b"\n\t#"
 # Kinds of lines; `LEFT_OUT` are comments, words without a letter, and the names of columns.
 WORD, BORDER, LEFT_OUT = 0, 1, 2
+# What a column between word and tag may contain: a part of speech or another tag. In a file of words and tags, anything
+# else before the tag is part of the word.
+OTHER_COLUMN = re.compile(r"[A-Z]+\$?|O|[BIESLUMW]-.+")
 DOCUMENTS = re.compile(b"docstart", re.IGNORECASE)
 
 
@@ -64,7 +67,7 @@ class Lines:
     Shapes: L lines.
 
     Args:
-        block: complete lines, see `conll_columns.with_tabs`.
+        block: complete lines, see `conll_layout.with_tabs`.
         first: the number of the first one.
         where: the file, for messages.
 
@@ -151,7 +154,8 @@ class Lines:
         """The words among the lines before line `stop`: one in each line, with all columns; other lines are empty."""
         end = int(self.starts[stop]) if stop < len(self) else len(self.block)
         changed = {**dict.fromkeys(np.flatnonzero(self._is_hidden(stop)).tolist(), b""), **self.rewritten}
-        parts, done = [], 0
+        # Arrow drops a byte order mark at the beginning, which may be a word here.
+        parts, done = [b"\n"], 0
         for index in sorted(index for index in changed if index < stop):
             start = int(self.starts[index])
             parts += [self.block[done:start], changed[index]]

@@ -14,10 +14,10 @@ from pipeline.config.data import Data
 from pipeline.data.readers import dialect as dialects
 from pipeline.data.readers.common import LINE, chunks
 from pipeline.data.readers.dialect import Dialect
-from pipeline.data.readers.quotes import CR, Piece, is_end, marks_in, piece_of
+from pipeline.data.readers.quotes import CR, Piece, is_end, piece_of
 from pipeline.data.readers.quoting import after
 from pipeline.data.readers.separators import named
-from pipeline.errors import UserError
+from pipeline.errors import UserError, listing
 
 
 def read_csv(file: Path, data: Data, warnings: list[str]) -> Iterator[pa.RecordBatch]:
@@ -48,6 +48,11 @@ def _read(file: Path, data: Data, warnings: list[str], own: str) -> Iterator[pa.
             yield rows
     if repeated:
         warnings.append(f"{file}: {repeated} more {'header' if repeated == 1 else 'headers'} in the file left out")
+    if table.left_out:
+        which = (
+            f"column{'s' * (len(table.left_out) > 1)} {listing([str(place + 1) for place in sorted(table.left_out)])}"
+        )
+        warnings.append(f"{file}: {which} without a name left out")
 
 
 def _without_headers(batch: pa.RecordBatch) -> pa.RecordBatch:
@@ -83,8 +88,7 @@ def _ends_row(piece: Piece, dialect: Dialect) -> np.ndarray:
     """Whether each of the line ends in `piece` ends a row."""
     if not dialect.multiline:
         return np.ones(len(piece.ends), np.bool_)
-    marks = marks_in(piece, dialect.byte, inside=False)
-    return is_end(piece, piece.ends) & ~marks.inside(piece.ends, inside=False)
+    return is_end(piece, piece.ends) & ~dialect.marks_in(piece).inside(piece.ends, inside=False)
 
 
 def _lines_of_rows(piece: Piece, dialect: Dialect) -> np.ndarray:
@@ -98,10 +102,15 @@ def _lines_of_rows(piece: Piece, dialect: Dialect) -> np.ndarray:
 
 
 class _Table:
-    """Makes batches of whole rows of a file."""
+    """Makes batches of whole rows of a file.
+
+    Attributes:
+        left_out: places, from 0, of the columns that have values but no name.
+    """
 
     def __init__(self, file: Path, dialect: Dialect):
         self.file, self.dialect = file, dialect
+        self.left_out: set[int] = set()
         # A nameless column needs a name of its own while Arrow reads it.
         names = [name or f"\0{place}" for place, name in enumerate(dialect.names)]
         self.read = {"use_threads": False, "column_names": names}
@@ -113,7 +122,6 @@ class _Table:
         )
         self.convert = csv.ConvertOptions(
             column_types=dict.fromkeys(names, pa.string()),
-            include_columns=[name for name in dialect.names if name],
             check_utf8=False,  # `chunks` has checked it
         )
 
@@ -132,7 +140,9 @@ class _Table:
         if table.num_rows != len(lines):
             return None
         columns = [column.combine_chunks() for column in table.columns]
-        return self._batch(table.column_names, columns, lines)
+        if self.dialect.spaced:
+            columns = [pc.utf8_ltrim(column, " ") for column in columns]
+        return self._batch(columns, lines)
 
     def row_by_row(self, content: bytes, line: int) -> pa.RecordBatch:
         """The same with rows that lack empty columns, or have too many of them.
@@ -142,9 +152,8 @@ class _Table:
         """
         rows = [(line + row.line, self._fitted(line + row.line, row.fields)) for row in self.dialect.rows_of(content)]
         columns = list(zip(*(fields for _, fields in rows), strict=True)) or [()] * len(self.dialect.names)
-        named = {name: column for name, column in zip(self.dialect.names, columns, strict=True) if name}
-        arrays = [pa.array(column, pa.string()) for column in named.values()]
-        return self._batch(list(named), arrays, np.array([number for number, _ in rows], np.int64))
+        arrays = [pa.array(column, pa.string()) for column in columns]
+        return self._batch(arrays, np.array([number for number, _ in rows], np.int64))
 
     def _fitted(self, line: int, fields: list[str]) -> list[str]:
         names = self.dialect.names
@@ -162,5 +171,11 @@ class _Table:
             f" {separators}; {quote} {a_separator} or a line break, or set data.separator or data.quoting"
         )
 
-    def _batch(self, names: Sequence[str], columns: list[pa.Array], lines: np.ndarray) -> pa.RecordBatch:
-        return pa.RecordBatch.from_arrays([*columns, pa.array(lines, pa.int64())], names=[*names, LINE])
+    def _batch(self, columns: Sequence[pa.Array], lines: np.ndarray) -> pa.RecordBatch:
+        named = {}
+        for place, (name, column) in enumerate(zip(self.dialect.names, columns, strict=True)):
+            if name:
+                named[name] = column
+            elif place not in self.left_out and (pc.max(pc.binary_length(column)).as_py() or 0) > 0:
+                self.left_out.add(place)
+        return pa.RecordBatch.from_pydict(named | {LINE: pa.array(lines, pa.int64())})

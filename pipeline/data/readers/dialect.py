@@ -16,8 +16,8 @@ import numpy as np
 from pipeline.config.data import Data
 from pipeline.data.readers import headers, quoting, separators
 from pipeline.data.readers.common import UTF8, chunks, encoding_of
-from pipeline.data.readers.quotes import MARK, Escapes, marks_in, piece_of
-from pipeline.errors import UserError, listing
+from pipeline.data.readers.quotes import BLANK, MARK, Escapes, Marks, Piece, is_spaced, marks_in, piece_of
+from pipeline.errors import UserError
 
 HEAD_BYTES = 1 << 17
 ROWS_OF_HEAD = 1000
@@ -40,6 +40,7 @@ class Dialect(NamedTuple):
         separator: between the columns.
         quoted: whether quotation marks enclose fields.
         escapes: what a backslash escapes.
+        spaced: whether one blank may precede a quoted field.
         multiline: whether a row may have more than one line.
         names: of the columns; "" for those without one.
         first_line: where the rows begin, from 1.
@@ -49,6 +50,7 @@ class Dialect(NamedTuple):
     separator: str
     quoted: bool = True
     escapes: Escapes = "nothing"
+    spaced: bool = False
     multiline: bool = True
     names: tuple[str, ...] = ()
     first_line: int = 1
@@ -71,18 +73,29 @@ class Dialect(NamedTuple):
         begins = 0
         for fields in reader:
             if fields and (len(fields) > 1 or len(self.names) == 1 or fields[0].strip()):
-                yield Row(begins, reader.line_num, fields)
+                yield Row(begins, reader.line_num, [own.lstrip(" ") for own in fields] if self.spaced else fields)
             begins = reader.line_num
 
     def standard(self, content: bytes) -> bytes:
-        """`content` with marks that are doubled, not escaped, where a backslash escapes nothing else."""
-        if self.escapes != "marks" or b'\\"' not in content:
+        """`content` as Arrow and Python's csv module read it, of the same length.
+
+        Escaped marks are doubled, if a backslash escapes nothing else, and blanks before a quoted field are in it.
+        """
+        if not (self.spaced or self.escapes == "marks") or b'"' not in content:
             return content
         piece = piece_of(content, self.byte, self.escapes)
-        inside = marks_in(piece, self.byte, inside=False).inside(piece.escaped, inside=False)
-        doubled = np.frombuffer(content, np.uint8).copy()
-        doubled[piece.escaped[inside] - 1] = MARK
-        return doubled.tobytes()
+        marks = self.marks_in(piece)
+        changed = np.frombuffer(content, np.uint8).copy()
+        if self.spaced:
+            shifted = marks.starts[marks.opens & ~marks.before & is_spaced(piece.bytes, marks.starts)]
+            changed[shifted], changed[shifted - 1] = BLANK, MARK
+        else:
+            changed[piece.escaped[marks.inside(piece.escaped, inside=False)] - 1] = MARK
+        return changed.tobytes()
+
+    def marks_in(self, piece: Piece) -> Marks:
+        """The quotation marks of whole rows."""
+        return marks_in(piece, self.byte, inside=False, spaced=self.spaced)
 
 
 def decide(file: Path, data: Data, warnings: list[str], own: str) -> Dialect:
@@ -112,7 +125,7 @@ def decide(file: Path, data: Data, warnings: list[str], own: str) -> Dialect:
     elif separator != own and not (data.separator or declared):
         warnings.append(f"{file}: the columns are separated by {separators.named(separator)[1]}")
     found = quoting.decide(quoting.Table(file, data, text, separator, skipped), warnings)
-    dialect = Dialect(separator, found.quoted, found.escapes, found.multiline, first_line=skipped + 1)
+    dialect = Dialect(separator, *found, first_line=skipped + 1)
     rows = list(itertools.islice(dialect.rows_of(text.encode(UTF8)), ROWS_OF_HEAD))
     if not is_whole and len(rows) > 1:
         rows.pop()  # it may have been cut off
@@ -145,7 +158,6 @@ def _with_names(file: Path, data: Data, warnings: list[str], dialect: Dialect, r
         return dialect._replace(names=tuple(str(number) for number in range(1, width + 1)), header=False)
     names = headers.fitted([name.strip(SPACES) for name in fields[0]], fields[1:])
     _check(file, at, names, dialect.separator)
-    _explain_nameless(file, names, fields[1:], warnings)
     return dialect._replace(names=tuple(names), first_line=at + rows[0].stop)
 
 
@@ -155,15 +167,3 @@ def _check(file: Path, line: int, names: Sequence[str], separator: str) -> None:
     doubled = [name for name in names if name and names.count(name) > 1]
     if doubled:
         raise UserError(f"{file}:{line}: two columns are called {doubled[0]!r}; rename one")
-
-
-def _explain_nameless(file: Path, names: Sequence[str], rows: Sequence[list[str]], warnings: list[str]) -> None:
-    """Say which columns have values but no name."""
-    nameless = [
-        str(place + 1)
-        for place, name in enumerate(names)
-        if not name and any(row[place].strip() for row in rows if place < len(row))
-    ]
-    if nameless:
-        what = "column" if len(nameless) == 1 else "columns"
-        warnings.append(f"{file}: {what} {listing(nameless)} without a name left out")

@@ -9,12 +9,14 @@ from collections.abc import Sequence
 USUAL = {
     *("text", "texts", "sentence", "sentence1", "sentence2", "review", "content", "tweet", "premise", "hypothesis"),
     *("label", "labels", "sentiment", "class", "category", "target", "id", "idx", "tokens", "tags", "ner_tags", "word"),
+    *("comment", "message", "title", "body", "question", "headline", "document", "article", "user", "author", "date"),
 }
 MISSING = {"", "?", "-", "na", "n/a", "nan", "none", "null"}
 NUMBER = re.compile(r"[+-]?(\d+([.,]\d+)*|\.\d+)(e[+-]?\d+)?%?", re.IGNORECASE)
 DATE = re.compile(r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}([T ].*)?|.*\b\d{1,2}:\d{2}(:\d{2}.*)?|\d{1,2}\.? \w+ \d{4}")
 # A text is longer than a name: in words, or in characters where words are not separated.
 LONG_WORDS, LONG_CHARACTERS, LONG_IDEOGRAPHS = 5, 40, 8
+SHORT_WORDS = 2
 LONGEST_DATE = 40
 # A value that is found in so many other rows at least, or in this share of them, is one of a few labels.
 OFTEN, SHARE = 2, 0.005
@@ -24,8 +26,8 @@ MOST = 0.9
 def has_header(rows: Sequence[Sequence[str]]) -> bool | None:
     """Whether the first of `rows`, the first ones of a table, names the columns; None if it cannot be told.
 
-    A word above numbers is a name. A number above numbers, and a label that recurs below, are values. Short words
-    above long texts are names only if nothing is said against it, and long texts above long texts are values.
+    A word above numbers is a name. A number above numbers, and a label that recurs below, are values. What is shorter
+    than all texts below it may be a name or a text, and what is as long is a text.
     """
     first = [value.strip() for value in rows[0]]
     columns = [[row[place].strip() for row in rows[1:] if place < len(row)] for place in range(len(first))]
@@ -38,12 +40,12 @@ def has_header(rows: Sequence[Sequence[str]]) -> bool | None:
     named = any(_is_name(value, column) for value, column in pairs)
     recurs = any(_recurs(value, column) for value, column in pairs)
     alike = any(_kind([value]) == _kind(column) == "number" for value, column in pairs)
-    if named:
-        return None if recurs else True
-    if recurs or alike:
-        return False
-    above_texts = [value for value, column in pairs if _kind(column) == "text"]
-    return not above_texts or any(_kind([value]) != "text" for value in above_texts)
+    texts = [(value, column) for value, column in pairs if _kind(column) == "text"]
+    if recurs and (named or any(_is_short(value, column) for value, column in texts)):
+        return None
+    if named or recurs or alike:
+        return named
+    return not texts or any(_kind([value]) != "text" for value, _ in texts)
 
 
 def _counts_up(first: Sequence[str]) -> bool:
@@ -73,6 +75,11 @@ def _is_long(value: str) -> bool:
 def _is_name(value: str, column: Sequence[str]) -> bool:
     """Whether a word stands above numbers."""
     return _kind([value]) in ("word", "text") and _kind(column) == "number"
+
+
+def _is_short(value: str, texts: Sequence[str]) -> bool:
+    """Whether a word or two are shorter than all texts below."""
+    return len(value.split()) <= SHORT_WORDS and len(value) < min(map(len, texts))
 
 
 def _recurs(value: str, column: Sequence[str]) -> bool:

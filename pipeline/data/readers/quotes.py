@@ -18,7 +18,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-MARK, BACKSLASH, LF, CR, LETTER = b'"\\\n\rx'
+MARK, BACKSLASH, LF, CR, BLANK, LETTER = b'"\\\n\r x'
 # What a backslash escapes: nothing, only quotation marks (R), or any character that has a meaning (Python, Java).
 Escapes = Literal["nothing", "marks", "all"]
 SAMPLES = 20
@@ -98,12 +98,17 @@ def _runs(mask: Mask) -> tuple[Places, Places]:
     return places[first], np.diff(np.append(first, len(places)))
 
 
-def marks_in(piece: Piece, separator: int, inside: bool) -> Marks:
-    """The quotation marks of a piece that begins at the beginning of a line, `inside` a quoted field or not."""
+def marks_in(piece: Piece, separator: int, inside: bool, spaced: bool = False) -> Marks:
+    """The quotation marks of a piece that begins at the beginning of a line, `inside` a quoted field or not.
+
+    Args:
+        spaced: whether a field also begins after one blank, as in `1, "a text"`.
+    """
     content = piece.bytes
     starts, lengths = _runs(content == MARK)
-    previous = content[np.maximum(starts - 1, 0)]
-    opens = (starts == 0) | (previous == separator) | (previous == LF)
+    opens = _begins_field(content, starts, separator)
+    if spaced:
+        opens |= is_spaced(content, starts) & _begins_field(content, starts - 1, separator)
     odd = lengths % 2 == 1
     swaps = np.cumsum(odd & opens)
     # The number of swaps up to the last run that leads outside.
@@ -116,6 +121,16 @@ def is_end(piece: Piece, ends: Places) -> Mask:
     """Whether each of `ends` does end a line, rather than being escaped."""
     within = ends < len(piece.bytes)
     return ~within | (piece.bytes[np.where(within, ends, 0)] == LF)
+
+
+def _begins_field(content: Bytes, places: Places, separator: int) -> Mask:
+    previous = content[np.maximum(places - 1, 0)]
+    return (places <= 0) | (previous == separator) | (previous == LF)
+
+
+def is_spaced(content: Bytes, places: Places) -> Mask:
+    """Whether a blank precedes each of `places`."""
+    return (places > 0) & (content[np.maximum(places - 1, 0)] == BLANK)
 
 
 class Place(NamedTuple):
@@ -134,6 +149,7 @@ class Survey:
         width: number of columns.
         header_line: the line of the header, which may have another width.
         escapes: what a backslash escapes.
+        spaced: whether a field also begins after one blank.
         lines: number of lines in the file.
         rows: number of lines that do not end inside a quoted field.
         quoted, doubled, escaped: number of quoted fields, of marks written twice in them, and of escaped characters.
@@ -143,6 +159,7 @@ class Survey:
         loose: number of backslashes before other characters.
         broken: the first line with a quoted field that text follows, or 0.
         backslashed: whether a backslash stands before a mark or a separator.
+        after_blank: whether a mark stands after a separator and a blank.
         opened: line of the last opening mark.
         inside: whether a field is open at the end of what has been read.
         ragged: the first line that does not have `width` fields if nothing is quoted.
@@ -155,6 +172,7 @@ class Survey:
     width: int
     header_line: int = 1
     escapes: Escapes = "nothing"
+    spaced: bool = False
     lines: int = 0
     rows: int = 0
     quoted: int = 0
@@ -166,6 +184,7 @@ class Survey:
     loose: int = 0
     broken: int = 0
     backslashed: bool = False
+    after_blank: bool = False
     opened: int = 0
     inside: bool = False
     ragged: Place | None = None
@@ -182,6 +201,7 @@ class Survey:
             self.escaped_ends += int((~is_end(piece, piece.ends)).sum())
             self.loose += piece.loose
             self.backslashed |= b'\\"' in chunk or bytes([BACKSLASH, self.separator]) in chunk or b"\\\n" in chunk
+            self.after_blank |= bytes([self.separator, BLANK, MARK]) in chunk
             spread = self._add_marks(piece, chunk)
             if not self.ragged or spread.any():
                 self._add_widths(piece, spread, chunk)
@@ -193,7 +213,7 @@ class Survey:
         if b'"' not in chunk:
             self.rows += 0 if self.inside else len(piece.ends)
             return np.full(len(piece.ends), self.inside)
-        marks = marks_in(piece, self.separator, self.inside)
+        marks = marks_in(piece, self.separator, self.inside, self.spaced)
         starts, lengths, opens, before, after = marks
         opening = opens & ~before
         closing = (before & ~after) | (opening & ~after)

@@ -31,10 +31,18 @@ LOOKED_AT = 2000
 
 
 class Quoting(NamedTuple):
-    """Whether quotation marks enclose fields, what a backslash escapes, and whether rows may have several lines."""
+    """How fields are quoted.
+
+    Attributes:
+        quoted: whether quotation marks enclose fields.
+        escapes: what a backslash escapes.
+        spaced: whether one blank may precede a quoted field.
+        multiline: whether rows may have several lines.
+    """
 
     quoted: bool
     escapes: Escapes = "nothing"
+    spaced: bool = False
     multiline: bool = False
 
 
@@ -67,12 +75,12 @@ class Table:
         """The number of fields in the first line if nothing is quoted."""
         return self.lines[0].count(self.separator) + 1
 
-    def survey(self, escapes: Escapes = "nothing") -> Survey:
+    def survey(self, escapes: Escapes = "nothing", spaced: bool = False) -> Survey:
         """What the marks in all of the file look like."""
         lines = self.lines if escapes == "nothing" else _lines(ESCAPED.sub("", self.head))
         # The number of fields that most lines have if nothing is quoted.
         width = collections.Counter(line.count(self.separator) + 1 for line in lines).most_common(1)[0][0]
-        survey = Survey(ord(self.separator), width, self.skipped + 1, escapes)
+        survey = Survey(ord(self.separator), width, self.skipped + 1, escapes, spaced)
         return survey.add(after(chunks(self.file, self.data), self.skipped), self.skipped)
 
 
@@ -123,7 +131,8 @@ def decide(table: Table, warnings: list[str]) -> Quoting:
 
 
 def _of(survey: Survey) -> Quoting:
-    return Quoting(quoted=True, escapes=survey.escapes, multiline=survey.spread > 0 or survey.escaped_ends > 0)
+    multiline = survey.spread > 0 or survey.escaped_ends > 0
+    return Quoting(quoted=True, escapes=survey.escapes, spaced=survey.spaced, multiline=multiline)
 
 
 def _escaped(table: Table) -> Survey:
@@ -137,8 +146,12 @@ def _is_valid(survey: Survey) -> bool:
 
 
 def _best(table: Table, plain: Survey) -> Survey | None:
-    """The better of both ways of quoting, if one makes sense."""
+    """The best way of quoting that makes sense, if one does."""
     valid = _is_valid(plain)
+    if plain.after_blank and table.separator != "\t" and (not valid or plain.in_text):
+        spaced = table.survey(spaced=True)
+        if _is_valid(spaced) and not spaced.in_text:
+            return spaced
     if plain.backslashed and (not valid or plain.in_text or not plain.quoted):
         escaped = _escaped(table)
         fits = escaped.escaped and _is_valid(escaped) and not (escaped.ragged and not escaped.quoted)

@@ -74,8 +74,8 @@ def detect(file: Path, text: str, own: str) -> str:
     lines = [line.rstrip("\n") for line in io.StringIO(text, newline=None) if line.strip()][:LOOKED_AT]
     fits = {own: _fit(lines, text, own)}
     for separator in NAMES:
-        # In prose, a blank follows each comma; in a table, only if a person has written it.
-        if separator != own and re.search(rf"{re.escape(separator)}(?! )", text):
+        # In prose, a blank follows each comma.
+        if separator != own and (separator != "," or re.search(",(?! )", text)):
             fits[separator] = _fit(lines, text, separator)
     best = max(fits.values())
     if fits[own] == best > UNFIT or not lines:

@@ -146,6 +146,8 @@ class RecurrentConfig(SavedUnderKnownType):
             field (Lample et al. 2016, section 2.2).
         special_token_ids (`list[int]`, *optional*):
             Tokens that have no tag, such as `[CLS]`; the CRF skips them when no labels are given.
+        empty_text_token_id (`int`, *optional*):
+            Token that is read in place of a text without words. Without one, such a text is an error.
         pad_token_id (`int`, *optional*, defaults to 0):
             Its embedding is zero and is not trained, unless it is also the `eos_token_id`, which is read like a word.
         tie_word_embeddings (`bool`, *optional*, defaults to `False`):
@@ -205,6 +207,7 @@ class RecurrentConfig(SavedUnderKnownType):
     char_dropout: float | int | None = None
     crf: bool = False
     special_token_ids: list[int] | None = None
+    empty_text_token_id: int | None = None
     pad_token_id: int | None = 0
     bos_token_id: int | None = None
     eos_token_id: int | list[int] | None = None
@@ -265,10 +268,11 @@ class RecurrentConfig(SavedUnderKnownType):
                 raise ValueError(f"`{name}` is {getattr(self, name)}; it must be at least 0 and below 1.")
         if not 0.0 <= self.initializer_range < float("inf"):
             raise ValueError(f"`initializer_range` is {self.initializer_range}; it must be a number, at least 0.")
-        if self.pad_token_id is not None and not 0 <= self.pad_token_id < self.vocab_size:
-            raise ValueError(
-                f"`pad_token_id` is {self.pad_token_id}; it must be an id below {self.vocab_size}, or None."
-            )
+        for name in ("pad_token_id", "empty_text_token_id"):
+            if getattr(self, name) is not None and not 0 <= getattr(self, name) < self.vocab_size:
+                raise ValueError(
+                    f"`{name}` is {getattr(self, name)}; it must be an id below {self.vocab_size}, or None."
+                )
         if self.adaptive_cutoffs is not None:
             self._check_cutoffs(self.adaptive_cutoffs)
 

@@ -71,7 +71,7 @@ class Rows(NamedTuple):
 def compact_rows(mask: torch.Tensor) -> Rows:
     """The tagged positions, where `mask` (B, T) is True, in any pattern. Rows may have none."""
     lengths = mask.sum(dim=1)
-    longest = int(lengths.max()) if can_read(mask) and mask.numel() else mask.shape[1]
+    longest = max(int(lengths.max()), 1) if can_read(mask) and mask.numel() else mask.shape[1]
     # A stable sort of False before True keeps the order of the words.
     order = torch.argsort(~mask, dim=1, stable=True)[:, :longest]
     steps = torch.arange(longest, device=mask.device)[:, None]

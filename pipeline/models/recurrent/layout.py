@@ -6,9 +6,10 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
+from torch.nn import functional as F
 
 NO_WORDS = "attention_mask: row {} of the batch has no words; drop it or give it one token"
 
@@ -86,6 +87,30 @@ def read_mask(
     if empty and not may_be_empty:
         raise ValueError(NO_WORDS.format(empty[0]))
     return mask
+
+
+def filler_places(mask: torch.Tensor) -> torch.Tensor | None:
+    """(B, T) bool, True at the last position of each row without words, of which `mask` (B, T) says where they are.
+    None if there is no such row and code may depend on it."""
+    empty = ~mask.any(dim=1, keepdim=True)
+    if can_read(mask) and not bool(empty.any()):
+        return None
+    return F.pad(empty, (mask.shape[1] - 1, 0))
+
+
+def with_words(
+    input_ids: torch.Tensor, attention_mask: torch.Tensor | None, token: int
+) -> tuple[Any, torch.Tensor | None]:
+    """The inputs (B, T) with `token` as the last and only word of each row without words; (B, 1) if T is 0."""
+    input_ids = input_ids.long()  # tokenizers return an empty text as a tensor of floats
+    if input_ids.shape[1] == 0:
+        return input_ids.new_full((len(input_ids), 1), token), None
+    if attention_mask is None or attention_mask.shape != input_ids.shape:
+        return input_ids, attention_mask
+    places = filler_places(attention_mask.bool())
+    if places is None:
+        return input_ids, attention_mask
+    return torch.where(places, token, input_ids), attention_mask.masked_fill(places, 1)
 
 
 def right_padded(lengths: torch.Tensor, time: int) -> Layout:
@@ -182,10 +207,12 @@ __all__ = [
     "Layout",
     "Packing",
     "can_read",
+    "filler_places",
     "find_borders",
     "make_layout",
     "make_packing",
     "permute",
     "read_mask",
     "right_padded",
+    "with_words",
 ]

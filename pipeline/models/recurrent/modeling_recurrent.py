@@ -28,7 +28,7 @@ from transformers.utils.output_capturing import capture_outputs
 from .characters import CharacterCNN, CharacterEncoder
 from .configuration_recurrent import ADAPTIVE_DIVISOR, RecurrentConfig
 from .crf import IGNORED, LinearChainCRF, TaggerOutput, tag
-from .layout import Layout, Packing, find_borders, make_layout, make_packing, read_mask
+from .layout import Layout, Packing, find_borders, make_layout, make_packing, read_mask, with_words
 from .pairs import compare, separate
 from .recurrence import Recurrence, RecurrentLayer, State, make_cell
 
@@ -201,7 +201,8 @@ class RecurrentModel(RecurrentPreTrainedModel):
         Args:
             input_ids (B, T): token ids; or inputs_embeds (B, T, embedding_size) in their place.
             attention_mask (B, T): 1 at words, 0 at padding, in any pattern; None if there is no padding. It may also
-                cover the words that a cache has read: only the last T columns are used.
+                cover the words that a cache has read: only the last T columns are used. A row without words is read as
+                the config's `empty_text_token_id` at its last position, also if T is 0; the outputs have T = 1 then.
             char_ids (B, T, W): the characters of each word, padded with zeros; required with `char_encoder`.
             position_ids (B, T): 0 where a new text begins inside a row, which resets the state to zero. Other values
                 are not used.
@@ -213,12 +214,14 @@ class RecurrentModel(RecurrentPreTrainedModel):
             past_key_values, if requested; hidden_states, if requested: the embeddings and the output of each layer.
 
         Raises:
-            ValueError: a bidirectional model got a cache or was asked for one; a row has no words; the shape of the
-                mask or of `char_ids` does not match the inputs.
+            ValueError: a bidirectional model got a cache or was asked for one; a row has no words and there is no
+                `empty_text_token_id`; the shape of the mask or of `char_ids` does not match the inputs.
         """
         if (input_ids is None) == (inputs_embeds is None):
             raise ValueError("You must specify exactly one of input_ids or inputs_embeds")
         cache = self._cache(past_key_values, use_cache)
+        if input_ids is not None and past_key_values is None and self.config.empty_text_token_id is not None:
+            input_ids, attention_mask = with_words(input_ids, attention_mask, self.config.empty_text_token_id)
         inputs: torch.Tensor = self._embed(input_ids) if inputs_embeds is None else inputs_embeds  # type: ignore[arg-type]
         layout = self._layout(inputs, attention_mask, position_ids, past_key_values is not None)
         embedded = self._with_characters(inputs, char_ids)
@@ -280,6 +283,8 @@ class RecurrentModel(RecurrentPreTrainedModel):
             if char_ids is not None:
                 raise ValueError("char_ids: this model does not read characters; its config has no `char_encoder`")
             return embedded
+        if char_ids is not None and char_ids.shape[1] == 0 and embedded.shape[1] == 1:  # a batch of empty texts
+            char_ids = char_ids.new_zeros(len(char_ids), 1, 1, dtype=torch.long)
         if char_ids is None or char_ids.shape[:2] != embedded.shape[:2]:
             raise ValueError(
                 "char_ids: this model reads the characters of each word, as returned by its own tokenizer:"
@@ -384,6 +389,10 @@ class RecurrentForSequenceClassification(RecurrentPreTrainedModel):
             loss, the mean, if labels are given; logits (B, C); hidden_states, if requested, of the first texts of all
             pairs and then of the second.
         """
+        if input_ids is not None and self.config.empty_text_token_id is not None:
+            input_ids, attention_mask = with_words(input_ids, attention_mask, self.config.empty_text_token_id)
+            if token_type_ids is not None and token_type_ids.shape != input_ids.shape:  # of a batch of empty texts
+                token_type_ids = None
         if self.config.pairs:
             texts = separate(input_ids, inputs_embeds, attention_mask, token_type_ids)
             input_ids, inputs_embeds, attention_mask, empty = texts  # type: ignore[assignment]
@@ -455,6 +464,10 @@ class RecurrentForTokenClassification(RecurrentPreTrainedModel):
             loss, the mean NLL per label, if labels are given; logits (B, T, C); hidden_states, if requested; with a
             CRF and labels, also the nll of each row (B,).
         """
+        pad = self.config.pad_token_id if self.config.pad_token_id != self.config.eos_token_id else None
+        if input_ids is not None and attention_mask is not None and pad is not None:
+            # The tokenizer may end each text with padding, so that one without words has a token.
+            attention_mask = attention_mask.bool() & (input_ids != pad)
         outputs = self.model(
             input_ids,
             attention_mask=attention_mask,
@@ -463,9 +476,12 @@ class RecurrentForTokenClassification(RecurrentPreTrainedModel):
             return_dict=True,
             **kwargs,
         )
-        logits = self.classifier(self.dropout(outputs.last_hidden_state))
+        states = outputs.last_hidden_state
+        if input_ids is not None:
+            states = states[:, : input_ids.shape[1]]  # none for a batch without tokens
+        logits = self.classifier(self.dropout(states))
         items = kwargs.get("num_items_in_batch")
-        if self.crf is not None:
+        if self.crf is not None and logits.shape[1]:
             tagged = tag(self.crf, logits, input_ids, attention_mask, labels, items)
             return TaggerOutput(*tagged, hidden_states=outputs.hidden_states)
         loss = None

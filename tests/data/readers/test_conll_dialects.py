@@ -5,11 +5,14 @@ from __future__ import annotations
 import random
 
 import pytest
+from datasets import Dataset
 
 from pipeline.config.data import Data
 from pipeline.data.readers import common, conll
 from pipeline.data.readers.common import LINE, WORD_LINES
 from pipeline.data.readers.conll import read
+from pipeline.data.rows import Places
+from pipeline.data.unified_tags import unify
 from pipeline.errors import UserError
 
 NAME = "a.conll"
@@ -152,6 +155,17 @@ DIALECTS = {
         [1, 6],
         ["1 words without a letter were left out"],
     ),
+    "tags among other pairs": (
+        "1\tAda\tname=B-PER|SpaceAfter=No\n2\tByron\tGender=Fem|name=I-PER\n3\tsings\tname=O\n\n"
+        "1\tOslo\tname=B-LOC\n2\tsleeps\t_\n\n",
+        [1, 5],
+        ["words in column 2, tags in column 3 as name= (of 3: number, word, other)"],
+    ),
+    "letters beside tags": (
+        "Ada F B-PER\nByron M I-PER\nsings _ O\n\nOslo M B-LOC\nsleeps _ O\n\n",
+        [1, 5],
+        [],
+    ),
     "an empty last column": (
         "Ada\tB-PER\tx\nByron\tI-PER\t\nsings\tO\n\nOslo\tB-LOC\ty\nsleeps\tO\tz\n\n",
         [1, 5],
@@ -189,6 +203,42 @@ def test_tags_of_any_form_are_found_and_kept_as_they_are(tmp_path, content, tags
     found, notes = sentences(tmp_path, content)
     assert found[0] == (1, ADA[0], tags or ["person-artist", "person-artist", "O"])
     assert notes == []
+
+
+def test_words_of_wikiann_lose_the_language_before_them(tmp_path):
+    words = [f"w{number}" for number in range(30)]
+    content = "".join(f"en:{word}\tO\n" for word in words) + "en::\tB-X\n\n"
+    found, notes = sentences(tmp_path, content)
+    assert found == [(1, [*words, ":"], ["O"] * 30 + ["B-X"])]
+    assert notes == ["words in column 1 after 'en:', tags in column 2 (of 2: word, tags)"]
+    assert sentences(tmp_path, content.replace("en:w7", "w7"))[0][0][1][0] == "en:w0"
+
+
+def test_ids_of_words_are_not_taken_for_words(tmp_path):
+    words = [f"w{number % 30}" for number in range(120)]
+    lines = [f"d1.t{number} {word} {'OB'[number % 2]}" for number, word in enumerate(words)]
+    found, _ = sentences(tmp_path, "\n".join(lines) + "\n\n")
+    assert found == [(1, words, ["O", "B"] * 60)]
+
+
+def test_a_word_o_does_not_make_words_types(tmp_path):
+    """O gato, in Portuguese: without another column with O, the last one is taken, which is refused later."""
+    found, _ = sentences(tmp_path, "O DET\ngato NOUN\n\nO DET\ncarro NOUN\n\n")
+    assert found[0] == (1, ["O", "gato"], ["DET", "NOUN"])
+    found, _ = sentences(tmp_path, "O O\nPorto LOC\n\nO O\nRio LOC\n\n")
+    assert found[0] == (1, ["O", "Porto"], ["O", "LOC"])
+
+
+def test_marks_of_a_treebank_are_not_taken_for_types(tmp_path):
+    content = "1\tAda\t_\tSpaceAfter=No\n2\tsings\t_\t_\n3\there\t_\t_\n\n1\tOslo\t_\t_\n2\tsleeps\t_\t_\n\n"
+    found, _ = sentences(tmp_path, content)
+    with pytest.raises(UserError, match="is not a tag"):
+        name_tags(tmp_path, [tags for _, _, tags in found])
+
+
+def name_tags(tmp_path, tags):
+    rows = Dataset.from_dict({"tags": tags, "line": range(len(tags)), "lines": [None] * len(tags)})
+    return unify({"train": rows}, {"train": Places(("x",), "x")}, "iob2", tmp_path)
 
 
 def test_numbers_that_data_label_names_names_are_tags(tmp_path):
@@ -249,6 +299,12 @@ def test_words_may_contain_quotation_marks_and_any_letters(tmp_path):
         [(1, words, ["O"] * len(words)), (len(words) + 2, ["Oslo"], ["B-LOC"])],
         [],
     )
+
+
+def test_a_mark_that_begins_a_block_is_a_word(tmp_path, monkeypatch):
+    monkeypatch.setattr(common, "CHUNK_BYTES", 10)
+    found, _ = sentences(tmp_path, "Ada B-PER\n\n\ufeff O\n\n")
+    assert found == [(1, ["Ada"], ["B-PER"]), (3, ["\ufeff"], ["O"])]
 
 
 def test_a_file_of_words_alone_has_no_tags(tmp_path):

@@ -12,7 +12,7 @@ import pytest
 from small_files import read  # noqa: F401 (a fixture)
 
 from pipeline.config.data import Data
-from pipeline.data.readers import common, delimited
+from pipeline.data.readers import common, delimited, dialect
 from pipeline.errors import UserError
 
 WORDS = [
@@ -42,9 +42,9 @@ STYLES = {
 }
 
 
-def by_csv(text: str, **dialect) -> list[tuple[int, tuple[str, ...]]]:
+def by_csv(text: str, **form) -> list[tuple[int, tuple[str, ...]]]:
     """Rows after the header, with the lines that they begin on, by Python's csv module."""
-    reader = csv.reader(io.StringIO(text, newline=""), **dialect)
+    reader = csv.reader(io.StringIO(text, newline=""), **form)
     begins, rows = 1, []
     for fields in reader:
         if fields:
@@ -54,10 +54,10 @@ def by_csv(text: str, **dialect) -> list[tuple[int, tuple[str, ...]]]:
 
 
 def random_table(seed: int, style: str) -> tuple[str, dict, list[tuple[str, ...]]]:
-    """A file, the dialect that it is written in, and its rows."""
+    """A file, how it is written, and its rows."""
     generator = random.Random(seed)
     separator = generator.choice(",\t;|")
-    dialect = STYLES[style] | {"delimiter": separator}
+    form = STYLES[style] | {"delimiter": separator}
     words = generator.sample(WORDS, generator.randint(3, len(WORDS)))
     if style in ("escaped", "nothing"):
         # Without an escaped mark or separator, nothing shows that backslashes escape anything; and Python does not
@@ -69,9 +69,9 @@ def random_table(seed: int, style: str) -> tuple[str, dict, list[tuple[str, ...]
         text = "".join(generator.choice(words) + generator.choice(["", " "]) for _ in range(generator.randint(1, 8)))
         rows.append((text, generator.choice(["pos", "neg"]), str(number), generator.choice("123"))[:width])
     content = io.StringIO(newline="")
-    writer = csv.writer(content, lineterminator=generator.choice(["\n", "\r\n"]), **dialect)
+    writer = csv.writer(content, lineterminator=generator.choice(["\n", "\r\n"]), **form)
     writer.writerows([("text", "label", "id", "stars")[:width], *rows])
-    return content.getvalue(), dialect, rows
+    return content.getvalue(), form, rows
 
 
 @pytest.mark.parametrize("style", STYLES)
@@ -79,9 +79,9 @@ def random_table(seed: int, style: str) -> tuple[str, dict, list[tuple[str, ...]
 def test_tables_that_python_writes_are_read_as_python_reads_them(read, monkeypatch, style, size):
     monkeypatch.setattr(common, "CHUNK_BYTES", size)
     for seed in range(60):
-        text, dialect, rows = random_table(seed, style)
+        text, form, rows = random_table(seed, style)
         found = read("a.tsv" if seed % 2 else "a.csv", text)
-        assert found.rows == by_csv(text, **dialect), seed
+        assert found.rows == by_csv(text, **form), seed
         assert found.values == rows, seed
 
 
@@ -142,6 +142,14 @@ def test_a_column_without_a_name_is_nobodys(read, content, rows, warnings):
     assert len(found.warnings) == len(warnings)
     for warning, beginning in zip(found.warnings, warnings, strict=True):
         assert warning.replace("columns", "column").startswith(f"a.csv: {beginning}")
+
+
+def test_values_without_a_name_are_reported_wherever_they_are(read, monkeypatch):
+    monkeypatch.setattr(dialect, "HEAD_BYTES", 50)
+    monkeypatch.setattr(common, "CHUNK_BYTES", 100)
+    found = read("a.csv", "text,label,,\n" + "good,1,,\n" * 500 + "bad,0,,why\n")
+    assert found.warnings == ["a.csv: column 4 without a name left out"]
+    assert found.rows[-1] == (502, ("bad", "0"))
 
 
 def test_the_spam_collection_of_kaggle_is_read_in_its_encoding(read):

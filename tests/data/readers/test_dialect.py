@@ -94,6 +94,14 @@ def test_marks_in_the_middle_of_unquoted_fields_are_text_beside_quoted_ones(read
     assert found.warnings == []
 
 
+def test_a_blank_before_a_quoted_field_is_not_part_of_it(read):
+    content = 'label, text\n1, "Well, ""yes"", so\n it is"\n0, "no"\n 1,  plain\n'
+    found = read("a.csv", content)
+    assert found.rows == [(2, ("1", 'Well, "yes", so\n it is')), (4, ("0", "no")), (5, ("1", "plain"))]
+    assert found.names == ["label", "text"]
+    assert read("a.csv", 'text,label\nHe said "no",1\n').values == [('He said "no"', "1")]
+
+
 def test_the_escaped_marks_of_the_imdb_reviews_of_kaggle_are_read(read):
     head = "id\tsentiment\treview\n"
     content = head + "".join(f'"{n}_8"\t{n % 2}\t"With \\"all\\" this, {n}<br />C:\\dir"\n' for n in range(9))
@@ -272,6 +280,8 @@ def test_a_header_that_cannot_be_told_from_a_row_is_left_to_the_setting(read):
     content = table([(number, "film" if number % 2 else "book") for number in range(20)], ",", ("n/m", "film"))
     with pytest.raises(UserError, match=r"a\.csv:1: .*set data\.header to true or false"):
         read("a.csv", content)
+    with pytest.raises(UserError, match=r"a\.csv:1: .*set data\.header to true or false"):
+        read("a.csv", table([(text, "toxic") for text in sentences(9)], ";", ("post", "toxic")))
     assert read("a.csv", content, header=True).names == ["n/m", "film"]
     assert read("a.csv", content, header=False).values[0] == ("n/m", "film")
 
