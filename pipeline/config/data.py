@@ -14,8 +14,8 @@ WHOLE_WORDS = ("word", "whitespace")
 
 # The names in the table of formats (config/formats.py).
 DataFormat = Literal[
-    "csv", "tsv", "json", "jsonl", "txt", "parquet", "arrow", "conll", "fasttext", "tree", "paired-lines",
-    "documents", "class-folders", "class-files", "doccano", "label-studio", "prodigy", "spacy", "brat",
+    "csv", "tsv", "json", "jsonl", "txt", "parquet", "arrow", "conll", "fasttext", "label-first", "tree",
+    "paired-lines", "documents", "class-folders", "class-files", "doccano", "label-studio", "prodigy", "spacy", "brat",
 ]  # fmt: skip
 
 

@@ -6,6 +6,7 @@ Which of them a file has if its suffix does not tell is decided by its content, 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -57,8 +58,9 @@ FORMATS = {
     "conll": Format(
         f"{_READERS}.conll:read", (".conll", ".bmes", ".iob", ".iob2", ".bio", ".bioes", ".conllu", ".conllup")
     ),
-    # `__label__positive a funny film`; `(3 (2 It) (4 (2 is) (4 funny)))`.
-    "fasttext": Format(f"{_READERS}.fasttext:read"),
+    # `__label__positive a funny film`; `1 a funny film`; `(3 (2 It) (4 (2 is) (4 funny)))`.
+    "fasttext": Format(f"{_READERS}.labelled_lines:read_fasttext"),
+    "label-first": Format(f"{_READERS}.labelled_lines:read_label_first"),
     "tree": Format(f"{_READERS}.tree:read"),
     # train_text.txt, with a label for each line in train_labels.txt.
     "paired-lines": Format(
@@ -94,11 +96,14 @@ REMEDIES = {
 }
 
 
+_SUFFIX = re.compile(r"\.[a-z0-9_]*[a-z][a-z0-9_]*")
+
+
 def suffix_of(file: Path) -> str:
     """The suffix that selects the format, in lower case: .csv of reviews.csv.gz. A split is not one, as in eng.train;
     nor is the number of a part."""
     suffix = Path(_uncompressed(file.name)).suffix.lower()
-    return "" if split_called(suffix[1:]) or not any(map(str.isalpha, suffix)) else suffix
+    return suffix if _SUFFIX.fullmatch(suffix) and not split_called(suffix[1:]) else ""
 
 
 def stem_of(file: Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import glob
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -13,7 +14,8 @@ from pipeline.config import samples
 from pipeline.config.data import Data
 from pipeline.config.files import folders
 from pipeline.config.files.format_choice import FormatChoice
-from pipeline.config.files.split_names import OF, SPLITS
+from pipeline.config.files.split_files import missing
+from pipeline.config.files.split_names import SPLITS
 from pipeline.config.formats import COMPRESSIONS, DATA_SUFFIXES, FORMATS, REMEDIES, TREEBANK, Format, Part, files_of
 from pipeline.config.hub import HUB_ID
 from pipeline.config.paths import local
@@ -131,16 +133,30 @@ def resolve(data: Data, task: str | None = None) -> ResolvedSource:
         found = folders.find(path, data, task)
         return ResolvedSource(data, "files", found.parts, warnings=found.warnings)
     _refuse_settings(data, ("subset",), "a file, which has none")
+    if not path.exists() and (files := _matching(data.source, path)):
+        found = folders.find_among(files, data, task)
+        return ResolvedSource(data, "files", found.parts, warnings=found.warnings)
     choice = FormatChoice(data, task)
     parts = choice.parts({"train": [path]})
     return ResolvedSource(data, "files", parts, warnings=(*choice.warnings, *_other_parts(path)))
 
 
+def _matching(source: str, path: Path) -> list[Path]:
+    """The files that `source` matches as a pattern, such as data/train-*.parquet.
+
+    Raises:
+        UserError: it is an address on the web.
+    """
+    if "://" in source:
+        raise UserError(f"data.source: {source} is an address; download the file, and name it")
+    found = sorted(glob.glob(str(path), recursive=True)) if glob.has_magic(source) else []
+    return [Path(name) for name in found if Path(name).is_file()]
+
+
 def _other_parts(file: Path) -> list[str]:
     """A line if `file` is one of several parts of a table."""
-    found = OF.search(file.name)
-    several = found is not None and int(found[2]) > 1
-    return [f"{file} is only one of {int(found[2])} parts; name its folder to read all"] if found and several else []
+    absent = missing([file])
+    return [f"{file} is one of several parts; name its folder to read all"] if absent else []
 
 
 def _resolve_sample(data: Data) -> ResolvedSource:

@@ -127,7 +127,7 @@ def _of_split(split: str | None, tables: Mapping[str, Table], name: str) -> Tabl
     (table,) = tables.values()
     if split is None:
         return table
-    column = split_column.matches(table.rows.names, table.rows.rows(SAMPLE_ROWS))
+    column = split_column.matches(table.rows)
     if column is None:
         raise UserError(f"split: {name} has no {split} split, only {next(iter(tables))}; leave it out")
     parts = (split_column.divide(batch, column, table.places) for batch in table.rows)

@@ -210,8 +210,7 @@ def _split_column(source: ResolvedSource, tables: Mapping[str, Table]) -> str | 
     """The column that says which split a row of the only table belongs to."""
     if source.kind != "files" or [*tables] != ["train"]:
         return None
-    rows = tables["train"].rows
-    column = split_column.matches(rows.names, rows.rows(SAMPLE_ROWS))
+    column = split_column.matches(tables["train"].rows)
     data = source.data
     return None if column in (data.text_column, data.label_column, data.text_pair_column) else column
 

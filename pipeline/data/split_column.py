@@ -9,8 +9,7 @@ import numpy as np
 
 from pipeline.config.files.split_names import SPLITS, UNLABELLED, split_called
 from pipeline.data.columns import is_missing
-from pipeline.data.readers.common import Row
-from pipeline.data.rows import Places, RowBatch, values
+from pipeline.data.rows import Peeked, Places, RowBatch, values
 from pipeline.errors import UserError
 
 # Usual names. What is in such a column counts: it divides the rows only if all of it names splits.
@@ -26,20 +25,14 @@ QUESTIONS = {
 }
 
 
-def matches(names: Sequence[str], rows: Sequence[Row]) -> str | None:
-    """The column that says which split a row belongs to; None: there is none.
-
-    Args:
-        names: of all columns.
-        rows: the first ones.
-    """
-    return next((name for name in names if _divides(name, [row.get(name) for row in rows])), None)
+def matches(rows: Peeked) -> str | None:
+    """The column that says which split a row belongs to; None: there is none."""
+    candidates = (name for name in rows.names if name.strip().lower() in (*NAMES, *QUESTIONS))
+    return next((name for name in candidates if _divides(name, rows.column(name))), None)
 
 
 def _divides(name: str, column: Sequence[Any]) -> bool:
     usual = name.strip().lower()
-    if usual not in NAMES and usual not in QUESTIONS:
-        return False
     found = {_written(value) for value in column}
     return bool(found - UNLABELLED) and all(value in UNLABELLED or _split(usual, value) for value in found)
 

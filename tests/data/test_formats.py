@@ -18,6 +18,7 @@ from pipeline.errors import UserError
 
 CONTENTS = {
     "fasttext": "__label__x a b\n",
+    "label-first": "x a b\n",
     "tree": "(0 (1 a) (2 b))\n",
     "csv": "text,label\na b,x\n",
     "tsv": "text\tlabel\na b\tx\n",

@@ -9,6 +9,7 @@ import pytest
 
 from pipeline.config.data import Data
 from pipeline.data import sources, split_column
+from pipeline.data.rows import batches, peek
 from pipeline.errors import UserError
 from pipeline.tasks.sentiment import Sentiment
 
@@ -82,6 +83,6 @@ def test_splits_of_a_json_object_divide_its_rows(tmp_path):
     assert {split: len(found) for split, found in loaded.splits.items()} == {"train": 4, "validation": 2, "test": 1}
 
 
-def test_a_table_without_such_a_column_has_none():
-    assert split_column.matches(["text", "label"], [{"text": "train", "label": "test"}]) is None
-    assert split_column.matches(["split"], [{"split": None}]) is None
+@pytest.mark.parametrize("row", [{"text": "train", "label": "test"}, {"split": None}, {"split": ["train"]}])
+def test_a_table_without_such_a_column_has_none(row):
+    assert split_column.matches(peek(batches([(1, row)]), 1)) is None

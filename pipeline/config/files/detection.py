@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pipeline.config.archives import open_binary
+from pipeline.config.formats import BY_SUFFIX
 from pipeline.config.looks_like_conll import looks_like_conll
 from pipeline.errors import UserError
 
@@ -27,6 +28,8 @@ HEADERS = {
 }
 _FASTTEXT = re.compile(r"__label__\S+(\s|$)")
 _TREE = re.compile(r"\(\d+ (\(\d+ |[^\s()]+\))")
+# A class as a number, or as the Text Retrieval Conference names the kinds of questions.
+_LABEL = re.compile(r"[+-]?\d{1,2}|[A-Z]{2,}:[A-Za-z]+|pos|neg|positive|negative|neutral")
 _PYTHON = re.compile(r"\[?\s*\{\s*'[^'\n]*'\s*:")
 _BOMS = {
     codecs.BOM_UTF8: "utf-8-sig",
@@ -89,12 +92,11 @@ def format_in(head: Head, suffix: str, task: str | None) -> str | None:
         suffix: that of the file, which decides between forms of JSON that have the same beginning.
         task: sentiment, ner or next_word, or None if it is unknown; a text for next_word may look like anything.
     """
-    if head.binary:
-        return head.binary
     lines = head.lines
-    if not lines:
-        return None
-    if found := _json_format(head, suffix):
+    if head.binary or not lines:
+        return head.binary
+    found = json_in(head, suffix)
+    if found or BY_SUFFIX.get(suffix) in ("json", "jsonl"):
         return found
     if all(map(_FASTTEXT.match, lines)):
         return "fasttext"
@@ -104,10 +106,13 @@ def format_in(head: Head, suffix: str, task: str | None) -> str | None:
         return None
     if looks_like_conll(head.text if head.whole else head.text.rpartition("\n")[0]):
         return "conll"
-    return None if suffix in (".tsv", ".csv") else _table_format(lines)
+    if BY_SUFFIX.get(suffix) == "tsv":
+        return None
+    return _table_format(lines) or ("label-first" if task != "ner" and _begin_with_labels(lines) else None)
 
 
-def _json_format(head: Head, suffix: str) -> str | None:
+def json_in(head: Head, suffix: str) -> str | None:
+    """json or jsonl if a file that begins with `head` and has this suffix is one of them, or Python's print of one."""
     text = head.text.lstrip()
     if _PYTHON.match(text):
         return "jsonl" if suffix != ".json" else "json"  # whose reader says what is wrong with it
@@ -120,10 +125,12 @@ def _json_format(head: Head, suffix: str) -> str | None:
     except (ValueError, RecursionError):
         return None
     is_pair = isinstance(value, list) and [type(item) for item in value] == [str, dict]  # spaCy's text and annotations
-    if not (is_pair or isinstance(value, dict) or all(isinstance(item, (dict, list)) for item in value)):
-        return None
     rest = text[end:].lstrip(" \t")
     if rest.strip() and rest[0] not in "\r\n":
+        return None
+    has_more_lists = isinstance(value, list) and rest.lstrip()[:1] == "["
+    is_table = isinstance(value, dict) or all(isinstance(item, (dict, list)) for item in value)
+    if not (is_pair or is_table or has_more_lists):
         return None
     on_one_line = not re.search(r"[\r\n]", text[:end].strip())
     if rest.strip() and on_one_line:
@@ -154,6 +161,14 @@ def _table_format(lines: Sequence[str]) -> str | None:
     return None
 
 
+def _begin_with_labels(lines: Sequence[str]) -> bool:
+    """Whether each line is a label and a text, as in `1 a fine day` and `DESC:manner How does it work ?`."""
+    split = [line.split(maxsplit=1) for line in lines]
+    if not all(len(parts) == 2 and _LABEL.fullmatch(parts[0]) for parts in split):
+        return False
+    return 1 < len({parts[0] for parts in split}) <= min(MOST_LABELS, len(lines) / 2)
+
+
 def _fields(lines: Sequence[str], separator: str) -> Iterator[list[str]]:
     try:
         yield from csv.reader(lines, delimiter=separator)
@@ -173,6 +188,7 @@ def _has_labels(rows: Sequence[list[str]]) -> bool:
         return True
     for column in (0, -1):
         values = Counter(row[column].strip() for row in rows)
-        if len(values) <= min(MOST_LABELS, len(rows) / 2) and max(map(len, values)) <= LONGEST_LABEL:
+        repeat = 1 < len(values) <= min(MOST_LABELS, len(rows) / 2)
+        if repeat and "" not in values and max(map(len, values)) <= LONGEST_LABEL:
             return True
     return False

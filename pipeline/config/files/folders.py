@@ -20,8 +20,8 @@ from pipeline.config.data import Data
 from pipeline.config.files import hub_folders, paired_lines
 from pipeline.config.files.format_choice import FormatChoice, refuse_unreadable
 from pipeline.config.files.listing import TEXTS, Listing, class_files, class_folders
-from pipeline.config.files.split_files import choose, numbered, ordered
-from pipeline.config.files.split_names import SPLITS, UNLABELLED, split_called, split_in
+from pipeline.config.files.split_files import are_shards, choose, missing, numbered, ordered
+from pipeline.config.files.split_names import OF, SPLITS, UNLABELLED, split_called, split_in
 from pipeline.config.formats import BY_SUFFIX, FORMATS, REMEDIES, Part, suffix_of
 from pipeline.errors import UserError, listing
 
@@ -51,7 +51,20 @@ def find(folder: Path, data: Data, task: str | None) -> Layout:
         if not (folder / data.subset).is_dir():
             data.refuse("subset", f"{folder} has no folder {data.subset} and no configurations in its README.md")
         folder = folder / data.subset
-    finder, listed = Finder(folder, data, task), Listing.of(folder)
+    return _find(Listing.of(folder), data, task)
+
+
+def find_among(files: Sequence[Path], data: Data, task: str | None) -> Layout:
+    """What is read of `files`, as if they were alone in a folder.
+
+    Raises:
+        UserError: it is not clear which of them are which split.
+    """
+    return _find(Listing(files[0].parent, list(files)), data, task)
+
+
+def _find(listed: Listing, data: Data, task: str | None) -> Layout:
+    finder = Finder(listed.folder, data, task)
     parts = finder.with_splits(listed) or finder.one_level_down(listed) or finder.without_splits(listed)
     return Layout({split: parts[split] for split in SPLITS if split in parts}, finder.warnings)
 
@@ -90,8 +103,9 @@ class Finder:
         for name in files:  # validation_matched, unless there is also a validation_mismatched
             alike = [other for other in files if split_in(other) == split_in(name)]
             named[name] = named[name] or (split_in(name) if len(alike) == 1 else None)
-        left = [f"the split {name}" for name, split in named.items() if split is None]
-        self._unused += left
+        if len(named) == 1 and None in named.values():
+            named = dict.fromkeys(named, "train")
+        self._unused += [f"the split {name}" for name, split in named.items() if split is None]
         return self.choice.parts({split: files[name] for name, split in named.items() if split})
 
     def _in_files(self, listed: Listing) -> dict[str, Parts]:
@@ -104,7 +118,16 @@ class Finder:
         used = {file for of_split in found.values() for file in of_split}
         self._leave(listed, {*used, *labels})
         self._unused += [f"{self._name(folder)}/" for folder in listed.folders if split_called(folder.name)]
+        for split, files in found.items():
+            self._note_parts(split, files)
         return self.choice.parts({split: _not_empty(files) for split, files in found.items()})
+
+    def _note_parts(self, split: str, files: Sequence[Path]) -> None:
+        """Say that a split is in several files, unless their names say so, and that parts of it are missing."""
+        if absent := missing(files):
+            self._notes.append(f"{split} is not complete: {absent}")
+        if len(files) > 1 and not OF.search(files[0].name):
+            self._notes.append(f"{split} is read from {len(files)} files in {files[0].parent}, {files[0].name} first")
 
     def _may_be_read(self, file: Path) -> bool:
         """Whether a file named after a split is data: by its suffix, or by its content."""
@@ -144,7 +167,7 @@ class Finder:
         files = _not_empty([file for file in listed.files if suffix_of(file) not in REMEDIES])
         if not files:
             return self._documents(listed)
-        if listed.suffixes <= {*TEXTS} and len(files) > 1 and self.choice.by_looking(files[0]) is None:
+        if self._are_documents(listed, files):
             return self._documents(listed)
         return self._parts_of_one(listed.folder, files, split)
 
@@ -154,9 +177,8 @@ class Finder:
             raise UserError(
                 f"{folder}: it has files of several kinds: {listing([file.name for file in files])}; remove some"
             )
-        files = ordered(folder, files)
-        if len(files) > 1:
-            self._notes.append(f"{split} is read from {len(files)} files in {folder}, {files[0].name} first")
+        files = ordered(files)
+        self._note_parts(split, files)
         return self.choice.parts({split: files})[split]
 
     def _as_whole(self, listed: Listing) -> Parts:
@@ -196,7 +218,7 @@ class Finder:
         for folder in listed.folders[:MOST_FOLDERS]:
             finder = Finder(self.root, self.data, self.task)
             try:
-                if parts := finder.with_splits(Listing.of(folder)):
+                if parts := finder.with_splits(_innermost(folder)):
                     found[folder] = (finder, parts)
             except UserError as error:
                 refused.append(error)
@@ -220,7 +242,7 @@ class Finder:
         """
         files = [file for file in listed.files if self._is_readable(file)]
         found = self._as_whole(listed)
-        if not found and files and numbered(files) and not (listed.suffixes <= {*TEXTS} and self._are_texts(files)):
+        if not found and files and numbered(files) and not self._are_documents(listed, files):
             found = self._parts_of_one(listed.folder, _not_empty(files), "train")
             self._leave(listed, files)
         found = found or self._documents(listed)
@@ -234,8 +256,11 @@ class Finder:
             return True
         return suffix not in REMEDIES and self.choice.by_looking(file) is not None
 
-    def _are_texts(self, files: Sequence[Path]) -> bool:
-        return len(files) > 1 and self.choice.by_looking(files[0]) is None
+    def _are_documents(self, listed: Listing, files: Sequence[Path]) -> bool:
+        """Whether the files in a folder are texts that do not belong to one another."""
+        if len(files) < 2 or are_shards(files) or not listed.suffixes <= {*TEXTS}:
+            return False
+        return self.choice.by_looking(files[0]) is None
 
     def _documents(self, listed: Listing) -> Parts:
         """A folder of texts for next_word, also in folders of it; few of them are one running text."""
@@ -253,7 +278,7 @@ class Finder:
             self._notes.append(
                 f"the {len(texts)} files in {listed.folder} are read as one text, in the order of their names"
             )
-        return self.choice.parts({"train": ordered(listed.folder, texts)})["train"]
+        return self.choice.parts({"train": ordered(texts)})["train"]
 
     def _leave(self, listed: Listing, used: Iterable[Path]) -> None:
         kept = set(used)
@@ -268,6 +293,15 @@ def _not_empty(files: Sequence[Path]) -> list[Path]:
     if len(files) == 1:
         return [*files]
     return [file for file in files if not file.is_file() or file.stat().st_size] or [*files[:1]]
+
+
+def _innermost(folder: Path) -> Listing:
+    """What is in `folder`, or in the only folder in it if there is nothing else, and so on, as in the caches of
+    libraries."""
+    listed = Listing.of(folder)
+    while not listed.files and len(listed.folders) == 1 and not split_in(listed.folders[0].name):
+        listed = Listing.of(listed.folders[0])
+    return listed
 
 
 def _nothing_in(listed: Listing) -> str:

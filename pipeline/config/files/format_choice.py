@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pipeline.config.data import Data
 from pipeline.config.files import paired_lines
-from pipeline.config.files.detection import format_in, head_of
+from pipeline.config.files.detection import format_in, head_of, json_in
 from pipeline.config.formats import BY_SUFFIX, DATA_SUFFIXES, FORMATS, REMEDIES, Part, suffix_of
 from pipeline.errors import UserError, listing, suggest
 
@@ -63,12 +63,12 @@ class FormatChoice:
         """Name of the format that the content of `file` shows, whatever its suffix is; None: it does not tell."""
         suffix = suffix_of(file)
         refuse_unreadable(file)
-        if self.task not in ("ner", "next_word") and paired_lines.labels_of(file):
+        if self.task != "next_word" and paired_lines.labels_of(file):
             return "paired-lines"
         head = head_of(file, self.data.encoding)
         if BY_SUFFIX.get(suffix, "txt") in AMBIGUOUS:
             return format_in(head, suffix, self.task)
-        return head.binary
+        return head.binary or (json_in(head, suffix) if BY_SUFFIX.get(suffix) == "csv" else None)
 
     def _usual(self, file: Path, shown: str | None) -> str:
         suffix = suffix_of(file)

@@ -15,7 +15,7 @@ from pipeline.errors import UserError
 
 # Names of files that describe a data set, and suffixes of files that are no data.
 DOCUMENTATION = re.compile(
-    r"readme.*|(licen[cs]e|copying|citation|changelog|authors|notice)[^a-z]*(txt|md|cff)?"
+    r"readme.*|(thumbs|desktop|licen[cs]e|copying|citation|changelog|authors|notice)[^a-z]*(txt|md|cff|db|ini)?"
     r"|(dataset_infos?|dataset_dict|state)\.json"
 )
 NO_DATA = {
@@ -24,7 +24,7 @@ NO_DATA = {
 }
 TEXTS = ("", ".txt", ".text")
 # Words in the name of a file of texts of one class: rt-polarity.pos, neg.txt.
-CLASSES = {"pos": "pos", "positive": "pos", "neg": "neg", "negative": "neg", "neu": "neu", "neutral": "neu"}
+CLASSES = {"pos", "positive", "neg", "negative", "neu", "neutral"}
 # As many files tell what a folder is for, and how many texts it takes to be sure that there is nothing else in it.
 PEEKED, MANY = 30, 1000
 
@@ -88,9 +88,9 @@ def class_files(files: Sequence[Path]) -> dict[str, Path]:
     """Class -> the file with its texts, if there is one such file for each of at least two classes."""
     found: dict[str, Path] = {}
     for file in files:
-        words = set(re.findall(r"[a-z]+", file.name.lower())) & CLASSES.keys()
+        words = set(re.findall(r"[a-z]+", file.name.lower())) & CLASSES
         if len(words) == 1 and suffix_of(file) in (*TEXTS, *(f".{word}" for word in words)):
-            name = CLASSES[words.pop()]
+            name = words.pop()
             if name in found:
                 return {}
             found[name] = file

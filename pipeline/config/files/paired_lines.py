@@ -9,22 +9,23 @@ from pathlib import Path
 # TweetEval, of WiLI-2018, and of people who count in singular or plural.
 _KINDS = {"text": ("labels", "label"), "texts": ("labels", "label"), "sentences": ("labels", "label"), "x": ("y",)}
 _WORD = re.compile(r"(?<![A-Za-z])(texts?|sentences|x)(?![A-Za-z])", re.IGNORECASE)
-_SUFFIXES = ("", ".txt", ".text", ".label", ".labels")
+_LABELS = re.compile(r"(?<![A-Za-z])(labels?|y)(?![A-Za-z])", re.IGNORECASE)
+# What the labels of train.txt end with instead.
+_ENDS = ("_labels", "_label", ".labels", ".label")
+_SUFFIXES = ("", ".txt", ".text")
 NAMES = "mapping.txt"
 
 
 def labels_of(file: Path) -> Path | None:
     """The file with the labels of the texts in `file`, if there is one next to it."""
-    stem = file.stem if file.suffix.lower() in _SUFFIXES else None
-    found = _WORD.search(stem) if stem else None
-    if stem is None or found is None:
+    if file.suffix.lower() not in _SUFFIXES or _LABELS.search(file.stem):
         return None
-    kinds = _KINDS[found[0].lower()]
-    for name in [*kinds, *map(str.upper, kinds)]:
-        labels = file.with_name(f"{stem[: found.start()]}{name}{stem[found.end() :]}{file.suffix}")
-        if labels.is_file():
-            return labels
-    return None
+    stem, names = file.stem, [f"{file.stem}{end}" for end in _ENDS]
+    if found := _WORD.search(stem):
+        kinds = _KINDS[found[0].lower()]
+        names = [f"{stem[: found.start()]}{name}{stem[found.end() :]}" for name in [*kinds, *map(str.upper, kinds)]]
+    candidates = (file.with_name(name + suffix) for name in names for suffix in dict.fromkeys((file.suffix, "")))
+    return next((labels for labels in candidates if labels.is_file()), None)
 
 
 def names_of(file: Path) -> Path | None:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from pipeline.config.files.split_names import OF, SPLITS, in_order, split_called, split_in, without_numbers
+from pipeline.config.files.split_names import OF, SPLITS, in_order, other_words, split_called, split_in, without_numbers
 from pipeline.config.formats import BY_SUFFIX, FORMATS, stem_of, suffix_of
 from pipeline.errors import UserError
+
+_PART = re.compile(r"(?<![a-z])(part|shard|chunk)(?![a-z])", re.IGNORECASE)
 
 
 def choose(folder: Path, files: Iterable[Path], chosen: str | None, others: Iterable[Path]) -> dict[str, list[Path]]:
     """Split -> its files among `files`, in the order of their numbers.
 
-    A file called after the split alone (train.csv) takes precedence over one whose name has more words
-    (train_old.csv), and one with a suffix of data over others; with `chosen`, one of the format's own suffixes.
+    A file takes precedence over those whose names have all of its words and more: train.csv over train_old.csv, and
+    ptb.train.txt over ptb.char.train.txt. So does one with a suffix of data; with `chosen`, with one of the format's.
 
     Args:
         others: all files in the folder that may be data.
@@ -44,12 +47,13 @@ def _of_split(folder: Path, split: str, files: Sequence[Path], chosen: str | Non
         [file for file in files if suffix_of(file) in BY_SUFFIX],
     ):
         files = preferred or files
-    files = [file for file in files if _is_exact(file)] or files
+    words = {file: other_words(stem_of(file)) for file in files}
+    files = [file for file in files if all(words[file] <= words[other] for other in files)] or files
     if not numbered(files):
         first = files[0]
         second = next(file for file in files if not numbered([first, file]))
         raise UserError(f"{folder}: both {first.name} and {second.name} are the {split} split; remove one")
-    return ordered(folder, files)
+    return ordered(files)
 
 
 def _is_exact(file: Path) -> bool:
@@ -61,26 +65,27 @@ def numbered(files: Sequence[Path]) -> bool:
     return len({without_numbers(file.name) for file in files}) == 1
 
 
-def ordered(folder: Path, files: Sequence[Path]) -> list[Path]:
-    """`files` in the order of their numbers and names.
+def are_shards(files: Sequence[Path]) -> bool:
+    """Whether `files` are parts of one table or text by their names, and not documents that are numbered."""
+    name = files[0].name
+    is_part = OF.search(name) or split_in(name) or _PART.search(name)
+    return bool(is_part) and numbered(files)
 
-    Raises:
-        UserError: one of them is missing: their names say how many there are.
-    """
-    _check_complete(folder, files)
+
+def ordered(files: Sequence[Path]) -> list[Path]:
+    """`files` in the order of their numbers and names."""
     return sorted(files, key=lambda file: in_order(file.name))
 
 
-def _check_complete(folder: Path, files: Sequence[Path]) -> None:
-    numbers = [OF.search(file.name) for file in files]
-    if not all(numbers):
-        return
-    found = {int(number[1]) for number in numbers if number}
-    totals = {int(number[2]) for number in numbers if number}
-    missing = sorted(set(range(max(totals))) - found)
-    if len(totals) == 1 and missing and len(found) > 1:
-        example = next(number for number in numbers if number)
-        name = files[0].name.replace(example[1], str(missing[0]).zfill(len(example[1])), 1)
-        raise UserError(
-            f"{folder}: {len(missing)} of {max(totals)} parts are missing, such as {name}; fetch them again"
-        )
+def missing(files: Sequence[Path]) -> str | None:
+    """What to say about parts that are not there, if the names of the others say how many there should be."""
+    numbers = [found for found in (OF.search(file.name) for file in files) if found]
+    totals = {int(number[2]) for number in numbers}
+    if len(numbers) < len(files) or len(totals) != 1:
+        return None
+    absent = sorted(set(range(max(totals))) - {int(number[1]) for number in numbers})
+    if not absent:
+        return None
+    place = numbers[0].start(1)
+    name = f"{files[0].name[:place]}{str(absent[0]).zfill(len(numbers[0][1]))}{files[0].name[numbers[0].end(1) :]}"
+    return f"{len(absent)} of {max(totals)} parts are not there, such as {name}"

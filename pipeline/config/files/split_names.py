@@ -42,6 +42,12 @@ def split_in(name: str) -> str | None:
     return found.pop() if len(found) == 1 else None
 
 
+def other_words(name: str) -> frozenset[str]:
+    """The words in `name` that are no names of splits, in lower case: ptb and char in ptb.char.train."""
+    words = {word.lower() for word in _WORD.findall(name)}
+    return frozenset(word for word in words if not (ALIASES.get(word) or ALIASES.get(_GENERAL.sub("", word))))
+
+
 def without_numbers(name: str) -> str:
     """`name` with each number as #, and without the random part of a name that Spark writes: equal for the parts of
     one table."""

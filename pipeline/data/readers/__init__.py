@@ -9,7 +9,7 @@ what a row is. `pieces` gives text whose lines may be as long as the file, and `
 - JSON: `json_lines`; `json_objects`, whose forms are in `json_shapes`. Both parse with `json_values`.
 - Binary tables: `parquet` and `arrow`, with the names of classes that `features` finds in their metadata.
 - Texts: `plain_text`, and folders of `documents` or classes.
-- Labelled lines: `fasttext`, `tree` and `paired_lines`.
+- Labelled lines: `labelled_lines`, `tree` and `paired_lines`.
 - Words and tags: `conll` (a word per line; `conll_columns` chooses the `conll_layout`, by which `conll_lines` reads)
   and `treebank` (a packaged sample).
 

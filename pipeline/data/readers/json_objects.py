@@ -12,7 +12,7 @@ import pyarrow as pa
 from pipeline.config.data import Data
 from pipeline.data.readers.common import NumberedRow, Row
 from pipeline.data.readers.json_shapes import rows_of, table
-from pipeline.data.readers.json_values import Values, as_object, is_annotated
+from pipeline.data.readers.json_values import Values, as_object, as_text, is_annotated
 from pipeline.data.readers.pieces import pieces
 from pipeline.data.readers.record_batches import ROWS_PER_BATCH, numbered_rows
 from pipeline.errors import UserError
@@ -52,6 +52,9 @@ def _of_list(file: Path, data: Data, values: Iterator[Any]) -> Iterator[Row]:
     if first is None:
         raise UserError(f"{file}: it has no rows")
     values = itertools.chain([first], values)
+    if isinstance(first, str):  # texts alone
+        yield from (as_text(file, number, value) for number, value in enumerate(values, start=1))
+        return
     if isinstance(first, list) and not is_annotated(first):
         yield from table(file, values, data.header)
         return

@@ -65,6 +65,18 @@ def _refusal(file: Path, line: int, column: int, text: str, error: ValueError | 
     return UserError(f"{place}: not JSON at column {at}: {error.msg}")
 
 
+def as_text(file: Path, number: int, value: Any) -> Row:
+    """The row of a text alone.
+
+    Raises:
+        UserError: `value` is something else.
+    """
+    if not isinstance(value, str):
+        found = json.dumps(value, ensure_ascii=False)[:40]
+        raise UserError(f"{file}:{number}: expected a text like the first, found {found}")
+    return {"text": value}
+
+
 class Values:
     """JSON values in a text that comes in pieces: whole values are taken from the front, more text is added as needed.
 

@@ -11,9 +11,11 @@ from pipeline.config.files.paired_lines import labels_of, names_of
 from pipeline.data.readers.common import NumberedRow, lines
 from pipeline.errors import UserError
 
+LINES_LOOKED_AT = 1000
+
 
 def read(file: Path, data: Data, warnings: list[str]) -> Iterator[NumberedRow]:
-    """The text on each line of `file`, and its label.
+    """The text on each line of `file`, and its label; if the first lines have a label for each word, words and tags.
 
     Raises:
         UserError: there is no file of labels, or it has more or fewer lines.
@@ -21,6 +23,15 @@ def read(file: Path, data: Data, warnings: list[str]) -> Iterator[NumberedRow]:
     labels = labels_of(file)
     if labels is None:
         raise UserError(f"{file}: there is no file of labels next to it, such as train_labels.txt for train_text.txt")
+    rows = _rows(file, labels, data)
+    first = list(itertools.islice(rows, LINES_LOOKED_AT))
+    words = [(len(row["text"].split()), len(row["label"].split())) for _, row in first]
+    has_tags = all(texts == tags for texts, tags in words) and max(words, default=(0, 0)) > (1, 1)
+    for number, row in itertools.chain(first, rows):
+        yield number, {"tokens": row["text"].split(), "tags": row["label"].split()} if has_tags else row
+
+
+def _rows(file: Path, labels: Path, data: Data) -> Iterator[NumberedRow]:
     pairs = itertools.zip_longest(lines(file, data), lines(labels, data))
     for number, (text, label) in enumerate(pairs, start=1):
         left = [line for line in (text, label) if line]

@@ -62,10 +62,16 @@ def format_of(tmp_path, name: str, content: str, task: str | None = None, **sett
         ("a.json", COLUMNS, None, "json"),
         ("a.jsonl", '{"text": "a single row", "label": 1}\n', None, "jsonl"),
         ("a.json", LONG, None, "json"),
+        ("a.csv", LINES, None, "jsonl"),
         ("a.jsonl", json.dumps({"text": "a" * 2 * HEAD_BYTES, "label": 1}), None, "jsonl"),
         ("a.txt", FASTTEXT, "sentiment", "fasttext"),
         ("a", FASTTEXT, None, "fasttext"),
         ("a.txt", TREES, "sentiment", "tree"),
+        ("a.train", "1 a fine day\n0 rain\n0 rain , again\n1 lovely\n", "sentiment", "label-first"),
+        ("a.txt", "1 a fine day\n2 rain\n3 rain , again\n4 lovely\n", "sentiment", "txt"),
+        ("a.txt", "1 a fine day\n0 rain\n0 rain , again\n1 lovely\n", "next_word", "txt"),
+        ("a.jsonl", '["a fine day", 1]\n["rain", 0]\n', "sentiment", "jsonl"),
+        ("a.jsonl", TABS, "sentiment", "jsonl"),
         ("a.txt", TABS, "sentiment", "tsv"),
         ("SMSSpam", TABS, "sentiment", "tsv"),
         ("a.txt", TABS, "next_word", "txt"),
@@ -123,5 +129,5 @@ def test_one_of_several_parts_is_read_alone_only_with_a_line(tmp_path):
     (tmp_path / "train-00000-of-00002.csv").write_text(HEADER)
     source = resolve(Data(str(tmp_path / "train-00000-of-00002.csv")))
     assert [line.split("csv ")[1] for line in source.warnings] == [
-        "is only one of 2 parts; name its folder to read all"
+        "is one of several parts; name its folder to read all"
     ]

@@ -101,6 +101,35 @@ def test_the_parts_of_a_split_are_found_in_their_order(tmp_path, names, found):
     assert files(resolve(Data(str(make(tmp_path, *names)))), tmp_path)["train"] == found
 
 
+@pytest.mark.parametrize("names", ["train-0000{}-of-00003.csv", "training.shuffled/news.en-0000{}-of-00003"])
+def test_parts_that_are_not_there_are_said(tmp_path, names):
+    make(tmp_path, names.format(0), names.format(2))
+    source = resolve(Data(str(tmp_path)), "next_word")
+    missing = Path(names.format(1)).name
+    assert f"train is not complete: 1 of 3 parts are not there, such as {missing}" in source.warnings
+
+
+@pytest.mark.parametrize(
+    ("pattern", "found"),
+    [
+        ("data/*.csv", {"train": ["data/train.csv"], "test": ["data/test.csv"]}),
+        ("data/part-?.jsonl", {"train": ["data/part-0.jsonl", "data/part-1.jsonl"]}),
+    ],
+)
+def test_a_pattern_names_files(tmp_path, pattern, found):
+    make(tmp_path, "data/train.csv", "data/test.csv", "data/part-0.jsonl", "data/part-1.jsonl")
+    assert files(resolve(Data(str(tmp_path / pattern))), tmp_path) == found
+    with pytest.raises(UserError, match="there is no file or folder"):
+        resolve(Data(str(tmp_path / "data/*.parquet")))
+
+
+def test_an_address_is_refused_with_a_remedy():
+    with pytest.raises(
+        UserError, match=r"data.source: https://a.org/x.csv is an address; download the file, and name it"
+    ):
+        resolve(Data("https://a.org/x.csv"))
+
+
 def test_empty_parts_are_left_out(tmp_path):
     make(tmp_path, "train/part-0.csv", "train/part-1.csv")
     (tmp_path / "train/part-0.csv").write_text("")
@@ -115,7 +144,6 @@ def test_empty_parts_are_left_out(tmp_path):
         (["a_train.csv", "b_train.csv"], "both a_train.csv and b_train.csv are the train split"),
         (["train.txt", "train.txt.gz"], "both train.txt and train.txt.gz are the train split"),
         (["train/a.csv", "Training/b.csv"], "both Training and train are the train split"),
-        (["train-00000-of-00003.csv", "train-00002-of-00003.csv"], "1 of 3 parts are missing, such as train-00001-of"),
         (["books.csv", "films.csv"], "no train.*, validation.* or test.* in it, only books.csv, films.csv; name"),
         (["a/train.csv", "b/train.csv"], "there are several data sets in it: a, b; set data.subset to one"),
         (["train/a.csv", "train/b.tsv"], "it has files of several kinds: a.csv, b.tsv"),
@@ -133,6 +161,19 @@ def test_a_file_called_after_the_split_alone_takes_precedence(tmp_path):
     source = resolve(Data(str(tmp_path)))
     assert files(source, tmp_path) == {"train": ["train.csv"], "test": ["test.csv"]}
     assert source.warnings == (f"in {tmp_path}, not used: sample_submission.csv, test_labels.csv",)
+
+
+def test_the_plainer_of_two_names_takes_precedence_in_every_split(tmp_path):
+    splits = ("train", "valid", "test")
+    make(tmp_path, *(f"ptb.{kind}{split}.txt" for kind in ("", "char.") for split in splits))
+    source = resolve(Data(str(tmp_path)), "next_word")
+    assert files(source, tmp_path)["train"] == ["ptb.train.txt"]
+    assert source.warnings[-1].endswith("not used: ptb.char.test.txt, ptb.char.train.txt, ptb.char.valid.txt")
+
+
+def test_a_folder_in_a_folder_in_a_cache_is_found(tmp_path):
+    make(tmp_path, "default/0.0.0/1a2b/films-train.jsonl", "default/0.0.0/1a2b/films-test.jsonl")
+    assert set(resolve(Data(str(tmp_path))).parts) == {"train", "test"}
 
 
 def test_files_without_labels_are_no_split(tmp_path):
@@ -256,6 +297,7 @@ def test_a_file_for_each_class_is_read_with_its_class(tmp_path):
     source = resolve(Data(str(tmp_path)), "sentiment")
     assert formats(source) == {"class-files"}
     assert source.warnings[0] == "a file for each class: neg in films.neg, pos in films.pos"
+    assert formats(resolve(Data(str(make(tmp_path / "b", "positive.txt", "negative.txt"))))) == {"class-files"}
 
 
 def test_texts_and_labels_in_two_files_are_one_split(tmp_path):

@@ -82,6 +82,16 @@ def test_lines_keep_their_numbers_whatever_is_between_them(tmp_path):
     ]
 
 
+def test_lists_on_lines_are_rows_with_numbered_columns(tmp_path):
+    content = '["a fine day", 1]\n["rain", 0]\n'
+    assert read(tmp_path / "a.jsonl", content) == [(1, {"1": "a fine day", "2": 1}), (2, {"1": "rain", "2": 0})]
+
+
+@pytest.mark.parametrize(("name", "content"), [("a.json", '["fine", "rain"]'), ("a.jsonl", '"fine"\n"rain"\n')])
+def test_texts_alone_are_rows(tmp_path, name, content):
+    assert read(tmp_path / name, content) == [(1, {"text": "fine"}), (2, {"text": "rain"})]
+
+
 def test_values_of_several_kinds_stay_as_they_are(tmp_path):
     rows = [{"label": 1}, {"label": "one"}, {"label": [1, "PER"]}, {"label": {"a": None}}, {"label": 10**30}]
     content = "\n".join(map(json.dumps, rows))
@@ -125,6 +135,7 @@ def test_compressed_json_is_read(tmp_path, name, compression):
         ("a.jsonl", "{'text': 'a', 'label': 1}\n", "a.jsonl:1: this is a Python dictionary, not JSON; write each"),
         ("a.jsonl", '{"text": "a"}\n{"text": "b", "label": True}', "a.jsonl:2: this is a Python dictionary"),
         ("a.jsonl", '{"text": "a"}\n{"text": "b",}\n', "a.jsonl:2: not JSON at column 14"),
+        ("a.jsonl", '["a", 1]\n["b"]\n', "a.jsonl:2: 1 values, but the first line has a list of 2"),
         ("a.jsonl", '{"text": "a"},{"text": "b"}\n', "a.jsonl:1: not JSON at column 14: Extra data"),
     ],
 )

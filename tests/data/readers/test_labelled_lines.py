@@ -10,6 +10,7 @@ from pipeline.data import sources
 from pipeline.data.readers import registry
 from pipeline.data.rows import batches
 from pipeline.errors import UserError
+from pipeline.tasks.ner import Ner
 from pipeline.tasks.sentiment import Sentiment
 
 
@@ -42,6 +43,17 @@ def test_fasttext_lines_with_several_labels_have_lists(tmp_path):
         (2, {"text": "second", "label": ["a", "b"]}),
         (3, {"text": "third", "label": ["c"]}),
     ]
+
+
+def test_the_first_word_of_a_line_may_be_its_label(tmp_path):
+    content = "DESC:manner How did  it begin ?\nENTY:animal What barks ?\n\nDESC:manner How so ?\nENTY:animal Who ?\n"
+    assert read(tmp_path / "train.label", "label-first", content) == [
+        (1, {"text": "How did  it begin ?", "label": "DESC:manner"}),
+        (2, {"text": "What barks ?", "label": "ENTY:animal"}),
+        (4, {"text": "How so ?", "label": "DESC:manner"}),
+        (5, {"text": "Who ?", "label": "ENTY:animal"}),
+    ]
+    assert load(tmp_path / "train.label", tmp_path).splits["train"]["label"][1] == "ENTY:animal"
 
 
 def test_a_file_of_fasttext_is_recognised_and_loaded(tmp_path):
@@ -78,7 +90,14 @@ def test_texts_and_labels_in_two_files_are_paired_with_the_names_of_the_labels(t
 
 
 @pytest.mark.parametrize(
-    "names", [("x_train.txt", "y_train.txt"), ("X_train.txt", "y_train.txt"), ("sentences", "labels")]
+    "names",
+    [
+        ("x_train.txt", "y_train.txt"),
+        ("X_train.txt", "y_train.txt"),
+        ("sentences", "labels"),
+        ("train.txt", "train.labels"),
+        ("train.txt", "train_label.txt"),
+    ],
 )
 def test_pairs_of_other_names_are_found(tmp_path, names):
     texts, labels = names
@@ -88,6 +107,16 @@ def test_pairs_of_other_names_are_found(tmp_path, names):
         {"text": "one", "label": "a"},
         {"text": "two", "label": "b"},
     ]
+
+
+def test_a_label_for_each_word_is_its_tag(tmp_path):
+    (tmp_path / "sentences.txt").write_text("Ada sings\nin Bonn\n")
+    (tmp_path / "labels.txt").write_text("B-PER O\nO B-LOC\n")
+    (tmp_path / "work").mkdir()
+    source = sources.locate(Data(str(tmp_path / "sentences.txt")), "ner")
+    loaded = sources.load(source, Ner.columns, tmp_path / "work")
+    assert loaded.splits["train"]["tokens"] == [["Ada", "sings"], ["in", "Bonn"]]
+    assert loaded.splits["train"]["tags"] == [["B-PER", "O"], ["O", "B-LOC"]]
 
 
 def test_a_text_without_its_label_is_refused(tmp_path):

@@ -83,7 +83,7 @@ def test_lines_are_whole_wherever_a_chunk_ends(tmp_path, monkeypatch):
         ("a.jsonl", '{"text": "a"}\n["b"]\n', "a.jsonl:2: expected an object with named fields"),
         ("a.json", '[{"text": "a"},]', "a.json:1: not JSON at column"),
         ("a.json", '{"text": "a"}', "a.json: expected a list of objects"),
-        ("a.json", '["a"]', "a.json:1: expected an object with named fields"),
+        ("a.json", "[1]", "a.json:1: expected an object with named fields, found 1"),
         ("a.jsonl", '{"text": "a", "label": ' + "9" * 5000 + "}", "a.jsonl:1: not JSON: Exceeds the limit"),
         ("a.json", "[" * 100_000, "a.json:1: JSON nested too deeply"),
         ("a.parquet", b"PAR1 and nothing else", "a.parquet: not a readable parquet file after row 0"),
