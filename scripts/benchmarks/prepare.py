@@ -1,8 +1,8 @@
 """How long it takes to turn a file into encoded rows, against `datasets`, another checkout, and on two cores.
 
 Each measurement is a process of its own, which counts from the moment when its libraries are imported. Ours reads,
-checks, splits, trains the tokenizer if it is one of words, encodes and writes; `datasets` reads the csv file, encodes it
-with `map` and the same tokenizer, and does nothing else.
+checks, splits, trains the tokenizer if it is one of words, encodes and writes. `datasets` reads the csv file and encodes
+it with `map` and the same tokenizer, and does nothing else.
 """
 
 from __future__ import annotations
