@@ -133,7 +133,7 @@ def evaluate_rows(model: str, data: Data, split: str = "test", batch_size: int =
     """Like `evaluate`, with the outcome of each row of the split."""
     # Imported here: reading data and joining other processes takes libraries that `predict` does not need.
     from pipeline.data.new_data import encode_split
-    from pipeline.data.sources import locate
+    from pipeline.data.sources import locate, locate_again
     from pipeline.training.distributed import launch
     from pipeline.training.evaluation import evaluate as score
 
@@ -141,6 +141,7 @@ def evaluate_rows(model: str, data: Data, split: str = "test", batch_size: int =
     loaded = load(model, **options)
     task = loaded.task
     refuse_unused(task.name, data)
+    source = locate_again(source, task.name)
     with writing("TMPDIR", Path(tempfile.gettempdir())), tempfile.TemporaryDirectory() as folder:
         encoded = encode_split(
             source, split, task, loaded.tokenizer, loaded.labels, Path(folder), data_warnings, loaded.data
@@ -206,10 +207,11 @@ def predict_rows(
     """
     # Imported here: `predict` must not wait for it.
     from pipeline.data import new_rows
-    from pipeline.data.sources import locate
+    from pipeline.data.sources import locate, locate_again
 
     source = locate(data)  # first: a mistyped file does not wait for the weights
     loaded = load(model, revision, trust_remote_code, allow_pickle)
+    source = locate_again(source, loaded.task.name)
     rows, ids = new_rows.read(source, loaded.task, loaded.data, split, report), deque[Any]()
 
     def contents() -> Iterator[Any]:

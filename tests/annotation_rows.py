@@ -22,9 +22,9 @@ def adapted(
     names = list(dict.fromkeys(name for row in rows for name in row))
     warnings: list[str] = []
     places = Places(("file",), "file")
-    convert = choose(names, rows, places, Data("file", **settings), ROLES[task])
-    assert convert is not None, "no module knows these rows"
-    return [row for _, row in convert(iter(numbered), places, warnings)], warnings
+    adapter = choose(names, rows, places, Data("file", **settings), ROLES[task])
+    assert adapter is not None, "no module knows these rows"
+    return [row for _, row in adapter.convert(iter(numbered), places, warnings)], warnings
 
 
 def tagged(rows: list[dict[str, Any]], **settings: Any) -> list[str]:

@@ -112,8 +112,8 @@ MALFORMED = {
     "two texts": ("a.csv", "text,review,label\na,b,c\n", "which column holds the text, text or review?"),
     "texts only": ("a.csv", "text\na\nb\n", "it has texts only, no labels"),
     "plain text": ("a.txt", "a\nb\n", "it has texts only, no labels"),
-    "Word": ("a.docx", "a", "a.docx: .docx cannot be read; there are: .bmes, .conll, .csv"),
-    "no suffix": ("a", "a", "a file without extension cannot be read"),
+    "Word": ("a.docx", "a", "a.docx: .docx files cannot be read; write the texts and labels to"),
+    "no suffix": ("a", "a", "it has texts only, no labels"),
     "one label": ("a.csv", table([(text, 1) for text, _ in PAIRS]), "at least two classes are needed"),
     "ids as labels": ("a.csv", table([(text, text) for text, _ in PAIRS]), "these are not classes"),
     "no label in any row": ("a.csv", table([(text, "") for text, _ in PAIRS]), "a.csv: no row of train has a label"),
@@ -128,11 +128,10 @@ MALFORMED = {
     "half a surrogate": ("a.jsonl", jsonl('{"text": "\\ud800", "label": "pos"}'), "fix the \\u escape"),
     "nested deeply": ("a.jsonl", jsonl("[" * 100_000), "a.jsonl:41: JSON nested too deeply"),
     "no list": ("a.json", '{"a": 1}', "expected a list of objects"),
-    "lines in json": ("a.json", jsonl(), "rename the file to .jsonl"),
     "endless number": ("a.json", f"[{'9' * 5000}]", "a.json:1: not JSON"),
     "csv as parquet": ("a.parquet", table(), "not a readable parquet file"),
     "only a test split": ("f/test.csv", table(), "it has no training split, only test"),
-    "no split at all": ("f/data.csv", table(), "no train.*, validation.* or test.* in it"),
+    "no split at all": ("f/notes.md", "a", "no train.*, validation.* or test.* in it"),
 }
 
 

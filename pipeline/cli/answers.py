@@ -31,7 +31,7 @@ def check(output: str | None, input: str, format: str | None) -> None:
     if file.is_dir() or not file.parent.is_dir():
         wrong = f"{output} is a folder" if file.is_dir() else f"there is no folder {file.parent}"
         raise UserError(f"output: {wrong}; name a file in an existing folder")
-    if input != "-" and file.exists() and file.samefile(input):
+    if input != "-" and file.exists() and file.samefile(paths.local(input, "input")):
         raise UserError(f"output: {output} is also the input; name another file")
     if format is None and file.suffix.lower() not in WRITERS:
         raise UserError(f"output: {output} must end with {' or '.join(WRITERS)}")

@@ -19,9 +19,9 @@ BORDER = re.compile(r"\s*|[-<]{1,2}DOCSTART\b.*", re.IGNORECASE)
 def looks_like_conll(head: str) -> bool:
     """Whether a file that begins with `head` is a CoNLL file, whatever its suffix is.
 
-    True if nearly all lines have the same number of columns, at least two, separated by tabs or blanks, and one column
-    holds tags: with prefixes or suffixes (B-PER, PER-B), as letters (B, I, O) or as types next to O. The last two
-    count only if there are also blank lines, which separate sentences.
+    True if nearly all lines have the same number of columns, at least two, separated by tabs, blanks or commas, and one
+    column holds tags, O among them: with prefixes or suffixes (B-PER, PER-B), as letters (B, I, O) or as types. The
+    last two count only if there are also blank lines, which separate sentences.
     """
     lines = re.split(r"\r\n|\n|\r", head.removeprefix("\ufeff"))[:LINES]
     # The last line may be cut off.
@@ -31,7 +31,8 @@ def looks_like_conll(head: str) -> bool:
     if not words:
         return False
     tabs = sum("\t" in line for line in words) > len(words) / 2
-    rows = [line.strip("\t ").split("\t") if tabs else line.split() for line in words]
+    commas = any(borders) and not tabs and all("," in line and " " not in line for line in words)
+    rows = [line.strip("\t ").split("\t" if tabs else "," if commas else None) for line in words]
     width, common = Counter(map(len, rows)).most_common(1)[0]
     if width < 2 or common < MOST * len(rows):
         return False
@@ -52,5 +53,5 @@ def _are_tags(counts: Counter[str], in_sentences: bool) -> bool:
     if outside == total:  # no entity in this part of the file
         return in_sentences and counts.keys() == {"O"}
     if form.kind in ("prefix", "suffix"):
-        return True
+        return outside > 0
     return in_sentences and outside >= LEAST_OUTSIDE * total

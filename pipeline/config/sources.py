@@ -72,6 +72,7 @@ class ResolvedSource:
         sample: how a packaged sample is read.
         commit: of a Hub dataset; None until it has been resolved.
         warnings: what a user should know about the choice of files.
+        classes: column -> names of its classes, if the README of a data repository gives them.
     """
 
     data: Data
@@ -80,6 +81,7 @@ class ResolvedSource:
     sample: Sample | None = None
     commit: str | None = None
     warnings: tuple[str, ...] = ()
+    classes: Mapping[str, list[str]] = field(default_factory=dict)
 
     def at(self, commit: str) -> ResolvedSource:
         """The same Hub dataset at `commit`, which is its data.revision from then on."""
@@ -131,7 +133,7 @@ def resolve(data: Data, task: str | None = None) -> ResolvedSource:
     _refuse_settings(data, HUB_SETTINGS, "a local file or folder, which has none")
     if path.is_dir():
         found = folders.find(path, data, task)
-        return ResolvedSource(data, "files", found.parts, warnings=found.warnings)
+        return ResolvedSource(data, "files", found.parts, warnings=found.warnings, classes=found.classes)
     _refuse_settings(data, ("subset",), "a file, which has none")
     if not path.exists() and (files := _matching(data.source, path)):
         found = folders.find_among(files, data, task)

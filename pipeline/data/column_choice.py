@@ -47,6 +47,7 @@ class Choice:
         problem_type: what the labels are, if there is a role `label`.
         reasons: lines that say why, where the names of the columns do not.
         missing: further marks of a missing label, in lower case.
+        origin: what the columns were made of, if an annotation tool has written the rows.
     """
 
     columns: Mapping[str, str]
@@ -55,6 +56,7 @@ class Choice:
     problem_type: str | None = None
     reasons: Sequence[str] = field(default_factory=tuple)
     missing: frozenset[str] = frozenset()
+    origin: str = ""
 
     @property
     def has_target(self) -> bool:
@@ -62,6 +64,8 @@ class Choice:
         return bool(self.label_columns) or any(kind_of(role).is_target for role in self.columns)
 
     def __str__(self) -> str:
+        if self.origin:
+            return self.origin
         named = dict(self.columns)
         if self.label_columns:
             named["label"] = " + ".join(self.label_columns)
@@ -118,11 +122,11 @@ def choose(
         if columns.get(role) is not None or not roles[role]:
             continue
         left = [column for column in found if column not in columns.values()]
-        if role == "label" and (indicators := _indicators(left, table)):
+        if role == "label" and (indicators := _indicators(left, table, scored=problem_type == MULTI)):
             label_columns = indicators
             reasons.append(
                 f"the columns {listing(indicators)} hold 0 and 1, so each is a label, and a text may have any number of"
-                f" them (data.problem_type {MULTI}); to learn one of them, set data.label_column"
+                f" them (data.problem_type {MULTI}); if one of them is the label, set data.label_column"
             )
             continue
         if role == "label" and len(scores := _scores(left, table)) == 1:
@@ -240,15 +244,20 @@ def _is_other(column: str, sample: Sequence[Any]) -> bool:
 _FITS = {"label": _is_label, "text": _is_text}
 
 
-def _indicators(left: Sequence[str], table: Peeked) -> list[str]:
+def _indicators(left: Sequence[str], table: Peeked, scored: bool = False) -> list[str]:
     """Columns that hold nothing but 0 and 1, like those of Jigsaw's comments; none if there is only one, or if another
-    column may be the label."""
+    column may be the label.
+
+    Args:
+        scored: whether a saved model has several labels; then -1 is a row without labels, as in Jigsaw's test data.
+    """
+    marks = {"0", "1", "0.0", "1.0", *(("-1", "-1.0") if scored else ())}
     found = []
     for column in left:
         if column.isdecimal() or NO_LABELS.fullmatch(column.strip()):
             continue
         kinds = {str(value).strip() for value in _present(table.column(column))}
-        if kinds and kinds <= {"0", "1", "0.0", "1.0"}:
+        if kinds and kinds <= marks:
             found.append(column)
     others = [column for column in left if column not in found and _is_label(column, table.column(column))]
     return found if len(found) > 1 and not others else []

@@ -6,7 +6,6 @@ distinct value.
 
 from __future__ import annotations
 
-import ast
 import functools
 import json
 import math
@@ -18,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.data import list_texts
 from pipeline.data.rows import MISSING, Column, values
 from pipeline.errors import UserError
 
@@ -135,18 +135,15 @@ def read_label_lists(column: Column, at: At) -> pa.Array:
 
 
 def as_list(value: Any) -> list[Any] | None:
-    """A list, or a string that is one in JSON or Python; None if it is something else."""
+    """A list, or a string that is one in JSON, Python or NumPy; None if it is something else."""
     if isinstance(value, list):
         return value
     if not isinstance(value, str) or not LISTED.fullmatch(value):
         return None
-    for parse in (json.loads, ast.literal_eval):
-        try:
-            found = parse(value)
-        except (ValueError, SyntaxError, RecursionError, MemoryError):
-            continue
-        return found if isinstance(found, list) else None
-    return None
+    try:
+        return list_texts.parse(value, bare_words=False)
+    except list_texts.NotAList:
+        return None
 
 
 def read_numbers(column: Column, at: At, missing: Collection[str] = ()) -> pa.Array:

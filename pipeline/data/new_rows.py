@@ -14,7 +14,7 @@ from pipeline.data import sources, split_column
 from pipeline.data.annotations import registry as annotation_tools
 from pipeline.data.column_choice import SAMPLE_ROWS, Choice, as_trained, choose
 from pipeline.data.columns import as_list, is_missing, kind_of
-from pipeline.data.rows import MISSING, Column, RowBatch, batches, peek, values
+from pipeline.data.rows import MISSING, Column, RowBatch, peek, values
 from pipeline.data.sources import Table
 from pipeline.errors import UserError, shorten
 
@@ -106,8 +106,8 @@ def read(
     table = _of_split(split, tables, source.data.source)
     if not table.rows.first:
         raise UserError(f"{table.places}: it has no rows")
-    table = _adapted(task, table, source.data, warnings)
-    columns = _choose(task, table, source.data, trained)
+    table, data, origin = _adapted(task, table, as_trained(source.data, trained, table.rows.names), warnings)
+    columns = replace(_choose(task, table, data), origin=origin)
     rows = NewRows(table, columns, _id_column(columns))
     _check_header(source, table, columns)
     if [*columns.found] != ["text"]:
@@ -134,20 +134,20 @@ def _of_split(split: str | None, tables: Mapping[str, Table], name: str) -> Tabl
     return replace(table, rows=peek((part[split] for part in parts if split in part), SAMPLE_ROWS))
 
 
-def _adapted(task: Reads, table: Table, data: Data, warnings: list[str]) -> Table:
-    """The rows of annotation tools, and tables with a word in each row, with a column of texts or of words."""
-    convert = annotation_tools.choose_unlabelled(table.rows.names, table.rows.rows(SAMPLE_ROWS), data, task.columns)
-    if convert is None:
-        return table
-    rows = convert((row for batch in table.rows for row in batch.rows()), table.places, warnings)
-    return replace(table, rows=peek(batches(rows), SAMPLE_ROWS))
+def _adapted(task: Reads, table: Table, data: Data, warnings: list[str]) -> tuple[Table, Data, str]:
+    """The rows of annotation tools, and tables with a word in each row, with a column of texts or of words; the
+    settings that apply to these, and what they are made of."""
+    first = table.rows.rows(SAMPLE_ROWS)
+    adapter = annotation_tools.choose_inputs(table.rows.names, first, table.places, data, task.columns)
+    if adapter is None:
+        return table, data, ""
+    return sources.adapted(table, adapter, warnings), adapter.settings(data), adapter.origin
 
 
-def _choose(task: Reads, table: Table, data: Data, trained: Data | None) -> Choice:
+def _choose(task: Reads, table: Table, data: Data) -> Choice:
     if data.text_pair_column is not None and (task.reads_pairs is False or not task.pairs):
         raise UserError("data.text_pair_column: the model reads single texts; leave it out")
     roles = {role: usual for role, usual in task.columns.items() if not kind_of(role).is_target}
-    data = as_trained(data, trained, table.rows.names)
     if "tokens" in roles and not _has_words(roles["tokens"], table, data):
         roles = {"text": TEXTS}
     columns = choose(roles, table.rows, data, str(table.places), () if task.reads_pairs is False else task.pairs)

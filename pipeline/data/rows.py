@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline.data.readers.common import LINE, WORD_LINES, NumberedRow, Row
 
@@ -81,7 +82,9 @@ class RowBatch:
         if part == 0:
             return self
         lines = self.word_lines
-        if lines is not None:
+        if isinstance(lines, pa.ListArray):
+            lines = pa.ListArray.from_arrays(lines.offsets, pc.add(lines.values, part * PART))
+        elif lines is not None:
             lines = [[line + part * PART for line in row] for row in values(lines)]
         return replace(self, places=self.places + part * PART, word_lines=lines)
 

@@ -84,6 +84,11 @@ def locate(data: Data, task: str | None = None) -> ResolvedSource:
     return source.at(hub_source.resolve(data)) if source.kind == "hub" else source
 
 
+def locate_again(source: ResolvedSource, task: str) -> ResolvedSource:
+    """The same source for `task`, which may read files in another format; a Hub dataset stays as it is."""
+    return sources.resolve(source.data, task) if source.kind == "files" else source
+
+
 def load(
     source: ResolvedSource,
     roles: Roles,
@@ -114,12 +119,13 @@ def load(
     if not first.rows.first:
         raise UserError(f"{first.places}: it has no rows")
     data = as_trained(source.data, trained, first.rows.names)
-    tables = _adapted(tables, first, data, roles, warnings)
+    tables, data, origin = _adapted(tables, first, data, roles, warnings)
     first = tables.get("train") or next(iter(tables.values()))
     divided_by = _split_column(source, tables)
     sample = first.rows.without(divided_by) if divided_by else first.rows
     columns = choose(roles, sample, data, str(first.places), pairs, problem_type, labelled=not known_labels)
-    if known_labels and not columns.has_target:
+    columns = replace(columns, origin=origin)
+    if known_labels and not columns.has_target and any(kind_of(role).is_target for role in roles):
         raise UserError(
             f"{first.places}: it has no labels ({columns}), so there is nothing to score; name their column with"
             " data.label_column or data.tag_column, or use finetune predict"
@@ -156,21 +162,28 @@ def open_tables(source: ResolvedSource, warnings: list[str]) -> dict[str, Table]
         own = source.sample.label_names if source.sample else None
         places = Places(tuple(str(part.file) for part in parts), _common_name(parts))
         found = _rows_of(source, split, warnings)
-        tables[split] = Table(peek(found, SAMPLE_ROWS), places, own or registry.class_names(parts[0]))
+        tables[split] = Table(peek(found, SAMPLE_ROWS), places, own or registry.class_names(parts[0]) or source.classes)
     return tables
 
 
-def _adapted(tables: dict[str, Table], first: Table, data: Data, roles: Roles, warnings: list[str]) -> dict[str, Table]:
-    """The tables with the columns that the roles need, if an annotation tool has written them; see
-    `annotations.registry`."""
-    convert = annotation_tools.choose(first.rows.names, first.rows.rows(SAMPLE_ROWS), first.places, data, roles)
-    if convert is None:
-        return tables
-    adapted = {}
-    for split, table in tables.items():
-        rows = convert((row for batch in table.rows for row in batch.rows()), table.places, warnings)
-        adapted[split] = replace(table, rows=peek(batches(rows), SAMPLE_ROWS))
-    return adapted
+def _adapted(
+    tables: dict[str, Table], first: Table, data: Data, roles: Roles, warnings: list[str]
+) -> tuple[dict[str, Table], Data, str]:
+    """The tables with the columns that the roles need, if an annotation tool has written them; the settings that apply
+    to these, and what they are made of."""
+    sample = first.rows.rows(SAMPLE_ROWS)
+    adapter = annotation_tools.choose(first.rows.names, sample, first.places, data, roles)
+    if adapter is None:
+        return tables, data, ""
+    made = {split: adapted(table, adapter, warnings) for split, table in tables.items()}
+    return made, adapter.settings(data), adapter.origin
+
+
+def adapted(table: Table, adapter: annotation_tools.Adapter, warnings: list[str]) -> Table:
+    """The rows of an annotation tool as rows with the columns that a task needs; `warnings` are complete once all rows
+    are read."""
+    rows = (row for batch in table.rows for row in batch.rows())
+    return replace(table, rows=peek(batches(adapter.convert(rows, table.places, warnings)), SAMPLE_ROWS))
 
 
 def _common_name(parts: Sequence[Part]) -> str:

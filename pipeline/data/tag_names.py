@@ -40,8 +40,8 @@ class Source:
     known: Sequence[str] = ()
 
     def name_of(self, tag: str) -> str:
-        """The name of `tag`, which is `tag` itself if nothing names it."""
-        tag = self.given.get(tag, tag)
+        """The name of `tag`, which is `tag` itself without outer blanks if nothing names it."""
+        tag = self.given.get(tag, tag.strip())
         if not tag.isdecimal():
             return tag
         if self.classes is not None:

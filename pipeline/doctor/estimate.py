@@ -72,7 +72,7 @@ def _machine() -> dict[str, str]:
 def _plan(recipe: Recipe) -> dict[str, str]:
     """What a run of `recipe` will do and cost, by topic."""
     task = load_task(recipe.task)
-    prepared = assembly.prepare_for(recipe, task, locate(recipe.data))
+    prepared = assembly.prepare_for(recipe, task, locate(recipe.data, recipe.task))
     task = assembly.task_for(task, prepared)
     model, build_info = assembly.build_for(recipe, task, prepared)
     accelerator = launch.start()

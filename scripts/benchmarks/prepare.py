@@ -1,7 +1,7 @@
 """How long it takes to turn a file into encoded rows, against `datasets`, another checkout, and on two cores.
 
 Each measurement is a process of its own, which counts from the moment when its libraries are imported. Ours reads,
-checks, splits, trains the tokenizer if it is one of words, encodes and writes. `datasets` reads the csv file and encodes
+checks, splits, trains the tokenizer if it is one of words, encodes and writes. `datasets` reads the csv file, encodes
 it with `map` and the same tokenizer, and does nothing else.
 """
 

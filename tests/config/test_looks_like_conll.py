@@ -22,6 +22,7 @@ CONLL = {
     "no entity": "it O\nrains O\n\nit O\nsnows O\n\n",
     "one mistake": "Ada B-PER\nsings O\n\nOslo B-LOC\nsleeps O\n\n" * 9 + "Ada\n\n",
     "one sentence": "Ada B-PER\nsings O\nin O\nOslo B-LOC\n",
+    "commas": "Ada,B-PER\nsings,O\n\nOslo,B-LOC\nsleeps,O\n\n",
     "cut off": "Ada B-PER\nsings O\n\nOslo B-LOC\nsleeps O\n\nOs",
 }
 OTHER = {
@@ -29,6 +30,7 @@ OTHER = {
     "two words a line": "good morning\ngood evening\n\ngood night\nsleep well\n",
     "table": "text\tlabel\nAda sings\tgood\nit rains\tbad\n\n",
     "table of lists": "tokens\ttags\nAda sings\tB-PER O\nit rains\tO O\nOslo sleeps\tB-LOC O\n",
+    "table with ids": "id\ttext\tlabel\n" + "".join(f"S-{n}\tAda sings\tgood\n" for n in range(20)),
     "csv": "text,label\nAda sings,1\nit rains,0\n",
     "json": '{"text": "Ada sings"}\n{"text": "it rains"}\n',
     "words and parts of speech": "Ada NNP\nsings VB\n\nOslo NNP\nsleeps VB\n\n",

@@ -88,6 +88,17 @@ def test_columns_of_zeros_and_ones_beside_another_label_are_not_chosen_in_silenc
         load(tmp_path, "tweets.csv", "verified,retweet,text,stance\n" + rows)
 
 
+def test_rows_of_new_data_whose_columns_are_minus_one_have_no_labels(tmp_path):
+    """As in the published test data of Jigsaw; in training data, -1 may be a value as good as 0 and 1."""
+    rows = "".join(f"{text(n)},{-1 if n % 3 == 0 else n % 2},{-1 if n % 3 == 0 else 0}\n" for n in range(ROWS))
+    (tmp_path / "a.csv").write_text("comment,toxic,insult\n" + rows)
+    source = sources.locate(Data(str(tmp_path / "a.csv")), "sentiment")
+    loaded = sources.load(source, Sentiment.columns, tmp_path, known_labels=["toxic", "insult"], problem_type=MULTI)
+    assert len(loaded.splits["train"]) == ROWS * 2 // 3
+    with pytest.raises(UserError, match="no column looks like the label|which column holds the label"):
+        load(tmp_path, "b.csv", "comment,toxic,insult\n" + rows)
+
+
 @pytest.mark.parametrize("separator", [",", "|", ";"])
 def test_several_labels_in_one_string_are_pointed_out_and_split_if_the_setting_says_so(separator, tmp_path):
     content = csv(["calm", f"calm{separator}loud", f"loud {separator} calm"])

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.config.data import Data
+from pipeline.config.formats import FORMATS
 from pipeline.data import sources
 from pipeline.data.text_stats import EXACT, LOOSE
 from pipeline.errors import UserError
@@ -168,3 +169,10 @@ def test_a_hub_dataset_gives_class_names_and_unlabelled_splits_are_left_out(tmp_
     assert list(source.splits) == ["train"]
     assert source.label_names == ["no", "yes"]
     assert source.splits["train"]["label"] == ["no", "yes"] * (2 if streaming else 3)
+
+
+def test_a_file_is_looked_at_again_once_the_task_of_a_model_is_known(tmp_path):
+    (tmp_path / "a.txt").write_text("one\ttwo\nthree\tfour\n")
+    unknown = sources.locate(Data(str(tmp_path / "a.txt")))
+    known = sources.locate_again(unknown, "next_word")
+    assert [source.parts["train"][0].format for source in (unknown, known)] == [FORMATS["tsv"], FORMATS["txt"]]

@@ -340,15 +340,18 @@ def test_the_pipeline_of_transformers_finds_the_same(run):
 def test_the_command_evaluates_and_predicts(run, data, tmp_path, monkeypatch, capsys):
     (tmp_path / "lines.txt").write_text("Bob saw Rome\n")
     answers = []
-    for arguments in (
-        ["evaluate", str(run), "--data", str(data / "test.conll"), "--tag-column", "2"],
-        ["predict", str(run), "--input", str(tmp_path / "lines.txt")],
+    for arguments, told in (
+        (
+            ["evaluate", str(run), "--data", str(data / "test.conll"), "--tag-column", "2"],
+            "data: tags are BIOES; converted to IOB2\n",
+        ),
+        (["predict", str(run), "--input", str(tmp_path / "lines.txt")], ""),
     ):
         monkeypatch.setattr("sys.argv", ["finetune", *arguments])
         with pytest.raises(SystemExit) as end:
             entry()
         printed = capsys.readouterr()
-        assert (end.value.code, printed.err) == (0, "")
+        assert (end.value.code, printed.err) == (0, told)
         answers.append(json.loads(printed.out))
     assert answers[0]["f1"] > 0.95
     assert answers[1]["entities"][0]["text"] == "Bob"

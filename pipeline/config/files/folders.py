@@ -35,10 +35,17 @@ Parts = tuple[Part, ...]
 
 
 class Layout(NamedTuple):
-    """What is read of a folder: the parts of each split, and what a user should know about the choice."""
+    """What is read of a folder.
+
+    Attributes:
+        parts: of each split.
+        warnings: what a user should know about the choice.
+        classes: column -> names of its classes, if a README gives them.
+    """
 
     parts: dict[str, Parts]
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[str, ...]
+    classes: dict[str, list[str]]
 
 
 def find(folder: Path, data: Data, task: str | None) -> Layout:
@@ -66,7 +73,8 @@ def find_among(files: Sequence[Path], data: Data, task: str | None) -> Layout:
 def _find(listed: Listing, data: Data, task: str | None) -> Layout:
     finder = Finder(listed.folder, data, task)
     parts = finder.with_splits(listed) or finder.one_level_down(listed) or finder.without_splits(listed)
-    return Layout({split: parts[split] for split in SPLITS if split in parts}, finder.warnings)
+    classes = hub_folders.class_names(listed.folder, data.subset)
+    return Layout({split: parts[split] for split in SPLITS if split in parts}, finder.warnings, classes)
 
 
 class Finder:
@@ -184,7 +192,8 @@ class Finder:
     def _as_whole(self, listed: Listing) -> Parts:
         """The folder in the format of folders that is set, or that its files are in."""
         chosen: str | None = self.data.format
-        if chosen is None and "brat" in FORMATS and ".ann" in listed.suffixes:
+        inside = [Listing.of(folder, 10) for folder in listed.folders[:MOST_FOLDERS]]
+        if chosen is None and any(".ann" in found.suffixes for found in (listed, *inside)):
             chosen = "brat"
         return (Part(listed.folder, FORMATS[chosen]),) if chosen and FORMATS[chosen].is_folder else ()
 
@@ -270,6 +279,9 @@ class Finder:
         inside = [folder for folder in listed.folders if Listing.of(folder, 1).suffixes & {*TEXTS}]
         if self.task == "ner" or (not texts and not inside) or self.data.format not in (None, "txt"):
             return ()
+        first = next((file for file in texts or inside[0].iterdir() if not file.name.startswith((".", "_"))), None)
+        if first is not None and first.is_file() and not self.data.format and self.choice.by_looking(first) is not None:
+            return ()  # these are tables
         self._leave(listed, texts)
         if inside or (len(texts) >= FEW_DOCUMENTS and not self.data.format):
             self._notes.append(f"each file in {listed.folder} is a document")

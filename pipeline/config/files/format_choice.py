@@ -13,6 +13,8 @@ from pipeline.errors import UserError, listing, suggest
 
 # Formats whose suffix leaves open what the file contains; of the others, only the first bytes are looked at.
 AMBIGUOUS = {"txt", "tsv", "json", "jsonl"}
+# Formats that hold labels of their own, whatever is in the next file.
+SURE = {"conll", "fasttext", "tree", "json", "jsonl"}
 
 
 class FormatChoice:
@@ -41,7 +43,8 @@ class FormatChoice:
                 suffix = suffix_of(file)
                 if suffix not in own:
                     own[suffix] = self.of(file, decided.get(suffix))
-                    decided.setdefault(suffix, own[suffix])
+                    if not FORMATS[own[suffix]].beside:  # another file need not have one beside it
+                        decided.setdefault(suffix, own[suffix])
             found[split] = tuple(Part(file, FORMATS[own[suffix_of(file)]]) for file in of_split)
         return found
 
@@ -63,11 +66,12 @@ class FormatChoice:
         """Name of the format that the content of `file` shows, whatever its suffix is; None: it does not tell."""
         suffix = suffix_of(file)
         refuse_unreadable(file)
-        if self.task != "next_word" and paired_lines.labels_of(file):
-            return "paired-lines"
         head = head_of(file, self.data.encoding)
         if BY_SUFFIX.get(suffix, "txt") in AMBIGUOUS:
-            return format_in(head, suffix, self.task)
+            found = format_in(head, suffix, self.task)
+            if found not in SURE and self.task != "next_word" and paired_lines.labels_of(file):
+                return "paired-lines"
+            return found
         return head.binary or (json_in(head, suffix) if BY_SUFFIX.get(suffix) == "csv" else None)
 
     def _usual(self, file: Path, shown: str | None) -> str:

@@ -97,6 +97,33 @@ def configured(folder: Path, data: Data) -> Configured | None:
     return Configured(root, _found(folder, _patterns(config.get("data_files") or {}), root))
 
 
+def class_names(folder: Path, subset: str | None) -> dict[str, list[str]]:
+    """Column -> names of its classes, from the features of the data set in README.md; empty if it has none."""
+    noted = _card(folder / CARD).get("dataset_info")
+    infos = [info for info in (noted if isinstance(noted, list) else [noted]) if isinstance(info, dict)]
+    chosen = [info for info in infos if subset is None or info.get("config_name", subset) == subset]
+    columns = chosen[0].get("features") if chosen else None
+    found = {}
+    for column in columns if isinstance(columns, list) else ():
+        if isinstance(column, dict) and (names := _names_in(column)):
+            found[str(column.get("name"))] = names
+    return found
+
+
+def _names_in(kind: Any) -> list[str] | None:
+    """The names in `{dtype: {class_label: {names: {"0": neg, ...}}}}`, or in a sequence or list of it."""
+    while isinstance(kind, dict) and "class_label" not in kind:
+        kind = kind.get("dtype") or kind.get("sequence") or kind.get("list")
+    names = (
+        kind["class_label"].get("names") if isinstance(kind, dict) and isinstance(kind["class_label"], dict) else None
+    )
+    if isinstance(names, dict):
+        ids = [str(number) for number in range(len(names))]
+        by_id = {str(number): name for number, name in names.items()}
+        names = [by_id[number] for number in ids] if by_id.keys() == {*ids} else None
+    return [str(name) for name in names] if isinstance(names, list) else None
+
+
 def _name_of_config(folder: Path, data: Data, configs: Mapping[str, Any]) -> str:
     if data.subset:
         if data.subset not in configs:
@@ -146,7 +173,7 @@ def _card(file: Path) -> dict[str, Any]:
     except OSError:
         return {}
     block = re.match(r"---\r?\n(.*?)\r?\n---", text, re.DOTALL)
-    if not block or "configs:" not in block[1]:
+    if not block or not re.search(r"^(configs|dataset_info):", block[1], re.MULTILINE):
         return {}
     import yaml
 

@@ -9,7 +9,7 @@ from typing import Any
 from pipeline.config.data import Data
 from pipeline.data.annotations.notes import Notes
 from pipeline.data.annotations.offsets import Offsets, are_inclusive
-from pipeline.data.annotations.spans import Span, Tagger
+from pipeline.data.annotations.spans import Span, Tagger, joined
 from pipeline.data.readers.common import Row
 from pipeline.errors import UserError
 
@@ -62,7 +62,8 @@ class Converter:
             UserError: a span cannot be one of the text; see `Offsets.read` and `Tagger.tag`.
         """
         named = [span._replace(kind=self.names.get(span.kind, span.kind)) for span in spans]
-        tokens, tags = self.tagger.tag(place, text, self.offsets.read(place, text, named), words)
+        located = joined(text, self.offsets.read(place, text, named))
+        tokens, tags = self.tagger.tag(place, text, located, words)
         return {"text": text, "tokens": tokens, "tags": tags}
 
 

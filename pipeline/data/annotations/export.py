@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from pipeline.data.annotations.notes import Notes
@@ -15,16 +15,16 @@ SUFFIXES = {"doccano": ".jsonl", "label-studio": ".json", "spacy": ".jsonl", "co
 FORMATS = tuple(SUFFIXES)
 # The names that Label Studio's template for named entities gives to its tags.
 FROM_NAME, TO_NAME = "label", "text"
-OWN_KEYS = ("text", "entities", "words")
+OWN_KEYS = ("text", "entities", "words", "tokens", "tags")
 
 
 def write_rows(answers: Iterable[Mapping[str, Any]], format: str) -> Iterator[str]:
     """A file in `format`, piece by piece, with its line ends.
 
     Args:
-        answers: of a model of named entities: `text`, and `entities` with type, start, end, text and score. `words` are
-            the start and end of the model's words, if they are not those of `word_patterns.cut`; other keys are
-            written where the tool keeps them.
+        answers: of a model of named entities: `text`, and `entities` with type, start, end, text and score. `tokens`
+            and `tags` if the model was given words; or else `words`, the start and end of each of its words, if they
+            are not those of `word_patterns.cut`. Other keys are written where the tool keeps them.
 
     Raises:
         UserError: there is no such format, or an answer has no entities.
@@ -80,9 +80,14 @@ def _label_studio(answer: Mapping[str, Any]) -> str:
 
 def _conll(answer: Mapping[str, Any]) -> str:
     """A word and its tag on each line, and a blank line; nothing for a text without words."""
+    if "tags" in answer:
+        return _lines(answer["tokens"], answer["tags"])
     entities = [Span(entity["start"], entity["end"], entity["type"]) for entity in answer["entities"]]
     words = [tuple(place) for place in answer["words"]] if "words" in answer else None
-    tokens, tags = Tagger(Notes("")).tag("format", answer["text"], entities, words)
+    return _lines(*Tagger(Notes("")).tag("format", answer["text"], entities, words))
+
+
+def _lines(tokens: Sequence[str], tags: Sequence[str]) -> str:
     # A word never contains a blank, or a reader would take its end for the tag.
     lines = [f"{''.join(token.split())}\t{tag}\n" for token, tag in zip(tokens, tags, strict=True)]
     return "".join([*lines, "\n"]) if lines else ""

@@ -22,6 +22,7 @@ from pipeline.errors import UserError, listing
 ANNOTATIONS, PREDICTIONS = ("annotations", "completions"), "predictions"
 # Of regions of spans, and of choices.
 SPANS, HTML, CHOICES = "labels", "hypertextlabels", "choices"
+PREDICTED = "no task has an annotation, so the predictions of {} tasks were read"
 UNANNOTATED = "{} tasks without an annotation were left out"
 CANCELLED = "{} tasks whose annotations were all cancelled were left out"
 SEVERAL = "{} tasks have several annotations, of which the ground truth or the first was read"
@@ -42,6 +43,12 @@ def matches(names: Sequence[str], rows: Sequence[Row], data: Data) -> bool:
     return "data" in names and bool({*ANNOTATIONS, PREDICTIONS} & {*names}) and isinstance(rows[0].get("data"), dict)
 
 
+def made_of(first: Sequence[Row], where: Places, data: Data) -> dict[str, str]:
+    """What the columns of the rows are made of, for the user."""
+    spans = next((name for name in ANNOTATIONS if any(row.get(name) for row in first)), PREDICTIONS)
+    return {"tokens": f"data.{_text_column(first, where, data)}", "tags": spans}
+
+
 def convert(
     rows: Iterator[NumberedRow], first: Sequence[Row], where: Places, data: Data, warnings: list[str]
 ) -> Iterator[NumberedRow]:
@@ -57,6 +64,12 @@ def convert(
     warnings += converter.notes.lines()
 
 
+def labels_made_of(first: Sequence[Row], where: Places, data: Data) -> dict[str, str]:
+    """What the columns of the rows are made of, for the user."""
+    made = made_of(first, where, data)
+    return {"text": made["tokens"], "label": f"{made['tags']} (choices)"}
+
+
 def convert_labels(
     rows: Iterator[NumberedRow], first: Sequence[Row], where: Places, data: Data, warnings: list[str]
 ) -> Iterator[NumberedRow]:
@@ -67,7 +80,7 @@ def convert_labels(
     """
     notes = Notes(str(where))
     annotated = _are_annotated(first)
-    several = any(len(_choices(_results(row, annotated, Notes(""), ""))) > 1 for row in first)
+    several = any(len(_choices(_results(row, annotated, Notes(""), str(where)))) > 1 for row in first)
     for line, task in _tasks(rows, first, where, data, notes):
         choices = _choices(task.results)
         if len(choices) > 1 and not several:
@@ -104,15 +117,25 @@ def _are_annotated(rows: Sequence[Row]) -> bool:
 def _results(row: Row, annotated: bool, notes: Notes, place: str) -> list[Mapping[str, Any]] | None:
     """Results of the annotation that counts; None if there is none."""
     names = ANNOTATIONS if annotated else (PREDICTIONS,)
-    found = [one for name in names for one in row.get(name) or () if isinstance(one, Mapping)]
+    found = [one for name in names for one in _objects(row.get(name), name, place)]
     valid = [one for one in found if not one.get("was_cancelled")]
     if not valid:
         notes.add(CANCELLED if found else UNANNOTATED, place)
         return None
+    if not annotated:
+        notes.add(PREDICTED, place)
     if len(valid) > 1:
         notes.add(SEVERAL, place)
     best = next((one for one in valid if one.get("ground_truth")), valid[0])
-    return [result for result in best.get("result") or () if isinstance(result, Mapping)]
+    return _objects(best.get("result"), "result", place)
+
+
+def _objects(value: Any, name: str, place: str) -> list[Mapping[str, Any]]:
+    if value is None:
+        return []
+    if not isinstance(value, list) or not all(isinstance(item, Mapping) for item in value):
+        raise UserError(f"{place}: {name} is {str(value)[:40]}; expected a list of objects, as Label Studio exports it")
+    return value
 
 
 def _spans_of(result: Mapping[str, Any], place: str, notes: Notes) -> list[Span]:
@@ -131,7 +154,8 @@ def _spans_of(result: Mapping[str, Any], place: str, notes: Notes) -> list[Span]
 
 def _choices(results: Sequence[Mapping[str, Any]] | None) -> list[str]:
     values = [result.get("value") for result in results or ()]
-    return [str(choice) for value in values if isinstance(value, Mapping) for choice in value.get(CHOICES) or ()]
+    found = [value.get(CHOICES) for value in values if isinstance(value, Mapping)]
+    return [str(choice) for choices in found if isinstance(choices, list) for choice in choices]
 
 
 def _data(row: Row, place: str) -> Row:

@@ -6,76 +6,26 @@ sentences the tags are often separated by blanks or by commas ("B-ORG O" or "B-O
 
 from __future__ import annotations
 
-import ast
-import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from pipeline.config.data import Data
 from pipeline.data.annotations.conversion import others
+from pipeline.data.list_texts import NotAList, parse
 from pipeline.data.readers.common import NumberedRow, Row
 from pipeline.data.rows import Places
 from pipeline.data.tags import TAG
-from pipeline.errors import UserError, shorten
+from pipeline.errors import UserError
 
-# A string in either kind of quotes, or anything without a blank, a comma or a quote.
-ITEM = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|[^\s,'"\[\]]+""", re.DOTALL)
-NUMBER = re.compile(r"[-+]?\d+")
-SEPARATOR = re.compile(r"[\s,]*")
-WRAPPED = re.compile(r"(?:array|list|tuple)\((.*?)(?:,\s*dtype=[^\]\[]*)?\)", re.DOTALL)
 # What a table without brackets has between tags.
 BETWEEN_TAGS = re.compile(r"\s*[,;|]\s*|\s+")
 BARE_TAG = re.compile(r"[BIO]|\d+")
 BLANKS = re.compile(r"\s+")
-LONGEST_QUOTE = 40
 MOST_WRONG = 100
 
 
 Fits = Callable[[Sequence[Any]], bool]
-
-
-class NotAList(ValueError):
-    """A text is not a list."""
-
-
-def parse(text: str) -> list[Any]:
-    """The list of strings and numbers that `text` holds in brackets.
-
-    Raises:
-        NotAList: it holds none, or NumPy has left out its middle.
-    """
-    text = text.strip()
-    if wrapped := WRAPPED.fullmatch(text):
-        text = wrapped[1].strip()
-    if text[:1] != "[" or text[-1:] != "]":
-        raise NotAList(f"{shorten(text, LONGEST_QUOTE)!r} is not a list")
-    try:
-        found = json.loads(text)
-        return found if isinstance(found, list) else []
-    except ValueError:
-        return _items(text[1:-1])
-
-
-def _items(text: str) -> list[Any]:
-    """Items between blanks or commas: what Python reads as one string, 'a' 'b', are two items of NumPy."""
-    items: list[Any] = []
-    place = SEPARATOR.match(text).end()  # type: ignore[union-attr]
-    while place < len(text):
-        item = ITEM.match(text, place)
-        if item is None:
-            raise NotAList(f"{shorten(text[place:], LONGEST_QUOTE)!r} in a list is neither a text nor a number")
-        if item[0] == "...":
-            raise NotAList("NumPy has left out the middle of a list (...); write lists, not arrays, to the file")
-        items.append(_item(item[0]))
-        place = SEPARATOR.match(text, item.end()).end()  # type: ignore[union-attr]
-    return items
-
-
-def _item(text: str) -> Any:
-    if text[0] not in "'\"":  # a number, nothing, or a word without quotes
-        return int(text) if NUMBER.fullmatch(text) else None if text == "None" else text
-    return ast.literal_eval(text) if "\\" in text else text[1:-1]
 
 
 def is_list(value: Any) -> bool:
@@ -112,13 +62,29 @@ def convert(
         yield line, {**others(row, found), "tokens": tokens, "tags": tags}
 
 
+def word_column(rows: Sequence[Row], data: Data, roles: Mapping[str, Sequence[str]]) -> str | None:
+    """The column of words: the one that data.token_column names, or one with a usual name, whose cells are lists."""
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    return _first(names, data.token_column, roles["tokens"], rows, lambda values: any(map(is_list, values)))
+
+
+def convert_words(rows: Iterator[NumberedRow], column: str, where: Places) -> Iterator[NumberedRow]:
+    """Rows with `tokens`, of the lists in `column`.
+
+    Raises:
+        UserError: a cell is not a list.
+    """
+    for line, row in rows:
+        yield line, {**others(row, [column]), "tokens": _cell(row.get(column), where.at(line), column, BLANKS)}
+
+
 def _cell(value: Any, place: str, column: str, separator: re.Pattern[str]) -> list[Any]:
     if value is None or value != value:
         return []
     if isinstance(value, list):
         return value
     text = str(value).strip()
-    if (text[:1] == "[" and text[-1:] == "]") or WRAPPED.fullmatch(text):
+    if text[:1] == "[" or text[-1:] == ")":
         try:
             return parse(text)
         except NotAList as error:

@@ -153,7 +153,14 @@ def _agrees(text: str, span: Span, reading: Reading = CODE_POINTS) -> bool:
 
 
 def _plain(text: str) -> str:
-    """`text` without what tools change when they quote it: blanks, line ends, case, accents, halves of pairs."""
-    text = text.replace("\\n", "").encode("utf-16-le", "surrogatepass").decode("utf-16-le", "ignore")
+    """`text` without what tools change when they quote it: blanks, line ends, case, accents, halves of pairs, and the
+    marks of pieces of words."""
+    text = (
+        text.replace("\\n", "")
+        .replace("##", "")
+        .replace("▁", "")
+        .encode("utf-16-le", "surrogatepass")
+        .decode("utf-16-le", "ignore")
+    )
     letters = unicodedata.normalize("NFKD", text.casefold())
     return "".join(letter for letter in letters if not letter.isspace() and not unicodedata.combining(letter))

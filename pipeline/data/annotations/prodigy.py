@@ -1,6 +1,7 @@
 """Prodigy's JSON lines: spans, a label or choices, and the annotator's answer to the question.
 
-Only accepted rows are read; rejected and ignored ones are counted. Spans refer to Prodigy's own tokens, which are kept.
+Only accepted rows are read; rejected and ignored ones are counted. If the question is always about the same label, the
+rejected texts are those that do not have it. Spans refer to Prodigy's own tokens, which are kept.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ LEFT_OUT = {
     "reject": "{} rejected rows were left out: they say what a text is not",
     "ignore": "{} ignored rows were left out",
 }
+OPPOSITE = "all rows are about one label, so {} rejected rows have the label "
 ONE_QUESTION = "{} rows are answers about a single span (_is_binary): the rest of their texts counts as no entity"
 
 
@@ -40,6 +42,11 @@ def _is_prodigy(names: Sequence[str], rows: Sequence[Row]) -> bool:
     if "answer" in names and {row.get("answer") for row in rows if isinstance(row.get("answer"), str)} <= {*ANSWERS}:
         return any(row.get("answer") for row in rows)
     return bool({*OWN_COLUMNS} & {*names})
+
+
+def made_of(first: Sequence[Row], where: Places, data: Data) -> dict[str, str]:
+    """What the columns of the rows are made of, for the user."""
+    return {"tokens": "text", "tags": "spans"}
 
 
 def convert(
@@ -62,6 +69,11 @@ def convert(
     warnings += converter.notes.lines()
 
 
+def labels_made_of(first: Sequence[Row], where: Places, data: Data) -> dict[str, str]:
+    """What the columns of the rows are made of, for the user."""
+    return {"text": "text", "label": "accept" if any(isinstance(row.get("accept"), list) for row in first) else "label"}
+
+
 def convert_labels(
     rows: Iterator[NumberedRow], first: Sequence[Row], where: Places, data: Data, warnings: list[str]
 ) -> Iterator[NumberedRow]:
@@ -72,6 +84,9 @@ def convert_labels(
     """
     notes = Notes(str(where))
     several = any(_is_multiple(row) for row in first)
+    only = _only_label(first)
+    if only is not None:
+        rows = _with_opposite(rows, only, where, notes)
     for line, row in _accepted(rows, where, notes):
         place = where.at(line)
         label = _label(row, several, place)
@@ -88,6 +103,28 @@ def _accepted(rows: Iterator[NumberedRow], where: Places, notes: Notes) -> Itera
             yield line, row
         else:
             notes.add(LEFT_OUT[answer], where.at(line))
+
+
+def _only_label(rows: Sequence[Row]) -> str | None:
+    """The label that all questions are about, if some of its rows are rejected."""
+    labels, answers = ([row.get(name) for row in rows] for name in ("label", "answer"))
+    is_choice = any(isinstance(row.get("accept"), list) for row in rows)
+    if is_choice or ACCEPT not in answers or "reject" not in answers or not isinstance(labels[0], str):
+        return None
+    return labels[0] if labels.count(labels[0]) == len(labels) else None
+
+
+def _with_opposite(rows: Iterator[NumberedRow], only: str, where: Places, notes: Notes) -> Iterator[NumberedRow]:
+    """`rows`, the rejected ones with the opposite of the label `only`."""
+    for line, row in rows:
+        if row.get("label") not in (only, None):
+            raise UserError(
+                f"{where.at(line)}: the label {row['label']!r}, but the rows before ask about {only!r} only"
+            )
+        if row.get("answer") == "reject":
+            notes.add(OPPOSITE + repr(f"not {only}").replace("{", "{{").replace("}", "}}"), where.at(line))
+            row = {**row, "label": f"not {only}", "answer": ACCEPT}
+        yield line, row
 
 
 def _is_multiple(row: Row) -> bool:

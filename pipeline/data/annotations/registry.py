@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from types import ModuleType
+from typing import NamedTuple
 
 from pipeline.config.data import Data
 from pipeline.data.annotations import (
@@ -13,6 +14,7 @@ from pipeline.data.annotations import (
     prodigy,
     spacy,
     span_rows,
+    span_tables,
     token_spans,
     word_rows,
 )
@@ -44,11 +46,26 @@ Convert = Callable[[Iterator[NumberedRow], Places, list[str]], Iterator[Numbered
 """Rows of a split, where they are, and what gets warnings -> rows with the columns that a task needs."""
 
 
-def choose(names: Sequence[str], first_rows: Sequence[Row], where: Places, data: Data, roles: Roles) -> Convert | None:
+class Adapter(NamedTuple):
+    """How rows of a source become rows with the columns of a task.
+
+    Attributes:
+        origin: what the columns are made of, for the user.
+        convert: does it; the warnings are complete once all rows are read.
+    """
+
+    origin: str
+    convert: Convert
+
+    def settings(self, data: Data) -> Data:
+        """`data` for the rows that are made: they have usual names, whatever the columns were called."""
+        return replace(data, text_column=None, label_column=None, token_column=None, tag_column=None)
+
+
+def choose(names: Sequence[str], first_rows: Sequence[Row], where: Places, data: Data, roles: Roles) -> Adapter | None:
     """What turns the rows of a source into rows with the columns of a task; None: they have them already.
 
     For a task with tags, these are `tokens` and `tags`; with a label, `text` and `label`; otherwise `text`.
-    Warnings are complete once all rows are read.
 
     Args:
         names: columns of the rows.
@@ -57,58 +74,82 @@ def choose(names: Sequence[str], first_rows: Sequence[Row], where: Places, data:
         roles: of the task, with the usual names of their columns.
 
     Raises:
-        UserError: data.format names a tool that has not written such rows; in what is returned: a row is malformed.
+        UserError: data.format names a tool that has not written such rows.
     """
     first = [row for row in first_rows if row]
     if not first:
         return None
-    if "tags" not in roles:
-        return _choose_labels(names, first, data, roles)
+    found = (_for_tags if "tags" in roles else _for_texts)(names, first, where, data, roles)
+    if found is None:
+        return None
+    made_of, convert = found
+    chosen = ", ".join(f"{role} = {column}" for role, column in made_of.items())
+    return Adapter(f"{chosen} (of: {', '.join(names)})", convert)
+
+
+def choose_inputs(
+    names: Sequence[str], first_rows: Sequence[Row], where: Places, data: Data, roles: Roles
+) -> Adapter | None:
+    """What turns rows that need no labels into rows with `text` or `tokens`; None: they have them already.
+
+    Args:
+        roles: of the task, with the usual names of their columns.
+    """
+    first = [row for row in first_rows if row]
+    if first and label_studio.matches(names, first, data):
+        column = label_studio.made_of(first, where, data)["tokens"]
+        return Adapter(
+            f"text = {column} (of: {', '.join(names)})",
+            lambda rows, where, _: label_studio.texts(rows, first, where, data),
+        )
+    if not first or "tokens" not in roles:
+        return None
+    if word_rows.matches_words(names, first, data):
+        return Adapter("", _with(word_rows.convert_words, first, data))
+    if spacy.matches(names, first, data):
+        return Adapter("", _with(spacy.convert, first, data))
+    if words := list_strings.word_column(first, data, roles):
+        return Adapter("", lambda rows, where, _: list_strings.convert_words(rows, words, where))
+    return None
+
+
+Found = tuple[Mapping[str, str], Convert]
+"""What each column is made of, and what makes it."""
+
+
+def _for_tags(names: Sequence[str], first: Sequence[Row], where: Places, data: Data, roles: Roles) -> Found | None:
     if data.format not in EXAMPLES and _are_lists(names, first, data, roles):
         return None
     if module := _module(names, first, data, where):
-        return lambda rows, where, warnings: module.convert(rows, first, where, data, warnings)
+        made_of = module.made_of(first, where, data)
+        return made_of, _with(module.convert, first, data)
     if columns := list_strings.columns(first, data, roles):
-        return lambda rows, where, warnings: list_strings.convert(rows, columns, where, warnings)
+        made_of = dict(zip(("tokens", "tags"), columns, strict=True))
+        return made_of, lambda rows, where, warnings: list_strings.convert(rows, columns, where, warnings)
+    if span_tables.matches(names, first, data):
+        return span_tables.made_of(first, where, data), _with(span_tables.convert, first, data)
+    span_rows.refuse_without_offsets(first, where, data)
     if word_rows.matches(names, first, data):
-        return lambda rows, where, warnings: word_rows.convert(rows, first, where, data, warnings)
+        made_of = word_rows.made_of(first, where, data)
+        return made_of, _with(word_rows.convert, first, data)
     return None
 
 
-def choose_unlabelled(names: Sequence[str], first_rows: Sequence[Row], data: Data, roles: Roles) -> Convert | None:
-    """The same for rows to predict from: what makes texts of them or, for a task with tags, words that are not in lists
-    yet. Spans and tags are not needed, and those that are there say nothing."""
-    first = [row for row in first_rows if row]
-    if label_studio.matches(names, first, data):
-        return lambda rows, where, _: label_studio.texts(rows, first, where, data)
-    if "tags" not in roles or any(module.matches(names, first, data) for module in ADAPTERS.values()):
-        return None
-    if columns := list_strings.columns(first, data, roles):
-        return lambda rows, where, warnings: list_strings.convert(rows, columns, where, warnings)
-    if word_rows.matches(names, first, data):
-        return lambda rows, where, warnings: word_rows.convert(rows, first, where, data, warnings)
-    return None
-
-
-def _choose_labels(names: Sequence[str], first: Sequence[Row], data: Data, roles: Roles) -> Convert | None:
+def _for_texts(names: Sequence[str], first: Sequence[Row], where: Places, data: Data, roles: Roles) -> Found | None:
     if "label" not in roles:
-        is_tasks = label_studio.matches(names, first, data)
-        return (lambda rows, where, _: label_studio.texts(rows, first, where, data)) if is_tasks else None
+        if not label_studio.matches(names, first, data):
+            return None
+        made_of = {"text": label_studio.made_of(first, where, data)["tokens"]}
+        return made_of, lambda rows, where, _: label_studio.texts(rows, first, where, data)
     for module in LABEL_ADAPTERS.values():
         if module.matches_labels(names, first, data):
-            return functools.partial(_labels, module, first, data)
+            made_of = module.labels_made_of(first, where, data)
+            return made_of, _with(module.convert_labels, first, data)
     return None
 
 
-def _labels(
-    module: ModuleType,
-    first: Sequence[Row],
-    data: Data,
-    rows: Iterator[NumberedRow],
-    where: Places,
-    warnings: list[str],
-) -> Iterator[NumberedRow]:
-    return module.convert_labels(rows, first, where, data, warnings)
+def _with(convert: Callable[..., Iterator[NumberedRow]], first: Sequence[Row], data: Data) -> Convert:
+    return lambda rows, where, warnings: convert(rows, first, where, data, warnings)
 
 
 def _module(names: Sequence[str], first: Sequence[Row], data: Data, where: Places) -> ModuleType | None:

@@ -96,7 +96,7 @@ def _of_item(item: Any) -> Iterator[Span]:
 
 
 def _of_object(item: Mapping[str, Any]) -> Iterator[Span]:
-    fields = {str(name).lower().replace("_", "").replace("-", ""): value for name, value in item.items()}
+    fields = {plain(name): value for name, value in item.items()}
     kind_field = _first(KINDS, fields)
     kinds = fields[kind_field]
     if isinstance(fields.get("points"), list):  # DataTurks: several places of one type
@@ -110,6 +110,11 @@ def _of_object(item: Mapping[str, Any]) -> Iterator[Span]:
     text = next((text for text in texts if isinstance(text, str)), None)
     for kind in kinds if isinstance(kinds, (list, tuple)) else [kinds]:
         yield Span(start, end, _kind(kind), text)
+
+
+def plain(name: object) -> str:
+    """A name in lower case and without underscores, hyphens and blanks."""
+    return str(name).lower().replace("_", "").replace("-", "").replace(" ", "")
 
 
 def _of_lists(value: Mapping[str, Any]) -> Iterator[Span]:
@@ -143,11 +148,13 @@ def _first(names: Sequence[str], fields: Mapping[str, Any]) -> str:
 
 
 def offset(value: Any) -> int:
-    """A whole number, also if it is a float, as in a column with missing values.
+    """A whole number, also if it is a text or, as in a column with missing values, a float.
 
     Raises:
         NotSpans: it is something else.
     """
+    if isinstance(value, str) and value.strip().isdecimal():
+        return int(value)
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not float(value).is_integer():
         raise NotSpans
     return int(value)

@@ -27,6 +27,11 @@ def matches(names: Sequence[str], rows: Sequence[Row], data: Data) -> bool:
     return "paragraphs" in names and isinstance(rows[0].get("paragraphs"), list)
 
 
+def made_of(first: Sequence[Row], where: Places, data: Data) -> dict[str, str]:
+    """What the columns of the rows are made of, for the user."""
+    return {"tokens": "paragraphs (orth)", "tags": "paragraphs (ner)"}
+
+
 def convert(
     rows: Iterator[NumberedRow], first: Sequence[Row], where: Places, data: Data, warnings: list[str]
 ) -> Iterator[NumberedRow]:
@@ -66,6 +71,11 @@ def _sentence(tokens: Sequence[tuple[str, str]], notes: Notes, place: str) -> Ro
 def matches_labels(names: Sequence[str], rows: Sequence[Row], data: Data) -> bool:
     """Whether the rows have a text and a score for each category."""
     return "text" in names and any(isinstance(row.get("cats"), Mapping) for row in rows)
+
+
+def labels_made_of(first: Sequence[Row], where: Places, data: Data) -> dict[str, str]:
+    """What the columns of the rows are made of, for the user."""
+    return {"text": "text", "label": "cats"}
 
 
 def convert_labels(

@@ -27,6 +27,11 @@ def matches(names: Sequence[str], rows: Sequence[Row], data: Data) -> bool:
     return _columns(rows, data) is not None
 
 
+def made_of(first: Sequence[Row], where: Places, data: Data) -> dict[str, str]:
+    """What the columns of the rows are made of, for the user."""
+    return dict(zip(("tokens", "tags"), _columns(first, data) or (), strict=False))
+
+
 def convert(
     rows: Iterator[NumberedRow], first: Sequence[Row], where: Places, data: Data, warnings: list[str]
 ) -> Iterator[NumberedRow]:
@@ -51,6 +56,27 @@ def convert(
         words = own_words(row.get("tokens"), own, place, converter.notes)
         yield line, {**others(row, found), **converter.row(place, own, read, words)}
     warnings += converter.notes.lines()
+
+
+def refuse_without_offsets(rows: Sequence[Row], where: Places, data: Data) -> None:
+    """Refuse rows of a text and of entities that do not say where they are.
+
+    Raises:
+        UserError: the rows are such.
+    """
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    for name in (name for known in NAMES for name in names if name.lower() == known):
+        filled = [row[name] for row in rows if row.get(name)]
+        lists = [value for value in filled if isinstance(value, (list, dict)) and not _are_texts(value)]
+        if lists and len(lists) == len(filled) and text_column(rows, data.token_column):
+            raise UserError(
+                f"{where}: the entities in {name!r} do not say where they are, such as {str(filled[0])[:60]}; expected"
+                f" start and end in characters, as in {EXAMPLE}"
+            )
+
+
+def _are_texts(value: object) -> bool:
+    return isinstance(value, list) and not any(isinstance(item, (list, dict)) for item in value)
 
 
 def _columns(rows: Sequence[Row], data: Data) -> tuple[str, str] | None:

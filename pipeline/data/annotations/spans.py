@@ -10,6 +10,7 @@ The rules:
 from __future__ import annotations
 
 import bisect
+import re
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -35,6 +36,29 @@ class Span(NamedTuple):
     end: int
     kind: str
     text: str | None = None
+
+
+# The type of a span that is the tag of a word.
+TAGGED = re.compile(r"([BIESLUMW])-(.+)", re.DOTALL)
+
+
+def joined(text: str, spans: Sequence[Span]) -> list[Span]:
+    """`spans`, but if they are words with tags, such as B-PER and I-PER, the entities of these words.
+
+    A word continues an entity of its type if nothing but blanks is between them.
+    """
+    tagged = [TAGGED.fullmatch(span.kind) for span in spans]
+    if not spans or None in tagged:
+        return [*spans]
+    found: list[Span] = []
+    for tag, span in sorted(zip(tagged, spans, strict=True), key=lambda pair: pair[1][:2]):
+        prefix, kind = tag.groups() if tag else ("", "")
+        before = found[-1] if found else None
+        if prefix in "IELM" and before and before.kind == kind and not text[before.end : span.start].strip():
+            found[-1] = before._replace(end=span.end)
+        else:
+            found.append(Span(span.start, span.end, kind))
+    return found
 
 
 class Tagged(NamedTuple):

@@ -29,6 +29,11 @@ def matches(names: Sequence[str], rows: Sequence[Row], data: Data) -> bool:
     return _columns(rows) is not None
 
 
+def made_of(first: Sequence[Row], where: Places, data: Data) -> dict[str, str]:
+    """What the columns of the rows are made of, for the user."""
+    return dict(zip(("tokens", "tags"), _columns(first) or (), strict=False))
+
+
 def convert(
     rows: Iterator[NumberedRow], first: Sequence[Row], where: Places, data: Data, warnings: list[str]
 ) -> Iterator[NumberedRow]:
@@ -74,9 +79,19 @@ def _tags(tagger: Tagger, place: str, tokens: list[str], spans: Sequence[Span], 
 def _columns(rows: Sequence[Row]) -> tuple[str, str] | None:
     for tokens, spans in (GLINER, *OTHERS):
         filled = [row for row in rows if row.get(tokens) and row.get(spans)]
-        if filled and all(_is_words(row[tokens]) and _is_spans(row[spans]) for row in filled):
+        fits = filled and all(_is_words(row[tokens]) and _is_spans(row[spans]) for row in filled)
+        if fits and not (_have_texts(filled) and _are_beyond(filled, tokens, spans)):
             return tokens, spans
     return None
+
+
+def _have_texts(rows: Sequence[Row]) -> bool:
+    return all(isinstance(row.get("text"), str) for row in rows)
+
+
+def _are_beyond(rows: Sequence[Row], tokens: str, spans: str) -> bool:
+    """Whether some span ends behind the last token, so that spans count the characters of a text."""
+    return any(span.end > len(row[tokens]) for row in rows for span in shapes.spans_in(row[spans]))
 
 
 def _is_words(value: Any) -> bool:

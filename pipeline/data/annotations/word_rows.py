@@ -42,7 +42,7 @@ class _Columns:
     of a sentence only."""
 
     words: str
-    tags: str
+    tags: str | None
     sentence: tuple[str, ...] = ()
     only_first: bool = False
 
@@ -50,6 +50,20 @@ class _Columns:
 def matches(names: Sequence[str], rows: Sequence[Row], data: Data) -> bool:
     """Whether there is a column of single words and one of their tags."""
     return _columns(names, rows, data) is not None
+
+
+def matches_words(names: Sequence[str], rows: Sequence[Row], data: Data) -> bool:
+    """Whether there is a column of single words, and one that says which sentence each belongs to."""
+    columns = _columns(names, rows, data, tagged=False)
+    return columns is not None and bool(columns.sentence)
+
+
+def made_of(first: Sequence[Row], where: Places, data: Data) -> dict[str, str]:
+    """What the columns of the rows are made of, for the user."""
+    columns = _columns(_names(first), first, data)
+    assert columns is not None, "matches comes first"
+    ends = " + ".join(columns.sentence) or "blank lines"
+    return {"tokens": columns.words, "tags": columns.tags or "", "sentences": ends}
 
 
 def convert(
@@ -60,14 +74,31 @@ def convert(
     Raises:
         UserError: nothing tells where a sentence ends.
     """
-    columns = _columns(list(first[0]), first, data)
+    columns = _columns(_names(first), first, data)
     assert columns is not None, "matches comes first"
+    return _converted(rows, columns, where, warnings)
+
+
+def convert_words(
+    rows: Iterator[NumberedRow], first: Sequence[Row], where: Places, data: Data, warnings: list[str]
+) -> Iterator[NumberedRow]:
+    """Rows with `tokens`, and `sentence`, what tells them apart.
+
+    Raises:
+        UserError: nothing tells where a sentence ends.
+    """
+    columns = _columns(_names(first), first, data, tagged=False)
+    assert columns is not None, "matches_words comes first"
+    return _converted(rows, columns, where, warnings)
+
+
+def _converted(
+    rows: Iterator[NumberedRow], columns: _Columns, where: Places, warnings: list[str]
+) -> Iterator[NumberedRow]:
     notes = Notes(str(where))
     for sentence in _sentences(rows, columns, where, notes):
         yield _row(sentence, columns)
     warnings += notes.lines()
-    given = f"sentences = {', '.join(columns.sentence)}" if columns.sentence else "sentences end at blank lines"
-    warnings.append(f"{where}: a word in each row: words = {columns.words}, tags = {columns.tags}, {given}")
 
 
 def _sentences(
@@ -90,7 +121,7 @@ def _sentences(
         first_line = line if first_line is None else first_line
         if not blank:
             sentence.append((line, row))
-        elif not _is_empty(row.get(columns.tags)):
+        elif columns.tags is not None and not _is_empty(row.get(columns.tags)):
             notes.add(WITHOUT_WORD, where.at(line))
         _check_end(sentence, LONGEST, where)
     if sentence:
@@ -109,12 +140,13 @@ def _check_end(sentence: list[NumberedRow], longest: int, where: Places) -> None
 
 def _row(sentence: list[NumberedRow], columns: _Columns) -> NumberedRow:
     lines = [line for line, _ in sentence]
-    words = [str(row[columns.words]) for _, row in sentence]
-    tags = [_tag(row.get(columns.tags)) for _, row in sentence]
     first = sentence[0][1]
     names = {*columns.sentence, *(name for name in first if name.lower() in SPLIT_COLUMNS)}
-    kept = {name: value for name, value in others(first).items() if name in names}
-    return lines[0], {**kept, "tokens": words, "tags": tags, WORD_LINES: lines}
+    row = {name: value for name, value in others(first).items() if name in names}
+    row["tokens"] = [str(word[columns.words]) for _, word in sentence]
+    if columns.tags is not None:
+        row["tags"] = [_tag(word.get(columns.tags)) for _, word in sentence]
+    return lines[0], {**row, WORD_LINES: lines}
 
 
 def _tag(value: Any) -> Any:
@@ -128,25 +160,36 @@ def _is_empty(value: Any) -> bool:
     return value is None or value != value or (isinstance(value, str) and not value.strip())
 
 
-def _columns(names: Sequence[str], rows: Sequence[Row], data: Data) -> _Columns | None:
+def _names(rows: Sequence[Row]) -> list[str]:
+    return list(dict.fromkeys(name for row in rows for name in row))
+
+
+def _columns(names: Sequence[str], rows: Sequence[Row], data: Data, tagged: bool = True) -> _Columns | None:
     words = _named(names, WORDS, data.token_column)
-    tags = _named([name for name in names if name != words], TAGS, data.tag_column)
-    if words is None or tags is None or not all(_is_single(row.get(name)) for row in rows for name in (words, tags)):
+    tags = _named([name for name in names if name != words], TAGS, data.tag_column) if tagged else None
+    if words is None or (tags is None and tagged):
+        return None
+    if not all(_is_single(row.get(name)) for row in rows for name in (words, tags) if name is not None):
         return None
     left = [name for name in names if name not in (words, tags)]
     sentence = _named(left, SENTENCES, None)
-    document = _named([name for name in left if name != sentence], DOCUMENTS, None)
     if sentence is None:
-        are_tags = any(TAG.fullmatch(str(row.get(tags)).strip()) for row in rows)
+        are_tags = tags is not None and any(TAG.fullmatch(str(row.get(tags)).strip()) for row in rows)
         return _Columns(words, tags) if are_tags and _are_words(words, rows) else None
-    if not any(_is_tag(row.get(tags)) for row in rows):
+    if tags is not None and not any(_is_tag(row.get(tags)) for row in rows):
         return None
+    document = _named([name for name in left if name != sentence], DOCUMENTS, None)
+    return _Columns(words, tags, *_sentence_columns(sentence, document, rows))
+
+
+def _sentence_columns(sentence: str, document: str | None, rows: Sequence[Row]) -> tuple[tuple[str, ...], bool]:
+    """The columns that tell sentences apart, and whether they are filled at the first word of a sentence only."""
     values = [row.get(sentence) for row in rows]
     filled = [value for value in values if not _is_empty(value)]
     repeats = any(left == right for left, right in itertools.pairwise(filled))
     if len(filled) < len(values) and not repeats:
-        return _Columns(words, tags, (sentence,), only_first=True)
-    return _Columns(words, tags, tuple(name for name in (document, sentence) if name))
+        return (sentence,), True
+    return tuple(name for name in (document, sentence) if name), False
 
 
 def _is_tag(value: Any) -> bool:

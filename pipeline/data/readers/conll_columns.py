@@ -25,6 +25,8 @@ COUNTING, TAGS = 0.9, 0.9
 OUTER = 0.8
 # Share of O below which tags are those of phrases, if other tags have a larger one, and the rows that it takes to know.
 PHRASES, ENOUGH = 0.4, 200
+# More different values than this are not tags if most occur once.
+FEW = 50
 # Among this many words, some occur twice.
 UNIQUE = 100
 # en:Oslo in WikiAnn; and how many different words it takes to know.
@@ -146,12 +148,14 @@ class _Sample:
                 return "numbers" if place < len(self.columns) - 1 else "other"
         if set(counts) <= UNUSED:
             return "unused"
-        if form is not None and form.kind != "types" and self._fits(place) and (form.kind == "prefix" or form.outside):
+        if form is not None and form.kind != "types" and (form.kind == "prefix" or form.outside) and self._fits(place):
             return "tags"
         return "id" if self._is_id(place) else "other"
 
     def _fits(self, place: int) -> bool:
         form = self.forms[place]
+        if len(self.counts[place]) > max(FEW, len(self.rows) / 2):  # ids such as S-123
+            return False
         fitting = sum(n for tag, n in self.named[place].items() if form is not None and form.standard(tag) is not None)
         return fitting >= TAGS * len(self.rows)
 

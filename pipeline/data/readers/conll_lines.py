@@ -107,7 +107,9 @@ class Lines:
         """Read a line that may be something else than a word with all its columns."""
         text, number = line.decode(), self.first + index
         fields = text.split("\t")
-        if self.layout.is_document(fields):
+        if not text.strip():  # of other blanks than those between columns
+            self.kinds[index] = BORDER
+        elif self.layout.is_document(fields):
             self.kinds[index] = BORDER
             self.left_out.documents.append(number)
         elif text.startswith("#") and self.layout.is_comment(fields, text):

@@ -113,6 +113,9 @@ def decide(file: Path, data: Data, warnings: list[str], own: str) -> Dialect:
     skipped = int(declared is not None)
     while skipped < len(lines) and not lines[skipped].strip():
         skipped += 1
+    if lines[skipped:] and (comments := separators.comments_before(lines[skipped:])):
+        skipped += comments
+        warnings.append(f"{file}: {comments} comment{'s' * (comments > 1)} before the table left out")
     text = "".join(lines[skipped:])
     if not text:
         raise UserError(f"{file}:1: no header; the first line must name the columns, such as text{own}label")

@@ -79,7 +79,7 @@ def _is_name(value: str, column: Sequence[str]) -> bool:
 
 def _is_short(value: str, texts: Sequence[str]) -> bool:
     """Whether a word or two are shorter than all texts below."""
-    return len(value.split()) <= SHORT_WORDS and len(value) < min(map(len, texts))
+    return len(value.split()) <= SHORT_WORDS and not _is_long(value) and len(value) < min(map(len, texts))
 
 
 def _recurs(value: str, column: Sequence[str]) -> bool:

@@ -70,7 +70,7 @@ class Marks(NamedTuple):
 def piece_of(chunk: bytes, separator: int, escapes: Escapes = "nothing") -> Piece:
     """`chunk`, which consists of whole lines, prepared for `marks_in`."""
     content = np.frombuffer(chunk, np.uint8)
-    if chunk.count(b"\r") != chunk.count(b"\r\n"):
+    if b"\r" in chunk and chunk.count(b"\r") != chunk.count(b"\r\n"):
         content = content.copy()
         alone = content == CR
         alone[:-1] &= content[1:] != LF
@@ -200,8 +200,8 @@ class Survey:
             self.escaped += len(piece.escaped)
             self.escaped_ends += int((~is_end(piece, piece.ends)).sum())
             self.loose += piece.loose
-            self.backslashed |= b'\\"' in chunk or bytes([BACKSLASH, self.separator]) in chunk or b"\\\n" in chunk
-            self.after_blank |= bytes([self.separator, BLANK, MARK]) in chunk
+            if b"\\" in chunk:
+                self.backslashed |= any(bytes([BACKSLASH, byte]) in chunk for byte in (MARK, self.separator, LF))
             spread = self._add_marks(piece, chunk)
             if not self.ragged or spread.any():
                 self._add_widths(piece, spread, chunk)
@@ -220,6 +220,8 @@ class Survey:
         self.quoted += int(opening.sum())
         self.at_start += int(opens.sum())
         self.in_text += int((~before & ~opens).sum())
+        spaced = is_spaced(piece.bytes, starts) & _begins_field(piece.bytes, starts - 1, self.separator)
+        self.after_blank |= bool(spaced.any())
         # The first mark of a run outside opens the field; an odd number of what is left has a closing mark in it.
         self.doubled += int(((lengths - opening) // 2)[before | opening].sum())
         if opening.any():

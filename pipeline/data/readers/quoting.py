@@ -113,7 +113,7 @@ def decide(table: Table, warnings: list[str]) -> Quoting:
         return PLAIN
     has_marks = bool(plain.quoted or plain.in_text)
     if setting == "double":
-        return _checked(table, plain)
+        return _checked(table, _spaced(table, plain) or plain)
     if setting == "backslash":
         return _checked(table, _escaped(table))
     if not has_marks and not (plain.backslashed and (plain.ragged or table.header_width != plain.width)):
@@ -135,6 +135,14 @@ def _of(survey: Survey) -> Quoting:
     return Quoting(quoted=True, escapes=survey.escapes, spaced=survey.spaced, multiline=multiline)
 
 
+def _spaced(table: Table, plain: Survey) -> Survey | None:
+    """The survey with blanks before quoted fields, if there are some and all marks have a meaning then."""
+    if not plain.after_blank or table.separator == "\t" or (_is_valid(plain) and not plain.in_text):
+        return None
+    survey = table.survey(spaced=True)
+    return survey if _is_valid(survey) and not survey.in_text else None
+
+
 def _escaped(table: Table) -> Survey:
     """The survey with backslashes: they escape only marks if some stand before characters without a meaning."""
     survey = table.survey("all")
@@ -148,10 +156,8 @@ def _is_valid(survey: Survey) -> bool:
 def _best(table: Table, plain: Survey) -> Survey | None:
     """The best way of quoting that makes sense, if one does."""
     valid = _is_valid(plain)
-    if plain.after_blank and table.separator != "\t" and (not valid or plain.in_text):
-        spaced = table.survey(spaced=True)
-        if _is_valid(spaced) and not spaced.in_text:
-            return spaced
+    if spaced := _spaced(table, plain):
+        return spaced
     if plain.backslashed and (not valid or plain.in_text or not plain.quoted):
         escaped = _escaped(table)
         fits = escaped.escaped and _is_valid(escaped) and not (escaped.ragged and not escaped.quoted)

@@ -92,6 +92,18 @@ def detect(file: Path, text: str, own: str) -> str:
     return others[0] if others else own
 
 
+def comments_before(lines: Sequence[str]) -> int:
+    """The number of comments before a table: lines that begin with #, unlike its header, which names columns."""
+    count = 0
+    while count < len(lines) and lines[count].startswith("#") and not any(name in lines[count] for name in NAMES):
+        count += 1
+    if not count:
+        return 0
+    rest = [line.rstrip("\r\n") for line in lines[count:] if line.strip()][:LOOKED_AT]
+    is_table = any(_fit(rest, "".join(lines[count:]), separator) > UNFIT for separator in NAMES)
+    return count if is_table else 0
+
+
 def _fit(lines: Sequence[str], text: str, separator: str) -> int:
     if not lines or separator not in text or (separator == "," and not REAL_COMMA.search(text)):
         return UNFIT

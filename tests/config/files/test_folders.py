@@ -315,6 +315,18 @@ def test_texts_and_labels_in_two_files_are_one_split(tmp_path):
     assert formats(resolve(Data(str(tmp_path)), "next_word")) == {"txt"}
 
 
+def test_texts_without_labels_next_to_them_are_texts(tmp_path):
+    make(tmp_path, "train_text.txt", "train_labels.txt", "test_text.txt")
+    source = resolve(Data(str(tmp_path)), "sentiment")
+    assert [part.format for (part,) in source.parts.values()] == [FORMATS["paired-lines"], FORMATS["txt"]]
+
+
+def test_a_file_of_words_and_tags_needs_no_other_file(tmp_path):
+    make(tmp_path, "train.txt", "train_labels.txt")
+    (tmp_path / "train.txt").write_text(CONTENTS[".conll"])
+    assert formats(resolve(Data(str(tmp_path)), "ner")) == {"conll"}
+
+
 @pytest.mark.parametrize(
     ("names", "format", "count"),
     [
@@ -331,6 +343,14 @@ def test_a_folder_of_texts_is_a_folder_of_documents_unless_they_are_few(tmp_path
     if count > 1:
         assert files(source, tmp_path) == {"train": names}
         assert source.is_running_text
+
+
+def test_tables_in_a_folder_of_texts_are_no_documents(tmp_path):
+    for name in ("AA/wiki_00", "AB/wiki_00"):
+        make(tmp_path, name)
+        (tmp_path / name).write_text('{"text": "fine"}\n' * 3)
+    with pytest.raises(UserError, match="no train"):
+        resolve(Data(str(tmp_path)), "next_word")
 
 
 def test_the_format_that_is_set_applies_to_a_folder(tmp_path):

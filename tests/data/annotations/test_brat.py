@@ -73,6 +73,13 @@ def test_missing_texts_and_malformed_lines_are_refused(tmp_path):
         read(folder(tmp_path / "4", a_txt=TEXT, a_ann="T2\tLOC 4 8\tRome\n"))
 
 
+def test_folders_in_the_folder_are_read(tmp_path):
+    folder(tmp_path / "all" / "one", a_txt=TEXT, a_ann=SPANS)
+    folder(tmp_path / "all" / "two", b_txt="So", b_ann="")
+    source = sources.locate(Data(str(tmp_path / "all")), "ner")
+    assert len(sources.load(source, Ner.columns, tmp_path).splits["train"]) == 2
+
+
 def test_a_folder_is_recognised_and_may_have_a_folder_for_each_split(tmp_path):
     folder(tmp_path / "train", a_txt=TEXT, a_ann=SPANS)
     folder(tmp_path / "dev", b_txt="So", b_ann="")

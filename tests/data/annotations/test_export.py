@@ -58,6 +58,18 @@ def test_each_tool_gets_its_own_shape():
     }
 
 
+def test_words_that_the_model_was_given_are_written_with_their_tags():
+    answer = {
+        "id": 1,
+        "text": "10 km",
+        "tokens": ["10", "km"],
+        "tags": ["O", "B-UNIT"],
+        "entities": [{"type": "UNIT", "start": 3, "end": 5, "text": "km", "score": 1.0}],
+    }
+    assert write_row(answer, "conll") == "10\tO\nkm\tB-UNIT\n\n"
+    assert json.loads(write_row(answer, "doccano")) == {"id": 1, "text": "10 km", "label": [[3, 5, "UNIT"]]}
+
+
 def answers(count):
     """Random texts, each with some of its words as entities."""
     draw = random.Random(1)

@@ -17,10 +17,16 @@ def task(text, *results, name="annotations", **more):
     return {"id": 5, "data": {"text": text}, name: [{"id": 1, "result": list(results), "was_cancelled": False, **more}]}
 
 
-@pytest.mark.parametrize("name", ["annotations", "completions", "predictions"])
+@pytest.mark.parametrize("name", ["annotations", "completions"])
 def test_spans_of_tasks_are_read(name):
     found = tagged([task("Ann left Rome", region(0, 3, "PER", "Ann"), region(9, 13, "LOC"), name=name)])
     assert found == ["Ann/B-PER left Rome/B-LOC"]
+
+
+def test_predictions_are_read_and_reported_if_there_are_no_annotations():
+    found, warnings = adapted([task("Ann left", region(0, 3, "PER"), name="predictions")])
+    assert found[0]["tags"] == ["B-PER", "O"]
+    assert warnings == ["file: no task has an annotation, so the predictions of 1 tasks were read (line 1)"]
 
 
 def test_cancelled_annotations_and_tasks_without_one_are_left_out_and_counted():
@@ -62,6 +68,14 @@ def test_the_text_is_found_whatever_its_name_or_asked_for():
     with pytest.raises(UserError, match=r"not clear which field is the text of the tasks; rename one .* to text: a, b"):
         adapted([row])
     assert tagged([row], token_column="a") == ["Ann/B-PER left"]
+
+
+def test_a_task_that_is_no_task_is_refused_with_its_line():
+    good = task("Ann left", region(0, 3, "PER"))
+    with pytest.raises(UserError, match=r"^file:2: annotations is 1.5; expected a list of objects"):
+        adapted([good, {**good, "annotations": 1.5}])
+    with pytest.raises(UserError, match=r"^file:2: the task has no data"):
+        adapted([good, {**good, "data": None}])
 
 
 def test_spans_in_html_are_refused():

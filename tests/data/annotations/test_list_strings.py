@@ -2,38 +2,10 @@
 
 from __future__ import annotations
 
-import json
-
-import numpy as np
 import pytest
 from annotation_rows import adapted, tagged
 
-from pipeline.data.annotations.list_strings import NotAList, parse
 from pipeline.errors import UserError
-
-WORDS = ["Ann's", 'the "Inn"', "a,b", "]", "\\d\n", "é😀", "None", "3"]
-
-
-@pytest.mark.parametrize("write", [str, json.dumps, lambda words: json.dumps(words, ensure_ascii=False), repr])
-def test_words_come_back_as_they_were(write):
-    assert parse(write(WORDS)) == WORDS
-    assert parse(write([])) == []
-
-
-def test_arrays_come_back_as_they_were():
-    many = [f"word{number}'s" for number in range(300)]
-    assert parse(str(np.array(WORDS, dtype=object))) == WORDS
-    assert parse(repr(np.array(WORDS[:3], dtype=object))) == WORDS[:3]
-    assert parse(str(np.array(many))) == many
-    assert parse(str(np.arange(50))) == list(range(50))
-    with pytest.raises(NotAList, match="NumPy has left out the middle"):
-        parse(str(np.arange(5000)))
-
-
-@pytest.mark.parametrize("text", ["word", "[1, 2", "", "(1)"])
-def test_a_text_that_is_no_list_is_refused(text):
-    with pytest.raises(NotAList):
-        parse(text)
 
 
 @pytest.mark.parametrize(

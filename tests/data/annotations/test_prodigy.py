@@ -46,6 +46,16 @@ def test_labels_of_accepted_rows_are_read():
     assert "1 rejected rows" in warnings[0]
 
 
+def test_rejected_rows_are_the_other_class_if_all_questions_are_about_one_label():
+    rows = [row("fine", label="POS"), row("bad", "reject", label="POS"), row("hm", "ignore", label="POS")]
+    found, warnings = adapted(rows, "sentiment")
+    assert [(one["text"], one["label"]) for one in found] == [("fine", "POS"), ("bad", "not POS")]
+    assert warnings == [
+        "file: all rows are about one label, so 1 rejected rows have the label 'not POS' (line 2)",
+        "file: 1 ignored rows were left out (line 3)",
+    ]
+
+
 OPTIONS = [{"id": "POS", "text": "good"}, {"id": "NEG", "text": "bad"}]
 
 

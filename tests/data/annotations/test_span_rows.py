@@ -113,6 +113,24 @@ def test_a_malformed_row_is_refused_with_its_line():
         adapted([good, {"label": []}])
 
 
+def test_words_with_tags_are_joined_to_entities():
+    pieces = [("B-PER", 0, 3), ("I-PER", 4, 7), ("I-LOC", 13, 17)]
+    entities = [{"entity": kind, "start": start, "end": end, "index": 1} for kind, start, end in pieces]
+    assert tagged([{"text": TEXT, "entities": entities}]) == [TAGGED]
+
+
+def test_offsets_may_be_texts():
+    assert tagged([{"text": "Ann left", "entities": [{"start": "0", "end": "3", "label": "PER"}]}]) == [
+        "Ann/B-PER left"
+    ]
+
+
+@pytest.mark.parametrize("entities", [[{"text": "Ann", "label": "PER"}], {"PER": ["Ann"]}, [["Ann", "PER"]]])
+def test_entities_without_offsets_are_refused(entities):
+    with pytest.raises(UserError, match=r"^file: the entities in 'entities' do not say where they are, such as .*Ann"):
+        adapted([{"text": "Ann left", "entities": entities}])
+
+
 def test_a_format_that_the_rows_do_not_have_is_refused():
     with pytest.raises(UserError, match="file: no rows of doccano; expected rows such as"):
         adapted([{"text": "a", "label": "b"}], format="doccano")

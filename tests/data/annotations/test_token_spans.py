@@ -31,6 +31,11 @@ def test_what_an_end_is_follows_from_the_file():
         adapted([{"tokens": TOKENS, "entities": spans((0, 0, "PER"), (3, 4, "LOC"))}])
 
 
+def test_spans_of_characters_next_to_tokens_are_not_taken_for_spans_of_tokens():
+    rows = [{"text": "Ann Lee left Rome", "tokens": TOKENS, "entities": spans((0, 7, "PER"), (13, 17, "LOC"))}]
+    assert tagged(rows) == TAGGED
+
+
 def test_a_span_outside_the_tokens_is_refused_with_its_line():
     rows = [{"tokenized_text": TOKENS, "ner": [[0, 1, "PER"]]}, {"tokenized_text": TOKENS, "ner": [[3, 4, "LOC"]]}]
     with pytest.raises(UserError, match=r"^file:2: the span 3 to 4 \(LOC\) is not one of the 4 tokens"):

@@ -132,6 +132,7 @@ DIALECTS = {
     "UTF-8 with a mark": ("\ufeff" + PLAIN, [1, 5], []),
     "borders of blanks": (PLAIN.replace("\n\n", "\n \t \n"), [1, 5], []),
     "borders of tabs": (PLAIN.replace(" ", "\t").replace("\n\n", "\n\t\t\n"), [1, 5], []),
+    "borders of other blanks": (PLAIN.replace("\n\n", "\n\u00a0\u3000\n"), [1, 5], []),
     "many blanks": (PLAIN.replace(" ", "    ").replace("O\n", "O  \n"), [1, 5], []),
     "indented": ("  " + PLAIN.replace("\n", "\n  "), [1, 5], []),
     "documents": (
@@ -217,8 +218,9 @@ def test_words_of_wikiann_lose_the_language_before_them(tmp_path):
 def test_ids_of_words_are_not_taken_for_words(tmp_path):
     words = [f"w{number % 30}" for number in range(120)]
     lines = [f"d1.t{number} {word} {'OB'[number % 2]}" for number, word in enumerate(words)]
-    found, _ = sentences(tmp_path, "\n".join(lines) + "\n\n")
-    assert found == [(1, words, ["O", "B"] * 60)]
+    for content in ("\n".join(lines), "\n".join(lines).replace("d1.t", "S-")):
+        found, _ = sentences(tmp_path, content + "\n\n")
+        assert found == [(1, words, ["O", "B"] * 60)]
 
 
 def test_a_word_o_does_not_make_words_types(tmp_path):

@@ -69,3 +69,13 @@ def test_letters_of_one_kind_of_entity_are_read_with_a_type_and_reported(tmp_pat
         (["no", "ataxia"], ["O", "B-ENT"]),
     ]
     assert any("their entities are of the type ENT" in line for line in loaded.warnings)
+
+
+def test_words_of_several_files_of_a_split_keep_their_places(tmp_path):
+    folder = tmp_path / "corpus" / "train"
+    folder.mkdir(parents=True)
+    (folder / "part-0.conll").write_text(TRAIN.format("\t"))
+    (folder / "part-1.conll").write_text("Rome\tB-LOC\nsleeps\tO\nhere\tI-PER\n\n")
+    rows, loaded = load(folder.parent)
+    assert rows["train"][-1] == (["Rome", "sleeps", "here"], ["B-LOC", "O", "B-PER"])
+    assert any(f"{folder / 'part-1.conll'}:3 I-PER after O" in line for line in loaded.warnings)

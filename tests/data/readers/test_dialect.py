@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import random
 
 import pytest
 from small_files import read  # noqa: F401 (a fixture)
@@ -54,6 +55,22 @@ def test_a_quotation_mark_in_an_unquoted_tsv_is_a_letter(read, text):
     assert read("a.tsv", table(rows), quoting="none").values == rows
 
 
+def test_no_row_of_an_unquoted_tsv_is_swallowed_wherever_its_marks_are(read):
+    for seed in range(150):
+        generator = random.Random(seed)
+        labels = generator.choice([["0", "1"], ["pos", "neg"], [f"c{number}" for number in range(30)]])
+        rows = []
+        for _ in range(generator.choice([30, 200])):
+            words = generator.choices(["good", "film", "a", "the", ",", "story"], k=generator.randint(2, 9))
+            marked = [generator.choice(['"{}', '{}"', '"{}"', '""{}']).format(word) for word in words]
+            text = " ".join(generator.choices([*words, marked[0]], k=len(words)))
+            rows.append((text, generator.choice(labels)))
+        if seed % 2:
+            rows = [row[::-1] for row in rows]
+        found = read("a.tsv", table(rows, head=("label", "text") if seed % 2 else ("text", "label")))
+        assert found.values == rows, seed
+
+
 def test_unquoted_lines_are_rows_in_a_csv_too_if_their_labels_say_so(read):
     content = 'text,label\n"a fresh one,1\nstale,0\nit was "good",1\nfoo,0\nbar,1\n'
     swallowed = 'text,label\n"a fresh one,1\nstale,0\ngood",1\nfoo,0\nbar,1\n'
@@ -99,6 +116,7 @@ def test_a_blank_before_a_quoted_field_is_not_part_of_it(read):
     found = read("a.csv", content)
     assert found.rows == [(2, ("1", 'Well, "yes", so\n it is')), (4, ("0", "no")), (5, ("1", "plain"))]
     assert found.names == ["label", "text"]
+    assert read("a.csv", content, quoting="double") == found
     assert read("a.csv", 'text,label\nHe said "no",1\n').values == [('He said "no"', "1")]
 
 
@@ -206,6 +224,13 @@ def test_a_declared_separator_does_not_shift_line_numbers(read):
     ]
 
 
+def test_comments_before_a_table_are_left_out_and_reported(read):
+    found = read("a.csv", "# exported by hand\n# in 2020\ntext,label\n# good,1\nbad,0\n")
+    assert found.rows == [(4, ("# good", "1")), (5, ("bad", "0"))]
+    assert found.warnings == ["a.csv: 2 comments before the table left out"]
+    assert read("a.csv", "# hashtag\nall is well\nwell, it is\n").names == ["# hashtag"]
+
+
 def test_a_separator_that_is_set_is_used(read):
     assert read("a.csv", "text~label\na, b~1\n", separator="~").values == [("a, b", "1")]
     assert read("a.csv", "text\tlabel\na\t1\n", separator="tab").warnings == []
@@ -244,9 +269,14 @@ COLA = "".join(f"gj04\t{number % 2}\t{'*' * (1 - number % 2)}\t{text}\n" for num
         ("a.tsv", "ham\tgo there now\nham\tok\nspam\tcall us\nham\tyes\n", ("ham", "go there now")),
         ("a.csv", "good,pos\nbad,neg\nfine,pos\nawful,neg\nok,pos\n", ("good", "pos")),
         ("a.tsv", "".join(f"{text}\n" for text in sentences(5)), (sentences(1)[0],)),
+        (
+            "a.csv",
+            "这部电影非常好看很喜欢,好\n剧情拖沓太差了我非常失望,差\n演员出色的这部电影太好看了,好\n",
+            ("这部电影非常好看很喜欢",),
+        ),
         ("a.csv", "2009-04-06,fine\n2009-04-07,bad\n", ("2009-04-06", "fine")),
     ],
-    ids=["Sentiment140", "CoLA", "AG News", "SMS", "short texts", "texts alone", "dates"],
+    ids=["Sentiment140", "CoLA", "AG News", "SMS", "short texts", "texts alone", "Chinese", "dates"],
 )
 def test_a_table_without_a_header_has_numbered_columns_and_a_row_on_its_first_line(read, name, content, first):
     found = read(name, content)

@@ -103,6 +103,17 @@ def test_other_features_have_no_classes(kind):
     assert in_features({"tags": kind}) == {}
 
 
+@pytest.mark.parametrize("names", ["{'0': negative, '1': positive}", "[negative, positive]"])
+def test_the_names_in_the_card_of_a_clone_are_those_of_its_table(tmp_path, names):
+    features = f"[{{name: label, dtype: {{class_label: {{names: {names}}}}}}}]"
+    (tmp_path / "README.md").write_text(f"---\ndataset_info:\n  features: {features}\n---\n")
+    (tmp_path / "train.csv").write_text("text,label\nfine,1\nrain,0\n")
+    (tmp_path / "work").mkdir()
+    loaded = sources.load(sources.locate(Data(str(tmp_path))), Sentiment.columns, tmp_path / "work")
+    assert loaded.splits["train"]["label"] == ["positive", "negative"]
+    assert loaded.label_names == CLASSES
+
+
 def test_tags_of_a_parquet_file_get_their_names(tmp_path):
     features = Features({"tokens": Sequence(Value("string")), "ner_tags": Sequence(ClassLabel(names=["O", "B-PER"]))})
     rows = {"tokens": [["Ada", "sings"]], "ner_tags": [[1, 0]]}

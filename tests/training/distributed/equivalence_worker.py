@@ -34,6 +34,9 @@ DRY = {"dropout": 0.0, "embedding_dropout": 0.0}
 RECURRENT = Recurrent(cell="lstm", hidden_size=8, embedding_size=8, layers=2, **DRY)
 TASKS = {
     "sentiment": Data("sentiment.d", max_length=24),
+    "several": Data("several.d", max_length=24),
+    "number": Data("number.d", max_length=24),
+    "pairs": Data("pairs.d", max_length=24),
     "ner": Data("ner.d", max_length=24),
     "next_word": Data("next_word.d", max_length=16),
     "documents": Data("documents.d", max_length=16),
@@ -54,12 +57,16 @@ CASES = [
     (task, model)
     for task, models in {
         "sentiment": ("lstm", "bigru", "bert", "gpt2", "scratch", "frozen", "lora"),
+        "several": ("lstm",),
+        "number": ("bert",),
+        "pairs": ("bigru",),
         "ner": ("lstm", "bigru", "crf", "bert", "bert-crf", "scratch"),
         "next_word": ("lstm", "adaptive", "bert", "gpt2", "scratch"),
         "documents": ("lstm", "gpt2"),
     }.items()
     for model in models
 ]
+KINDS = ("several", "number", "pairs")  # of answers, on the recipes of sentiment
 # processes -> batch size and accumulation, the same rows in an update each time
 CUTS = {1: [(8, 1), (1, 8)], 2: [(4, 1), (1, 4)], 4: [(2, 1)]}
 BATCH_SIZES = (1, 3, 50)
@@ -74,7 +81,7 @@ def a_recipe(task: str, kind: str, place: Path, folder: Path, batch_size: int, a
         data = replace(data, tokenizer="whitespace")
     return Recipe(
         name="x",
-        task="next_word" if task == "documents" else task,
+        task={"documents": "next_word", **dict.fromkeys(KINDS, "sentiment")}.get(task, task),
         data=data,
         model=model,
         optim=Optim(learning_rate=0.01, warmup_ratio=0.5),
@@ -177,9 +184,10 @@ def measure(recipe: Recipe) -> dict[str, Any]:
         return optimizer
 
     def with_ignored_rows(this, split, rows):
-        """Every third row of training has no label: with batch size 1, whole micro-batches have none."""
+        """Every third row of training has no label: with batch size 1, whole micro-batches have none. Rows of several
+        labels or of a number always have theirs."""
         batch, labels = collate(this, split, rows)
-        if split != "train":
+        if split != "train" or batch["labels"].is_floating_point():
             return batch, labels
         kept = torch.from_numpy(rows % 3 != 0)
         for name in batch.keys() & {"labels", "shift_labels"}:

@@ -7,6 +7,7 @@ With -s, the largest differences are printed at the end.
 from __future__ import annotations
 
 import functools
+import json
 import os
 import random
 import subprocess
@@ -82,6 +83,16 @@ def place(tmp_path_factory) -> Path:
         write(
             folder / f"sentiment.d/{split}.csv", ["text,label", *(f'"{x}",{"ab"[i % 2]}' for i, x in enumerate(lines))]
         )
+        answers = [
+            {"several": [["a"], ["a", "b"], []][i % 3], "number": i % 7 / 8, "pairs": "ab"[i % 2]}
+            for i, x in enumerate(lines)
+        ]
+        for kind in equivalence_worker.KINDS:
+            pair = {"sentence2": texts[0]} if kind == "pairs" else {}
+            made = [
+                {"sentence1" if pair else "text": x, **pair, "label": answers[i][kind]} for i, x in enumerate(lines)
+            ]
+            write(folder / f"{kind}.d/{split}.jsonl", [json.dumps(row) for row in made])
         write(folder / f"next_word.d/{split}.txt", lines)
         write(folder / f"documents.d/{split}.csv", ["text", *(f'"{x}"' for x in lines)])
         names = [
