@@ -70,7 +70,8 @@ class Task(ABC):
     """Whether the best model is the one with the lowest `monitor`."""
     columns: ClassVar[Mapping[str, Sequence[str]]]
     """Role of a column -> its usual names, most likely first. The role's name determines the kind of its values, see
-    data/columns.py: text, label, tokens (the words of a sentence) or tags (one for each word)."""
+    data/columns.py: text, label, tokens (the words of a sentence) or tags (one for each word). A role without names is
+    optional."""
     pairs: ClassVar[Sequence[tuple[str, str]]] = ()
     """Usual names of two columns that hold pairs of texts, the roles `text` and `text_pair`, most likely first."""
     problem_type: ClassVar[str | None] = None

@@ -77,7 +77,7 @@ class TextAnswers(Task):
     def restored(self, config: Any) -> TextAnswers:
         problem_type = getattr(config, "problem_type", None)
         if problem_type is None and config.num_labels == 1:
-            problem_type = "regression"  # as transformers takes it
+            problem_type = "regression"  # as the losses of transformers take it
         task = self.variant(problem_type)
         assert isinstance(task, TextAnswers)
         task.recall(config)

@@ -95,7 +95,7 @@ def test_rows_of_new_data_whose_columns_are_minus_one_have_no_labels(tmp_path):
     source = sources.locate(Data(str(tmp_path / "a.csv")), "sentiment")
     loaded = sources.load(source, Sentiment.columns, tmp_path, known_labels=["toxic", "insult"], problem_type=MULTI)
     assert len(loaded.splits["train"]) == ROWS * 2 // 3
-    with pytest.raises(UserError, match="no column looks like the label|which column holds the label"):
+    with pytest.raises(UserError, match=r"no column looks like the label|which column holds the label"):
         load(tmp_path, "b.csv", "comment,toxic,insult\n" + rows)
 
 
