@@ -88,7 +88,7 @@ class TaskSpec:
         limits: what the model must not be used for.
         tokenizer: default data.tokenizer of models trained from scratch; None: that of the kind of model.
         unfit_tokenizers: data.tokenizer -> why the task cannot use it.
-        scores: what the scores count, if their names do not say so.
+        scores: what the scores count, if their names do not say so. `{thresholds}` says how thresholds were chosen.
         accuracy_of_rows: whether `accuracy` is a share of rows, for which the card gives a confidence interval.
         monitors: what train.monitor may name, nested scores by their outer name; `Task.monitors` has all of it.
         long_rows: what happens to rows longer than `{max_length}` tokens.
@@ -161,9 +161,8 @@ TASKS = {
                 does="assigns any number of these labels, or none, to a text: {labels}",
                 limits="It knows only these labels, and a text without any of them may still get one. Do not base"
                 " decisions about people on it.",
-                scores="A text gets the labels whose probability is at least their threshold. The thresholds maximise"
-                " F1 on the validation split, so its scores are a little too high; those of the test split use the same"
-                " thresholds. Accuracy is the share of texts whose labels are all right.",
+                scores="A text gets the labels whose probability is at least their threshold. {thresholds} Accuracy is"
+                " the share of texts whose labels are all right.",
                 accuracy_of_rows=True,
                 call=", top_k=None",
                 note="This prints the probability of each label. `thresholds` in `config.json` holds the probability"

@@ -130,12 +130,23 @@ def _evaluation(card_data: CardData) -> str:
 def _note(card_data: CardData) -> str:
     """What the scores count, if their names do not say so."""
     if card_data.spec and card_data.spec.scores:
-        return card_data.spec.scores
+        return card_data.spec.scores.format(thresholds=_thresholds(card_data.recipe.train.threshold))
     test = card_data.metrics.get("test", {})
     if "context" not in test:
         return ""
     stride = f" with a stride of {test['stride']}" if "stride" in test else ""
     return f"Texts were read in windows of {test['context']} tokens{stride}."
+
+
+def _thresholds(chosen: str | float | None) -> str:
+    """How the thresholds of labels were chosen."""
+    if isinstance(chosen, float):
+        return f"The threshold of all labels is {chosen:g}."
+    each = "That of each label maximises its" if chosen == "per_label" else "It is the same for all and maximises micro"
+    return (
+        f"{each} F1 on the validation split, whose scores are therefore a little too high; those of the test split use"
+        " the same thresholds."
+    )
 
 
 def _usage(card_data: CardData) -> str:

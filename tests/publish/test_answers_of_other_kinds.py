@@ -21,6 +21,8 @@ from pipeline.config.models import Lora, Pretrained, Recurrent, Scratch
 from pipeline.config.recipe import Recipe
 from pipeline.config.training import Train
 from pipeline.publish import reference_outputs, verify
+from pipeline.publish.card import card
+from pipeline.publish.card_data import CardData
 from pipeline.publish.staging import open_run
 
 TEXT = "a gripping , funny and moving film"
@@ -66,7 +68,7 @@ def finished(request, place, tmp_path_factory) -> Path:
 SAYS = {
     "several": [
         "This model assigns any number of these labels, or none, to a text: good, odd.",
-        "The thresholds maximise F1 on the validation split",
+        "It is the same for all and maximises micro F1 on the validation split",
         "`thresholds` in `config.json` holds the probability from which on a text gets a label",
         "| test | 8 | micro_f1 |",
         "confidence interval of the test accuracy",
@@ -139,8 +141,8 @@ def test_an_adapter_keeps_what_a_config_would_say(kind, place, tmp_path):
     loaded = inference.load(str(folder))
     assert type(loaded.task).__name__ == {"several": "MultiLabel", "number": "Regression", "pairs": "Sentiment"}[kind]
     assert bool(loaded.task.reads_pairs) == (kind == "pairs")
-    card = (folder / "model/README.md").read_text()
-    plain, _ = re.findall(r"```python\n(.*?)```", card.replace("path/to/this/folder", str(folder / "model")), re.DOTALL)
+    text = (folder / "model/README.md").read_text()
+    plain, _ = re.findall(r"```python\n(.*?)```", text.replace("path/to/this/folder", str(folder / "model")), re.DOTALL)
     (expected,) = inference.predict(str(folder), [PAIR if kind == "pairs" else TEXT])
     score = expected["score"] if kind != "several" else max(expected["scores"].values())
     assert f"'score': {score:.4f}"[:-1] in executed(plain)
@@ -152,3 +154,16 @@ def test_runs_are_compared_by_their_own_scores(place, tmp_path, capsys):
         print_table([folder])
         printed = capsys.readouterr().out
         assert all(f"test {name}" in " ".join(printed.split()) or name in printed for name in names)
+
+
+@pytest.mark.parametrize(
+    ("threshold", "says"),
+    [
+        (0.3, "at least their threshold. The threshold of all labels is 0.3. Accuracy"),
+        ("per_label", "That of each label maximises its F1 on the validation split"),
+    ],
+)
+def test_the_card_says_how_thresholds_were_chosen(threshold, says):
+    recipe = Recipe("x", "sentiment", Data("a.csv"), SMALL, train=Train(threshold=threshold))
+    metrics = {"data": {"problem_type": "multi_label_classification"}, "train": {}, "test": {"micro_f1": 0.5}}
+    assert says in card(CardData(recipe, metrics, has_code=False, labels=["a"]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from types import SimpleNamespace
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from conftest import NEGATIVE, POSITIVE
@@ -18,6 +19,8 @@ from pipeline.config.training import Optim, Train
 from pipeline.data import tokenizers
 from pipeline.data.text_pairs import for_pairs
 from pipeline.errors import UserError
+from pipeline.tasks.multi_label import MultiLabel
+from pipeline.tasks.regression import Regression
 from pipeline.tasks.sentiment import Sentiment
 
 ROWS = {
@@ -160,3 +163,36 @@ def test_a_model_of_single_texts_leaves_the_second_text_alone(place, tmp_path):
     both = {"text_column": "question1", "text_pair_column": "question2"}
     with pytest.raises(UserError, match=r"^data\.text_pair_column: the model reads single texts; remove this setting"):
         inference.evaluate(str(tmp_path / "run"), Data(str(place / "pairs.jsonl"), **both))
+
+
+def windows(logits: list[list[float]]) -> dict[str, np.ndarray]:
+    """The outcome of three rows: two windows of one text, and another text."""
+    values = np.array(logits, dtype=np.float32)
+    return {"begins": np.array([True, False, True]), "logits": values}
+
+
+def test_several_labels_of_a_text_in_windows_are_decided_by_the_mean_of_their_logits():
+    label = np.array([[True, False], [True, False], [False, True]])
+    outcome = {**windows([[4.0, -1.0], [0.0, 2.0], [1.0, 1.0]]), "label": label, "nll": np.zeros(3)}
+    joined = MultiLabel().joined(outcome)
+    expected = 1 / (1 + np.exp(-np.array([[2.0, 0.5], [1.0, 1.0]])))
+    np.testing.assert_allclose(joined["probability"], expected, rtol=1e-6)
+    assert joined["label"].tolist() == [[True, False], [False, True]]
+    nll = -np.log(np.where(joined["label"], expected, 1 - expected)).mean(axis=1)
+    np.testing.assert_allclose(joined["nll"], nll, rtol=1e-6)
+
+
+def test_the_number_of_a_text_in_windows_is_the_mean_of_theirs():
+    outcome = {**windows([[4.0], [1.0], [3.0]]), "label": np.array([2.0, 2.0, 5.0], dtype=np.float32)}
+    joined = Regression().joined(outcome)
+    assert joined["prediction"].tolist() == [2.5, 3.0]
+    assert joined["label"].tolist() == [2.0, 5.0]
+
+
+def test_pairs_are_not_split_into_windows(place, tmp_path):
+    train = Train(output_dir=str(tmp_path / "run"), max_steps=1)
+    recipe = Recipe(
+        "x", "sentiment", Data(str(place / "pairs.jsonl"), long_texts="windows"), MODELS["bert"], train=train
+    )
+    with pytest.raises(UserError, match=r"^data\.long_texts: windows is for single texts"):
+        run.train(recipe)
