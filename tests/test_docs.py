@@ -22,7 +22,7 @@ README = PAGES["README.md"]
 RECIPES = (ROOT / "recipes/README.md").read_text(encoding="utf-8")
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 # Pages whose commands need nothing but the data of `workplace`, and the number of commands on each.
-COMMANDS = {"README.md": 7, "docs/data.md": 3, "docs/training.md": 1, "docs/distributed.md": 2}
+COMMANDS = {"README.md": 8, "docs/data.md": 3, "docs/training.md": 1, "docs/distributed.md": 2}
 # Shortens a run: the tests show that the commands work; test_recipes.py checks the figures.
 SHORT = ["--data.limit", "200", "--train.max-steps", "2"]
 REVIEWS = "text,label\n" + "".join(f"a funny film {n},good\nan empty mess {n},bad\n" for n in range(40))

@@ -8,6 +8,7 @@ import pytest
 from test_predict import names_model, reviews_model
 
 from pipeline import inference
+from pipeline.cli import main
 from pipeline.config.data import Data
 from pipeline.errors import UserError
 
@@ -57,3 +58,20 @@ def test_the_count_of_rows_without_a_label_is_told(reviews_model, tmp_path, capf
     file.write_text("text,label\na warm film,good\ndull and flat,bad\na warm film,\n")
     inference.evaluate(reviews_model, Data(str(file)))
     assert "data: 1 rows of train have no label and were left out" in capfd.readouterr().err
+
+
+def test_flags_say_how_a_file_is_read(names_model, reviews_model, tmp_path, capfd):
+    rows = [{"text": "Ann Lee saw Rome", "label": [[0, 3, "PER"], [0, 7, "PER"], [12, 16, "LOC"]]}]
+    (tmp_path / "spans.jsonl").write_text(json.dumps(rows[0]))
+    spans = ["evaluate", names_model, "--data", str(tmp_path / "spans.jsonl")]
+    assert main.exit_code(lambda: main._dispatch(spans)) == 2
+    assert "overlap" in capfd.readouterr().err
+    assert main.exit_code(lambda: main._dispatch([*spans, "--overlaps", "longest"])) == 0
+    assert json.loads(capfd.readouterr().out)["f1"] == 1.0
+    (tmp_path / "table.dat").write_bytes("a warm film|good\ndull caf\xe9|bad\nflat|unknown\n".encode("latin-1"))
+    flags = ["--format", "csv", "--separator", "|", "--header", "False", "--encoding", "latin-1"]
+    columns = ["--text-column", "1", "--label-column", "2", "--missing-labels", "unknown"]
+    table = ["evaluate", reviews_model, "--data", str(tmp_path / "table.dat"), *flags, *columns]
+    assert main.exit_code(lambda: main._dispatch(table)) == 0
+    out = json.loads(capfd.readouterr().out)
+    assert sum(figures["support"] for figures in out["per_class"].values()) == 2

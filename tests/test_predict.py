@@ -233,6 +233,9 @@ def test_lists_of_words_may_be_strings(names_model, tmp_path):
     rows = [{"id": 1, "tokens": "['Ann', 'saw']"}, {"id": 2, "tokens": "['Rome']"}, {"id": 3, "tokens": "[]"}]
     answers = predictions(names_model, write(tmp_path / "a.csv", rows))
     assert [answer["tokens"] for answer in answers] == [["Ann", "saw"], ["Rome"], []]
+    rows = [{"id": 1, "tokens": "Ann saw-it"}, {"id": 2, "tokens": "Rome"}, {"id": 3, "tokens": ""}]
+    answers = predictions(names_model, write(tmp_path / "b.csv", rows))
+    assert [answer["tokens"] for answer in answers] == [["Ann", "saw-it"], ["Rome"], []]
 
 
 ANNOTATED = {

@@ -25,6 +25,7 @@ def _evaluate(
     format: DataFormat | None = None,
     label_names: tuple[str, ...] | None = None,
     missing_labels: tuple[str, ...] | None = None,
+    overlaps: Literal["refuse", "longest"] = "refuse",
     limit: int | None = None,
     revision: str | None = None,
     subset: str | None = None,
@@ -47,6 +48,7 @@ def _evaluate(
         format: format of a local file, such as conll; needed only if it cannot be inferred.
         label_names: names of labels that are numbers in the data, such as 0=negative 1=positive.
         missing_labels: values that mean that a row has no label, such as unknown; such rows are not scored.
+        overlaps: for ner: whether a row with overlapping spans is refused, or the longest of them is kept.
         limit: score at most this many rows.
         revision: commit, tag or branch of a Hub dataset.
         subset: configuration of a Hub dataset that has several.
@@ -64,6 +66,7 @@ def _evaluate(
         format=format,
         label_names=label_names,
         missing_labels=missing_labels,
+        overlaps=overlaps,
         **reading.settings(),
         limit=limit,
         separate=separate,

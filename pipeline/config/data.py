@@ -63,8 +63,8 @@ class Data(Settings):
     tokenizer_revision: str | None = None
     """Commit, tag or branch of a tokenizer on the Hub."""
     vocab_size: Annotated[int, Ge(8), Le(10_000_000)] | None = None
-    """Maximum vocabulary size of a trained tokenizer; None: 30,000 for word, 8,000 for bpe and wordpiece, 100,000 for
-    whitespace or with model.vectors, whose words are added to the vocabulary."""
+    """Maximum vocabulary size of a trained tokenizer; None: 30,000 for word and character, 8,000 for bpe and
+    wordpiece, 100,000 for whitespace or with model.vectors, whose words are added to the vocabulary."""
     min_frequency: Count | None = None
     """How often a word must occur in the training split to enter the vocabulary; None: 2, or 1 for whitespace."""
     lowercase: bool | None = None

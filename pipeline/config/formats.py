@@ -22,6 +22,8 @@ class Format(NamedTuple):
         reader: `module:function`, imported only when a file is read; see data/readers/registry.py.
         suffixes: file suffixes that select this format if data.format is not set; may be empty.
         class_names: `module:function` that finds the names of classes in a file, for formats that can hold them.
+        same_columns: `module:function` that chooses columns in the first file, for formats whose columns have no names;
+            returns the settings that choose them in the other files.
         is_running_text: whether the rows are lines of one text, unless data.separate says otherwise.
         is_folder: whether it reads a folder as a whole.
         beside: the further files that belong to a file, for formats of more than one.
@@ -30,6 +32,7 @@ class Format(NamedTuple):
     reader: str
     suffixes: tuple[str, ...] = ()
     class_names: str | None = None
+    same_columns: str | None = None
     is_running_text: bool = False
     is_folder: bool = False
     beside: Callable[[Path], list[Path]] | None = None
@@ -56,7 +59,9 @@ FORMATS = {
     "arrow": Format(f"{_READERS}.arrow:read", (".arrow", ".feather"), class_names=f"{_READERS}.arrow:class_names"),
     # A word on each line, in columns, with a blank line after each sentence.
     "conll": Format(
-        f"{_READERS}.conll:read", (".conll", ".bmes", ".iob", ".iob2", ".bio", ".bioes", ".conllu", ".conllup")
+        f"{_READERS}.conll:read",
+        (".conll", ".bmes", ".iob", ".iob2", ".bio", ".bioes", ".conllu", ".conllup"),
+        same_columns=f"{_READERS}.conll:same_columns",
     ),
     # `__label__positive a funny film`; `1 a funny film`; `(3 (2 It) (4 (2 is) (4 funny)))`.
     "fasttext": Format(f"{_READERS}.labelled_lines:read_fasttext"),

@@ -32,7 +32,7 @@ def looks_like_conll(head: str) -> bool:
         return False
     tabs = sum("\t" in line for line in words) > len(words) / 2
     commas = any(borders) and not tabs and all("," in line and " " not in line for line in words)
-    rows = [line.strip("\t ").split("\t" if tabs else "," if commas else None) for line in words]
+    rows = [line.split("\t" if tabs else "," if commas else None) for line in words]
     width, common = Counter(map(len, rows)).most_common(1)[0]
     if width < 2 or common < MOST * len(rows):
         return False

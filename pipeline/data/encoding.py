@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
@@ -12,13 +12,15 @@ import pyarrow.compute as pc
 from transformers import PreTrainedTokenizerBase
 
 from pipeline.data.background import ahead
-from pipeline.data.rows import arrow_batches
+from pipeline.data.rows import arrow_batches, whole
 from pipeline.data.text_stats import EXACT, LOOSE
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
 ROWS_PER_BATCH = 1000
+# Of lists of words, whose distinct words are tokenized once in a batch; one with more words is divided.
+LISTS_PER_BATCH, WORDS_PER_BATCH = 8000, 400_000
 
 
 class Encoder(Protocol):
@@ -30,12 +32,13 @@ class Encoder(Protocol):
     stratify_by: ClassVar[str | None]
     running_text: ClassVar[bool]
     problem_type: ClassVar[str | None]
+    encodes_arrow: ClassVar[bool]
     reads_pairs: bool | None
 
     def variant(self, problem_type: str | None) -> Encoder: ...
     def labels(self, names: Sequence[str] | None, splits: Mapping[str, Dataset]) -> list[str]: ...
     def encode(
-        self, rows: dict[str, list[Any]], tokenizer: PreTrainedTokenizerBase, max_length: int, labels: list[str]
+        self, rows: dict[str, Any], tokenizer: PreTrainedTokenizerBase, max_length: int, labels: list[str]
     ) -> dict[str, Any]: ...
 
 
@@ -50,8 +53,8 @@ def encode(
     truncated = tokens = unknown = written = 0
     stream = None
     with pa.OSFile(str(file.with_suffix(".arrow")), "wb") as sink:
-        tables = arrow_batches(rows, _columns_to_encode(rows), ROWS_PER_BATCH)
-        for columns in ahead(task.encode(table.to_pydict(), tokenizer, max_length, labels) for table in tables):
+        batches = _batches(rows, task)
+        for columns in ahead(task.encode(batch, tokenizer, max_length, labels) for batch in batches):
             truncated += sum(columns.pop("truncated"))
             batch = _record_batch(columns, written, tokenizer)
             written += len(batch)
@@ -63,6 +66,20 @@ def encode(
             stream.close()
     share = unknown / max(tokens, 1)
     return {"tokens": tokens, "truncated": truncated, "more_windows": written - len(rows), "unknown_share": share}
+
+
+def _batches(rows: Dataset, task: Encoder) -> Iterator[dict[str, Any]]:
+    """Rows by role, as lists or, if the task reads them, as Arrow arrays."""
+    if not task.encodes_arrow:
+        for table in arrow_batches(rows, _columns_to_encode(rows), ROWS_PER_BATCH):
+            yield table.to_pydict()
+        return
+    for table in arrow_batches(rows, list(task.columns), LISTS_PER_BATCH):
+        words = max(pc.sum(pc.list_value_length(column)).as_py() or 0 for column in table.columns)
+        size = max(1, len(table) * WORDS_PER_BATCH // max(words, WORDS_PER_BATCH))
+        for start in range(0, len(table), size):
+            part = table.slice(start, size)
+            yield {name: whole(part[name]) for name in part.column_names}
 
 
 def _columns_to_encode(rows: Dataset) -> list[str]:

@@ -29,6 +29,8 @@ IDS = (
     *("textid", "sentenceid", "sentid", "phraseid", "docid", "documentid", "reviewid", "commentid", "tweetid"),
     *("postid", "messageid", "articleid", "pairid", "questionid", "qid"),
 )
+# Rows whose words are looked at.
+LOOKED_AT = 100
 
 
 class Reads(Protocol):
@@ -74,8 +76,7 @@ class NewRows:
         column = self.columns.columns[role]
         found = _column(batch, column)
         if role == "tokens":
-            listed = map(as_list, values(found))  # a list, or a string that is one
-            found = [value if own is None else own for value, own in zip(values(found), listed, strict=True)]
+            found = list(map(_words, values(found)))
         if isinstance(found, list) and MISSING in found:
             raise UserError(f"{at(found.index(MISSING))}: the row has no field {column!r}")
         return kind_of(role).read(found, at).to_pylist()
@@ -171,12 +172,23 @@ def check_pairs(task: Reads, data: Data, columns: Choice, where: str) -> None:
 
 
 def _has_words(usual: Sequence[str], table: Table, data: Data) -> bool:
-    """Whether rows hold lists of words, rather than texts."""
+    """Whether rows hold lists of words, or words with blanks between them, rather than texts."""
     if data.text_column is not None and data.token_column is None:
         return False
     named = [name for name in table.rows.names if name == data.token_column or name.strip().lower() in usual]
-    samples = ([value for value in table.rows.column(name) if not is_missing(value)] for name in named)
-    return any(sample and as_list(sample[0]) is not None for sample in samples)
+    samples = [value for name in named for value in table.rows.column(name) if not is_missing(value)]
+    if any(as_list(value) is not None for value in samples[:LOOKED_AT]):
+        return True
+    has_text = any(name.strip().lower() in TEXTS for name in table.rows.names)
+    return not has_text and any(len(str(value).split()) > 1 for value in samples)
+
+
+def _words(value: Any) -> Any:
+    """A list of words, also if it is written as a string or as words with blanks between them; else `value`."""
+    listed = as_list(value)
+    if listed is None and isinstance(value, str):
+        return value.split()
+    return value if listed is None else listed
 
 
 def _check_header(source: ResolvedSource, table: Table, columns: Choice) -> None:

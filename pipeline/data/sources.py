@@ -158,10 +158,12 @@ def open_tables(source: ResolvedSource, warnings: list[str]) -> dict[str, Table]
         for split, (found, classes) in hub_source.load(source.data, source.commit).items():
             name = f"{source.data.source}[{split}]"
             tables[split] = Table(peek(found, SAMPLE_ROWS), Places((name,), name), classes)
+    files = [part for parts in source.parts.values() for part in parts]
+    data = registry.same_columns(files[0], source.data) if len(files) > 1 else source.data
     for split, parts in source.parts.items():
         own = source.sample.label_names if source.sample else None
         places = Places(tuple(str(part.file) for part in parts), _common_name(parts))
-        found = _rows_of(source, split, warnings)
+        found = _rows_of(source, split, data, warnings)
         tables[split] = Table(peek(found, SAMPLE_ROWS), places, own or registry.class_names(parts[0]) or source.classes)
     return tables
 
@@ -190,9 +192,9 @@ def _common_name(parts: Sequence[Part]) -> str:
     return str(parts[0].file if len(parts) == 1 else parts[0].file.parent)
 
 
-def _rows_of(source: ResolvedSource, split: str, warnings: list[str]) -> Iterator[RowBatch]:
+def _rows_of(source: ResolvedSource, split: str, data: Data, warnings: list[str]) -> Iterator[RowBatch]:
     for number, part in enumerate(source.parts[split]):
-        rows = batches(registry.read(part, source.data, warnings))
+        rows = batches(registry.read(part, data, warnings))
         if source.sample and split in source.sample.only:
             column, value = source.sample.only[split]
             rows = (batch.where(column, value) for batch in rows)

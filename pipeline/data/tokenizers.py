@@ -264,8 +264,8 @@ def default_for(usual: str, scripts: Mapping[str, float]) -> tuple[str, str | No
 
 def unknown_tokens(shares: Mapping[str, float]) -> str | None:
     """In words, the shares of unknown tokens in the splits where they are more than `MOST_UNKNOWN`."""
-    high = [f"{share:.0%} of the tokens of {split}" for split, share in shares.items() if share > MOST_UNKNOWN]
-    return " and ".join(high) or None
+    high = [f"{share:.0%} of those of {split}" for split, share in shares.items() if share > MOST_UNKNOWN]
+    return ", ".join(high).replace("those", "the tokens", 1) or None
 
 
 def unknown_remedy(kind: str) -> str:

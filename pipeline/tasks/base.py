@@ -87,6 +87,8 @@ class Task(ABC):
     """Role whose proportions are preserved when a split is carved from another."""
     running_text: ClassVar[bool] = False
     """Whether the rows of a text file may be lines of one text; then their order is kept, and blank lines count."""
+    encodes_arrow: ClassVar[bool] = False
+    """Whether `encode` reads Arrow arrays as well, in larger batches; it gets the columns of its roles only."""
     scored_with: ClassVar[Sequence[str]] = ()
     """Columns made by `encode` or known to the arranged split, which are added to the outcome of a split."""
 
@@ -134,9 +136,10 @@ class Task(ABC):
 
     @abstractmethod
     def encode(
-        self, rows: dict[str, list[Any]], tokenizer: PreTrainedTokenizerBase, max_length: int, labels: list[str]
+        self, rows: dict[str, Any], tokenizer: PreTrainedTokenizerBase, max_length: int, labels: list[str]
     ) -> dict[str, Any]:
         """Rows by role -> `input_ids`, `truncated` and the targets, as lists or Arrow arrays with an element per row.
+        The values of a role are a list, or an Arrow array if `encodes_arrow`.
 
         The result has more rows than `rows` if long ones are split into windows.
         """

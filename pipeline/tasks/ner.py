@@ -45,6 +45,7 @@ class Ner(Task):
         "tokens": ("tokens", "words", "token", "word"),
         "tags": ("tags", "ner_tags", "ner", "ner_labels", "labels", "tag"),
     }
+    encodes_arrow: ClassVar[bool] = True
     scored_with: ClassVar[Sequence[str]] = ("first", "tags", "begins")
 
     def labels(self, source_label_names: Sequence[str] | None, splits: Mapping[str, Dataset]) -> list[str]:
@@ -61,7 +62,7 @@ class Ner(Task):
         return ("loss", "precision", "recall", "f1", "strict_f1", "accuracy", *figures)
 
     def encode(
-        self, rows: dict[str, list[Any]], tokenizer: PreTrainedTokenizerBase, max_length: int, labels: list[str]
+        self, rows: dict[str, Any], tokenizer: PreTrainedTokenizerBase, max_length: int, labels: list[str]
     ) -> dict[str, Any]:
         """Windows, with the columns `labels`, `first` (position of the first token of each of the window's own words),
         `tags` (of these words in the data, in IOB2), `begins` (whether it is the first window of its sentence) and

@@ -22,6 +22,7 @@ CONLL = {
     "no entity": "it O\nrains O\n\nit O\nsnows O\n\n",
     "one mistake": "Ada B-PER\nsings O\n\nOslo B-LOC\nsleeps O\n\n" * 9 + "Ada\n\n",
     "one sentence": "Ada B-PER\nsings O\nin O\nOslo B-LOC\n",
+    "blanks as words": "A\tB-PER\n \tO\nb\tO\n \tO\nc\tO\n\nd\tO\n",
     "commas": "Ada,B-PER\nsings,O\n\nOslo,B-LOC\nsleeps,O\n\n",
     "cut off": "Ada B-PER\nsings O\n\nOslo B-LOC\nsleeps O\n\nOs",
 }

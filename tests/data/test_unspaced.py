@@ -209,3 +209,14 @@ def test_a_mark_stays_with_its_letter_when_words_are_looked_up():
     tokenizer = train("word", ["กา", "กิน", "ก", "นา"] * 2, Data("x"), pretokenized=True)
     assert cutter(tokenizer)("กินนา") == [(0, 3), (3, 5)]
     assert cutter(tokenizer)("กี่นา") == [(0, 3), (3, 5)]  # not the word of one letter, and its marks after it
+
+
+def test_a_pretrained_tokenizer_of_another_language_is_reported(tmp_path):
+    rows = [f"ភ្នំពេញស្អាត{number},good\nថ្ងៃនេះភ្លៀង{number},bad" for number in range(30)]
+    (tmp_path / "khmer.csv").write_text("text,label\n" + "\n".join(rows) + "\n", encoding="utf-8")
+    prepared = prepare(locate(Data(str(tmp_path / "khmer.csv"), max_length=64)), Sentiment(), "sample:minilm")
+    (note,) = [note for note in prepared.report["notes"] if "unknown" in note]
+    assert note.endswith(
+        "are unknown to the tokenizer sample:minilm; it was made for other texts; choose a model or a tokenizer for the"
+        " language of the data"
+    )

@@ -42,7 +42,7 @@ def profile(model=None, optim=None, train=None, data=None, **changes) -> RunProf
 CASES = [
     (
         profile(unknown={"train": 0.1, "validation": 0.34, "test": 0.25}),
-        "data.tokenizer word: 34% of the tokens of validation and 25% of the tokens of test are unknown; set"
+        "data.tokenizer word: 34% of the tokens of validation, 25% of those of test are unknown; set"
         " data.tokenizer bpe or character, or data.min_frequency 1",
     ),
     (

@@ -152,7 +152,7 @@ def _whole_lines(pieces: Iterable[bytes], longest: int | None = None) -> Iterato
             pending = []
         if piece[end:]:
             pending.append(piece[end:])
-        if longest and sum(map(len, pending)) > longest:
+        if longest and sum(map(len, pending)) > longest + 1:  # CR may be the end of the line
             line = b"".join(pending)
             end = _last_cut(line)
             yield line[:end]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -45,13 +46,22 @@ def read(file: Path, data: Data, warnings: list[str]) -> Iterator[pa.RecordBatch
     if layout is None:
         return
     named = _names(layout, data)
-    if not layout.is_usual and not {data.token_column, data.tag_column} <= named.keys():
+    if not layout.is_usual:
         warnings.append(f"{file}: {layout}")
     sentences = Sentences(layout, str(file), named)
     for block in itertools.chain(head, found):
         yield from sentences.read(block)
     yield from sentences.read(b"", at_end=True)
     warnings += sentences.warnings()
+
+
+def same_columns(file: Path, data: Data) -> Data:
+    """Settings that choose the columns of `file` in other files as well, if these have the same number of columns."""
+    layout = _layout(blocks(file, data), [], data)
+    if layout is None or layout.tags is None:
+        return data
+    words, tags = str(layout.words + 1), str(layout.tags + 1)
+    return replace(data, token_column=data.token_column or words, tag_column=data.tag_column or tags)
 
 
 def _layout(found: Iterator[bytes], head: list[bytes], data: Data) -> Layout | None:

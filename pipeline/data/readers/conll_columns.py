@@ -166,16 +166,14 @@ class _Sample:
 
     def _counts_up(self, place: int) -> bool:
         """Whether the numbers go up by one, beginning with 0 or 1, in each sentence or in the whole file."""
+        # In CoNLL-U, 1-2 and 8.1 stand before or after a word that has a number of its own.
+        numbers = [(sentence, int(fields[place])) for sentence, fields in self.rows if fields[place].isdecimal()]
         fitting, before = 0, (-1, 0)
-        for sentence, fields in self.rows:
-            value = fields[place]
-            if not value.isdecimal():  # 1-2 and 8.1 in CoNLL-U stand before or after a word of their own
-                fitting += 1
-                continue
-            number = int(value)
+        for sentence, number in numbers:
             fitting += number == before[1] + 1 or (sentence != before[0] and number in (0, 1))
             before = (sentence, number)
-        return fitting >= COUNTING * len(self.rows) and any(value != "0" for value in self.counts[place])
+        is_counted = fitting >= COUNTING * len(numbers) and any(number for _, number in numbers)
+        return is_counted and len(numbers) > len(self.rows) / 2
 
     def _is_id(self, place: int) -> bool:
         """Whether each sentence has one value, or each word of many its own."""

@@ -33,14 +33,17 @@ def of_rows(rows: Sequence[Mapping[str, Any]], lines: Sequence[int]) -> pa.Recor
         batch = of_columns({name: [row[name] for row in rows] for name in names}, lines)
     except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, UnicodeError, OverflowError):
         return None
-    return batch if all(map(_is_plain, batch.schema.types)) else None
+    return batch if all(_is_kept(batch[name].type, rows, name) for name in names) else None
 
 
-def _is_plain(kind: pa.DataType) -> bool:
-    """Whether values of `kind` are texts, numbers, or lists of them."""
+def _is_kept(kind: pa.DataType, rows: Sequence[Mapping[str, Any]], name: str) -> bool:
+    """Whether Arrow keeps the values of a column as they are: texts, numbers and lists of them, but not 1 next to 2.5,
+    which becomes 1.0."""
+    if pa.types.is_floating(kind):
+        return not any(type(row[name]) is int for row in rows)
     while pa.types.is_list(kind):
         kind = kind.value_type
-    return not pa.types.is_nested(kind)
+    return not pa.types.is_nested(kind) and not pa.types.is_floating(kind)
 
 
 def numbered_rows(rows: Sequence[Mapping[str, Any]], lines: Sequence[int]) -> list[pa.RecordBatch | NumberedRow]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 from collections.abc import Iterator
@@ -27,11 +28,19 @@ def read(part: Part, data: Data, warnings: list[str] | None = None) -> Iterator[
         UserError: the file cannot be read, is of another kind, is not UTF-8, or has a malformed row.
     """
     file, format = part
+    with _checked(part):
+        reader: Reader = _function(format.reader)
+        yield from reader(file, data, [] if warnings is None else warnings)
+
+
+@contextlib.contextmanager
+def _checked(part: Part) -> Iterator[None]:
+    """Refuse a file of another kind, and one that cannot be read."""
+    file, format = part
     try:
         if format in FORMATS.values() and not format.is_folder:
             check_signature(file, _name_of(format))
-        reader: Reader = _function(format.reader)
-        yield from reader(file, data, [] if warnings is None else warnings)
+        yield
     except OSError as error:
         raise UserError(f"{file}: cannot be read: {error.strerror or error}") from error
 
@@ -40,6 +49,19 @@ def class_names(part: Part) -> dict[str, list[str]]:
     """Column -> names of its classes in the order of their ids, for a format that can hold them."""
     file, format = part
     return _function(format.class_names)(file) if format.class_names else {}
+
+
+def same_columns(part: Part, data: Data) -> Data:
+    """Settings that choose the columns of this file in others as well, for a format whose columns have no names.
+
+    Raises:
+        UserError: the file cannot be read, or is of another kind.
+    """
+    file, format = part
+    if format.same_columns is None:
+        return data
+    with _checked(part):
+        return _function(format.same_columns)(file, data)
 
 
 def _name_of(format: Format) -> str:

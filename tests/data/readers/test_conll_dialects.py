@@ -162,6 +162,11 @@ DIALECTS = {
         [1, 5],
         ["words in column 2, tags in column 3 as name= (of 3: number, word, other)"],
     ),
+    "probabilities after the tags": (
+        "Ada B-PER 0.98\nByron I-PER 0.9\nsings O 1.0\n\nOslo B-LOC 0.7\nsleeps O 0.99\n\n",
+        [1, 5],
+        ["words in column 1, tags in column 2 (of 3: word, tags, other)"],
+    ),
     "letters beside tags": (
         "Ada F B-PER\nByron M I-PER\nsings _ O\n\nOslo M B-LOC\nsleeps _ O\n\n",
         [1, 5],

@@ -79,3 +79,17 @@ def test_words_of_several_files_of_a_split_keep_their_places(tmp_path):
     rows, loaded = load(folder.parent)
     assert rows["train"][-1] == (["Rome", "sleeps", "here"], ["B-LOC", "O", "B-PER"])
     assert any(f"{folder / 'part-1.conll'}:3 I-PER after O" in line for line in loaded.warnings)
+
+
+def test_the_columns_of_train_are_those_of_all_splits(tmp_path):
+    """On its own, the test split would be read by its third column, the only one with entities."""
+    folder = tmp_path / "corpus"
+    folder.mkdir()
+    (folder / "train.conll").write_text("Ada B-PER O\nByron I-PER O\nsings O O\n\nOslo B-LOC O\nsleeps O O\n\n" * 2)
+    (folder / "test.conll").write_text("Rome O B-X\nsleeps O O\n\n")
+    rows, loaded = load(folder)
+    assert rows["test"] == [(["Rome", "sleeps"], ["O", "O"])]
+    assert [line for line in loaded.warnings if "tags in column 2" in line] == [
+        f"{folder / name}: words in column 1, tags in column 2 (of 3: word, tags, tags)"
+        for name in ("train.conll", "test.conll")
+    ]

@@ -92,6 +92,11 @@ def test_texts_alone_are_rows(tmp_path, name, content):
     assert read(tmp_path / name, content) == [(1, {"text": "fine"}), (2, {"text": "rain"})]
 
 
+def test_whole_numbers_next_to_others_stay_whole(tmp_path):
+    content = '{"text": 2018, "scores": [1, 2.5]}\n{"text": 0.5, "scores": [1]}\n'
+    assert [json.dumps(row) for _, row in read(tmp_path / "a.jsonl", content)] == content.splitlines()
+
+
 def test_values_of_several_kinds_stay_as_they_are(tmp_path):
     rows = [{"label": 1}, {"label": "one"}, {"label": [1, "PER"]}, {"label": {"a": None}}, {"label": 10**30}]
     content = "\n".join(map(json.dumps, rows))
