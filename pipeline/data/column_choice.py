@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pipeline.config.data import Data
-from pipeline.data.columns import SEPARATORS, Roles, as_list, is_missing, kind_of
+from pipeline.data.columns import INDICATED, SEPARATORS, Roles, as_list, is_missing, kind_of
 from pipeline.data.rows import MISSING, Peeked
 from pipeline.errors import UserError, listing, suggest
 
@@ -125,8 +126,8 @@ def choose(
         if role == "label" and (indicators := _indicators(left, table, scored=problem_type == MULTI)):
             label_columns = indicators
             reasons.append(
-                f"the columns {listing(indicators)} hold 0 and 1, so each is a label, and a text may have any number of"
-                f" them (data.problem_type {MULTI}); if one of them is the label, set data.label_column"
+                f"the columns {listing(indicators)} say yes or no, so each is a label, and a text may have any number"
+                f" of them (data.problem_type {MULTI}); if one of them is the label, set data.label_column"
             )
             continue
         if role == "label" and len(scores := _scores(left, table)) == 1:
@@ -245,18 +246,18 @@ _FITS = {"label": _is_label, "text": _is_text}
 
 
 def _indicators(left: Sequence[str], table: Peeked, scored: bool = False) -> list[str]:
-    """Columns that hold nothing but 0 and 1, like those of Jigsaw's comments; none if there is only one, or if another
-    column may be the label.
+    """Columns that hold nothing but 0 and 1, like those of Jigsaw's comments, or false and true; none if there is only
+    one, or if another column may be the label.
 
     Args:
         scored: whether a saved model has several labels; then -1 is a row without labels, as in Jigsaw's test data.
     """
-    marks = {"0", "1", "0.0", "1.0", *(("-1", "-1.0") if scored else ())}
+    marks = {*INDICATED, *(("-1", "-1.0") if scored else ())}
     found = []
     for column in left:
         if column.isdecimal() or NO_LABELS.fullmatch(column.strip()):
             continue
-        kinds = {str(value).strip() for value in _present(table.column(column))}
+        kinds = {str(value).strip().lower() for value in _present(table.column(column))}
         if kinds and kinds <= marks:
             found.append(column)
     others = [column for column in left if column not in found and _is_label(column, table.column(column))]
@@ -294,6 +295,9 @@ def _joined_labels(known: set[str], column: str) -> list[str]:
     for separator in SEPARATORS:
         parts = {label: [part.strip() for part in label.split(separator)] for label in known if separator in label}
         joined = sorted(label for label, own in parts.items() if all(part in known for part in own))
+        single = known - parts.keys()
+        if not joined and parts and single and all(map(str.isdecimal, [*single, *itertools.chain(*parts.values())])):
+            joined = sorted(parts)  # ids of labels, some of which never occur alone
         if joined:
             return [
                 f"the labels in {column!r} such as {joined[0]!r} are read as classes of their own; to learn any number"

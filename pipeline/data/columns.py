@@ -29,6 +29,8 @@ At = Callable[[int], str]
 MISSING_MARKS = {"", "nan", "null", "none", "n/a", "na", "<na>", "#n/a"}
 
 
+# Marks in a column of its own that say whether a row has a label -> whether it does.
+INDICATED = {"0": False, "1": True, "0.0": False, "1.0": True, "false": False, "true": True}
 # Characters between several labels in one text, the least ambiguous first.
 SEPARATORS = ("|", ";", ",")
 LISTED = re.compile(r"\s*\[.*\]\s*", re.DOTALL)

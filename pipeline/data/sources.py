@@ -19,7 +19,7 @@ from pipeline.config.sources import ResolvedSource
 from pipeline.data import hub_source, labels, split_column
 from pipeline.data.annotations import registry as annotation_tools
 from pipeline.data.column_choice import SAMPLE_ROWS, Choice, as_trained, choose
-from pipeline.data.columns import Roles, kind_of
+from pipeline.data.columns import INDICATED, Roles, kind_of
 from pipeline.data.readers import registry
 from pipeline.data.rows import MISSING, Column, Peeked, Places, RowBatch, batches, peek, values
 from pipeline.data.text_stats import EXACT, LOOSE, digests
@@ -343,11 +343,10 @@ def _check_lengths(tokens: pa.Array, tags: pa.Array, at: Callable[[int], str]) -
 
 
 def _indicated(batch: RowBatch, columns: Sequence[str]) -> list[list[str] | None]:
-    """The labels whose columns are 1 in each row; None for a row with a negative number, or nothing at all."""
+    """The labels whose columns say yes in each row; None for a row with another mark, such as -1."""
     found: list[list[str] | None] = []
-    rows = zip(*(values(batch.columns[column]) for column in columns), strict=True)
-    for own in rows:
-        marks = [str(mark).strip().removesuffix(".0") for mark in own]
-        applies = [column for column, mark in zip(columns, marks, strict=True) if mark == "1"]
-        found.append(applies if all(mark in ("0", "1") for mark in marks) else None)
+    for own in zip(*(values(batch.columns[column]) for column in columns), strict=True):
+        marks = [INDICATED.get(str(mark).strip().lower()) for mark in own]
+        applies = [column for column, mark in zip(columns, marks, strict=True) if mark]
+        found.append(None if None in marks else applies)
     return found

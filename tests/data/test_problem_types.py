@@ -82,6 +82,21 @@ def test_columns_of_zeros_and_ones_are_labels_in_their_order(tmp_path):
     assert str(loaded.columns).startswith("text = comment, label = toxic + insult + threat (of: id,")
 
 
+def test_columns_of_true_and_false_are_labels_too(tmp_path):
+    rows = [{"text": text(n), "joy": n % 2 == 0, "anger": n % 3 == 0} for n in range(ROWS)]
+    loaded = load(tmp_path, "a.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    assert labels_of(loaded) == [["joy", "anger"], [], ["joy"]]
+    lines = [f"{text(n)},{bool(n % 2)},{'FALSE' if n % 3 else 'TRUE'}\n" for n in range(ROWS)]
+    assert labels_of(load(tmp_path, "b.csv", "text,joy,anger\n" + "".join(lines))) == [["anger"], ["joy"], []]
+
+
+def test_ids_of_labels_joined_by_commas_are_pointed_out(tmp_path):
+    """As in the files of GoEmotions, where some labels never occur alone."""
+    loaded = load(tmp_path, "a.csv", csv(["27", "2,14", "3"]))
+    assert any("'2,14' are read as classes of their own" in line for line in loaded.warnings)
+    assert load(tmp_path, "b.csv", csv(["good", "bad, really"])).warnings == []
+
+
 def test_columns_of_zeros_and_ones_beside_another_label_are_not_chosen_in_silence(tmp_path):
     rows = "".join(f"{n % 2},{int(n % 3 == 0)},{text(n)},{['for', 'against'][n % 2]}\n" for n in range(ROWS))
     with pytest.raises(UserError, match="which column holds the label, verified or retweet or stance"):
