@@ -20,8 +20,9 @@ def looks_like_conll(head: str) -> bool:
     """Whether a file that begins with `head` is a CoNLL file, whatever its suffix is.
 
     True if nearly all lines have the same number of columns, at least two, separated by tabs, blanks or commas, and one
-    column holds tags, O among them: with prefixes or suffixes (B-PER, PER-B), as letters (B, I, O) or as types. The
-    last two count only if there are also blank lines, which separate sentences.
+    column holds tags, O among them: with prefixes or suffixes (B-PER, PER-B), as letters (B, I, O) or as types. There
+    need to be blank lines, which separate sentences, unless there are words and tags with prefixes and nothing else: a
+    table may have a word and its tag in each row, and the number of the sentence in another column.
     """
     lines = re.split(r"\r\n|\n|\r", head.removeprefix("\ufeff"))[:LINES]
     # The last line may be cut off.
@@ -37,7 +38,8 @@ def looks_like_conll(head: str) -> bool:
     if width < 2 or common < MOST * len(rows):
         return False
     columns = zip(*(row for row in rows if len(row) == width), strict=True)
-    return any(_are_tags(Counter(map(str.strip, column)), any(borders)) for column in columns)
+    counts = [Counter(map(str.strip, column)) for column in columns]
+    return (any(borders) or width == 2) and any(_are_tags(own, any(borders)) for own in counts)
 
 
 def _are_tags(counts: Counter[str], in_sentences: bool) -> bool:

@@ -137,11 +137,16 @@ class NextWord(Task):
             pairs = zip(words[row].tolist(), probabilities[row].tolist(), strict=True)
             answer: dict[str, Any] = {
                 "text": text,
-                "next": [{"word": tokenizer.decode([word]).strip(), "probability": p} for word, p in pairs],
+                "next": [{"word": _shown(tokenizer.decode([word])), "probability": p} for word, p in pairs],
             }
             if continued is not None:
                 answer["continuation"] = tokenizer.decode(continued[row], skip_special_tokens=True).strip()
             yield answer
+
+
+def _shown(word: str) -> str:
+    """`word` without blanks around it, unless it is one."""
+    return word.strip() or word
 
 
 def _exp(value: float) -> float:

@@ -31,6 +31,7 @@ OTHER = {
     "two words a line": "good morning\ngood evening\n\ngood night\nsleep well\n",
     "table": "text\tlabel\nAda sings\tgood\nit rains\tbad\n\n",
     "table of lists": "tokens\ttags\nAda sings\tB-PER O\nit rains\tO O\nOslo sleeps\tB-LOC O\n",
+    "table of words": "sentence\tword\ttag\n1\tAda\tB-PER\n1\tsings\tO\n" + "2\tOslo\tB-LOC\n2\tsleeps\tO\n" * 9,
     "table with ids": "id\ttext\tlabel\n" + "".join(f"S-{n}\tAda sings\tgood\n" for n in range(20)),
     "csv": "text,label\nAda sings,1\nit rains,0\n",
     "json": '{"text": "Ada sings"}\n{"text": "it rains"}\n',

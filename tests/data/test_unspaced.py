@@ -9,12 +9,17 @@ import pytest
 from transformers import AutoTokenizer
 
 from pipeline.config.data import Data
+from pipeline.config.models import Recurrent
+from pipeline.config.recipe import Recipe
+from pipeline.config.training import Optim, Train
 from pipeline.data.prepare import prepare
 from pipeline.data.segmentation import cutter
 from pipeline.data.sources import locate
 from pipeline.data.text_stats import script_shares
 from pipeline.data.tokenizers import cutting, default_for, train
 from pipeline.data.word_patterns import Spelling, cut, spelling
+from pipeline.inference import predict
+from pipeline.run import train as run
 from pipeline.tasks.next_word import NextWord
 from pipeline.tasks.sentiment import Sentiment
 
@@ -66,6 +71,17 @@ def test_a_word_of_a_list_has_a_token_for_each_of_its_characters():
     encoded = tokenizer(["ครับ", "สวัส"], is_split_into_words=True)
     assert encoded.word_ids() == [0] * 4 + [1] * 4
     assert tokenizer("ครับ สวัส")["input_ids"] == encoded["input_ids"]  # blanks are no words of a list
+
+
+def test_a_blank_is_among_the_next_characters(tmp_path):
+    (tmp_path / "lines.txt").write_text("ab ab ab\n" * 60)
+    model = Recurrent(hidden_size=16, embedding_size=16, dropout=0.0)
+    training = Train(epochs=8, batch_size=2, output_dir=str(tmp_path / "out"))
+    data = Data(str(tmp_path / "lines.txt"), tokenizer="character", max_length=8)
+    run(Recipe("lines", "next_word", data, model, Optim(3e-2), training))
+    (answer,) = predict(str(tmp_path / "out"), ["ab"], generate=6)
+    assert answer["next"][0]["word"] == " "
+    assert answer["continuation"] == "ab ab"
 
 
 def test_next_word_can_read_characters(tmp_path):
