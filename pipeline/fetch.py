@@ -12,7 +12,7 @@ from pipeline.config import paths, references, sources
 from pipeline.config.offline import MARK
 from pipeline.config.recipe import Recipe
 from pipeline.data import hub_source
-from pipeline.data.tokenizers import load_tokenizer
+from pipeline.data.tokenization.tokenizers import load_tokenizer
 from pipeline.errors import UserError, writing
 from pipeline.hub import download, pinning
 

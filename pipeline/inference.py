@@ -22,7 +22,7 @@ from pipeline.config.hub import check_trust
 from pipeline.config.recipe import Recipe, refuse_unused
 from pipeline.config.serialization import read_json
 from pipeline.config.task_specs import TASKS, head_called
-from pipeline.data.tokenizers import load_tokenizer
+from pipeline.data.tokenization.tokenizers import load_tokenizer
 from pipeline.errors import UserError, writing
 from pipeline.hub import download
 from pipeline.models import adapters, checkpoints

@@ -13,8 +13,8 @@ from pipeline import assembly, run_folder, storage
 from pipeline.config import paths, sources
 from pipeline.config.recipe import Recipe
 from pipeline.config.sources import ResolvedSource
-from pipeline.data import tokenizers
 from pipeline.data.prepare import Prepared
+from pipeline.data.tokenization import tokenizers
 from pipeline.errors import writing
 from pipeline.hub import pinning
 from pipeline.models import adapters

@@ -118,7 +118,7 @@ def save_checkpoint(folder: Path, kind: str, texts: list[str], **config: float) 
     from transformers import BertConfig, BertForMaskedLM, GPT2Config, GPT2LMHeadModel
 
     from pipeline.config.data import Data
-    from pipeline.data import tokenizers
+    from pipeline.data.tokenization import tokenizers
 
     tokenizer = tokenizers.train(kind, texts, Data("x", max_length=64, vocab_size=400))
     size, ends = len(tokenizer), {"bos_token_id": tokenizer.eos_token_id, "eos_token_id": tokenizer.eos_token_id}

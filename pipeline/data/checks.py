@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline.data import labels, tag_codes, tags
+from pipeline.data import labels
 from pipeline.data.rows import Places, arrow_column
+from pipeline.data.tagging import tag_codes, tags
 from pipeline.data.text_stats import BLANK, EXACT, LOOSE, digest_column
 from pipeline.errors import UserError, listing
 

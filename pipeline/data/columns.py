@@ -223,7 +223,7 @@ def read_tokens(column: Column, at: At) -> pa.Array:
 
 
 def read_tags(column: Column, at: At) -> pa.Array:
-    """Lists of tags as strings, ids as decimal digits; data/tags.py reads them.
+    """Lists of tags as strings, ids as decimal digits; data/tagging/tags.py reads them.
 
     Raises:
         UserError: a value is not a list of texts or numbers.

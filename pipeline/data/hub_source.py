@@ -12,7 +12,7 @@ from huggingface_hub import constants
 from huggingface_hub.errors import HTTPError
 
 from pipeline.config.data import Data
-from pipeline.config.sources import SPLITS
+from pipeline.config.files.split_names import SPLITS, split_called
 from pipeline.data.rows import ROWS_PER_BATCH, RowBatch, batches
 from pipeline.errors import UserError, reason
 from pipeline.hub import download
@@ -53,10 +53,12 @@ def load(data: Data, commit: str | None) -> dict[str, Loaded]:
         raise
     except (ValueError, OSError, datasets.exceptions.DatasetsError, HTTPError) as error:
         raise UserError(f"data.source: {data.source} cannot be loaded: {reason(error)}") from error
+    # A split's own name takes precedence over another one for it, such as dev.
+    named = {split_called(name): rows for name, rows in found.items()} | dict(found)
     loaded = {
-        name: (_rows(split, data), _class_names(split.features))
-        for name, split in found.items()
-        if name in SPLITS and next(iter(split), None) is not None
+        split: (_rows(named[split], data), _class_names(named[split].features))
+        for split in SPLITS
+        if split in named and next(iter(named[split]), None) is not None
     }
     if not loaded:
         raise UserError(f"data.source: {data.source} has no split train, validation or test with rows")

@@ -10,12 +10,13 @@ from transformers import PreTrainedTokenizerBase
 
 from pipeline.config.data import Data
 from pipeline.config.sources import ResolvedSource
-from pipeline.data import sources, splits, tags
+from pipeline.data import sources, splits
 from pipeline.data.encoding import Encoder, encode
 from pipeline.data.labels import count
 from pipeline.data.new_rows import check_pairs
 from pipeline.data.prepare import is_running, unify_tags
 from pipeline.data.rows import Places
+from pipeline.data.tagging import tags
 from pipeline.errors import UserError, suggest
 
 if TYPE_CHECKING:

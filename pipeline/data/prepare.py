@@ -20,20 +20,19 @@ from pipeline import storage
 from pipeline.config.data import Data
 from pipeline.config.models import PairEncoding
 from pipeline.config.sources import SPLITS, ResolvedSource
-from pipeline.data import (
-    checks,
-    fingerprints,
-    long_texts,
-    sources,
-    splits,
-    text_stats,
-    tokenizers,
-    unified_tags,
-)
+from pipeline.data import checks, fingerprints, sources, splits, text_stats
 from pipeline.data.column_choice import PROBLEM_TYPES
 from pipeline.data.encoding import Encoder, encode, length_warnings
 from pipeline.data.fingerprints import Fingerprints
-from pipeline.data.tokenizer_choice import KnownWords, TokenizerChoice, suited, tokenizer_of, unknown_warnings
+from pipeline.data.tagging import unified_tags
+from pipeline.data.tokenization import long_texts, tokenizers
+from pipeline.data.tokenization.tokenizer_choice import (
+    KnownWords,
+    TokenizerChoice,
+    suited,
+    tokenizer_of,
+    unknown_warnings,
+)
 from pipeline.errors import UserError, writing
 from pipeline.models.recurrent import RecurrentTokenizer
 

@@ -13,7 +13,7 @@ import numpy as np
 from pipeline.config.models import Pretrained, Recurrent, Scratch
 from pipeline.config.recipe import Recipe
 from pipeline.config.task_specs import TASKS
-from pipeline.data import tokenizers
+from pipeline.data.tokenization import tokenizers
 
 
 @dataclass(frozen=True)

@@ -13,14 +13,14 @@ import torch
 from torch.nn import functional as F
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from pipeline.data import tags as schemes
-from pipeline.data import word_windows
 from pipeline.data.bucketing import jagged, pad
 from pipeline.data.checks import entity_types
 from pipeline.data.labels import count
-from pipeline.data.segmentation import cutter
-from pipeline.data.tag_codes import LETTERS, OUTSIDE, Coded, Coder, write_prefixes
-from pipeline.data.word_alignment import ranges, surroundings, tokenize
+from pipeline.data.tagging import tags as schemes
+from pipeline.data.tagging.tag_codes import LETTERS, OUTSIDE, Coded, Coder, write_prefixes
+from pipeline.data.tokenization import word_windows
+from pipeline.data.tokenization.segmentation import cutter
+from pipeline.data.tokenization.word_alignment import ranges, surroundings, tokenize
 from pipeline.models.recurrent.crf import IGNORED
 from pipeline.tasks.base import Batch, Task, padded_inputs
 

@@ -12,8 +12,8 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.modeling_outputs import SequenceClassifierOutput
 
-from pipeline.data import long_texts, text_pairs
-from pipeline.data.long_texts import Encoded
+from pipeline.data.tokenization import long_texts, text_pairs
+from pipeline.data.tokenization.long_texts import Encoded
 from pipeline.errors import UserError
 from pipeline.tasks.base import Batch, Task, padded_inputs
 

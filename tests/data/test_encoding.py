@@ -6,7 +6,7 @@ from datasets import Dataset
 
 from pipeline.config.data import Data
 from pipeline.data import encoding
-from pipeline.data.tokenizers import train
+from pipeline.data.tokenization.tokenizers import train
 from pipeline.tasks.ner import Ner
 
 TOKENS = [["Ada", "sings"], ["Oslo"], ["it", "rains", "in", "Oslo"]] * 20

@@ -11,10 +11,10 @@ from pipeline.cli import evaluate
 from pipeline.config.data import Data
 from pipeline.config.loading import override
 from pipeline.config.serialization import from_json
-from pipeline.data import tokenizers
 from pipeline.data.new_data import encode_split
 from pipeline.data.prepare import prepare
 from pipeline.data.sources import locate
+from pipeline.data.tokenization import tokenizers
 from pipeline.errors import UserError
 from pipeline.run import train
 from pipeline.tasks.ner import Ner

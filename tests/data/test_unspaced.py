@@ -13,11 +13,11 @@ from pipeline.config.models import Recurrent
 from pipeline.config.recipe import Recipe
 from pipeline.config.training import Optim, Train
 from pipeline.data.prepare import prepare
-from pipeline.data.segmentation import cutter
 from pipeline.data.sources import locate
 from pipeline.data.text_stats import script_shares
-from pipeline.data.tokenizers import cutting, default_for, train
-from pipeline.data.word_patterns import Spelling, cut, spelling
+from pipeline.data.tokenization.segmentation import cutter
+from pipeline.data.tokenization.tokenizers import cutting, default_for, train
+from pipeline.data.tokenization.word_patterns import Spelling, cut, spelling
 from pipeline.inference import predict
 from pipeline.run import train as run
 from pipeline.tasks.next_word import NextWord

@@ -15,7 +15,7 @@ from transformers import AutoModelForTokenClassification, BertConfig, GPT2Config
 
 from pipeline.config.data import Data
 from pipeline.config.models import Pretrained, Recurrent, Scratch
-from pipeline.data.tokenizers import train
+from pipeline.data.tokenization.tokenizers import train
 from pipeline.errors import UserError
 from pipeline.models.build import build, special_token_ids
 from pipeline.models.recurrent import (

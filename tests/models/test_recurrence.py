@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from pipeline.config.recipe import Data, Recurrent
-from pipeline.data.tokenizers import train
+from pipeline.data.tokenization.tokenizers import train
 from pipeline.errors import UserError
 from pipeline.models.build import build
 from pipeline.models.recurrent import RecurrentConfig, RecurrentModel

@@ -276,7 +276,7 @@ STRANGER = """
 @pytest.mark.slow  # seconds of imports, and test_matrix.py asks one such process about every kind of model
 def test_a_process_without_this_package_gets_the_same_scores(tmp_path):
     from pipeline.config.data import Data
-    from pipeline.data.tokenizers import train
+    from pipeline.data.tokenization.tokenizers import train
 
     text = "a moving , funny film"
     tokenizer = train("word", [text, "dull mess"] * 2, Data("x"))

@@ -9,7 +9,7 @@ import torch
 from transformers import AutoTokenizer, DataCollatorForTokenClassification
 
 from pipeline.config.data import Data
-from pipeline.data.tokenizers import load_tokenizer, train
+from pipeline.data.tokenization.tokenizers import load_tokenizer, train
 from pipeline.models.recurrent import RecurrentTokenizer
 
 TEXTS = ["The U.N. official Ekeus heads for Baghdad .", "éclair שלום 👍🏽"]

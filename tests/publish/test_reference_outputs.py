@@ -7,7 +7,7 @@ from conftest import NEGATIVE, POSITIVE
 from transformers import T5Config, T5ForConditionalGeneration
 
 from pipeline.config.data import Data
-from pipeline.data import tokenizers
+from pipeline.data.tokenization import tokenizers
 from pipeline.publish import reference_outputs
 
 

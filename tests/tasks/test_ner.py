@@ -19,11 +19,11 @@ from pipeline.config.models import Recurrent, Scratch
 from pipeline.config.recipe import Recipe
 from pipeline.config.samples import SAMPLES
 from pipeline.config.training import Optim, Train
-from pipeline.data import tags as schemes
 from pipeline.data.bucketing import Rows
 from pipeline.data.new_data import encode_split
 from pipeline.data.prepare import prepare
 from pipeline.data.sources import locate
+from pipeline.data.tagging import tags as schemes
 from pipeline.errors import UserError
 from pipeline.inference import evaluate, predict
 from pipeline.models.recurrent.crf import IGNORED

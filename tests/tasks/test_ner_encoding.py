@@ -9,9 +9,9 @@ import pyarrow as pa
 import pytest
 
 from pipeline.config.data import Data
-from pipeline.data import tags as schemes
-from pipeline.data.tokenizers import load_tokenizer, train
-from pipeline.data.word_alignment import labelled, surroundings, windows
+from pipeline.data.tagging import tags as schemes
+from pipeline.data.tokenization.tokenizers import load_tokenizer, train
+from pipeline.data.tokenization.word_alignment import labelled, surroundings, windows
 from pipeline.models.recurrent.crf import IGNORED
 from pipeline.tasks.ner import Ner
 

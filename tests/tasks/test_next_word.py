@@ -22,8 +22,8 @@ from pipeline.config.training import Optim, Train
 from pipeline.data.prepare import prepare
 from pipeline.data.sources import locate
 from pipeline.data.streams import Blocks, Streams, Tokens
-from pipeline.data.tokenizers import load_tokenizer
-from pipeline.data.tokenizers import train as train_tokenizer
+from pipeline.data.tokenization.tokenizers import load_tokenizer
+from pipeline.data.tokenization.tokenizers import train as train_tokenizer
 from pipeline.errors import UserError
 from pipeline.inference import evaluate as evaluate_model
 from pipeline.inference import predict

@@ -16,8 +16,8 @@ from pipeline.config.data import Data
 from pipeline.config.models import Recurrent, Scratch
 from pipeline.config.recipe import Recipe
 from pipeline.config.training import Optim, Train
-from pipeline.data import tokenizers
-from pipeline.data.text_pairs import for_pairs
+from pipeline.data.tokenization import tokenizers
+from pipeline.data.tokenization.text_pairs import for_pairs
 from pipeline.errors import UserError
 from pipeline.tasks.multi_label import MultiLabel
 from pipeline.tasks.regression import Regression

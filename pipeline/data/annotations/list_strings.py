@@ -15,7 +15,7 @@ from pipeline.data.annotations.conversion import others
 from pipeline.data.list_texts import NotAList, parse
 from pipeline.data.readers.common import NumberedRow, Row
 from pipeline.data.rows import Places
-from pipeline.data.tags import TAG
+from pipeline.data.tagging.tags import TAG
 from pipeline.errors import UserError
 
 # What a table without brackets has between tags.

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from pipeline.data.annotations.notes import Notes
 from pipeline.data.annotations.spans import SCRIPTS, Span
-from pipeline.data.word_patterns import cut
+from pipeline.data.tokenization.word_patterns import cut
 from pipeline.errors import UserError, shorten
 
 LONGEST_QUOTE = 40

@@ -14,9 +14,9 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from pipeline.data import tags as schemes
 from pipeline.data.annotations.notes import Notes
-from pipeline.data.word_patterns import UNSPACED, cut
+from pipeline.data.tagging import tags as schemes
+from pipeline.data.tokenization.word_patterns import UNSPACED, cut
 from pipeline.errors import UserError, shorten
 
 LONGEST_QUOTE = 40

@@ -17,7 +17,7 @@ from pipeline.data.annotations.conversion import others
 from pipeline.data.annotations.notes import Notes
 from pipeline.data.readers.common import WORD_LINES, NumberedRow, Row
 from pipeline.data.rows import Places
-from pipeline.data.tags import TAG
+from pipeline.data.tagging.tags import TAG
 from pipeline.errors import UserError
 
 # Usual names in lower case, without blanks, marks and underscores.

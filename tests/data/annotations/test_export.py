@@ -11,8 +11,8 @@ from pipeline.config.data import Data
 from pipeline.data import sources
 from pipeline.data.annotations.export import FORMATS, SUFFIXES, write_row, write_rows
 from pipeline.data.annotations.spans import SCRIPTS
-from pipeline.data.tags import spans
-from pipeline.data.word_patterns import cut
+from pipeline.data.tagging.tags import spans
+from pipeline.data.tokenization.word_patterns import cut
 from pipeline.errors import UserError
 from pipeline.tasks.ner import Ner
 

@@ -8,8 +8,8 @@ import pytest
 
 from pipeline.data.annotations.notes import Notes
 from pipeline.data.annotations.spans import SCRIPTS, Span, Tagger
-from pipeline.data.tags import spans as entities
-from pipeline.data.word_patterns import cut
+from pipeline.data.tagging.tags import spans as entities
+from pipeline.data.tokenization.word_patterns import cut
 from pipeline.errors import UserError
 
 

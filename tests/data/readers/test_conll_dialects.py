@@ -12,7 +12,7 @@ from pipeline.data.readers import common, conll
 from pipeline.data.readers.common import LINE, WORD_LINES
 from pipeline.data.readers.conll import read
 from pipeline.data.rows import Places
-from pipeline.data.unified_tags import unify
+from pipeline.data.tagging.unified_tags import unify
 from pipeline.errors import UserError
 
 NAME = "a.conll"

@@ -7,7 +7,7 @@ import pytest
 from transformers import AutoTokenizer
 
 from pipeline.config.data import Data
-from pipeline.data import long_texts, tokenizers
+from pipeline.data.tokenization import long_texts, tokenizers
 from pipeline.errors import UserError
 
 WORDS = [f"w{number}" for number in range(40)]

@@ -10,9 +10,9 @@ import pytest
 from transformers import GPT2TokenizerFast
 
 from pipeline.config.data import Data
-from pipeline.data import word_alignment
-from pipeline.data.tokenizers import load_tokenizer, train
-from pipeline.data.word_alignment import labelled, surroundings, tokenize, windows
+from pipeline.data.tokenization import word_alignment
+from pipeline.data.tokenization.tokenizers import load_tokenizer, train
+from pipeline.data.tokenization.word_alignment import labelled, surroundings, tokenize, windows
 
 WORDS = [["U.S.", "can't", "rejects", "<br/>", "3.5"], ["EU"], ["#tag", "@user", "👍🏽", "שָׁלוֹם", "!?"]]
 

@@ -7,9 +7,9 @@ import random
 import pytest
 from datasets import Dataset
 
-from pipeline.data import tags
 from pipeline.data.rows import Places
-from pipeline.data.unified_tags import unify
+from pipeline.data.tagging import tags
+from pipeline.data.tagging.unified_tags import unify
 from pipeline.errors import UserError
 
 NAMES = {split: Places((f"{split}.conll",), f"{split}.conll") for split in ("train", "test")}

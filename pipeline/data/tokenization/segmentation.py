@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from transformers import PreTrainedTokenizerBase
 
 from pipeline.data.text_stats import script
-from pipeline.data.tokenizers import cutting, keeps_words
-from pipeline.data.word_patterns import FIRST_UNSPACED, UNSPACED, cut
+from pipeline.data.tokenization.tokenizers import cutting, keeps_words
+from pipeline.data.tokenization.word_patterns import FIRST_UNSPACED, UNSPACED, cut
 
 Places = list[tuple[int, int]]
 

@@ -10,7 +10,7 @@ import pytest
 from transformers import AutoTokenizer
 
 from pipeline.config.data import Data
-from pipeline.data.tokenizers import check_length, load_tokenizer, train
+from pipeline.data.tokenization.tokenizers import check_length, load_tokenizer, train
 from pipeline.errors import UserError
 
 TEXTS = ["A moving , funny film", "שָׁלוֹם עולם", "it's good 👍🏽", "مَرْحَبًا"] * 3
@@ -132,7 +132,7 @@ def test_known_words_survive_saving_with_characters(tmp_path):
 @pytest.mark.parametrize("kind", ["word", "bpe", "wordpiece", "whitespace"])
 def test_every_process_trains_the_same_vocabulary(kind):
     code = (
-        "import sys; from pipeline.data.tokenizers import train; from pipeline.config.data import Data\n"
+        "import sys; from pipeline.data.tokenization.tokenizers import train; from pipeline.config.data import Data\n"
         "texts = [f'warm tender word{n} joke{n % 5} wise start' for n in range(40)]\n"
         "print(sorted(train(sys.argv[1], texts, Data('x')).get_vocab().items()))"
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.data.word_patterns import cut
+from pipeline.data.tokenization.word_patterns import cut
 
 
 @pytest.mark.parametrize(

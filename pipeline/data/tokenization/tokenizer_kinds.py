@@ -7,7 +7,7 @@ from typing import Any
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 from pipeline.config.data import TRAINED_TOKENIZERS, Data
-from pipeline.data import word_patterns
+from pipeline.data.tokenization import word_patterns
 
 PAD, UNK, CLS, SEP, MASK, EOS = "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[EOS]"
 WORDS, PIECES, CLOSED_WORDS = 30_000, 8_000, 100_000

@@ -8,8 +8,8 @@ from tokenizers import processors
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from pipeline.config.models import PairEncoding
-from pipeline.data.long_texts import Encoded, refuse_pairs
-from pipeline.data.tokenizer_kinds import SEP
+from pipeline.data.tokenization.long_texts import Encoded, refuse_pairs
+from pipeline.data.tokenization.tokenizer_kinds import SEP
 from pipeline.errors import UserError
 from pipeline.models.recurrent import RecurrentTokenizer
 

@@ -16,8 +16,9 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedToken
 
 from pipeline.config import paths
 from pipeline.config.data import TRAINED_TOKENIZERS, WHOLE_WORDS, Data
-from pipeline.data import text_stats, word_patterns
-from pipeline.data.tokenizer_kinds import (
+from pipeline.data import text_stats
+from pipeline.data.tokenization import word_patterns
+from pipeline.data.tokenization.tokenizer_kinds import (
     KINDS,
     LONGEST_WORD,
     LOWER_CASING,

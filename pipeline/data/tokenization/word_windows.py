@@ -11,9 +11,9 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from pipeline.data.tag_codes import Coded
-from pipeline.data.tags import Span
-from pipeline.data.word_alignment import labelled, ranges, windows
+from pipeline.data.tagging.tag_codes import Coded
+from pipeline.data.tagging.tags import Span
+from pipeline.data.tokenization.word_alignment import labelled, ranges, windows
 
 
 class Windows(NamedTuple):

@@ -13,8 +13,8 @@ from transformers import PreTrainedTokenizerBase
 from pipeline.config import paths
 from pipeline.config.data import TRAINED_TOKENIZERS, Data
 from pipeline.config.models import PairEncoding
-from pipeline.data import text_pairs, tokenizers
 from pipeline.data.rows import arrow_column, whole
+from pipeline.data.tokenization import text_pairs, tokenizers
 
 if TYPE_CHECKING:
     from datasets import Dataset

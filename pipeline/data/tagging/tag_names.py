@@ -14,8 +14,8 @@ import pyarrow.compute as pc
 from pipeline.config.tag_forms import UNNAMED, Form, form_of
 from pipeline.data.labels import count
 from pipeline.data.rows import Places, arrow_batches, whole
-from pipeline.data.tag_codes import place_of
-from pipeline.data.tags import types
+from pipeline.data.tagging.tag_codes import place_of
+from pipeline.data.tagging.tags import types
 from pipeline.errors import UserError, listing
 
 if TYPE_CHECKING:

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from pipeline.data import tag_names
 from pipeline.data.rows import Places, arrow_batches, whole
-from pipeline.data.tag_codes import Coded, Coder, place_of
-from pipeline.data.tag_names import Named, Source
-from pipeline.data.tags import BREAKS, NAMES, scheme_in_data
+from pipeline.data.tagging import tag_names
+from pipeline.data.tagging.tag_codes import Coded, Coder, place_of
+from pipeline.data.tagging.tag_names import Named, Source
+from pipeline.data.tagging.tags import BREAKS, NAMES, scheme_in_data
 
 if TYPE_CHECKING:
     from datasets import Dataset

@@ -6,8 +6,8 @@ import pytest
 from transformers import AutoTokenizer
 
 from pipeline.config.data import Data
-from pipeline.data import tokenizers
-from pipeline.data.text_pairs import for_pairs
+from pipeline.data.tokenization import tokenizers
+from pipeline.data.tokenization.text_pairs import for_pairs
 
 TEXTS = ["a moving , funny film", "boring and far too long"] * 3
 # (tokenizer, how) -> tokens of a pair, types of the tokens, tokens of a single text

@@ -14,8 +14,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.data import tags
 from pipeline.data.rows import Places, whole
+from pipeline.data.tagging import tags
 
 # Prefixes by their numbers.
 LETTERS = "OBIES"

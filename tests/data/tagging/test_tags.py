@@ -7,7 +7,7 @@ import random
 import pytest
 from seqeval.metrics.sequence_labeling import get_entities
 
-from pipeline.data.tags import TAG, breaks, convert, scheme_in_data, scheme_of, spans, types, write
+from pipeline.data.tagging.tags import TAG, breaks, convert, scheme_in_data, scheme_of, spans, types, write
 
 TYPES = ["PER", "geo-loc", "X"]
 

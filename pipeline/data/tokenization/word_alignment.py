@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 from transformers import PreTrainedTokenizerBase
 
-from pipeline.data.tags import Span
+from pipeline.data.tagging.tags import Span
 from pipeline.errors import UserError
 
 # Neighbouring windows share 1/OVERLAP of their tokens: a word near the edge of one is well inside the other (as BERT

@@ -8,8 +8,8 @@ from collections import Counter
 import pyarrow as pa
 import pytest
 
-from pipeline.data import tags
-from pipeline.data.tag_codes import Coder, count_types
+from pipeline.data.tagging import tags
+from pipeline.data.tagging.tag_codes import Coder, count_types
 
 LISTS = pa.list_(pa.string())
 SCHEMES = ["IOB1", "IOB2", "BIOES", "BILOU", "BMES", "BMEWO"]

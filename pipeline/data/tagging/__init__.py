@@ -1,0 +1,6 @@
+"""Tags of words: how they are written, and one scheme for all splits.
+
+`unified_tags` converts the tags of all splits, with `tag_names` (what each distinct tag means) and `tag_codes` (many
+sentences at once, as numbers). `tags` has the schemes themselves, a sentence at a time: what the tasks use, and what
+the others are tested against.
+"""
