@@ -65,7 +65,7 @@ def same_columns(part: Part, data: Data) -> Data:
 
 
 def _name_of(format: Format) -> str:
-    return next(name for name, known in FORMATS.items() if known is format)
+    return next(name for name, known in FORMATS.items() if known == format)  # equal: it may come from another process
 
 
 @functools.cache

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import json
+import pickle
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline.config import sources
 from pipeline.config.data import Data
 from pipeline.config.formats import Part, format_of
 from pipeline.data.readers import registry
@@ -145,3 +147,10 @@ def test_times_that_python_cannot_represent_are_read(tmp_path, kind):
     pq.write_table(pa.table({"text": ["a"], "when": pa.array([2**50 + 1], kind)}), tmp_path / "a.parquet")
     ((_, row),) = read(tmp_path / "a.parquet")
     assert row["text"] == "a"
+
+
+def test_a_source_that_another_process_has_found_is_read(tmp_path):
+    (tmp_path / "a.csv").write_text("text,label\ngood,1\n")
+    source = pickle.loads(pickle.dumps(sources.resolve(Data(str(tmp_path / "a.csv")))))
+    (batch,) = registry.read(source.parts["train"][0], source.data)
+    assert batch["text"].to_pylist() == ["good"]
