@@ -89,7 +89,7 @@ def of_vocabulary(tokenizer: PreTrainedTokenizerBase) -> tuple[int, str]:
 
 def of_file(file: Path) -> tuple[int, str]:
     """Number of rows, and a hash of them, of encoded rows in an Arrow stream; memory does not grow with the rows."""
-    with pa.memory_map(str(file)) as source, pa.ipc.open_stream(source) as stream:
+    with pa.OSFile(str(file)) as source, pa.ipc.open_stream(source) as stream:
         return of_batches(stream)
 
 

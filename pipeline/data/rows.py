@@ -206,9 +206,39 @@ def whole(column: pa.Array | pa.ChunkedArray) -> pa.Array:
 
 def arrow_batches(rows: Dataset, columns: Sequence[str], size: int = 10_000) -> Iterator[pa.Table]:
     """Columns of a split on disk, `size` rows at a time."""
+    if file := _file_of(rows):
+        yield from _read_stream(file, columns, size)
+        return
     tables = rows.select_columns(list(columns)).with_format("arrow")
     for start in range(0, len(rows), size):
         yield tables[start : start + size]
+
+
+def _file_of(rows: Dataset) -> str | None:
+    """The Arrow file that holds a split as it is: all of its rows, in order."""
+    from datasets.table import MemoryMappedTable
+
+    table = rows.data
+    if not isinstance(table, MemoryMappedTable) or rows._indices is not None or len(rows.cache_files) != 1:
+        return None
+    is_changed = any(name != "replace_schema_metadata" for name, *_ in table.replays)
+    return None if is_changed else rows.cache_files[0]["filename"]
+
+
+def _read_stream(file: str, columns: Sequence[str], size: int) -> Iterator[pa.Table]:
+    """Columns of a file, read from one end to the other. A mapped file would stay in memory as it is read."""
+    pending: list[pa.Table] = []
+    with pa.OSFile(file) as source, pa.ipc.open_stream(source) as stream:
+        for batch in stream:
+            pending.append(pa.Table.from_batches([batch]).select(list(columns)))
+            if sum(map(len, pending)) < size:
+                continue
+            table = pa.concat_tables(pending)
+            for start in range(0, len(table) - size + 1, size):
+                yield table.slice(start, size)
+            pending = [table.slice(len(table) - len(table) % size)]
+    if pending and sum(map(len, pending)):
+        yield pa.concat_tables(pending)
 
 
 def arrow_column(rows: Dataset, column: str) -> Iterator[pa.Array | pa.ChunkedArray]:

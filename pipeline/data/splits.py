@@ -138,8 +138,7 @@ def carve(
         classes: (N,) strata, or None.
         shares: of the parts, each in (0, 1), together below 1.
     """
-    # Groups are the G distinct texts: `first` (G,) row of each, `group` (N,) the group of each row.
-    _, first, group = np.unique(texts, return_index=True, return_inverse=True)
+    first, group = _groups(texts)
     names = np.asarray(classes) if classes is not None else np.zeros(len(texts), dtype=int)
     of_rare = np.isin(names, rare_classes(texts, names, len(shares) + 1))
     kept = np.zeros(len(first), dtype=bool)
@@ -160,6 +159,21 @@ def carve(
     _give_back(part_of_group, names, group)
     parts = part_of_group[group]
     return [np.flatnonzero(parts == part) for part in range(len(shares) + 1)]
+
+
+def _groups(texts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(G,) the first row of each of the G distinct texts, in the order of their numbers, and (N,) the text of each row.
+
+    The same as np.unique returns, in half of its memory.
+    """
+    order = np.argsort(texts, kind="stable")
+    ordered = texts[order]
+    begins = np.ones(len(texts), dtype=bool)
+    begins[1:] = ordered[1:] != ordered[:-1]
+    del ordered
+    group = np.empty(len(texts), dtype=np.int32)
+    group[order] = np.cumsum(begins, dtype=np.int32) - 1
+    return order[begins], group
 
 
 def _sizes(owed: np.ndarray, room: int) -> np.ndarray:
@@ -185,9 +199,12 @@ def _give_back(part_of_group: np.ndarray, names: np.ndarray, group: np.ndarray) 
 
 def rare_classes(texts: np.ndarray, classes: Sequence[str] | np.ndarray, parts: int) -> list[str]:
     """Classes that have fewer distinct texts than there are `parts`, sorted."""
-    _, group = np.unique(texts, return_inverse=True)
-    names, code = np.unique(np.asarray(classes), return_inverse=True)
+    first, group = _groups(texts)
+    names = np.unique(np.asarray(classes))
     # Each pair of a class and a text once: a pair is the number class * G + text, with G distinct texts.
-    pairs = np.unique(code * (group.max(initial=0) + 1) + group)
-    texts_of_class = np.bincount(pairs // (group.max(initial=0) + 1), minlength=len(names))
+    pairs = np.searchsorted(names, classes) * len(first) + group
+    pairs.sort()
+    is_new = np.ones(len(pairs), dtype=bool)
+    is_new[1:] = pairs[1:] != pairs[:-1]
+    texts_of_class = np.bincount(pairs[is_new] // max(len(first), 1), minlength=len(names))
     return names[texts_of_class < parts].tolist()
