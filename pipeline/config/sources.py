@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import glob
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -133,13 +133,16 @@ def resolve(data: Data, task: str | None = None) -> ResolvedSource:
     _refuse_settings(data, HUB_SETTINGS, "a local file or folder, which has none")
     if path.is_dir():
         found = folders.find(path, data, task)
+        _refuse_table_settings(data, found.parts)
         return ResolvedSource(data, "files", found.parts, warnings=found.warnings, classes=found.classes)
     _refuse_settings(data, ("subset",), "a file, which has none")
     if not path.exists() and (files := _matching(data.source, path)):
         found = folders.find_among(files, data, task)
+        _refuse_table_settings(data, found.parts)
         return ResolvedSource(data, "files", found.parts, warnings=found.warnings)
     choice = FormatChoice(data, task)
     parts = choice.parts({"train": [path]})
+    _refuse_table_settings(data, parts)
     return ResolvedSource(data, "files", parts, warnings=(*choice.warnings, *_other_parts(path)))
 
 
@@ -174,6 +177,14 @@ def _refuse_settings(data: Data, names: Iterable[str], reason: str) -> None:
     for name in names:
         if getattr(data, name):
             data.refuse(name, f"{data.source} is {reason}; remove this setting")
+
+
+def _refuse_table_settings(data: Data, parts: Mapping[str, Sequence[Part]]) -> None:
+    found = {part.format for of_split in parts.values() for part in of_split}
+    if found <= {FORMATS[name] for name in ("json", "jsonl", "parquet", "arrow")}:
+        _refuse_settings(
+            data, ("separator", "quoting"), "no .csv or .tsv table, so nothing in it is separated or quoted"
+        )
 
 
 def _looks_like_hub_id(source: str) -> bool:

@@ -85,8 +85,17 @@ def as_trained(data: Data, trained: Data | None, found: Sequence[str]) -> Data:
     """
     names = ("text_column", "text_pair_column", "label_column", "token_column", "tag_column")
     before = {name: getattr(trained, name, None) for name in names if getattr(data, name) is None}
-    changes: dict[str, Any] = {name: column for name, column in before.items() if column in found}
+    own = {name: same_column(column, found) for name, column in before.items() if column is not None}
+    changes: dict[str, Any] = {name: column for name, column in own.items() if column is not None}
     return replace(data, **changes)
+
+
+def same_column(column: str, found: Sequence[str]) -> str | None:
+    """The name of a column in `found`: the same, or the only one that differs just in case and outer blanks."""
+    if column in found:
+        return column
+    alike = [name for name in found if name.strip().casefold() == column.strip().casefold()]
+    return alike[0] if len(alike) == 1 else None
 
 
 def choose(
@@ -134,6 +143,8 @@ def choose(
             columns[role] = scores[0]
             continue
         fitting = [column for column in left if _FITS.get(role, _is_other)(column, table.column(column))]
+        if len(fitting) > 1:
+            fitting = [column for column in fitting if _last_word(column) in roles[role]] or fitting
         if len(fitting) == 1 and role in _FITS:
             columns[role] = fitting[0]
         elif not fitting and role != "label" and len(left) == 1 and _are_known(columns, roles, role):
@@ -148,6 +159,11 @@ def choose(
         if problem is None and "label" in named:
             problem, reasons = _problem(table.column(named["label"]), named["label"], data)
     return Choice(named, found, tuple(label_columns), problem, tuple(reasons), _missing_marks(data))
+
+
+def _last_word(column: str) -> str:
+    """`sentiment` of airline_sentiment, `text` of reviewText."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", column).replace("_", " ").split(" ")[-1].lower()
 
 
 def _missing_marks(data: Data) -> frozenset[str]:

@@ -26,7 +26,9 @@ Roles = Mapping[str, Sequence[str]]
 At = Callable[[int], str]
 
 # What marks a missing label, besides the marks of data.missing_labels; compared without case.
-MISSING_MARKS = {"", "nan", "null", "none", "n/a", "na", "<na>", "#n/a"}
+MISSING_MARKS = {"", "nan", "null", "n/a", "na", "<na>", "#n/a"}
+# As Python prints it. In capitals or small letters it is a class of SemEval's stances and of much data on hate speech.
+NONE = "None"
 
 
 # Marks in a column of its own that say whether a row has a label -> whether it does.
@@ -40,7 +42,7 @@ def is_missing(value: Any) -> bool:
     """Whether a value is none at all: null, NaN, or a string that stands for them."""
     if value is None or value is MISSING or value != value:
         return True
-    return isinstance(value, str) and value.strip().lower() in MISSING_MARKS
+    return isinstance(value, str) and ((mark := value.strip()) == NONE or mark.lower() in MISSING_MARKS)
 
 
 def read_texts(column: Column, at: At) -> pa.Array:
@@ -93,7 +95,8 @@ def _check_surrogates(text: str, where: str) -> None:
 
 
 def read_labels(column: Column, at: At) -> pa.Array:
-    """Labels as strings, with 1.0 as 1 and without outer blanks; null where there is none. See data/labels.py.
+    """Labels as strings, with 1.0 as 1 and without outer blanks; null where there is none; that of a list of one, which
+    may be written as a text. See data/labels.py.
 
     Raises:
         UserError: a value is an object, or a list of more or fewer than one label.
@@ -102,6 +105,8 @@ def read_labels(column: Column, at: At) -> pa.Array:
 
 
 def _label(value: Any, where: Any) -> str | None:
+    if isinstance(value, str) and (own := as_list(value)) and len(own) == 1:
+        value = own
     if isinstance(value, list):
         if len(value) > 1:
             raise UserError(

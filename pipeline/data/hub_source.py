@@ -12,7 +12,7 @@ from huggingface_hub import constants
 from huggingface_hub.errors import HTTPError
 
 from pipeline.config.data import Data
-from pipeline.config.files.split_names import SPLITS, split_called
+from pipeline.config.files.split_names import MISMATCHED, SPLITS, other_words, split_called, split_in
 from pipeline.data.rows import ROWS_PER_BATCH, RowBatch, batches
 from pipeline.errors import UserError, reason
 from pipeline.hub import download
@@ -54,7 +54,8 @@ def load(data: Data, commit: str | None) -> dict[str, Loaded]:
     except (ValueError, OSError, datasets.exceptions.DatasetsError, HTTPError) as error:
         raise UserError(f"data.source: {data.source} cannot be loaded: {reason(error)}") from error
     # A split's own name takes precedence over another one for it, such as dev.
-    named = {split_called(name): rows for name, rows in found.items()} | dict(found)
+    mentioned = {split_in(name): rows for name, rows in found.items() if MISMATCHED not in other_words(name)}
+    named = mentioned | {split_called(name): rows for name, rows in found.items()} | dict(found)
     loaded = {
         split: (_rows(named[split], data), _class_names(named[split].features))
         for split in SPLITS

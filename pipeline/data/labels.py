@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -89,6 +89,8 @@ def clean(
             cleaned.warnings.append(_missing_warning(split, named, labelled, names[split]))
             named = divide(named, {f"labelled-{split}": labelled}, folder)[f"labelled-{split}"]
         cleaned.splits[split] = named
+    if "train" in cleaned.splits:
+        _refuse_other_labels(cleaned, {split: naming.named(counts[split]) for split in cleaned.splits}, names)
     return cleaned
 
 
@@ -100,6 +102,18 @@ def count(rows: Dataset, column: str) -> Counter[str]:
         for pair in pc.value_counts(pc.drop_null(flat)).to_pylist():
             counts[pair["values"]] += pair["counts"]
     return counts
+
+
+def _refuse_other_labels(cleaned: Cleaned, known: Mapping[str, set[str]], names: Mapping[str, Places]) -> None:
+    """Refuse a split that shares no label with the training split, such as ids beside names or a mark for "unknown"."""
+    for split, own in known.items():
+        if own and len(known["train"]) > 1 and not own & known["train"]:
+            raise UserError(
+                f"{names[split]}: no label of {split} ({listing(sorted(own))}) is one of train"
+                f" ({listing(sorted(known['train']))}); if they mean the same, say which is which with"
+                f" data.label_names {min(own)}=NAME ...; if they mean that there is no label, name them in"
+                " data.missing_labels"
+            )
 
 
 def spelling_key(label: str) -> str:
@@ -140,6 +154,10 @@ class _Naming:
         self._leave_out_minus_one(everywhere, warnings)
         self._leave_out_dash(warnings)
         self._join_twins(everywhere, warnings)
+
+    def named(self, found: Iterable[str]) -> set[str]:
+        """The names of the labels in `found`, if they are not numbers."""
+        return {name for label in found if isinstance(name := self.names[label], str)}
 
     def has_class(self, label: str) -> bool:
         """Whether data.label_names or the model has a class for a label."""

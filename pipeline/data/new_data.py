@@ -61,6 +61,9 @@ def encode_split(
     check_pairs(task, source.data, loaded.columns, str(next(iter(loaded.names.values()))))
     loaded, _ = unify_tags(loaded, source.data, folder, known=labels)
     if warnings is not None:
+        chosen = loaded.columns.columns.items()
+        if any(column.strip().lower() not in task.columns.get(role, ()) for role, column in chosen):
+            warnings.append(str(loaded.columns))  # their names alone do not say so
         warnings += loaded.warnings
     found = [*loaded.splits, *loaded.unlabelled]
     if split not in found and len(found) == 1:

@@ -18,12 +18,12 @@ from pipeline.config.formats import Part
 from pipeline.config.sources import ResolvedSource
 from pipeline.data import hub_source, labels, split_column
 from pipeline.data.annotations import registry as annotation_tools
-from pipeline.data.column_choice import SAMPLE_ROWS, Choice, as_trained, choose
+from pipeline.data.column_choice import SAMPLE_ROWS, Choice, as_trained, choose, same_column
 from pipeline.data.columns import INDICATED, Roles, kind_of
 from pipeline.data.readers import registry
 from pipeline.data.rows import MISSING, Column, Peeked, Places, RowBatch, batches, peek, values
 from pipeline.data.text_stats import EXACT, LOOSE, digests
-from pipeline.errors import UserError
+from pipeline.errors import UserError, listing
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -132,7 +132,7 @@ def load(
         )
     classes = _names_of_classes(first.classes, columns)
     writers: dict[str, _Writer] = {}
-    for split, table in tables.items():
+    for split, table in _comparable(tables, first, columns, roles, warnings).items():
         make = functools.partial(_Writer, columns, roles, table.places, keep_empty)
         writers |= _write(table, split, divided_by, folder, make)
     splits = {split: writer.finish() for split, writer in writers.items()}
@@ -199,6 +199,28 @@ def _rows_of(source: ResolvedSource, split: str, data: Data, warnings: list[str]
             column, value = source.sample.only[split]
             rows = (batch.where(column, value) for batch in rows)
         yield from (batch.shifted(number) for batch in rows)
+
+
+def _comparable(
+    tables: dict[str, Table], first: Table, columns: Choice, roles: Roles, warnings: list[str]
+) -> dict[str, Table]:
+    """The tables without those that have neither texts nor labels in the columns of the `first` one, such as the test
+    split of CoLA, which is a table of another form."""
+    kept = {}
+    for split, table in tables.items():
+        names = table.rows.names
+        usual = {name for role, own in roles.items() if kind_of(role).is_target for name in own}
+        chosen = [*columns.columns.values(), *columns.label_columns]
+        if table is first or not names or any(same_column(column, names) for column in chosen):
+            kept[split] = table
+        elif all(name.isdecimal() for name in names) or any(name.strip().lower() in usual for name in names):
+            kept[split] = table  # may have labels; what is missing is said with the place
+        else:
+            warnings.append(
+                f"{table.places}: it has none of the columns that are read in {first.places}"
+                f" ({listing([*map(repr, chosen)])}), so {split} is left out (of: {', '.join(names)})"
+            )
+    return kept
 
 
 def _names_of_classes(classes: ClassNames, columns: Choice) -> list[str] | None:
@@ -307,16 +329,20 @@ class _Writer:
 
     def _values(self, role: str, batch: RowBatch, at: Callable[[int], str]) -> Column:
         if role == "label" and self.choice.label_columns:
-            return _indicated(batch, self.choice.label_columns)
-        column = self.choice.columns.get(role)
-        if column is not None and column in batch.columns:
+            return _indicated(batch, self.choice.label_columns, at)
+        chosen = self.choice.columns.get(role)
+        column = None if chosen is None else same_column(chosen, [*batch.columns])
+        if column is not None:
             found = batch.columns[column]
             if not self.kinds[role].is_target and isinstance(found, list) and MISSING in found:
                 raise UserError(f"{at(found.index(MISSING))}: the row has no field {column!r}")
             return found
         if self.kinds[role].is_target:  # a split without labels
             return [[] if self.kinds[role].is_list and role == "tags" else None] * len(batch)
-        raise UserError(f"{at(0)}: the row has no field {column!r}")
+        raise UserError(
+            f"{at(0)}: the row has no field {chosen!r}, where the {role} is read in every split (of:"
+            f" {', '.join(batch.columns)}); give the files of all splits the same columns"
+        )
 
     def _without_empty(self, rows: pa.RecordBatch) -> pa.RecordBatch:
         if self.keep_empty:
@@ -342,10 +368,21 @@ def _check_lengths(tokens: pa.Array, tags: pa.Array, at: Callable[[int], str]) -
         raise UserError(f"{at(index)}: {words[index]} tokens but {tagged[index]} tags; give each token its tag")
 
 
-def _indicated(batch: RowBatch, columns: Sequence[str]) -> list[list[str] | None]:
-    """The labels whose columns say yes in each row; None for a row with another mark, such as -1."""
+def _indicated(batch: RowBatch, columns: Sequence[str], at: Callable[[int], str]) -> list[list[str] | None]:
+    """The labels whose columns say yes in each row; None for a row with another mark, such as -1, or of a split that
+    has none of the columns.
+
+    Raises:
+        UserError: it has some of the columns.
+    """
+    own_names = [same_column(column, [*batch.columns]) for column in columns]
+    absent = [column for column, own in zip(columns, own_names, strict=True) if own is None]
+    if len(absent) == len(columns):
+        return [None] * len(batch)
+    if absent:
+        raise UserError(f"{at(0)}: the row has no field {absent[0]!r}, though it has fields of other labels; add it")
     found: list[list[str] | None] = []
-    for own in zip(*(values(batch.columns[column]) for column in columns), strict=True):
+    for own in zip(*(values(batch.columns[str(name)]) for name in own_names), strict=True):
         marks = [INDICATED.get(str(mark).strip().lower()) for mark in own]
         applies = [column for column, mark in zip(columns, marks, strict=True) if mark]
         found.append(None if None in marks else applies)

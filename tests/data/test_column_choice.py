@@ -44,6 +44,8 @@ def chosen(table: dict[str, str | list], roles=Sentiment.columns, pairs=(), **se
         ({"text": "text", "mood": "label"}, {}, "text", "mood"),
         ({"text": "text", "review": "text", "label": "label"}, {"text_column": "review"}, "review", "label"),
         ({"a": "label", "b": "text"}, {}, "b", "a"),
+        ({"airline": "moods", "airline_sentiment": "label", "text": "text"}, {}, "text", "airline_sentiment"),
+        ({"summary": "text", "reviewText": "text", "overall": "label"}, {}, "reviewText", "overall"),
         ({"v1": "label", "v2": "text", "v3": "constant"}, {}, "v2", "v1"),
         ({"1": "label", "2": "id", "3": "date", "4": "constant", "6": "text"}, {}, "6", "1"),
         ({"text": "text", "mood": "label", "date": "date", "user": "user", "id": "id"}, {}, "text", "mood"),

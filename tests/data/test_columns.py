@@ -46,6 +46,8 @@ def test_a_value_that_is_not_text_is_refused_with_its_line(value):
         (" good ", "good"),
         (True, "True"),
         (["good"], "good"),
+        ("none", "none"),
+        ("NONE", "NONE"),
         *((missing, None) for missing in (None, "", "  ", math.nan, "NaN", "null", "N/A", "None", [], MISSING)),
     ],
 )
@@ -119,3 +121,12 @@ def test_ids_of_tags_become_digits():
 def test_a_value_that_is_no_list_of_words_is_refused_with_its_line(value, says):
     with pytest.raises(UserError, match=f"f:2: .*{says}"):
         columns.read_tokens([["a"], value], at)
+
+
+def test_a_list_of_one_label_that_is_written_as_a_text_is_that_label():
+    assert columns.read_labels(["['joy']", '["fear"]', "joy", "[UNK]"], str).to_pylist() == [
+        "joy",
+        "fear",
+        "joy",
+        "[UNK]",
+    ]

@@ -142,3 +142,14 @@ def test_lists_of_labels_are_named_label_by_label():
 def test_numbers_are_left_as_they_are_and_missing_ones_left_out():
     found = cleaned(train=pa.array([0.5, None, -1.0]))
     assert labels(found) == {"train": [0.5, -1.0]}
+
+
+@pytest.mark.parametrize("test", [["0", "1"], ["?"], ["False", "True"]])
+def test_a_split_whose_labels_are_all_unknown_to_train_is_refused(test):
+    refusal = f"test.csv: no label of test ({', '.join(test)}) is one of train (bad, good); if they mean the same"
+    with pytest.raises(UserError) as refused:
+        cleaned(train=["good", "bad"], test=test)
+    assert str(refused.value).startswith(refusal)
+    given = cleaned(train=["good", "bad"], test=["0", "1"], settings={"label_names": ("0=bad", "1=good")})
+    assert labels(given)["test"] == ["bad", "good"]
+    assert cleaned(train=["good", "bad"], test=["?"], settings={"missing_labels": ("?",)}).unlabelled == ["test"]

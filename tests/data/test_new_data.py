@@ -169,3 +169,15 @@ def test_the_settings_of_labels_and_format_survive_the_command_line_and_json(tmp
     assert json.loads(by_id.out)["per_class"].keys() == {"worse", "better"}
     assert by_id.err == "data: the labels are read as ids of the model's labels: 0 = worse, 1 = better\n"
     assert by_name.err == ""
+
+
+def test_columns_that_are_chosen_by_their_values_are_printed(tmp_path, tokenizer):
+    file = tmp_path / "new.csv"
+    file.write_text("body,mood\n" + "a fine film that I saw,positive\na bad film that I left,negative\n" * 3)
+    warnings: list[str] = []
+    with pytest.raises(UserError, match="no column looks like the text"):
+        encode_split(locate(Data(str(file))), "test", Sentiment(), tokenizer, MODEL, tmp_path, warnings)
+    rows = "".join(f"a film that I saw {n} times,{MODEL[n % 2]}\n" for n in range(6))
+    file.write_text("body,mood\n" + rows)
+    encode_split(locate(Data(str(file))), "test", Sentiment(), tokenizer, MODEL, tmp_path, warnings)
+    assert warnings == ["text = body, label = mood (of: body, mood)"]

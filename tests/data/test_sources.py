@@ -176,3 +176,37 @@ def test_a_file_is_looked_at_again_once_the_task_of_a_model_is_known(tmp_path):
     unknown = sources.locate(Data(str(tmp_path / "a.txt")))
     known = sources.locate_again(unknown, "next_word")
     assert [source.parts["train"][0].format for source in (unknown, known)] == [FORMATS["tsv"], FORMATS["txt"]]
+
+
+def test_a_split_of_another_form_without_labels_is_left_out_with_a_line(tmp_path):
+    """As in CoLA, whose test.tsv has a header and two columns, and train.tsv four and none."""
+    (tmp_path / "train.csv").write_text("gj04,1,,a fine day\ngj05,0,*,a day fine\n" * 3)
+    (tmp_path / "test.csv").write_text("index,sentence\n0,a day\n1,another day\n")
+    source = load(Data(str(tmp_path), label_column="2", text_column="4"), tmp_path)
+    assert list(source.splits) == ["train"]
+    assert source.warnings[-1].endswith("('4', '2'), so test is left out (of: index, sentence)")
+
+
+def test_a_test_split_without_the_columns_of_several_labels_is_unlabelled(tmp_path):
+    (tmp_path / "train.csv").write_text(
+        "id,comment,toxic,threat\n" + "1,you fool over there,1,0\n2,a fine day,0,0\n" * 3
+    )
+    (tmp_path / "test.csv").write_text("id,comment\n7,what is this thing\n")
+    source = load(Data(str(tmp_path), text_column="comment"), tmp_path)
+    assert (list(source.splits), source.unlabelled) == (["train"], ["test"])
+    (tmp_path / "test.csv").write_text("id,comment,toxic\n7,what is this thing,1\n")
+    (tmp_path / "work").rename(tmp_path / "before")
+    with pytest.raises(UserError, match=r"test.csv:2: the row has no field 'threat', though it has fields of other"):
+        load(Data(str(tmp_path), text_column="comment"), tmp_path)
+
+
+def test_columns_of_another_split_may_differ_in_case_and_else_are_asked_for(tmp_path):
+    (tmp_path / "train.csv").write_text("text,label\na,1\nb,0\n")
+    (tmp_path / "test.csv").write_text("Label, Text \n1,c\n")
+    assert load(Data(str(tmp_path)), tmp_path).splits["test"][0] == {"text": "c", "label": "1", "line": 2}
+    (tmp_path / "test.csv").write_text("label,sentence\n1,c\n")
+    (tmp_path / "work").rename(tmp_path / "before")
+    with pytest.raises(
+        UserError, match=r"no field 'text', where the text is read in every split \(of: label, sentence"
+    ):
+        load(Data(str(tmp_path)), tmp_path)

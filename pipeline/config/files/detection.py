@@ -26,7 +26,7 @@ HEADERS = {
     *("text", "texts", "sentence", "sentences", "review", "content", "tweet", "comment", "message", "question"),
     *("label", "labels", "sentiment", "class", "category", "target", "tokens", "tags", "ner_tags", "words"),
 }
-_FASTTEXT = re.compile(r"__label__\S+(\s|$)")
+_FASTTEXT = re.compile(r"(?:.*\s)?__label__\S+(\s|$)")
 _TREE = re.compile(r"\(\d+ (\(\d+ |[^\s()]+\))")
 # A class as a number, or as the Text Retrieval Conference names the kinds of questions.
 _LABEL = re.compile(r"[+-]?\d{1,2}|[A-Z]{2,}:[A-Za-z]+|pos|neg|positive|negative|neutral")

@@ -21,7 +21,7 @@ from pipeline.config.files import hub_folders, paired_lines
 from pipeline.config.files.format_choice import FormatChoice, refuse_unreadable
 from pipeline.config.files.listing import TEXTS, Listing, class_files, class_folders
 from pipeline.config.files.split_files import are_shards, choose, missing, numbered, ordered
-from pipeline.config.files.split_names import OF, SPLITS, UNLABELLED, split_called, split_in
+from pipeline.config.files.split_names import MISMATCHED, OF, SPLITS, UNLABELLED, other_words, split_called, split_in
 from pipeline.config.formats import BY_SUFFIX, FORMATS, REMEDIES, Part, suffix_of
 from pipeline.errors import UserError, listing
 
@@ -108,8 +108,9 @@ class Finder:
         if not files:
             return {}
         named = {name: split_called(name) for name in files}
-        for name in files:  # validation_matched, unless there is also a validation_mismatched
-            alike = [other for other in files if split_in(other) == split_in(name)]
+        usual = [name for name in files if MISMATCHED not in other_words(name)]
+        for name in usual:  # validation_matched
+            alike = [other for other in usual if split_in(other) == split_in(name)]
             named[name] = named[name] or (split_in(name) if len(alike) == 1 else None)
         if len(named) == 1 and None in named.values():
             named = dict.fromkeys(named, "train")

@@ -6,7 +6,16 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from pipeline.config.files.split_names import OF, SPLITS, in_order, other_words, split_called, split_in, without_numbers
+from pipeline.config.files.split_names import (
+    MISMATCHED,
+    OF,
+    SPLITS,
+    in_order,
+    other_words,
+    split_called,
+    split_in,
+    without_numbers,
+)
 from pipeline.config.formats import BY_SUFFIX, FORMATS, stem_of, suffix_of
 from pipeline.errors import UserError
 
@@ -17,7 +26,8 @@ def choose(folder: Path, files: Iterable[Path], chosen: str | None, others: Iter
     """Split -> its files among `files`, in the order of their numbers.
 
     A file takes precedence over those whose names have all of its words and more: train.csv over train_old.csv, and
-    ptb.train.txt over ptb.char.train.txt. So does one with a suffix of data; with `chosen`, with one of the format's.
+    ptb.train.txt over ptb.char.train.txt. So does one with a suffix of data (with `chosen`, with one of the format's),
+    and the matched split of MultiNLI over the mismatched one.
 
     Args:
         others: all files in the folder that may be data.
@@ -48,6 +58,7 @@ def _of_split(folder: Path, split: str, files: Sequence[Path], chosen: str | Non
     ):
         files = preferred or files
     words = {file: other_words(stem_of(file)) for file in files}
+    files = [file for file in files if MISMATCHED not in words[file]] or files
     files = [file for file in files if all(words[file] <= words[other] for other in files)] or files
     if not numbered(files):
         first = files[0]

@@ -13,6 +13,8 @@ ALIASES = {
 }
 # Of rows that nobody has labelled, such as unsup in aclImdb.
 UNLABELLED = {"unsup", "unsupervised", "unlabeled", "unlabelled"}
+# Of MultiNLI's second validation and test split, whose texts are of other genres than the training rows.
+MISMATCHED = "mismatched"
 # Words that say nothing about the split, in one word with its name: traindata, testset.
 _GENERAL = re.compile(r"(?:data|set|dataset|file)s?$")
 _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")

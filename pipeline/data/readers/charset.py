@@ -18,6 +18,8 @@ USUAL = "cp1252"
 TOLERANCE = 0.1
 GUESS_BYTES, READ_BYTES = 1 << 16, 1 << 24
 SHOWN = 30
+# So many letters beyond ASCII are not well-formed UTF-8 by chance.
+SURE = 20
 
 
 def check(encoding: str) -> None:
@@ -46,6 +48,18 @@ def check_utf8(file: Path, piece: bytes, position: int) -> None:
         piece.decode("utf-8")
     except UnicodeDecodeError as error:
         raise UserError(explain(file, position + error.start, piece[error.start])) from error
+
+
+def is_surely_utf8(piece: bytes) -> bool:
+    """Whether the beginning of a file is UTF-8 and nothing else."""
+    piece = piece[:GUESS_BYTES]
+    for cut in range(4):  # the last character may not be whole
+        try:
+            text = piece[: len(piece) - cut].decode("utf-8")
+        except UnicodeDecodeError:
+            continue
+        return sum(character > "\x7f" for character in text) >= SURE
+    return False
 
 
 def explain(file: Path, position: int, byte: int, encoding: str | None = None) -> str:

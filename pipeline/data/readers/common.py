@@ -124,12 +124,19 @@ def _decoded(file: Path, stream: BinaryIO, encoding: str) -> Iterator[bytes]:
     read = 0
     while True:
         piece = stream.read(CHUNK_BYTES)
+        if not read and charset.is_surely_utf8(piece):
+            raise UserError(f"{file}: it is UTF-8, which data.encoding {encoding} would garble; remove this setting")
         read += len(piece)
         try:
             text = decoder.decode(piece, final=not piece)
         except UnicodeDecodeError as error:
             place = read - len(error.object) + error.start
             raise UserError(charset.explain(file, place, error.object[error.start], encoding)) from error
+        except UnicodeError as error:  # UTF-16 and UTF-32 say nothing of the place
+            raise UserError(
+                f"{file}: it has no byte order mark, so it may not be {encoding}; remove data.encoding, or set it to"
+                f" {encoding}-le or {encoding}-be"
+            ) from error
         if text:
             yield text.encode(UTF8)
         if not piece:

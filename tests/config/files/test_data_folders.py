@@ -397,3 +397,10 @@ def test_the_fingerprint_covers_labels_in_another_file(tmp_path):
     first = resolve(Data(str(tmp_path)), "sentiment").fingerprint
     (tmp_path / "train_labels.txt").write_text("other\n")
     assert resolve(Data(str(tmp_path)), "sentiment").fingerprint != first
+
+
+def test_of_the_two_validation_splits_of_multinli_the_matched_one_counts(tmp_path):
+    make(tmp_path, "train.tsv", "dev_matched.tsv", "dev_mismatched.tsv", "diagnostic.tsv")
+    source = resolve(Data(str(tmp_path)))
+    assert files(source, tmp_path) == {"train": ["train.tsv"], "validation": ["dev_matched.tsv"]}
+    assert any(line.endswith("not used: dev_mismatched.tsv, diagnostic.tsv") for line in source.warnings)

@@ -131,3 +131,15 @@ def test_one_of_several_parts_is_read_alone_only_with_a_line(tmp_path):
     assert [line.split("csv ")[1] for line in source.warnings] == [
         "is one of several parts; name its folder to read all"
     ]
+
+
+def test_the_labels_of_fasttext_may_be_anywhere_in_a_line(tmp_path):
+    assert format_of(tmp_path, "a.txt", "a fine day __label__good\na bad __label__bad day\n", "sentiment") == "fasttext"
+
+
+@pytest.mark.parametrize("setting", [{"separator": ";"}, {"quoting": "none"}])
+def test_settings_of_tables_are_refused_for_files_that_are_none(tmp_path, setting):
+    with pytest.raises(
+        UserError, match=r"no \.csv or \.tsv table, so nothing in it is separated or quoted; remove this"
+    ):
+        format_of(tmp_path, "a.jsonl", LINES, **setting)

@@ -152,3 +152,26 @@ def test_files_of_other_kinds_are_recognised_by_their_content(tmp_path, content,
 def test_settings_that_say_nothing_about_the_encoding_leave_it_to_the_file(tmp_path):
     (tmp_path / "a.txt").write_bytes(TEXT.encode("utf-16"))
     assert text_of(tmp_path / "a.txt", Data(source="a")) == text_of(tmp_path / "a.txt") == TEXT
+
+
+def test_an_encoding_that_would_garble_utf_8_is_refused(tmp_path):
+    file = tmp_path / "a.txt"
+    file.write_text("déjà vu\n" * 20, encoding="utf-8")
+    with pytest.raises(
+        UserError, match=r"it is UTF-8, which data.encoding iso8859-1 would garble; remove this setting"
+    ):
+        text_of(file, Data(str(file), encoding="latin-1"))
+    file.write_bytes("déjà vu\n".encode("latin-1") * 20)
+    assert text_of(file, Data(str(file), encoding="latin-1")) == "déjà vu\n" * 20
+    file.write_bytes("联通\n".encode("gb18030"))  # which is well-formed UTF-8 by chance
+    assert text_of(file, Data(str(file), encoding="gb18030")) == "联通\n"
+
+
+def test_utf_16_without_a_mark_is_refused_with_the_setting_that_reads_it(tmp_path):
+    file = tmp_path / "a.txt"
+    file.write_bytes("a fine day\n".encode("utf-16-le"))
+    with pytest.raises(
+        UserError, match=r"no byte order mark, so it may not be utf-16; remove data.encoding, or set it"
+    ):
+        text_of(file, Data(str(file), encoding="utf-16"))
+    assert text_of(file, Data(str(file), encoding="utf-16-le")) == "a fine day\n"
