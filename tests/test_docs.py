@@ -106,8 +106,9 @@ def test_the_commands_of_a_page_run_in_their_order(page, workplace):
         if "runs/mine" in line and "finetune run" in line:
             continue  # make_run has run it
         printed = run_line(line, workplace)
-        if "--output" in line:
-            assert (workplace / line.split()[-1]).read_text().startswith("text,label,score,")
+        if "--output " in line:
+            assert printed == ""
+            assert (workplace / line.split()[-1]).read_text().startswith("text,label,score,scores.")
         elif "predict" in line:
             assert set(json.loads(printed)) == {"text", "label", "score", "scores"}
         if "compare" in line:

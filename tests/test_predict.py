@@ -263,6 +263,8 @@ def test_pairs_of_texts_are_read_as_pairs_by_a_model_of_pairs_only(pairs_model, 
     assert (second["id"], second["text"], second["text_pair"]) == (5, "", "")
     with pytest.raises(UserError, match=r"reads pairs of texts, and there is one text .*; name the two columns"):
         predictions(pairs_model, write(tmp_path / "b.jsonl", rows_of()))
+    with pytest.raises(UserError, match=r"data\.token_column: the model reads texts, not words; name their column"):
+        predictions(reviews_model, tmp_path / "a.jsonl", token_column="premise")
     with pytest.raises(UserError, match=r"data\.text_pair_column: the model reads single texts; leave it out"):
         predictions(reviews_model, tmp_path / "a.jsonl", text_column="premise", text_pair_column="hypothesis")
     questions = [{"question": "a warm film about the sea", "answer": "yes"}, {"question": "is it flat", "answer": "no"}]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -13,7 +13,7 @@ from pipeline.cli import answers, arguments, startup
 from pipeline.cli.arguments import INFERRED, Arguments, Reading
 from pipeline.config import paths, sources
 from pipeline.config.data import Data, DataFormat
-from pipeline.config.formats import DATA_SUFFIXES, FORMATS, REMEDIES, suffix_of
+from pipeline.config.formats import DATA_SUFFIXES, REMEDIES, name_of, suffix_of
 from pipeline.config.loading import nearby
 from pipeline.errors import UserError
 
@@ -58,7 +58,7 @@ def _predict(
     options |= {"revision": revision, "trust_remote_code": trust_remote_code, "allow_pickle": allow_pickle}
     data = None if input == "-" else _data(input, input_format, reading)
     if data is None:
-        _check_standard_input(reading, input_format)
+        _check_standard_input({"input_format": input_format, "split": split, **reading.settings()})
     answers.check(output, input, format)
     arguments.check_model(model, revision, trust_remote_code, "revision")
     with startup.importing(*([] if data is None else ["pipeline.data.new_rows"])):
@@ -76,10 +76,10 @@ def _report(line: str) -> None:
     print(f"data: {line}", file=sys.stderr, flush=True)  # stdout is for the answers
 
 
-def _check_standard_input(reading: Reading, format: str | None) -> None:
+def _check_standard_input(flags: Mapping[str, Any]) -> None:
     if sys.stdin is None:
         raise UserError("input: standard input is closed; give --input FILE")
-    given = [name for name, value in {"input_format": format, **reading.settings()}.items() if value is not None]
+    given = [name for name, value in flags.items() if value is not None]
     if given:
         flag = given[0].replace("_", "-")
         raise UserError(f"{flag}: standard input is read as one text per line; give --input FILE, or remove --{flag}")
@@ -111,7 +111,7 @@ def _is_plain_text(file: Path, data: Data) -> bool:
         (part,) = sources.resolve(data).parts["train"]
     except UserError:
         return True
-    shown = next(name for name, format in FORMATS.items() if format is part.format)
+    shown = name_of(part.format)
     if shown != "txt" and suffix == ".txt":
         _report(f"{file} is read as one text per line, but looks like {shown}; if it is, add --input-format {shown}")
     return suffix == ".txt" or shown == "txt"

@@ -7,11 +7,11 @@ Which of them a file has if its suffix does not tell is decided by its content, 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import NamedTuple
 
-from pipeline.config.files import paired_lines
+from pipeline.config.files import hub_folders, paired_lines
 from pipeline.config.files.split_names import UNLABELLED, split_called
 
 
@@ -27,6 +27,7 @@ class Format(NamedTuple):
         is_running_text: whether the rows are lines of one text, unless data.separate says otherwise.
         is_folder: whether it reads a folder as a whole.
         beside: the further files that belong to a file, for formats of more than one.
+        settings: those of `WRITING` that its reader uses.
     """
 
     reader: str
@@ -36,6 +37,7 @@ class Format(NamedTuple):
     is_running_text: bool = False
     is_folder: bool = False
     beside: Callable[[Path], list[Path]] | None = None
+    settings: tuple[str, ...] = ("encoding",)
 
 
 class Part(NamedTuple):
@@ -45,23 +47,34 @@ class Part(NamedTuple):
     format: Format
 
 
+# Settings of `Data` that say how a file is written.
+WRITING = ("separator", "quoting", "header", "encoding")
 _READERS, _ANNOTATIONS = "pipeline.data.readers", "pipeline.data.annotations"
 
 FORMATS = {
     # A table with commas, or tabs, between the columns.
-    "csv": Format(f"{_READERS}.delimited:read_csv", (".csv",)),
-    "tsv": Format(f"{_READERS}.delimited:read_tsv", (".tsv", ".tab")),
+    "csv": Format(f"{_READERS}.delimited:read_csv", (".csv",), settings=WRITING),
+    "tsv": Format(f"{_READERS}.delimited:read_tsv", (".tsv", ".tab"), settings=WRITING),
     # A list of objects, or one of pandas' other forms; an object on each line.
-    "json": Format(f"{_READERS}.json_objects:read_json", (".json",)),
+    "json": Format(f"{_READERS}.json_objects:read_json", (".json",), settings=("header", "encoding")),
     "jsonl": Format(f"{_READERS}.json_lines:read", (".jsonl", ".ndjson", ".jsonlines")),
     "txt": Format(f"{_READERS}.plain_text:read", (".txt", ".text", ".tokens", ".raw"), is_running_text=True),
-    "parquet": Format(f"{_READERS}.parquet:read", (".parquet", ".pq"), class_names=f"{_READERS}.parquet:class_names"),
-    "arrow": Format(f"{_READERS}.arrow:read", (".arrow", ".feather"), class_names=f"{_READERS}.arrow:class_names"),
+    "parquet": Format(
+        f"{_READERS}.parquet:read", (".parquet", ".pq"), class_names=f"{_READERS}.parquet:class_names", settings=()
+    ),
+    "arrow": Format(
+        f"{_READERS}.arrow:read",
+        (".arrow", ".feather"),
+        class_names=f"{_READERS}.arrow:class_names",
+        beside=hub_folders.info_beside,
+        settings=(),
+    ),
     # A word on each line, in columns, with a blank line after each sentence.
     "conll": Format(
         f"{_READERS}.conll:read",
         (".conll", ".bmes", ".iob", ".iob2", ".bio", ".bioes", ".conllu", ".conllup"),
         same_columns=f"{_READERS}.conll:same_columns",
+        settings=("separator", "header", "encoding"),
     ),
     # `__label__positive a funny film`; `1 a funny film`; `(3 (2 It) (4 (2 is) (4 funny)))`.
     "fasttext": Format(f"{_READERS}.labelled_lines:read_fasttext"),
@@ -127,6 +140,11 @@ def format_of(file: Path, chosen: str | None = None) -> Format | None:
     return FORMATS[name] if name else None
 
 
+def name_of(format: Format) -> str:
+    """Its name in `FORMATS`."""
+    return next(name for name, known in FORMATS.items() if known is format)
+
+
 def files_of(part: Part) -> list[tuple[str, Path]]:
     """The files that `part` consists of, in order, each with its name: inside the folder if the part is one."""
     file, format = part
@@ -135,8 +153,9 @@ def files_of(part: Part) -> list[tuple[str, Path]]:
         return [(found.suffix, found) for found in files]
     found = (path for path in file.rglob("*") if path.is_file())
     inside = ((path.relative_to(file), path) for path in found)
-    return sorted((str(name), path) for name, path in inside if not _is_left_out(name))
+    left_out = UNLABELLED if format is FORMATS["class-folders"] else set()
+    return sorted((str(name), path) for name, path in inside if not _is_left_out(name, left_out))
 
 
-def _is_left_out(name: Path) -> bool:
-    return any(piece.startswith(".") or piece.lower() in UNLABELLED for piece in name.parts)
+def _is_left_out(name: Path, folders: Collection[str]) -> bool:
+    return any(piece.startswith(".") or piece.lower() in folders for piece in name.parts)

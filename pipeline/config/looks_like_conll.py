@@ -1,4 +1,4 @@
-"""Whether a file has one word per line, in columns, one of which holds tags: the content of a CoNLL file."""
+"""Recognises CoNLL files by their content: a word on each line, in columns, and one of the columns holds tags."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ BORDER = re.compile(r"\s*|[-<]{1,2}DOCSTART\b.*", re.IGNORECASE)
 
 
 def looks_like_conll(head: str) -> bool:
-    """Whether a file that begins with `head` is a CoNLL file, whatever its suffix is.
+    """Whether a file that begins with `head` is a CoNLL file. Its suffix does not count.
 
     True if nearly all lines have the same number of columns, at least two, separated by tabs, blanks or commas, and one
     column holds tags, O among them: with prefixes or suffixes (B-PER, PER-B), as letters (B, I, O) or as types. There

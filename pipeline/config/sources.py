@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import glob
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -16,7 +16,18 @@ from pipeline.config.files import folders
 from pipeline.config.files.format_choice import FormatChoice
 from pipeline.config.files.split_files import missing
 from pipeline.config.files.split_names import SPLITS
-from pipeline.config.formats import COMPRESSIONS, DATA_SUFFIXES, FORMATS, REMEDIES, TREEBANK, Format, Part, files_of
+from pipeline.config.formats import (
+    COMPRESSIONS,
+    DATA_SUFFIXES,
+    FORMATS,
+    REMEDIES,
+    TREEBANK,
+    WRITING,
+    Format,
+    Part,
+    files_of,
+    name_of,
+)
 from pipeline.config.hub import HUB_ID
 from pipeline.config.paths import local
 from pipeline.errors import UserError
@@ -129,20 +140,25 @@ def resolve(data: Data, task: str | None = None) -> ResolvedSource:
     if not (path.exists() or path.is_symlink()) and _looks_like_hub_id(data.source):
         if data.format:
             data.refuse("format", f"there is no file {path}, and a Hub dataset needs no format; remove this setting")
+        _refuse_settings(data, WRITING, "a Hub dataset, whose files are read by datasets")
         return ResolvedSource(data, "hub")
     _refuse_settings(data, HUB_SETTINGS, "a local file or folder, which has none")
+    source = _resolve_files(data, path, task)
+    _refuse_unread(source)
+    return source
+
+
+def _resolve_files(data: Data, path: Path, task: str | None) -> ResolvedSource:
+    """The same for a file, a folder or a pattern on this machine."""
     if path.is_dir():
         found = folders.find(path, data, task)
-        _refuse_table_settings(data, found.parts)
         return ResolvedSource(data, "files", found.parts, warnings=found.warnings, classes=found.classes)
     _refuse_settings(data, ("subset",), "a file, which has none")
     if not path.exists() and (files := _matching(data.source, path)):
         found = folders.find_among(files, data, task)
-        _refuse_table_settings(data, found.parts)
         return ResolvedSource(data, "files", found.parts, warnings=found.warnings)
     choice = FormatChoice(data, task)
     parts = choice.parts({"train": [path]})
-    _refuse_table_settings(data, parts)
     return ResolvedSource(data, "files", parts, warnings=(*choice.warnings, *_other_parts(path)))
 
 
@@ -166,7 +182,7 @@ def _other_parts(file: Path) -> list[str]:
 
 def _resolve_sample(data: Data) -> ResolvedSource:
     _refuse_settings(data, (*HUB_SETTINGS, "subset"), "a packaged sample, which has none")
-    _refuse_settings(data, ("format",), "a packaged sample, whose format is known")
+    _refuse_settings(data, ("format", *WRITING), "a packaged sample, whose format is known")
     file = samples.find("data", data.source, "data.source")
     sample = PACKAGED[data.source.removeprefix(samples.PREFIX)]
     parts = dict.fromkeys([*sample.only] or ["train"], (Part(file, sample.format),))
@@ -175,16 +191,25 @@ def _resolve_sample(data: Data) -> ResolvedSource:
 
 def _refuse_settings(data: Data, names: Iterable[str], reason: str) -> None:
     for name in names:
-        if getattr(data, name):
+        if getattr(data, name) != getattr(Data, name):
             data.refuse(name, f"{data.source} is {reason}; remove this setting")
 
 
-def _refuse_table_settings(data: Data, parts: Mapping[str, Sequence[Part]]) -> None:
-    found = {part.format for of_split in parts.values() for part in of_split}
-    if found <= {FORMATS[name] for name in ("json", "jsonl", "parquet", "arrow")}:
-        _refuse_settings(
-            data, ("separator", "quoting"), "no .csv or .tsv table, so nothing in it is separated or quoted"
-        )
+def _refuse_unread(source: ResolvedSource) -> None:
+    """Refuse a setting about how a file is written that would be ignored, because no file has a format that uses it.
+
+    Raises:
+        UserError: as above.
+    """
+    formats = list(dict.fromkeys(part.format for parts in source.parts.values() for part in parts))
+    for name in WRITING:
+        if getattr(source.data, name) is not None and not any(name in format.settings for format in formats):
+            found = " and ".join(map(name_of, formats))
+            *others, last = (key for key, format in FORMATS.items() if name in format.settings)
+            remedy = f"remove it, or set data.format to {', '.join(others)} or {last}"
+            if name == "encoding":
+                remedy = "remove this setting"
+            source.data.refuse(name, f"{source.data.source} is read as {found}, which does not use it; {remedy}")
 
 
 def _looks_like_hub_id(source: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -12,10 +12,10 @@ Item = TypeVar("Item")
 _END = object()
 
 
-def ahead(items: Iterable[Item], size: int = 2) -> Iterator[Item]:
+def ahead(items: Iterable[Item], size: int = 2) -> Generator[Item]:
     """`items`, in order, with up to `size` of them computed in advance; an exception is raised where it is reached.
 
-    If the caller stops early, so does the thread, after the item that it is at.
+    If the caller closes it early, the thread stops after the item that it is at.
     """
     ready: queue.Queue[tuple[object, BaseException | None]] = queue.Queue(size)
     stopped = threading.Event()

@@ -22,14 +22,14 @@ PROBLEM_TYPES = (SINGLE, MULTI, REGRESSION)
 # Columns of numbers that are labels by their name, if no column has a usual name of labels.
 SCORES = {"score", "scores", "similarity", "similarity_score", "relatedness", "relatedness_score", "gold_score"}
 
-# Columns that are never labels unless data.label_column names them, whatever their values.
+# Columns that are never labels unless data.label_column names them, even if their values are few.
 NO_LABELS = re.compile(
     r"(?i:(.*[ _-])?(id|ids|idx|index|uuid|guid|uid|no|nr|num|number|row|line|page|user|username|author|authors|"
     r"reviewer|annotator|worker|rater|name|title|date|time|datetime|timestamp|day|month|year|created|created_utc|url|"
     r"link|source|src|origin|file|filename|path|lang|language|split|fold|hash|ip|length|len|count|words|tokens|chars)"
     r"|unnamed(: \d+)?|_.*)|.*[a-z](Id|ID|Name|Date|Time)"
 )
-# A label by its values alone: at most this many different ones, each of which occurs this often on average.
+# A label by its values alone: there are at most this many different ones, and each occurs this often on average.
 MOST_CLASSES, REPEATS = 50, 2
 # Labels are numbers if more than this share of them is, and some are not whole.
 MOSTLY = 0.9

@@ -26,10 +26,9 @@ Roles = Mapping[str, Sequence[str]]
 At = Callable[[int], str]
 
 # What marks a missing label, besides the marks of data.missing_labels; compared without case.
-MISSING_MARKS = {"", "nan", "null", "n/a", "na", "<na>", "#n/a"}
-# As Python prints it. In capitals or small letters it is a class of SemEval's stances and of much data on hate speech.
-NONE = "None"
-
+MISSING_MARKS = {"", "nan", "null", "n/a", "<na>", "#n/a"}
+# The same as Python and R write it. In other cases, it may be a class: NONE in stance detection, none of emotions.
+MISSING_WORDS = {"None", "NA"}
 
 # Marks in a column of its own that say whether a row has a label -> whether it does.
 INDICATED = {"0": False, "1": True, "0.0": False, "1.0": True, "false": False, "true": True}
@@ -42,7 +41,7 @@ def is_missing(value: Any) -> bool:
     """Whether a value is none at all: null, NaN, or a string that stands for them."""
     if value is None or value is MISSING or value != value:
         return True
-    return isinstance(value, str) and ((mark := value.strip()) == NONE or mark.lower() in MISSING_MARKS)
+    return isinstance(value, str) and (value.strip().lower() in MISSING_MARKS or value.strip() in MISSING_WORDS)
 
 
 def read_texts(column: Column, at: At) -> pa.Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
@@ -52,9 +53,10 @@ def encode(
     """
     truncated = tokens = unknown = written = 0
     stream = None
-    with pa.OSFile(str(file.with_suffix(".arrow")), "wb") as sink:
-        batches = _batches(rows, task)
-        for columns in ahead(task.encode(batch, tokenizer, max_length, labels) for batch in batches):
+    encoded = ahead(task.encode(batch, tokenizer, max_length, labels) for batch in _batches(rows, task))
+    # Closing stops the thread before an error here leaves the files that it reads to be deleted.
+    with pa.OSFile(str(file.with_suffix(".arrow")), "wb") as sink, contextlib.closing(encoded):
+        for columns in encoded:
             truncated += sum(columns.pop("truncated"))
             batch = _record_batch(columns, written, tokenizer)
             written += len(batch)

@@ -12,9 +12,9 @@ from huggingface_hub import constants
 from huggingface_hub.errors import HTTPError
 
 from pipeline.config.data import Data
-from pipeline.config.files.split_names import MISMATCHED, SPLITS, other_words, split_called, split_in
+from pipeline.config.files.split_names import SPLITS, assigned
 from pipeline.data.rows import ROWS_PER_BATCH, RowBatch, batches
-from pipeline.errors import UserError, reason
+from pipeline.errors import UserError, listing, reason
 from pipeline.hub import download
 
 if TYPE_CHECKING:
@@ -33,10 +33,13 @@ def resolve(data: Data) -> str:
     return download.resolve(data.source, data.revision, "data.source", "dataset")
 
 
-def load(data: Data, commit: str | None) -> dict[str, Loaded]:
+def load(data: Data, commit: str | None, warnings: list[str] | None = None) -> dict[str, Loaded]:
     """Split -> its rows, numbered from 1, and the names of the classes of columns of ClassLabels or lists of them.
 
     With data.streaming only the first data.limit rows of each split are downloaded.
+
+    Args:
+        warnings: gets a line if the dataset has more splits.
 
     Raises:
         UserError: the dataset cannot be loaded.
@@ -53,16 +56,17 @@ def load(data: Data, commit: str | None) -> dict[str, Loaded]:
         raise
     except (ValueError, OSError, datasets.exceptions.DatasetsError, HTTPError) as error:
         raise UserError(f"data.source: {data.source} cannot be loaded: {reason(error)}") from error
-    # A split's own name takes precedence over another one for it, such as dev.
-    mentioned = {split_in(name): rows for name, rows in found.items() if MISMATCHED not in other_words(name)}
-    named = mentioned | {split_called(name): rows for name, rows in found.items()} | dict(found)
+    name_of = {split: name for name, split in assigned(found).items() if split}
     loaded = {
-        split: (_rows(named[split], data), _class_names(named[split].features))
+        split: (_rows(found[name_of[split]], data), _class_names(found[name_of[split]].features))
         for split in SPLITS
-        if split in named and next(iter(named[split]), None) is not None
+        if split in name_of and next(iter(found[name_of[split]]), None) is not None
     }
     if not loaded:
         raise UserError(f"data.source: {data.source} has no split train, validation or test with rows")
+    unused = [f"the split {name}" for name in found if name not in name_of.values()]
+    if unused and warnings is not None:
+        warnings.append(f"in {data.source}, not used: {listing(unused)}")
     return loaded
 
 

@@ -1,6 +1,6 @@
 """Cleans the labels of all splits at once: their names, spellings that look the same, and rows that have none.
 
-Everything is decided over the distinct labels, of which there are few.
+Everything is decided over the distinct labels, which are few.
 """
 
 from __future__ import annotations
@@ -283,7 +283,7 @@ def _mapped(column: pa.Array | pa.ChunkedArray, rename: Callable[[pa.Array], pa.
     column = whole(column)
     if not pa.types.is_list(column.type):
         return rename(column)
-    # A list of which every label is missing has no label at all; one that was empty says that no label applies.
+    # A list whose labels are all missing has no label at all; one that was empty says that no label applies.
     lists = [
         None if own is None or (own and not any(own)) else [name for name in dict.fromkeys(own) if name is not None]
         for own in pa.ListArray.from_arrays(column.offsets, rename(column.values), mask=column.is_null()).to_pylist()

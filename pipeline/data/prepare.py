@@ -86,8 +86,8 @@ def prepare(
         characters: whether a trained tokenizer also returns the characters of words.
         known_words: words that a trained tokenizer knows besides those of the training split.
         trust_remote_code: whether code that comes with a pretrained tokenizer is run.
-        may_change: whether `tokenizer` is only a default, in place of which texts in a script without blanks get one
-            that can cut them.
+        may_change: whether `tokenizer` is only a default; then texts in a script without blanks get one that can cut
+            them.
         pair_encoding: how pairs of texts are written into rows, see `text_pairs.for_pairs`.
 
     Raises:
@@ -126,9 +126,10 @@ def _key(task: Encoder, choice: TokenizerChoice, source: ResolvedSource) -> str:
     ]
     parts = {
         "rows": source.fingerprint,
+        "classes": dict(source.classes),
         "data": {**dataclasses.asdict(source.data), "source": None},
         # Data warnings name files, so a copy under another name gets its own entry.
-        "names": [str(part.file) for split in source.parts.values() for part in split],
+        "names": {split: [str(part.file) for part in parts] for split, parts in source.parts.items()},
         "task": task.name,
         "tokenizer": choice.fingerprint(),
         "code": sorted(hashlib.sha256(file.read_bytes()).hexdigest() for file in code),

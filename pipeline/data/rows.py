@@ -154,7 +154,7 @@ def _from_rows(rows: Sequence[NumberedRow]) -> RowBatch:
 
 @dataclass
 class Peeked:
-    """Batches of which the first have been looked at already.
+    """Batches, the first of them already in memory so that they can be looked at.
 
     Attributes:
         first: the first batches; they hold at least as many rows as were asked for, if there are so many.

@@ -64,7 +64,7 @@ class Table:
     """The rows of a split before its columns are chosen.
 
     Attributes:
-        rows: of which the first are in memory.
+        rows: the first of them are in memory.
         places: where they are.
         classes: names of classes that the source has.
     """
@@ -155,7 +155,7 @@ def open_tables(source: ResolvedSource, warnings: list[str]) -> dict[str, Table]
     """
     tables: dict[str, Table] = {}
     if source.kind == "hub":
-        for split, (found, classes) in hub_source.load(source.data, source.commit).items():
+        for split, (found, classes) in hub_source.load(source.data, source.commit, warnings).items():
             name = f"{source.data.source}[{split}]"
             tables[split] = Table(peek(found, SAMPLE_ROWS), Places((name,), name), classes)
     files = [part for parts in source.parts.values() for part in parts]

@@ -33,12 +33,8 @@ class Objective:
         return {}
 
 
-class LabelObjective(Objective):
-    """Cross-entropy with class weights (King & Zeng 2001) and label smoothing (Szegedy et al. 2016, section 7).
-
-    As in `torch.nn.functional.cross_entropy`: a label y with weight w_y and smoothing e costs
-    (1 - e) w_y nll_y + e / C * sum_c w_c nll_c, and the mean divides by the sum of the w_y.
-    """
+class WeightedObjective(Objective):
+    """A loss over classes, with weights of the classes and label smoothing."""
 
     def __init__(self, names: Sequence[str], weights: Tensor | None, smoothing: float):
         """Args:
@@ -47,6 +43,19 @@ class LabelObjective(Objective):
         smoothing: in [0, 1).
         """
         self._names, self._weights, self._smoothing = names, weights, smoothing
+
+    def metadata(self) -> dict[str, Any]:
+        if self._weights is None:
+            return {}
+        return {"class_weights": dict(zip(self._names, self._weights.tolist(), strict=True))}
+
+
+class LabelObjective(WeightedObjective):
+    """Cross-entropy with class weights (King & Zeng 2001) and label smoothing (Szegedy et al. 2016, section 7).
+
+    As in `torch.nn.functional.cross_entropy`: a label y with weight w_y and smoothing e costs
+    (1 - e) w_y nll_y + e / C * sum_c w_c nll_c, and the mean divides by the sum of the w_y.
+    """
 
     def loss(self, outputs: Any, batch: Mapping[str, Tensor]) -> Tensor:
         logits, labels = outputs.logits, batch["labels"]
@@ -65,27 +74,14 @@ class LabelObjective(Objective):
         # In float64: the shares of an update must add up to one, however its rows are split.
         return float(self._weights[known].double().sum())
 
-    def metadata(self) -> dict[str, Any]:
-        if self._weights is None:
-            return {}
-        return {"class_weights": dict(zip(self._names, self._weights.tolist(), strict=True))}
 
-
-class MultiLabelObjective(Objective):
+class MultiLabelObjective(WeightedObjective):
     """Binary cross-entropy, the mean over rows and classes, with weights of the positive labels and label smoothing.
 
     As in `torch.nn.functional.binary_cross_entropy_with_logits`: a class with the target t and the probability p costs
     -w t log p - (1 - t) log(1 - p), where w is its weight. With the smoothing e, the target is 1 - e/2 instead of 1 and
     e/2 instead of 0, which is the uniform smoothing of Szegedy et al. 2016, section 7, over having a label or not.
     """
-
-    def __init__(self, names: Sequence[str], weights: Tensor | None, smoothing: float):
-        """Args:
-        names: of the C classes.
-        weights: (C,) float32, at least 0; None: all 1.
-        smoothing: in [0, 1).
-        """
-        self._names, self._weights, self._smoothing = names, weights, smoothing
 
     def loss(self, outputs: Any, batch: Mapping[str, Tensor]) -> Tensor:
         logits, labels = outputs.logits.float(), batch["labels"]  # (B, C)
@@ -94,11 +90,6 @@ class MultiLabelObjective(Objective):
             labels * (1 - self._smoothing) + self._smoothing / 2,
             pos_weight=None if self._weights is None else self._weights.to(logits.device),
         )
-
-    def metadata(self) -> dict[str, Any]:
-        if self._weights is None:
-            return {}
-        return {"class_weights": dict(zip(self._names, self._weights.tolist(), strict=True))}
 
 
 class RegressionObjective(Objective):

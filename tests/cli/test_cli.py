@@ -181,6 +181,7 @@ def test_doctor_reports_what_a_recipe_will_do(workplace):
         ),
         (["compare", "parts"], "error: parts: it is not the folder of a run; there is no metrics.json in it"),
         (["predict", "runs/tiny", "--input", "text.txt"], "error: input: there is no file text.txt"),
+        (["predict", "runs/tiny", "--split", "test"], "error: split: standard input is read as one text per line"),
     ],
 )
 def test_a_mistake_is_one_line_with_the_remedy_before_torch_is_imported(workplace, arguments, line):

@@ -46,9 +46,8 @@ def test_a_value_that_is_not_text_is_refused_with_its_line(value):
         (" good ", "good"),
         (True, "True"),
         (["good"], "good"),
-        ("none", "none"),
-        ("NONE", "NONE"),
-        *((missing, None) for missing in (None, "", "  ", math.nan, "NaN", "null", "N/A", "None", [], MISSING)),
+        *((missing, None) for missing in (None, "", "  ", math.nan, "NaN", "null", "N/A", "None", "NA", [], MISSING)),
+        *((stance, stance) for stance in ("NONE", "none", "na")),
     ],
 )
 def test_labels_are_strings_or_null_if_there_is_none(value, label):

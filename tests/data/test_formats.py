@@ -122,6 +122,33 @@ def test_a_format_is_refused_if_it_would_have_no_effect(tmp_path, monkeypatch, d
     assert str(refusal.value).startswith(message)
 
 
+@pytest.mark.parametrize(
+    ("name", "settings", "message"),
+    [
+        ("a.txt", {"separator": "|"}, "data.separator: a.txt is read as txt, which does not use it; remove it, or set"),
+        ("a.jsonl", {"header": False}, "data.header: a.jsonl is read as jsonl, which does not use it; remove it, or"),
+        ("a.conll", {"quoting": "none"}, "data.quoting: a.conll is read as conll, which does not use it; remove it"),
+        ("a.parquet", {"encoding": "cp1252"}, "data.encoding: a.parquet is read as parquet, which does not use it; re"),
+        ("sample:imdb", {"encoding": "cp1252"}, "data.encoding: sample:imdb is a packaged sample, whose format is kno"),
+        ("org/name", {"quoting": "none"}, "data.quoting: org/name is a Hub dataset, whose files are read by datasets"),
+    ],
+)
+def test_a_setting_that_no_reader_would_use_is_refused(tmp_path, monkeypatch, name, settings, message):
+    monkeypatch.chdir(tmp_path)
+    contents = {"a.jsonl": '{"text": "fine"}\n', "a.conll": "Ann B-PER\n", "a.parquet": "PAR1"}
+    if name.startswith("a."):
+        (tmp_path / name).write_text(contents.get(name, "fine\n"))
+    with pytest.raises(UserError) as refusal:
+        resolve(Data(name, **settings))
+    assert str(refusal.value).startswith(message)
+
+
+def test_a_setting_that_one_of_the_splits_uses_is_kept(tmp_path):
+    (tmp_path / "train.csv").write_text("text|label\nfine|1\n")
+    (tmp_path / "test.jsonl").write_text('{"text": "fine", "label": 1}\n')
+    assert set(resolve(Data(str(tmp_path), separator="|")).parts) == {"train", "test"}
+
+
 def test_a_format_that_is_not_in_the_table_is_refused():
     with pytest.raises(UserError, match=r"data\.format: 'jsonlines' is not a valid choice; did you mean jsonl\?"):
         Data("a.txt", format="jsonlines")

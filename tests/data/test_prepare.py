@@ -82,6 +82,37 @@ def test_no_change_of_a_byte_is_missed(reviews, builds):
     assert len(builds) == 2
 
 
+CARD = """---
+configs:
+- config_name: default
+  data_files:
+  - split: train
+    path: a.csv
+  - split: SPLIT
+    path: b.csv
+dataset_info:
+  features:
+  - name: label
+    dtype:
+      class_label:
+        names: {'0': bad, '1': GOOD}
+---
+"""
+
+
+def test_no_change_of_what_a_readme_says_is_missed(tmp_path, builds):
+    for name in ("a.csv", "b.csv"):
+        (tmp_path / name).write_text("text,label\n" + "".join(f"word {name} {row},{row % 2}\n" for row in range(40)))
+    sizes = []
+    for split, good in (("test", "good"), ("validation", "good"), ("validation", "fine")):
+        (tmp_path / "README.md").write_text(CARD.replace("SPLIT", split).replace("GOOD", good))
+        prepared = prepare(locate(Data(str(tmp_path))), Sentiment(), "word")
+        sizes.append(len(prepared.splits["test"]))
+        assert prepared.labels == ["bad", good]
+    assert len(builds) == 3
+    assert sizes[0] == 40 > sizes[1] == sizes[2]
+
+
 def test_a_damaged_entry_is_rebuilt(reviews, builds, cache):
     prepare(locate(Data(str(reviews))), Sentiment(), "word")
     (file,) = cache.glob("*/train.arrow")

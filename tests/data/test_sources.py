@@ -169,6 +169,17 @@ def test_a_hub_dataset_gives_class_names_and_unlabelled_splits_are_left_out(tmp_
     assert list(source.splits) == ["train"]
     assert source.label_names == ["no", "yes"]
     assert source.splits["train"]["label"] == ["no", "yes"] * (2 if streaming else 3)
+    assert "in org/name, not used: the split unsupervised" in source.warnings
+
+
+def test_a_text_that_is_not_labelled_is_part_of_the_fingerprint_if_it_is_read(tmp_path):
+    for name in ("a/0.txt", "unsup/1.txt"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_text("one text")
+    data = Data(str(tmp_path), format="documents")
+    before = sources.locate(data, "next_word").fingerprint
+    (tmp_path / "unsup/1.txt").write_text("another text")
+    assert sources.locate(data, "next_word").fingerprint != before
 
 
 def test_a_file_is_looked_at_again_once_the_task_of_a_model_is_known(tmp_path):

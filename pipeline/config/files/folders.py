@@ -21,7 +21,7 @@ from pipeline.config.files import hub_folders, paired_lines
 from pipeline.config.files.format_choice import FormatChoice, refuse_unreadable
 from pipeline.config.files.listing import TEXTS, Listing, class_files, class_folders
 from pipeline.config.files.split_files import are_shards, choose, missing, numbered, ordered
-from pipeline.config.files.split_names import MISMATCHED, OF, SPLITS, UNLABELLED, other_words, split_called, split_in
+from pipeline.config.files.split_names import OF, SPLITS, UNLABELLED, assigned, split_called, split_in
 from pipeline.config.formats import BY_SUFFIX, FORMATS, REMEDIES, Part, suffix_of
 from pipeline.errors import UserError, listing
 
@@ -107,11 +107,7 @@ class Finder:
             files = configured.files
         if not files:
             return {}
-        named = {name: split_called(name) for name in files}
-        usual = [name for name in files if MISMATCHED not in other_words(name)]
-        for name in usual:  # validation_matched
-            alike = [other for other in usual if split_in(other) == split_in(name)]
-            named[name] = named[name] or (split_in(name) if len(alike) == 1 else None)
+        named = assigned(files)
         if len(named) == 1 and None in named.values():
             named = dict.fromkeys(named, "train")
         self._unused += [f"the split {name}" for name, split in named.items() if split is None]
@@ -181,7 +177,7 @@ class Finder:
         return self._parts_of_one(listed.folder, files, split)
 
     def _parts_of_one(self, folder: Path, files: Sequence[Path], split: str) -> Parts:
-        """Files of one table, whatever their names are."""
+        """Files of one table, in the order of their names."""
         if len(set(map(suffix_of, files))) > 1:
             raise UserError(
                 f"{folder}: it has files of several kinds: {listing([file.name for file in files])}; remove some"

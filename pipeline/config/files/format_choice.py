@@ -13,7 +13,7 @@ from pipeline.errors import UserError, listing, suggest
 
 # Formats whose suffix leaves open what the file contains; of the others, only the first bytes are looked at.
 AMBIGUOUS = {"txt", "tsv", "json", "jsonl"}
-# Formats that hold labels of their own, whatever is in the next file.
+# Formats that hold labels of their own, even if a file of labels is next to them.
 SURE = {"conll", "fasttext", "tree", "json", "jsonl"}
 
 
@@ -63,7 +63,7 @@ class FormatChoice:
         return name
 
     def by_looking(self, file: Path) -> str | None:
-        """Name of the format that the content of `file` shows, whatever its suffix is; None: it does not tell."""
+        """Name of the format that the content of `file` shows, even against its suffix; None: it does not tell."""
         suffix = suffix_of(file)
         refuse_unreadable(file)
         head = head_of(file, self.data.encoding)

@@ -12,7 +12,7 @@ from pipeline.config.data import Data
 from pipeline.config.files.split_names import in_order, split_in
 from pipeline.errors import UserError, listing, reason, suggest
 
-STATE, DICT, CARD = "state.json", "dataset_dict.json", "README.md"
+STATE, DICT, CARD, INFO = "state.json", "dataset_dict.json", "README.md", "dataset_info.json"
 
 
 def saved_splits(folder: Path) -> dict[str, list[Path]] | None:
@@ -46,6 +46,12 @@ def saved_files(folder: Path) -> list[Path]:
     if missing or not files:
         raise UserError(f"{folder}: {listing(missing) or 'its Arrow file'} is missing; save the dataset again")
     return files
+
+
+def info_beside(file: Path) -> list[Path]:
+    """What `datasets` says about the columns of an Arrow file, if it is next to the file."""
+    info = file.with_name(INFO)
+    return [info] if info.is_file() else []
 
 
 def _json(file: Path) -> dict[str, Any]:

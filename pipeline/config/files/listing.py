@@ -25,8 +25,8 @@ NO_DATA = {
 TEXTS = ("", ".txt", ".text")
 # Words in the name of a file of texts of one class: rt-polarity.pos, neg.txt.
 CLASSES = {"pos", "positive", "neg", "negative", "neu", "neutral"}
-# As many files tell what a folder is for, and how many texts it takes to be sure that there is nothing else in it.
-PEEKED, MANY = 30, 1000
+# As many files tell what a folder is for.
+PEEKED = 30
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,11 @@ class Listing:
     folders: list[Path] = field(default_factory=list)
 
     @classmethod
-    def of(cls, folder: Path, most: int = MANY) -> Listing:
-        """What is in `folder`; of more than `most` texts, that many of them, in no particular order.
+    def of(cls, folder: Path, most: int | None = None) -> Listing:
+        """What is in `folder`.
+
+        Args:
+            most: stop after this many files and folders, whichever come first, to see what a large folder is for.
 
         Raises:
             UserError: it cannot be read.
@@ -47,12 +50,9 @@ class Listing:
         try:
             with os.scandir(folder) as scanned:
                 visible = ((entry.name, entry.is_dir()) for entry in scanned if not entry.name.startswith((".", "_")))
-                entries = list(islice(visible, most))
-                if most == MANY and not all(_is_text(name, is_folder) for name, is_folder in entries):
-                    entries += visible
+                entries = sorted(islice(visible, most))
         except OSError as error:
             raise UserError(f"{folder}: cannot be read: {error.strerror}") from error
-        entries.sort()
         files = [folder / name for name, is_folder in entries if not is_folder and not is_no_data(name)]
         return cls(folder, files, [folder / name for name, is_folder in entries if is_folder])
 
@@ -60,10 +60,6 @@ class Listing:
     def suffixes(self) -> set[str]:
         """Of the formats of its files."""
         return set(map(suffix_of, self.files))
-
-
-def _is_text(name: str, is_folder: bool) -> bool:
-    return not is_folder and suffix_of(Path(name)) in TEXTS
 
 
 def is_no_data(name: str) -> bool:

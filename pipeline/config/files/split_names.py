@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 SPLITS = ("train", "validation", "test")
 ALIASES = {
@@ -19,7 +20,7 @@ MISMATCHED = "mismatched"
 _GENERAL = re.compile(r"(?:data|set|dataset|file)s?$")
 _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
 # A quick look, because a folder may contain 50,000 files.
-_MAY_BE_SPLIT = re.compile(r"tra?in|trn|dev|val|test|tst", re.IGNORECASE)
+_MAY_BE_SPLIT = re.compile("|".join(ALIASES), re.IGNORECASE)
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE)
 _NUMBER = re.compile(r"\d+")
 OF = re.compile(r"(\d+)-of-(\d+)")
@@ -42,6 +43,25 @@ def split_in(name: str) -> str | None:
         return None
     found = {ALIASES.get(word) or ALIASES.get(_GENERAL.sub("", word)) for word in words} - {None}
     return found.pop() if len(found) == 1 else None
+
+
+def assigned(names: Iterable[str]) -> dict[str, str | None]:
+    """The split that each name in a list of splits stands for; None for those that stand for none.
+
+    Its own name takes precedence over another usual one (dev), and that over one that only mentions the split, such as
+    validation_matched, which counts if no other name does.
+    """
+    names = list(names)
+    taken: dict[str, str] = {}
+    for name in sorted(names, key=lambda name: name not in SPLITS):
+        if split := split_called(name):
+            taken.setdefault(split, name)
+    for split in SPLITS:
+        alike = [name for name in names if split_in(name) == split and MISMATCHED not in other_words(name)]
+        if split not in taken and len(alike) == 1:
+            taken[split] = alike[0]
+    of_name = {name: split for split, name in taken.items()}
+    return {name: of_name.get(name) for name in names}
 
 
 def other_words(name: str) -> frozenset[str]:

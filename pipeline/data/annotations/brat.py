@@ -13,10 +13,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pipeline.config.data import Data
+from pipeline.config.files.split_names import in_order
 from pipeline.data.annotations.conversion import Converter
 from pipeline.data.annotations.notes import Notes
 from pipeline.data.annotations.spans import Span
-from pipeline.data.readers.common import NumberedRow, text_of
+from pipeline.data.readers.common import NumberedRow, lines, text_of
 from pipeline.errors import UserError, listing
 
 TEXT, ANNOTATION = ".txt", ".ann"
@@ -32,8 +33,7 @@ def read(folder: Path, data: Data, warnings: list[str]) -> Iterator[NumberedRow]
         UserError: there is no text with annotations, a text is missing, or a line or span is malformed.
     """
     converter = Converter(str(folder), data)
-    annotated = {file.with_suffix("") for file in folder.rglob(f"*{ANNOTATION}")}
-    texts = {file.with_suffix("") for file in folder.rglob(f"*{TEXT}")}
+    annotated, texts = _names(folder, ANNOTATION), _names(folder, TEXT)
     if missing := sorted(annotated - texts):
         names = listing([f"{name.relative_to(folder)}{TEXT}" for name in missing])
         raise UserError(f"{folder}: there are annotations without their texts; add {names}, or remove the {ANNOTATION}")
@@ -41,29 +41,31 @@ def read(folder: Path, data: Data, warnings: list[str]) -> Iterator[NumberedRow]
         raise UserError(f"{folder}: no {TEXT} file has an {ANNOTATION} file of the same name next to it")
     for name in sorted(texts - annotated):
         converter.notes.add(UNANNOTATED, f"{name.relative_to(folder)}{TEXT}")
-    for number, name in enumerate(sorted(annotated, key=_in_order), start=1):
-        text = _content(name, TEXT, data)
+    for number, name in enumerate(sorted(annotated, key=lambda name: in_order(str(name))), start=1):
+        text = text_of(_with_suffix(name, TEXT), data)
         place = f"{name}{ANNOTATION}"
         spans = list(_spans(name, text, data, converter.notes))
         yield number, {"id": str(name.relative_to(folder)), **converter.row(place, text, spans)}
     warnings += converter.notes.lines()
 
 
-def _in_order(name: Path) -> list[tuple[int, str]]:
-    """doc2 before doc10."""
-    return [(int(part), "") if part.isdecimal() else (0, part) for part in re.split(r"(\d+)", str(name))]
+def _names(folder: Path, suffix: str) -> set[Path]:
+    """Files with this suffix, without it; hidden ones, such as those of a notebook's checkpoints, are left out."""
+    found = (file.relative_to(folder) for file in folder.rglob(f"*{suffix}"))
+    return {folder / file.with_suffix("") for file in found if not any(part.startswith(".") for part in file.parts)}
 
 
-def _content(name: Path, suffix: str, data: Data) -> str:
-    return text_of(name.with_name(name.name + suffix), data)
+def _with_suffix(name: Path, suffix: str) -> Path:
+    return name.with_name(name.name + suffix)
 
 
 def _spans(name: Path, text: str, data: Data, notes: Notes) -> Iterator[Span]:
-    for number, line in enumerate(_content(name, ANNOTATION, data).splitlines(), start=1):
+    for number, line in lines(_with_suffix(name, ANNOTATION), data):
         if not line.startswith("T"):
             continue
         place = f"{name}{ANNOTATION}:{number}"
-        found = SPAN.fullmatch(line.rstrip())
+        line = line.rstrip()
+        found = SPAN.fullmatch(line)
         if found is None:
             raise UserError(
                 f"{place}: {line[:60]!r} is no span; expected a name, a type with offsets, and the text, separated by"

@@ -8,12 +8,16 @@ from pathlib import Path
 import pyarrow as pa
 
 from pipeline.config.data import Data
+from pipeline.config.files.detection import head_of
 from pipeline.data.annotations import brat, spacy
 from pipeline.data.readers import json_lines, json_objects
 from pipeline.data.readers.common import NumberedRow
 from pipeline.errors import UserError
 
-START_BYTES = 4096
+
+def _start(file: Path, data: Data) -> str:
+    """What a file begins with, unpacked and decoded."""
+    return head_of(file, data.encoding).text.lstrip()
 
 
 def read(file: Path, data: Data, warnings: list[str]) -> Iterator[NumberedRow | pa.RecordBatch]:
@@ -22,11 +26,9 @@ def read(file: Path, data: Data, warnings: list[str]) -> Iterator[NumberedRow | 
     Raises:
         UserError: it is neither, or a row is malformed.
     """
-    with file.open("rb") as stream:
-        start = stream.read(START_BYTES).lstrip(b"\xef\xbb\xbf \t\r\n")
     # A list may be the whole file, or a pair on the first of many lines.
-    first, _, rest = start.partition(b"\n")
-    is_list = start.startswith(b"[") and not (rest.lstrip().startswith(b"[") and first.rstrip().endswith(b"]"))
+    first, _, rest = _start(file, data).partition("\n")
+    is_list = first.startswith("[") and not (rest.lstrip().startswith("[") and first.rstrip().endswith("]"))
     reader = json_objects.read_json if is_list else json_lines.read
     yield from reader(file, data, warnings)
 
@@ -37,8 +39,7 @@ def read_spacy(file: Path, data: Data, warnings: list[str]) -> Iterator[Numbered
     Raises:
         UserError: it is neither, or a row is malformed.
     """
-    with file.open("rb") as stream:
-        is_text = stream.read(START_BYTES).lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"[", b"{")
+    is_text = _start(file, data).startswith(("[", "{"))
     yield from (read if is_text else spacy.read)(file, data, warnings)
 
 

@@ -25,7 +25,7 @@ SPANS, HTML, CHOICES = "labels", "hypertextlabels", "choices"
 PREDICTED = "no task has an annotation, so the predictions of {} tasks were read"
 UNANNOTATED = "{} tasks without an annotation were left out"
 CANCELLED = "{} tasks whose annotations were all cancelled were left out"
-SEVERAL = "{} tasks have several annotations, of which the ground truth or the first was read"
+SEVERAL = "{} tasks have several annotations; only the ground truth or, without one, the first was read"
 IGNORED = "{} results that are not spans of a text were ignored"
 
 

@@ -9,19 +9,19 @@ SHOWN = 3
 
 
 @dataclass
-class Places:
+class Count:
     """How many places there are, and the first of them."""
 
-    count: int = 0
+    number: int = 0
     first: list[str] = field(default_factory=list)
 
     def add(self, place: str) -> None:
-        self.count += 1
+        self.number += 1
         if len(self.first) < SHOWN:
             self.first.append(place)
 
     def __str__(self) -> str:
-        return ", ".join(self.first) + ", ..." * (self.count > len(self.first))
+        return ", ".join(self.first) + ", ..." * (self.number > len(self.first))
 
 
 @dataclass
@@ -33,14 +33,14 @@ class Notes:
     """
 
     where: str
-    _places: dict[str, Places] = field(default_factory=dict)
+    _counts: dict[str, Count] = field(default_factory=dict)
 
     def add(self, what: str, place: str) -> None:
         """Count a place at which `what` happened: a sentence in which `{}` is the number of places."""
         short = place.removeprefix(f"{self.where}:")
-        self._places.setdefault(what, Places()).add(place if short == place else f"line {short}")
+        self._counts.setdefault(what, Count()).add(place if short == place else f"line {short}")
 
     def lines(self) -> Iterable[str]:
         """A line for each kind, with the first places."""
-        for what, places in self._places.items():
-            yield f"{self.where}: {what.format(places.count)} ({places})"
+        for what, count in self._counts.items():
+            yield f"{self.where}: {what.format(count.number)} ({count})"

@@ -58,7 +58,7 @@ class Adapter(NamedTuple):
     convert: Convert
 
     def settings(self, data: Data) -> Data:
-        """`data` for the rows that are made: they have usual names, whatever the columns were called."""
+        """`data` for the rows that are made. Their columns have usual names, so no setting needs to name them."""
         return replace(data, text_column=None, label_column=None, token_column=None, tag_column=None)
 
 
@@ -144,8 +144,15 @@ def _for_texts(names: Sequence[str], first: Sequence[Row], where: Places, data: 
     for module in LABEL_ADAPTERS.values():
         if module.matches_labels(names, first, data):
             made_of = module.labels_made_of(first, where, data)
-            return made_of, _with(module.convert_labels, first, data)
+            if not _names_others(data, made_of):
+                return made_of, _with(module.convert_labels, first, data)
     return None
+
+
+def _names_others(data: Data, made_of: Mapping[str, str]) -> bool:
+    """Whether settings name other columns than those in which a tool keeps the text and the label."""
+    pairs = ((data.text_column, made_of["text"]), (data.label_column, made_of["label"]))
+    return any(chosen not in (None, own, own.removeprefix("data.")) for chosen, own in pairs)
 
 
 def _with(convert: Callable[..., Iterator[NumberedRow]], first: Sequence[Row], data: Data) -> Convert:

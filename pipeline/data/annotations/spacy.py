@@ -127,7 +127,7 @@ def read(file: Path, data: Data, warnings: list[str]) -> Iterator[NumberedRow]:
         ) from error
     try:
         documents = list(DocBin().from_disk(file).get_docs(spacy.blank("xx").vocab))
-    except Exception as error:  # whatever msgpack, zlib and spaCy raise for bytes that are no DocBin
+    except Exception as error:  # msgpack, zlib and spaCy raise many kinds for bytes that are no DocBin
         raise UserError(f"{file}: spaCy {spacy.__version__} cannot read this file: {reason(error)}") from error
     notes = Notes(str(file))
     for number, document in enumerate(documents, start=1):

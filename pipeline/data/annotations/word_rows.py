@@ -198,7 +198,7 @@ def _is_tag(value: Any) -> bool:
 
 
 def _are_words(name: str, rows: Sequence[Row]) -> bool:
-    """Whether cells are single words rather than texts, of which most contain a blank."""
+    """Whether cells are single words rather than texts. Most texts contain a blank."""
     filled = [str(row[name]).strip() for row in rows if not _is_empty(row.get(name))]
     return sum(" " in word for word in filled) < len(filled) / 10
 

@@ -10,13 +10,13 @@ from pathlib import Path
 import pyarrow as pa
 
 from pipeline.config.data import Data
+from pipeline.config.files.hub_folders import info_beside
 from pipeline.data.readers import features
 from pipeline.data.readers.parquet import check_names
 from pipeline.data.readers.record_batches import ROWS_PER_BATCH, with_lines
 from pipeline.errors import UserError, reason
 
 FILE, FEATHER_1 = b"ARROW1", b"FEA1"
-INFO = "dataset_info.json"
 
 
 def read(file: Path, data: Data, warnings: list[str]) -> Iterator[pa.RecordBatch]:
@@ -63,7 +63,8 @@ def class_names(file: Path) -> dict[str, list[str]]:
             found = features.in_metadata(_opened(file, source)[0].metadata)
     except (pa.ArrowException, ValueError, OSError):
         return {}  # reading the rows reports what is wrong with the file
-    with contextlib.suppress(OSError, ValueError):
-        info = json.loads(file.with_name(INFO).read_text(encoding="utf-8"))
-        return found or features.in_features(info.get("features") if isinstance(info, dict) else None)
+    for beside in () if found else info_beside(file):
+        with contextlib.suppress(OSError, ValueError):
+            info = json.loads(beside.read_text(encoding="utf-8"))
+            return features.in_features(info.get("features") if isinstance(info, dict) else None)
     return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -103,7 +104,8 @@ class Sentences:
         self.layout, self.where, self.named = layout, where, named
         self._pending, self._line, self._words = b"", 1, 0
         self._has_borders, self._has_header = False, layout.has_header
-        self._left_out = LeftOut()
+        self._counts: Counter[str] = Counter()  # of the lists of `LeftOut`
+        self._with_blanks: list[int] = []  # the first `SHOWN`
         self._nodes = 0
 
     def read(self, block: bytes, at_end: bool = False) -> Iterator[pa.RecordBatch]:
@@ -139,7 +141,7 @@ class Sentences:
         if self._has_header and len(words):
             lines.kinds[words[0]] = LEFT_OUT
             words, self._has_header = words[1:], False
-        self._left_out.add(lines.left_out, self._line + stop)
+        self._count(lines.left_out, self._line + stop)
         if not len(words):
             return None
         table = self._table(lines.body(stop))
@@ -152,6 +154,13 @@ class Sentences:
             words, sentences = words[at], sentences[at]
         self._words += len(words)
         return self._lists(table, words + self._line, sentences)
+
+    def _count(self, left_out: LeftOut, before: int) -> None:
+        """Count what is in the lines before line `before`."""
+        for name, numbers in vars(left_out).items():
+            self._counts[name] += sum(number < before for number in numbers)
+        room = SHOWN - len(self._with_blanks)
+        self._with_blanks += [number for number in left_out.with_blanks if number < before][:room]
 
     def _table(self, body: bytes) -> pa.Table:
         """Columns of lines that all have the same number of them."""
@@ -191,18 +200,17 @@ class Sentences:
 
     def warnings(self) -> list[str]:
         """What was left out and what is unusual."""
-        left_out = self._left_out
         counts = {
-            "-DOCSTART- lines": len(left_out.documents),
-            "comments": len(left_out.comments),
-            "words without a letter": len(left_out.blank),
+            "-DOCSTART- lines": self._counts["documents"],
+            "comments": self._counts["comments"],
+            "words without a letter": self._counts["blank"],
             "words of CoNLL-U that stand for others or are not in the text": self._nodes,
         }
         skipped = [f"{count} {what}" for what, count in counts.items() if count]
         found = [f"{self.where}: {' and '.join(skipped)} were left out"] if skipped else []
-        if blanks := left_out.with_blanks:
-            shown = ", ".join(map(str, blanks[:SHOWN])) + ", ..." * (len(blanks) > SHOWN)
-            found.append(f"{self.where}: {len(blanks)} words contain blanks (line {shown})")
+        if blanks := self._counts["with_blanks"]:
+            shown = ", ".join(map(str, self._with_blanks)) + ", ..." * (blanks > SHOWN)
+            found.append(f"{self.where}: {blanks} words contain blanks (line {shown})")
         if not self._has_borders and self._words > 1:
             found.append(f"{self.where}: it has no blank line, so all of it is one sentence")
         return found

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from pipeline.config.data import Data
 from pipeline.config.tag_forms import OUTSIDE, PREFIXED, form_of
+from pipeline.data.readers import separators
 from pipeline.data.readers.conll_layout import DOCUMENT, KEY_AND_VALUE, PAIR, Layout, with_tabs
 
 NAMES = re.compile(r"#\s*global\.columns\s*[=:]\s*(.+)")
@@ -39,7 +40,7 @@ Row = tuple[int, list[str]]
 def choose(head: bytes, data: Data) -> Layout | None:
     """The layout of a file that begins with these lines; None if there is no word among them."""
     lines = head.decode().split("\n")
-    separator = _separator(lines, data.separator)
+    separator = _separator(lines, data)
     lines = with_tabs(head, separator).decode().split("\n")
     names = next((tuple(match[1].split()) for line in lines if (match := NAMES.fullmatch(line))), ())
     rows = list(_rows(lines, separator))
@@ -53,9 +54,9 @@ def choose(head: bytes, data: Data) -> Layout | None:
     return _Sample(rows, layout, data).layout() if rows else layout
 
 
-def _separator(lines: Sequence[str], chosen: str | None) -> str | None:
-    if chosen:
-        return {"tab": "\t", " ": None}.get(chosen, chosen)
+def _separator(lines: Sequence[str], data: Data) -> str | None:
+    if chosen := separators.chosen(data):
+        return None if chosen == " " else chosen
     words = [stripped for line in lines if (stripped := line.strip(" \t"))]
     if sum("\t" in line for line in words) > len(words) / 2:
         rows = [re.split("[ \t]+", line) for line in words if not line.startswith("#")]
@@ -243,7 +244,7 @@ class _Sample:
         return len(self.rows) - self._inside(place)
 
     def _may_be_types(self, place: int) -> bool:
-        """Whether a column has types and O, of which there are fewer than words. A language may have a word O."""
+        """Whether a column has types and O, and fewer different values than the words. A language may have a word O."""
         if self.kinds[place] not in ("other", "id") or not self._is_of(place, "types") or not self._fits(place):
             return False
         sizes = [len(counts) for counts in self.counts]

@@ -41,7 +41,7 @@ def blocks(file: Path, data: Data | None = None) -> Iterator[bytes]:
 
 @dataclass
 class LeftOut:
-    """What was read in another way than as a line is written, or not at all, by number of line.
+    """What in a block was read in another way than as a line is written, or not at all, by number of line.
 
     Attributes:
         documents: lines that begin a document.
@@ -54,11 +54,6 @@ class LeftOut:
     comments: list[int] = field(default_factory=list)
     blank: list[int] = field(default_factory=list)
     with_blanks: list[int] = field(default_factory=list)
-
-    def add(self, other: LeftOut, before: int) -> None:
-        """Add what is in the lines before line `before`."""
-        for name, own in vars(other).items():
-            getattr(self, name).extend(number for number in own if number < before)
 
 
 class Lines:

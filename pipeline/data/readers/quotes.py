@@ -36,7 +36,6 @@ class Piece(NamedTuple):
         bytes: escaped characters are replaced by a letter, and a CR that ends a line by LF.
         ends: places of the line ends, those of escaped ones too; the end of the piece counts as one.
         escaped: places of the escaped characters.
-        escaped_ends: number of escaped line ends.
         loose: number of backslashes before other characters than those with a meaning.
     """
 

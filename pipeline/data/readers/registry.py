@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from pipeline.config.data import Data
-from pipeline.config.formats import FORMATS, Format, Part
+from pipeline.config.formats import FORMATS, Part, name_of
 from pipeline.data.readers.common import NumberedRow, Reader, check_signature
 from pipeline.errors import UserError
 
@@ -39,7 +39,7 @@ def _checked(part: Part) -> Iterator[None]:
     file, format = part
     try:
         if format in FORMATS.values() and not format.is_folder:
-            check_signature(file, _name_of(format))
+            check_signature(file, name_of(format))
         yield
     except OSError as error:
         raise UserError(f"{file}: cannot be read: {error.strerror or error}") from error
@@ -62,10 +62,6 @@ def same_columns(part: Part, data: Data) -> Data:
         return data
     with _checked(part):
         return _function(format.same_columns)(file, data)
-
-
-def _name_of(format: Format) -> str:
-    return next(name for name, known in FORMATS.items() if known == format)  # equal: it may come from another process
 
 
 @functools.cache

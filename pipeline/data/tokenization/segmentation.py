@@ -12,12 +12,13 @@ from pipeline.data.text_stats import script
 from pipeline.data.tokenization.tokenizers import cutting, keeps_words
 from pipeline.data.tokenization.word_patterns import FIRST_UNSPACED, UNSPACED, cut
 
-Places = list[tuple[int, int]]
+Cut = list[tuple[int, int]]
+"""Start and end, in characters, of each word."""
 
 
 @functools.lru_cache(maxsize=1)
-def cutter(tokenizer: PreTrainedTokenizerBase) -> Callable[[str], Places]:
-    """A function from a text to the start and the end, in characters, of each of its words.
+def cutter(tokenizer: PreTrainedTokenizerBase) -> Callable[[str], Cut]:
+    """A function from a text to the places of its words.
 
     Where the training data had longer words in a script without blanks, a run of letters is cut into words of the
     vocabulary by longest match from left to right (the baseline of Sproat & Emerson 2003). Letters between two such
@@ -28,7 +29,7 @@ def cutter(tokenizer: PreTrainedTokenizerBase) -> Callable[[str], Places]:
     known = frozenset(tokenizer.get_vocab()) if words else frozenset()
     longest = max(map(len, words), default=0)
 
-    def places(text: str) -> Places:
+    def places(text: str) -> Cut:
         found = cut(text, *spelling)
         if not words or not text or max(text) < FIRST_UNSPACED:
             return found

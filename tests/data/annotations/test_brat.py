@@ -35,6 +35,18 @@ def test_texts_are_read_in_order_with_their_spans(tmp_path):
     assert read(path) == (["Ann/B-PER left Rome/B-LOC .", "So"], [])
 
 
+def test_hidden_files_are_left_out(tmp_path):
+    (tmp_path / ".checkpoints").mkdir()
+    for name in (".checkpoints/a", "._a"):
+        (tmp_path / f"{name}.ann").write_text("\0")
+    assert read(folder(tmp_path, a_txt=TEXT, a_ann=SPANS)) == (["Ann/B-PER left Rome/B-LOC ."], [])
+
+
+def test_only_the_ends_of_lines_end_an_annotation(tmp_path):
+    path = folder(tmp_path, a_txt="Ann\u2028Lee left", a_ann="T1\tPER 0 7\tAnn\u2028Lee\n")
+    assert read(path)[0] == ["Ann/B-PER Lee/I-PER left"]
+
+
 def test_what_is_no_span_is_ignored(tmp_path):
     notes = (
         "R1\tIn Arg1:T1 Arg2:T2\nA1\tOld T1\n#1\tAnnotatorNotes T1\tsure?\nE1\tGo:T2\n*\tEquiv T1 T2\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import zlib
 
@@ -31,6 +32,27 @@ OWN = [{"type": k, "start": s, "end": e, "text": TEXT[s:e], "score": 0.5} for s,
 
 
 GOES = {"tokenized_text": ["So", "it", "goes"], "ner": []}
+
+
+@pytest.mark.parametrize("rows", ["json", "jsonl"])
+def test_a_file_of_a_tool_may_be_compressed_or_in_another_encoding(tmp_path, rows):
+    row = {"text": "Zoë left", "label": [[0, 3, "PER"]]}
+    text = json.dumps([row, row] if rows == "json" else row, ensure_ascii=False, indent=1 if rows == "json" else None)
+    (tmp_path / f"a.{rows}.gz").write_bytes(gzip.compress(text.encode()))
+    (tmp_path / "b.dat").write_bytes(text.encode("utf-16"))
+    for name in (f"a.{rows}.gz", "b.dat"):
+        data = Data(str(tmp_path / name), format="doccano")
+        loaded = sources.load(sources.locate(data, "ner"), Ner.columns, tmp_path)
+        assert sentence(loaded.splits["train"][0]) == "Zoë/B-PER left"
+
+
+def test_a_setting_that_names_another_column_than_that_of_the_tool_is_followed(tmp_path):
+    rows = [{"text": f"film {n}", "label": "spam", "genre": "ab"[n % 2], "answer": "accept"} for n in range(4)]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for column, labels in ((None, ["spam"] * 4), ("label", ["spam"] * 4), ("genre", ["a", "b"] * 2)):
+        data = Data(str(tmp_path / "a.jsonl"), label_column=column)
+        loaded = sources.load(sources.locate(data), Sentiment.columns, tmp_path)
+        assert loaded.splits["train"]["label"] == labels
 
 
 def two(column, spans, **more):

@@ -71,6 +71,11 @@ def test_the_folder_of_a_text_is_its_label(tmp_path):
     assert loaded.splits["train"]["label"] == ["neg", "neg", "pos", "pos"]
 
 
+def test_a_class_may_have_thousands_of_texts(tmp_path):
+    write(tmp_path, {f"{label}/{number}.txt": "fine" for label in ("neg", "pos") for number in range(1200)})
+    assert len(read(tmp_path, "class-folders")) == 2400
+
+
 def test_a_text_in_another_encoding_is_refused_with_its_file(tmp_path):
     write(tmp_path, {"a/1.txt": "fine", "b/1.txt": "dull"})
     (tmp_path / "b/2.txt").write_bytes(b"cost: \xa350, which is a lot of money for a caf\xe9")
