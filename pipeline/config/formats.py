@@ -142,7 +142,7 @@ def format_of(file: Path, chosen: str | None = None) -> Format | None:
 
 def name_of(format: Format) -> str:
     """Its name in `FORMATS`."""
-    return next(name for name, known in FORMATS.items() if known is format)
+    return next(name for name, known in FORMATS.items() if known == format)  # equal: it may come from another process
 
 
 def files_of(part: Part) -> list[tuple[str, Path]]:

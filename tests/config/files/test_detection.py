@@ -139,7 +139,5 @@ def test_the_labels_of_fasttext_may_be_anywhere_in_a_line(tmp_path):
 
 @pytest.mark.parametrize("setting", [{"separator": ";"}, {"quoting": "none"}])
 def test_settings_of_tables_are_refused_for_files_that_are_none(tmp_path, setting):
-    with pytest.raises(
-        UserError, match=r"no \.csv or \.tsv table, so nothing in it is separated or quoted; remove this"
-    ):
+    with pytest.raises(UserError, match=r"is read as jsonl, which does not use it; remove it"):
         format_of(tmp_path, "a.jsonl", LINES, **setting)

@@ -13,7 +13,10 @@ from pipeline.config.files.split_names import assigned
         (["test", "dev", "train"], {"test": "test", "dev": "validation", "train": "train"}),
         (["dev", "validation"], {"dev": None, "validation": "validation"}),
         (["validation_matched", "train"], {"validation_matched": "validation", "train": "train"}),
-        (["validation_matched", "validation_mismatched"], {"validation_matched": None, "validation_mismatched": None}),
+        (
+            ["validation_matched", "validation_mismatched"],
+            {"validation_matched": "validation", "validation_mismatched": None},
+        ),
         (["test", "test_hard", "unsupervised"], {"test": "test", "test_hard": None, "unsupervised": None}),
     ],
 )
