@@ -72,7 +72,7 @@ FORMATS = {
     # A word on each line, in columns, with a blank line after each sentence.
     "conll": Format(
         f"{_READERS}.conll:read",
-        (".conll", ".bmes", ".iob", ".iob2", ".bio", ".bioes", ".conllu", ".conllup"),
+        (".conll", ".bmes", ".iob", ".iob2", ".bio", ".bioes", ".conllu", ".conllup", ".v4_gold_conll"),
         same_columns=f"{_READERS}.conll:same_columns",
         settings=("separator", "header", "encoding"),
     ),

@@ -13,6 +13,8 @@ LINES = 2000
 MOST = 0.9
 # Share of O among tags that are only types; nothing else distinguishes them from other words.
 LEAST_OUTSIDE = 0.1
+# What a column has at the last word of a sentence in the files of HIPE.
+SENTENCE_END = "EndOfSentence"
 BORDER = re.compile(r"\s*|[-<]{1,2}DOCSTART\b.*", re.IGNORECASE)
 
 
@@ -31,15 +33,18 @@ def looks_like_conll(head: str) -> bool:
     words = [line for line, border in zip(complete, borders, strict=True) if not border and not line.startswith("#")]
     if not words:
         return False
+    # Blank lines before the first word or after the last one divide nothing.
+    inner = borders[borders.index(False) : len(borders) - borders[::-1].index(False)]
+    is_divided = any(inner) or SENTENCE_END in head
     tabs = sum("\t" in line for line in words) > len(words) / 2
-    commas = any(borders) and not tabs and all("," in line and " " not in line for line in words)
+    commas = is_divided and not tabs and all("," in line and " " not in line for line in words)
     rows = [line.split("\t" if tabs else "," if commas else None) for line in words]
     width, common = Counter(map(len, rows)).most_common(1)[0]
     if width < 2 or common < MOST * len(rows):
         return False
     columns = zip(*(row for row in rows if len(row) == width), strict=True)
     counts = [Counter(map(str.strip, column)) for column in columns]
-    return (any(borders) or width == 2) and any(_are_tags(own, any(borders)) for own in counts)
+    return (is_divided or width == 2) and any(_are_tags(own, is_divided) for own in counts)
 
 
 def _are_tags(counts: Counter[str], in_sentences: bool) -> bool:

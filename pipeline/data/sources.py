@@ -276,6 +276,8 @@ class _Writer:
         self.roles = [role for role in roles if role in choice.columns or kind_of(role).is_target]
         self.kinds = {role: kind_of(role, choice.problem_type, choice.missing) for role in self.roles}
         self.empty: list[int] = []
+        self._untagged: str | None = None  # place of the first row without tags
+        self._has_tags = False
         types = {"text": pa.string(), **{role: kind.type for role, kind in self.kinds.items()}}
         types |= dict.fromkeys(("line", EXACT, LOOSE), pa.int64())
         if "tags" in roles:
@@ -318,7 +320,7 @@ class _Writer:
             lines = batch.word_lines if batch.word_lines is not None else pa.nulls(len(batch), PLACES)
             columns["lines"] = pa.array(lines, PLACES)
             if self.choice.columns.get("tags") in batch.columns:
-                _check_lengths(columns["tokens"], columns["tags"], at)
+                self._check_lengths(columns["tokens"], columns["tags"], at)
         if "text" not in columns:
             columns["text"] = pc.binary_join(columns["tokens"], " ")
         whole = columns["text"]
@@ -326,6 +328,16 @@ class _Writer:
             whole = pc.binary_join_element_wise(whole, columns["text_pair"], "\n")
         columns |= {EXACT: pa.array(digests(whole, exact=True)), LOOSE: pa.array(digests(whole))}
         return pa.RecordBatch.from_arrays([columns[name] for name in self.schema.names], schema=self.schema)
+
+    def _check_lengths(self, tokens: pa.Array, tags: pa.Array, at: Callable[[int], str]) -> None:
+        """Refuse a row with more or fewer tags than words; a split may have no tags at all."""
+        words, tagged = (pc.list_value_length(column).to_numpy(zero_copy_only=False) for column in (tokens, tags))
+        differing = np.flatnonzero(words != tagged)
+        if self._untagged is None and len(differing):
+            self._untagged = f"{at(differing[0])}: {words[differing[0]]} tokens but {tagged[differing[0]]} tags"
+        self._has_tags |= bool(tagged.any())
+        if self._has_tags and self._untagged:
+            raise UserError(f"{self._untagged}; give each token its tag")
 
     def _values(self, role: str, batch: RowBatch, at: Callable[[int], str]) -> Column:
         if role == "label" and self.choice.label_columns:
@@ -358,14 +370,6 @@ class _Writer:
 
 def _is_blank(texts: pa.Array) -> pa.Array:
     return pc.equal(pc.utf8_trim_whitespace(texts), "")
-
-
-def _check_lengths(tokens: pa.Array, tags: pa.Array, at: Callable[[int], str]) -> None:
-    words, tagged = (pc.list_value_length(column).to_numpy(zero_copy_only=False) for column in (tokens, tags))
-    differing = np.flatnonzero(words != tagged)
-    if len(differing):
-        index = differing[0]
-        raise UserError(f"{at(index)}: {words[index]} tokens but {tagged[index]} tags; give each token its tag")
 
 
 def _indicated(batch: RowBatch, columns: Sequence[str], at: Callable[[int], str]) -> list[list[str] | None]:

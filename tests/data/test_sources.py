@@ -11,8 +11,10 @@ import pytest
 from pipeline.config.data import Data
 from pipeline.config.formats import FORMATS
 from pipeline.data import sources
+from pipeline.data.prepare import unify_tags
 from pipeline.data.text_stats import EXACT, LOOSE
 from pipeline.errors import UserError
+from pipeline.tasks.ner import Ner
 from pipeline.tasks.sentiment import Sentiment
 
 
@@ -221,3 +223,16 @@ def test_columns_of_another_split_may_differ_in_case_and_else_are_asked_for(tmp_
         UserError, match=r"no field 'text', where the text is read in every split \(of: label, sentence"
     ):
         load(Data(str(tmp_path)), tmp_path)
+
+
+def test_a_split_whose_lists_of_tags_are_all_empty_has_no_tags(tmp_path):
+    (tmp_path / "train.jsonl").write_text('{"tokens": ["Ada", "sings"], "tags": ["B-PER", "O"]}\n')
+    (tmp_path / "test.jsonl").write_text('{"tokens": ["Ada"], "tags": []}\n' * 2)
+    (tmp_path / "work").mkdir()
+    loaded = sources.load(sources.locate(Data(str(tmp_path))), Ner.columns, tmp_path / "work")
+    assert unify_tags(loaded, Data(str(tmp_path)), tmp_path / "work")[0].unlabelled == ["test"]
+    (tmp_path / "train.jsonl").write_text(
+        '{"tokens": ["Ada"], "tags": []}\n{"tokens": ["Ada", "sings"], "tags": ["B-PER", "O"]}\n'
+    )
+    with pytest.raises(UserError, match=r"train\.jsonl:1: 1 tokens but 0 tags; give each token its tag"):
+        sources.load(sources.locate(Data(str(tmp_path))), Ner.columns, tmp_path / "work")

@@ -215,9 +215,10 @@ THAI = ["ผม", "ไป", "เชียงใหม่", "เชียง", "�
         ("", []),
     ],
 )
-@pytest.mark.parametrize("options", [{}, {"characters": True}])
-def test_text_without_blanks_is_cut_into_the_words_of_the_vocabulary(text, words, options):
-    tokenizer = train("word", THAI * 2, Data("x"), pretokenized=True, **options)
+@pytest.mark.parametrize(("kind", "options"), [("word", {}), ("word", {"characters": True}), ("wordpiece", {})])
+def test_text_without_blanks_is_cut_into_the_words_of_the_vocabulary(text, words, kind, options, tmp_path):
+    train(kind, THAI * 2, Data("x"), pretokenized=True, **options).save_pretrained(tmp_path)
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path, trust_remote_code=True)
     assert [text[start:end] for start, end in cutter(tokenizer)(text)] == words
 
 

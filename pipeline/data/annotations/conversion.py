@@ -13,6 +13,7 @@ from pipeline.data.annotations.spans import Span, Tagger, joined
 from pipeline.data.readers.common import Row
 from pipeline.errors import UserError
 
+NAMING = "to name them, set data.label_names (1=PER 2=LOC ...)"
 # Usual names of the column of a text, the most telling first.
 TEXTS = (
     "text",
@@ -62,6 +63,8 @@ class Converter:
             UserError: a span cannot be one of the text; see `Offsets.read` and `Tagger.tag`.
         """
         named = [span._replace(kind=self.names.get(span.kind, span.kind)) for span in spans]
+        if number := next((span.kind for span in named if span.kind.isdecimal()), None):
+            self.notes.add(f"{{}} texts have types that are numbers, such as {number}; {NAMING}", place)
         located = joined(text, self.offsets.read(place, text, named))
         tokens, tags = self.tagger.tag(place, text, located, words)
         return {"text": text, "tokens": tokens, "tags": tags}

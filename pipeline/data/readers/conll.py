@@ -15,9 +15,10 @@ import pyarrow.compute as pc
 from pyarrow import csv
 
 from pipeline.config.data import Data
+from pipeline.config.looks_like_conll import SENTENCE_END
 from pipeline.data.readers.common import LINE, WORD_LINES
 from pipeline.data.readers.conll_columns import TAG_NAMES, WORD_NAMES, choose
-from pipeline.data.readers.conll_layout import Layout, with_tabs
+from pipeline.data.readers.conll_layout import Layout, with_prefixes, with_tabs
 from pipeline.data.readers.conll_lines import BORDER, LEFT_OUT, WORD, LeftOut, Lines, blocks
 from pipeline.errors import UserError
 
@@ -29,6 +30,7 @@ LONGEST_ALONE, ENDLESS = 64, 10_000
 SHOWN = 3
 # Numbers in CoNLL-U of a word that stands for those after it (1-2), and of one that is not in the text (8.1).
 NOT_WORDS = r"^\d+[-.]\d+$"
+NUMBERED = r"^([^\d])\d$"
 
 
 def read(file: Path, data: Data, warnings: list[str]) -> Iterator[pa.RecordBatch]:
@@ -103,7 +105,9 @@ class Sentences:
     def __init__(self, layout: Layout, where: str, named: Mapping[str, int]):
         self.layout, self.where, self.named = layout, where, named
         self._pending, self._line, self._words = b"", 1, 0
-        self._has_borders, self._has_header = False, layout.has_header
+        # Whether a blank line is between two words, and after the last one.
+        self._has_borders, self._is_ended = layout.ends_sentences is not None, False
+        self._has_header = layout.has_header
         self._counts: Counter[str] = Counter()  # of the lists of `LeftOut`
         self._with_blanks: list[int] = []  # the first `SHOWN`
         self._nodes = 0
@@ -120,8 +124,10 @@ class Sentences:
         lines = Lines(block, self.layout, self._line, self.where)
         borders, words = np.flatnonzero(lines.kinds == BORDER), np.flatnonzero(lines.kinds == WORD)
         after_border = int(borders[-1]) + 1 if len(borders) else 0
-        self._has_borders |= after_border > 0 and (self._words > 0 or bool(np.any(words < after_border)))
-        self._check_alone(self._words + len(words), at_end)
+        if len(words):  # a blank line before the first word or after the last one divides nothing
+            self._has_borders |= self._words > 0 or bool(np.any((borders > words[0]) & (borders < words[-1])))
+            self._is_ended = after_border > words[-1]
+        self._check_alone(self._words + len(words), at_end and not self._is_ended)
         stop = len(lines) if at_end else after_border
         if stop and (batch := self._batch(lines, stop)) is not None:
             yield batch
@@ -152,6 +158,9 @@ class Sentences:
             table, at = table.filter(kept), np.flatnonzero(kept.to_numpy())
             self._nodes += len(words) - len(at)
             words, sentences = words[at], sentences[at]
+        if (place := self.layout.ends_sentences) is not None:
+            ends = pc.match_substring(table[place], SENTENCE_END).to_numpy()
+            sentences = sentences + np.cumsum(ends) - ends
         self._words += len(words)
         return self._lists(table, words + self._line, sentences)
 
@@ -192,6 +201,12 @@ class Sentences:
         if layout.prefix:
             words = pc.replace_substring_regex(table[layout.words], "^" + re.escape(layout.prefix), "")
             table = table.set_column(layout.words, table.column_names[layout.words], words)
+        if layout.is_numbered:
+            words = pc.replace_substring_regex(table[layout.words], NUMBERED, r"\1")
+            table = table.set_column(layout.words, table.column_names[layout.words], words)
+        if layout.tags is not None and layout.brackets:
+            tags = pa.array(with_prefixes(table[layout.tags].to_pylist()), pa.string())
+            table = table.set_column(layout.tags, table.column_names[layout.tags], pa.chunked_array([tags]))
         if layout.tags is not None and layout.tag_key is not None:
             coded = table[layout.tags].combine_chunks().dictionary_encode()
             tags = pa.array(map(layout.tag_of, coded.dictionary.to_pylist()), pa.string()).take(coded.indices)
@@ -211,6 +226,6 @@ class Sentences:
         if blanks := self._counts["with_blanks"]:
             shown = ", ".join(map(str, self._with_blanks)) + ", ..." * (blanks > SHOWN)
             found.append(f"{self.where}: {blanks} words contain blanks (line {shown})")
-        if not self._has_borders and self._words > 1:
-            found.append(f"{self.where}: it has no blank line, so all of it is one sentence")
+        if not self._has_borders and self._words > (LONGEST_ALONE if self._is_ended else 1):
+            found.append(f"{self.where}: it has no blank line between words, so all of it is one sentence")
         return found

@@ -8,9 +8,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from pipeline.config.data import Data
+from pipeline.config.looks_like_conll import SENTENCE_END
 from pipeline.config.tag_forms import OUTSIDE, PREFIXED, form_of
 from pipeline.data.readers import separators
-from pipeline.data.readers.conll_layout import DOCUMENT, KEY_AND_VALUE, PAIR, Layout, with_tabs
+from pipeline.data.readers.conll_layout import (
+    BRACKETS,
+    DOCUMENT,
+    KEY_AND_VALUE,
+    PAIR,
+    Layout,
+    with_prefixes,
+    with_tabs,
+)
 
 NAMES = re.compile(r"#\s*global\.columns\s*[=:]\s*(.+)")
 WORD_NAMES = {"form", "word", "words", "token", "tokens", "text", "surface"}
@@ -32,6 +41,8 @@ FEW = 50
 UNIQUE = 100
 # en:Oslo in WikiAnn; and how many different words it takes to know.
 PREFIX, ENOUGH_WORDS = re.compile(r"[a-z]{2,3}(-[a-z]+)?:(?=.)"), 20
+# A letter and its number in a word.
+NUMBERED = re.compile(r"\D\d")
 
 Row = tuple[int, list[str]]
 """Sentence and columns."""
@@ -113,6 +124,9 @@ class _Sample:
 
     def __post_init__(self) -> None:
         self.columns = list(zip(*(fields for _, fields in self.rows), strict=True))
+        self.bracketed = [place for place, column in enumerate(self.columns) if _are_brackets(column)]
+        for place in self.bracketed:
+            self.columns[place] = tuple(with_prefixes(self.columns[place]))
         self.counts = [Counter(column) for column in self.columns]
         given = self.data.names_of_labels
         self.named = [_renamed(counts, given) for counts in self.counts]
@@ -130,6 +144,9 @@ class _Sample:
             number=next((place for place, kind in enumerate(self.kinds) if kind == "number" and place != words), None),
             kinds=tuple("word" if place == words else SHOWN.get(kind, kind) for place, kind in enumerate(self.kinds)),
             prefix=_common_prefix(self.counts[words]),
+            is_numbered=_are_numbered(self.counts[words]),
+            brackets=tags in self.bracketed,
+            ends_sentences=next((place for place, own in enumerate(self.counts) if _ends_sentences(own)), None),
         )
         if tags is None:
             return layout
@@ -255,6 +272,8 @@ class _Sample:
         tags = (form.standard(tag) if form else None for tag in self.named[place])
         if {tag.partition("-")[2] for tag in tags if tag and tag != "O"} <= CHUNKS:
             return True
+        if not self._outside(place) and any(map(self._outside, layers)):
+            return True  # clauses (LST20)
         few = PHRASES * len(self.rows)
         return (
             len(self.rows) >= ENOUGH
@@ -297,3 +316,20 @@ def _common_prefix(words: Mapping[str, int]) -> str:
     match = PREFIX.match(next(iter(words)))
     prefix = match[0] if match else ""
     return prefix if len(words) >= ENOUGH_WORDS and all(word.startswith(prefix) for word in words) else ""
+
+
+def _are_numbered(words: Mapping[str, int]) -> bool:
+    """Whether every word is a letter and its number in a word, as in Weibo NER."""
+    return len(words) >= ENOUGH_WORDS and all(map(NUMBERED.fullmatch, words))
+
+
+def _ends_sentences(values: Mapping[str, int]) -> bool:
+    return any(SENTENCE_END in value for value in values)
+
+
+def _are_brackets(values: Sequence[str]) -> bool:
+    """Whether values are brackets around names; those around the arguments of a verb are not."""
+    found = set(values)
+    kinds = {match[1] for value in found if (match := BRACKETS.fullmatch(value))}
+    is_whole = "*" in found and any(kinds) and all(map(BRACKETS.fullmatch, found))
+    return is_whole and not any(kind and (kind == "V" or kind.startswith("ARG")) for kind in kinds)

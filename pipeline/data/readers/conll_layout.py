@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from pipeline.config.tag_forms import Form
@@ -12,6 +12,10 @@ DOCUMENT = re.compile(r"[-_<\[]{1,3}DOCSTART[-_>\]]{0,3}", re.IGNORECASE)
 KEY_AND_VALUE = re.compile(r"#+\s*[\w.:-]+\s*[=:]\s")
 # A pair of a key and a tag, among others in a column such as MISC of CoNLL-U.
 PAIR = re.compile(r"(?:^|\|)([^=|]+)=([BIESLUMW]-[^|]+|O)(?=\||$)")
+
+# Brackets around entities and a star for each word, as in the column of names of CoNLL-2012.
+OPENING = re.compile(r"\(([A-Z][A-Z_]*)(\*?\)?)")
+BRACKETS = re.compile(rf"\*\)?|{OPENING.pattern}")
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,9 @@ class Layout:
         known: values of the column of tags among the rows that were looked at.
         tag_key: what stands before the tag if the column holds pairs of keys and values, as in name=B-PER|Gender=Fem.
         prefix: what stands before every word, such as en: in the files of WikiAnn.
+        is_numbered: whether each word is a letter and its number in a word, as 科0 in Weibo NER.
+        brackets: whether tags are brackets around entities, as in (PER* and *) of CoNLL-2012.
+        ends_sentences: place of a column that says which word ends a sentence.
         has_entities: whether there is an entity among the rows that were looked at.
     """
 
@@ -46,6 +53,9 @@ class Layout:
     known: frozenset[str] = frozenset()
     tag_key: str | None = None
     prefix: str = ""
+    is_numbered: bool = False
+    brackets: bool = False
+    ends_sentences: int | None = None
     has_entities: bool = False
 
     def is_comment(self, fields: Sequence[str], line: str) -> bool:
@@ -102,3 +112,14 @@ def with_tabs(block: bytes, separator: str | None) -> bytes:
     if b"\n\t" in block or block.startswith(b"\t"):
         block = re.sub(rb"(?m)^\t+$", b"", block)
     return block
+
+
+def with_prefixes(values: Iterable[str]) -> list[str]:
+    """(PER*, * and *) as B-PER, I-PER and I-PER; words outside of brackets as O."""
+    tags, kind = [], ""
+    for value in values:
+        opening = OPENING.match(value)
+        kind = opening[1] if opening else kind
+        tags.append(f"B-{kind}" if opening else f"I-{kind}" if kind else "O")
+        kind = "" if value.endswith(")") else kind
+    return tags

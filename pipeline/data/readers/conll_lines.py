@@ -123,6 +123,8 @@ class Lines:
         layout, width = self.layout, self.layout.width
         if len(fields) > width and layout.separator is None and not fields[0]:
             fields = fields[1:]  # the line is indented
+        if layout.brackets and len(fields) > max(layout.words, layout.tags or 0):
+            return (fields + [""] * width)[:width]  # CoNLL-2012: each verb of a sentence has a column of its own
         while len(fields) > width and not fields[-1]:
             fields = fields[:-1]
         if width == 2 and len(fields) > 2 and self._is_word_with_separators(fields):

@@ -13,7 +13,7 @@ from pipeline.errors import UserError, reason
 
 BLANKS = re.compile(r"[ \t\r\n]*")
 # What Python prints for a dictionary, as opposed to JSON.
-PYTHON = re.compile(r"[\[{,]\s*'|:\s*(None|True|False|')")
+PYTHON = re.compile(r"[\[{,(]\s*'|\[\s*\(|:\s*(None|True|False|')")
 _DECODER = json.JSONDecoder()
 
 

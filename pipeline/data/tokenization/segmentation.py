@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from transformers import PreTrainedTokenizerBase
 
 from pipeline.data.text_stats import script
-from pipeline.data.tokenization.tokenizers import cutting, keeps_words
+from pipeline.data.tokenization.tokenizers import cutting, whole_words
 from pipeline.data.tokenization.word_patterns import FIRST_UNSPACED, UNSPACED, cut
 
 Cut = list[tuple[int, int]]
@@ -25,8 +25,8 @@ def cutter(tokenizer: PreTrainedTokenizerBase) -> Callable[[str], Cut]:
     words are one word, which is unknown to the model.
     """
     spelling = cutting(tokenizer)
-    words = frozenset(filter(_is_long, tokenizer.get_vocab())) if keeps_words(tokenizer) else frozenset()
-    known = frozenset(tokenizer.get_vocab()) if words else frozenset()
+    known = whole_words(tokenizer)
+    words = frozenset(filter(_is_long, known))
     longest = max(map(len, words), default=0)
 
     def places(text: str) -> Cut:

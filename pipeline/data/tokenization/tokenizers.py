@@ -42,6 +42,8 @@ UNSPACED_SHARE = 0.2
 MOST_UNKNOWN = 0.2  # share of unknown tokens in a split
 # Setting in tokenizer_config.json: each letter and digit was a word in the training data.
 ONE_BY_ONE = "words_are_characters"
+# Set in tokenizer_config.json if they were longer words of such a script.
+WITHOUT_BLANKS = "words_without_blanks"
 
 
 def train(
@@ -104,6 +106,7 @@ def _cut_running_text(tokenizer: Tokenizer, kind: str, characters: bool, words: 
     Returns:
         What tokenizer_config.json must say, for `cutting`.
     """
+    words = list(words)
     spelling = word_patterns.spelling(words)
     if kind in WHOLE_WORDS and spelling.scripts:
         words_like_these = (
@@ -115,7 +118,13 @@ def _cut_running_text(tokenizer: Tokenizer, kind: str, characters: bool, words: 
     elif spelling.scripts:
         apart = word_patterns.isolated(spelling.scripts)
         tokenizer.pre_tokenizer = pre_tokenizers.Sequence([apart, tokenizer.pre_tokenizer])
-    return {ONE_BY_ONE: True} if spelling.characters else {}
+    if spelling.characters:
+        return {ONE_BY_ONE: True}
+    return (
+        {WITHOUT_BLANKS: True}
+        if any(len(word) > 1 and word[0] >= word_patterns.FIRST_UNSPACED for word in words)
+        else {}
+    )
 
 
 def cutting(tokenizer: PreTrainedTokenizerBase) -> word_patterns.Spelling:
@@ -132,9 +141,17 @@ def cutting(tokenizer: PreTrainedTokenizerBase) -> word_patterns.Spelling:
     return word_patterns.Spelling(scripts, bool(tokenizer.init_kwargs.get(ONE_BY_ONE)))
 
 
-def keeps_words(tokenizer: PreTrainedTokenizerBase) -> bool:
-    """Whether the vocabulary is one of whole words."""
-    return tokenizer.is_fast and isinstance(tokenizer.backend_tokenizer.model, models.WordLevel)
+def whole_words(tokenizer: PreTrainedTokenizerBase) -> frozenset[str]:
+    """The words in a vocabulary of words, and what may be words in one of WordPiece, if it was trained here on words of
+    a script without blanks. Byte-level BPE splits such words at their marks."""
+    if not tokenizer.is_fast:
+        return frozenset()
+    vocabulary, model = tokenizer.get_vocab(), tokenizer.backend_tokenizer.model
+    if isinstance(model, models.WordLevel):
+        return frozenset(vocabulary)
+    if not (isinstance(model, models.WordPiece) and tokenizer.init_kwargs.get(WITHOUT_BLANKS)):
+        return frozenset()
+    return frozenset(word for word in vocabulary if len(word) > 1 and not word.startswith("##"))
 
 
 def end_with_padding(tokenizer: PreTrainedTokenizerBase) -> None:

@@ -97,9 +97,12 @@ def test_settings_name_the_columns():
     assert tagged([row], token_column="body", tag_column="gold") == [TAGGED]
 
 
-def test_types_that_are_numbers_can_be_named():
+def test_types_that_are_numbers_can_be_named_and_are_reported_otherwise():
+    """doccano's older export with the ids of labels."""
     row = {"text": "Ann left", "annotations": [{"label": 4, "start_offset": 0, "end_offset": 3, "user": 1}]}
-    assert tagged([row]) == ["Ann/B-4 left"]
+    found, (note,) = adapted([row])
+    assert found[0]["tags"] == ["B-4", "O"]
+    assert "1 texts have types that are numbers, such as 4; to name them, set data.label_names" in note
     assert tagged([row], label_names=("4=PER",)) == ["Ann/B-PER left"]
 
 

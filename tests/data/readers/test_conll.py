@@ -167,13 +167,13 @@ def test_columns_given_as_texts_are_refused(tmp_path):
 
 def test_one_short_sentence_without_a_blank_line_is_reported(tmp_path):
     _, notes = load(tmp_path, write(tmp_path, "a.conll", "EU B-ORG\nrejects O\n"))
-    assert notes == [f"{tmp_path}/a.conll: it has no blank line, so all of it is one sentence"]
+    assert notes == [f"{tmp_path}/a.conll: it has no blank line between words, so all of it is one sentence"]
 
 
 def test_a_sentence_of_five_thousand_words_is_read(tmp_path):
     ((_, tokens, _),), notes = load(tmp_path, write(tmp_path, "a.conll", "a O\n" * 5000 + "\n"))
     assert len(tokens) == 5000
-    assert notes == []
+    assert notes == [f"{tmp_path}/a.conll: it has no blank line between words, so all of it is one sentence"]
 
 
 @pytest.mark.parametrize("names", [("tokens", "tags"), ("words", "ner_tags")])

@@ -8,6 +8,8 @@ import pytest
 from datasets import Dataset
 
 from pipeline.config.data import Data
+from pipeline.config.formats import FORMATS
+from pipeline.config.sources import resolve
 from pipeline.data.readers import common, conll
 from pipeline.data.readers.common import LINE, WORD_LINES
 from pipeline.data.readers.conll import read
@@ -382,3 +384,60 @@ def test_memory_does_not_grow_with_the_file(tmp_path, monkeypatch):
     sizes = [len(batch) for batch in read(file, Data(str(file)), [])]
     assert sum(sizes) == 2000
     assert max(sizes) < 100
+
+
+def test_a_blank_line_at_the_end_divides_nothing_and_one_long_sentence_is_reported(tmp_path):
+    words = "".join(f"Ada{number} B-PER\nsings O\n" for number in range(50))
+    found, notes = sentences(tmp_path, f"\n{words}\n")
+    assert len(found) == 1
+    assert notes == ["it has no blank line between words, so all of it is one sentence"]
+
+
+def test_letters_that_are_numbered_within_their_words_lose_the_number(tmp_path):
+    """Weibo NER, second edition."""
+    letters = [chr(0x4E00 + number) for number in range(25)]
+    content = "".join(f"{letter}{number % 2}\t{'B-PER' if number else 'O'}\n" for number, letter in enumerate(letters))
+    ((_, tokens, _),), _ = sentences(tmp_path, content + "\n")
+    assert tokens == letters
+    ((_, tokens, _),), _ = sentences(tmp_path, "A1\tB-PER\nleft\tO\n\n")
+    assert tokens == ["A1", "left"]
+
+
+def test_brackets_around_entities_are_read_with_a_column_for_each_verb(tmp_path):
+    """CoNLL-2012, as OntoNotes is distributed for it."""
+    content = (
+        "#begin document (bc/a); part 000\n"
+        "bc/a 0 0 Ada NNP (TOP(S(NP* - - - Sp#1 (PERSON* (ARG0* (1\n"
+        "bc/a 0 1 Byron NNP *) - - - Sp#1 *) *) 1)\n"
+        "bc/a 0 2 sings VBZ (VP*) sing 01 1 Sp#1 * (V*) -\n"
+        "bc/a 0 3 . . *)) - - - Sp#1 * * -\n\n"
+        "bc/a 0 0 Oslo NNP (TOP(NP*)) - - - Sp#1 (GPE) -\n"
+        "bc/a 0 1 Rome NNP (TOP(NP*)) - - - Sp#1 (GPE) -\n\n"
+        "#end document\n"
+    )
+    found, _ = sentences(tmp_path, content)
+    assert [row[1:] for row in found] == [
+        (["Ada", "Byron", "sings", "."], ["B-PERSON", "I-PERSON", "O", "O"]),
+        (["Oslo", "Rome"], ["B-GPE", "B-GPE"]),
+    ]
+
+
+def test_a_column_may_say_where_sentences_end(tmp_path):
+    """HIPE-2022 has blank lines between documents only."""
+    content = (
+        "TOKEN\tNE-COARSE-LIT\tMISC\n# hipe2022:document_id = a\nAda\tB-pers\t_\nsings\tO\tEndOfSentence\n"
+        "Oslo\tB-loc\tNoSpaceAfter\nsleeps\tO\tNoSpaceAfter|EndOfSentence\n\n"
+        "# hipe2022:document_id = b\nAda\tB-pers\t_\n"
+    )
+    found, _ = sentences(tmp_path, content)
+    assert [row[1] for row in found] == [["Ada", "sings"], ["Oslo", "sleeps"], ["Ada"]]
+    table = tmp_path / "a.tsv"
+    header, _, body = content.partition("\n\n")[0].partition("\n")
+    table.write_text(f"{header}\n" + f"{body}\n" * 5)
+    assert resolve(Data(str(table)), "ner").parts["train"][0].format is FORMATS["conll"]
+
+
+def test_a_table_with_sentence_numbers_is_no_conll_file_because_it_ends_with_a_blank_line(tmp_path):
+    file = tmp_path / "a.tsv"
+    file.write_text("sentence_id\twords\tlabels\n1\tAda\tB-PER\n1\tsings\tO\n2\tOslo\tB-LOC\n2\tsleeps\tO\n\n")
+    assert resolve(Data(str(file)), "ner").parts["train"][0].format is FORMATS["tsv"]
