@@ -15,7 +15,8 @@ MOST = 0.9
 LEAST_OUTSIDE = 0.1
 # What a column has at the last word of a sentence in the files of HIPE.
 SENTENCE_END = "EndOfSentence"
-BORDER = re.compile(r"\s*|[-<]{1,2}DOCSTART\b.*", re.IGNORECASE)
+DOCUMENT = re.compile(r"[-<]{1,2}DOCSTART\b.*", re.IGNORECASE)
+BORDER = re.compile(rf"\s*|{DOCUMENT.pattern}", re.IGNORECASE)
 
 
 def looks_like_conll(head: str) -> bool:
@@ -35,7 +36,7 @@ def looks_like_conll(head: str) -> bool:
         return False
     # Blank lines before the first word or after the last one divide nothing.
     inner = borders[borders.index(False) : len(borders) - borders[::-1].index(False)]
-    is_divided = any(inner) or SENTENCE_END in head
+    is_divided = any(inner) or SENTENCE_END in head or any(DOCUMENT.fullmatch(line) for line in complete)
     tabs = sum("\t" in line for line in words) > len(words) / 2
     commas = is_divided and not tabs and all("," in line and " " not in line for line in words)
     rows = [line.split("\t" if tabs else "," if commas else None) for line in words]

@@ -20,7 +20,7 @@ SINGLE, MULTI, REGRESSION = "single_label_classification", "multi_label_classifi
 """What a label is, in the terms of `problem_type` in transformers' configurations."""
 PROBLEM_TYPES = (SINGLE, MULTI, REGRESSION)
 # Columns of numbers that are labels by their name, if no column has a usual name of labels.
-SCORES = {"score", "scores", "similarity", "similarity_score", "relatedness", "relatedness_score", "gold_score"}
+SCORES = {"score", "scores", "similarity", "similarity_score", "relatedness", "relatedness_score", "gold_score", "y"}
 
 # Columns that are never labels unless data.label_column names them, even if their values are few.
 NO_LABELS = re.compile(
@@ -28,6 +28,10 @@ NO_LABELS = re.compile(
     r"reviewer|annotator|worker|rater|name|title|date|time|datetime|timestamp|day|month|year|created|created_utc|url|"
     r"link|source|src|origin|file|filename|path|lang|language|split|fold|hash|ip|length|len|count|words|tokens|chars)"
     r"|unnamed(: \d+)?|_.*)|.*[a-z](Id|ID|Name|Date|Time)"
+)
+# Numbers or names of classes, such as label_id, className or "Class Index" (AG News).
+OF_CLASS = re.compile(
+    r"(?i:(label|class|category|sentiment|emotion|intent|topic|target)[ _-]?(id|idx|index|num|no|name))"
 )
 # A label by its values alone: there are at most this many different ones, and each occurs this often on average.
 MOST_CLASSES, REPEATS = 50, 2
@@ -210,6 +214,12 @@ def _refuse_shared(named: Mapping[str, str]) -> None:
             raise UserError(f"data.{role}_column: {column!r} is used for {' and for '.join(sharing)}; set another one")
 
 
+def _is_never_a_label(column: str) -> bool:
+    """Whether a name is that of an id, a date, an author or the like, and not of the id or name of a class."""
+    name = column.strip()
+    return bool(NO_LABELS.fullmatch(name)) and not OF_CLASS.fullmatch(name)
+
+
 def _present(sample: Iterable[Any]) -> list[Any]:
     return [value for value in sample if value is not MISSING and not is_missing(value)]
 
@@ -217,7 +227,7 @@ def _present(sample: Iterable[Any]) -> list[Any]:
 def _is_label(column: str, sample: Sequence[Any]) -> bool:
     """Whether values are few and repeat, and the name is not that of an id or the like."""
     known = _present(sample)
-    if NO_LABELS.fullmatch(column.strip()) or not known or len(known) < len(sample) / 2:
+    if _is_never_a_label(column) or not known or len(known) < len(sample) / 2:
         return False
     try:
         kinds = len(set(map(str, known)))
@@ -271,7 +281,7 @@ def _indicators(left: Sequence[str], table: Peeked, scored: bool = False) -> lis
     marks = {*INDICATED, *(("-1", "-1.0") if scored else ())}
     found = []
     for column in left:
-        if column.isdecimal() or NO_LABELS.fullmatch(column.strip()):
+        if column.isdecimal() or _is_never_a_label(column):
             continue
         kinds = {str(value).strip().lower() for value in _present(table.column(column))}
         if kinds and kinds <= marks:

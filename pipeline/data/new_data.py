@@ -11,6 +11,7 @@ from transformers import PreTrainedTokenizerBase
 from pipeline.config.data import Data
 from pipeline.config.sources import ResolvedSource
 from pipeline.data import sources, splits
+from pipeline.data.columns import kind_of
 from pipeline.data.encoding import Encoder, encode
 from pipeline.data.labels import count
 from pipeline.data.new_rows import check_pairs
@@ -61,7 +62,11 @@ def encode_split(
     check_pairs(task, source.data, loaded.columns, str(next(iter(loaded.names.values()))))
     loaded, _ = unify_tags(loaded, source.data, folder, known=labels)
     if warnings is not None:
-        chosen = loaded.columns.columns.items()
+        chosen = [
+            (role, column)
+            for role, column in loaded.columns.columns.items()
+            if getattr(source.data, kind_of(role).setting, None) != column
+        ]
         if any(column.strip().lower() not in task.columns.get(role, ()) for role, column in chosen):
             warnings.append(str(loaded.columns))  # their names alone do not say so
         warnings += loaded.warnings

@@ -6,6 +6,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from pipeline.config.data import Data
@@ -16,6 +17,8 @@ from pipeline.data.text_stats import EXACT, LOOSE
 from pipeline.errors import UserError
 from pipeline.tasks.ner import Ner
 from pipeline.tasks.sentiment import Sentiment
+
+SCHEMA = pa.schema({"text": pa.string(), "label": pa.int64()})
 
 
 def load(data: Data, tmp_path: Path) -> sources.LoadedSource:
@@ -184,6 +187,16 @@ def test_a_text_that_is_not_labelled_is_part_of_the_fingerprint_if_it_is_read(tm
     assert sources.locate(data, "next_word").fingerprint != before
 
 
+def test_the_names_of_classes_next_to_an_arrow_file_are_part_of_the_fingerprint(tmp_path):
+    with pa.OSFile(str(tmp_path / "a.arrow"), "wb") as sink, pa.ipc.new_stream(sink, SCHEMA) as stream:
+        stream.write_batch(pa.record_batch([["fine"], [0]], schema=SCHEMA))
+    found = set()
+    for name in ("good", "bad"):
+        (tmp_path / "dataset_info.json").write_text(f'{{"features": {{"label": {{"names": ["{name}"]}}}}}}')
+        found.add(sources.locate(Data(str(tmp_path / "a.arrow"))).fingerprint)
+    assert len(found) == 2
+
+
 def test_a_file_is_looked_at_again_once_the_task_of_a_model_is_known(tmp_path):
     (tmp_path / "a.txt").write_text("one\ttwo\nthree\tfour\n")
     unknown = sources.locate(Data(str(tmp_path / "a.txt")))
@@ -236,3 +249,16 @@ def test_a_split_whose_lists_of_tags_are_all_empty_has_no_tags(tmp_path):
     )
     with pytest.raises(UserError, match=r"train\.jsonl:1: 1 tokens but 0 tags; give each token its tag"):
         sources.load(sources.locate(Data(str(tmp_path))), Ner.columns, tmp_path / "work")
+
+
+def test_a_split_without_any_column_of_labels_is_unlabelled_and_one_without_some_is_refused(tmp_path):
+    """Jigsaw's test.csv."""
+    (tmp_path / "work").mkdir()
+    rows = "".join(f"{number},a longer text than {number},{number % 2},{(number + 1) % 2}\n" for number in range(8))
+    (tmp_path / "train.csv").write_text(f"id,comment_text,toxic,threat\n{rows}")
+    (tmp_path / "test.csv").write_text("id,comment_text\n1,one\n2,two\n")
+    source = sources.locate(Data(str(tmp_path)))
+    assert sources.load(source, Sentiment.columns, tmp_path / "work").unlabelled == ["test"]
+    (tmp_path / "test.csv").write_text("id,comment_text,toxic\n1,one,1\n2,two,0\n")
+    with pytest.raises(UserError, match=r"test\.csv:2: the row has no field 'threat'"):
+        sources.load(source, Sentiment.columns, tmp_path / "work")
