@@ -11,6 +11,7 @@ from transformers import PreTrainedTokenizerBase
 from pipeline.config.data import Data
 from pipeline.config.sources import ResolvedSource
 from pipeline.data import sources, splits
+from pipeline.data.column_choice import Choice
 from pipeline.data.columns import kind_of
 from pipeline.data.encoding import Encoder, encode
 from pipeline.data.labels import count
@@ -62,13 +63,8 @@ def encode_split(
     check_pairs(task, source.data, loaded.columns, str(next(iter(loaded.names.values()))))
     loaded, _ = unify_tags(loaded, source.data, folder, known=labels)
     if warnings is not None:
-        chosen = [
-            (role, column)
-            for role, column in loaded.columns.columns.items()
-            if getattr(source.data, kind_of(role).setting, None) != column
-        ]
-        if any(column.strip().lower() not in task.columns.get(role, ()) for role, column in chosen):
-            warnings.append(str(loaded.columns))  # their names alone do not say so
+        if not _are_obvious(loaded.columns, task, source.data):
+            warnings.append(str(loaded.columns))
         warnings += loaded.warnings
     found = [*loaded.splits, *loaded.unlabelled]
     if split not in found and len(found) == 1:
@@ -82,6 +78,14 @@ def encode_split(
         _check_known(rows, role, labels, loaded.names[split])
     encode(rows, task, tokenizer, tokenizer.model_max_length, labels, folder / "encoded")
     return Dataset.from_file(str(folder / "encoded.arrow"))
+
+
+def _are_obvious(columns: Choice, task: Encoder, data: Data) -> bool:
+    """Whether a setting names each column, or its name says what it is."""
+    return all(
+        getattr(data, kind_of(role).setting, None) == column or column.strip().lower() in task.columns.get(role, ())
+        for role, column in columns.columns.items()
+    )
 
 
 # Role -> the classes in a label or tag, and the classes that a model with some labels knows.
