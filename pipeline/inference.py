@@ -198,7 +198,7 @@ def predict_rows(
         model: folder of a run or of a model, or Hub id.
         data: labels are not needed. Columns are chosen as for training, and those that the model was trained on first.
         split: which one to read; needed only if there are several.
-        report: is told which columns are read, and what a user should know about the files.
+        report: called with the columns that are read, and with what a user should know about the files.
         revision, trust_remote_code, allow_pickle: of the model, see `load`.
         options: further arguments of the task's `predict`.
 

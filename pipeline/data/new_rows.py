@@ -97,7 +97,7 @@ def read(
     Args:
         trained: settings of the data that the model was trained on.
         split: which one to read; needed only if they are in several files.
-        report: is told which columns are read, and what a user should know about the files.
+        report: called with the columns that are read, and with what a user should know about the files.
 
     Raises:
         UserError: there is no such split, no column can be chosen, or a row is malformed.
