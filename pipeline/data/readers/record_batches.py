@@ -31,6 +31,7 @@ def of_rows(rows: Sequence[Mapping[str, Any]], lines: Sequence[int]) -> pa.Recor
         return None
     try:
         batch = of_columns({name: [row[name] for row in rows] for name in names}, lines)
+    # Values of several kinds, half a surrogate pair, an integer of more than 64 bits: such rows are read one by one.
     except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, UnicodeError, OverflowError):
         return None
     return batch if all(_is_kept(batch[name].type, rows, name) for name in names) else None
