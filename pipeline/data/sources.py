@@ -110,12 +110,12 @@ def load(
     """
     warnings = [*source.warnings, *([source.sample.warning] if source.sample and source.sample.warning else [])]
     tables = open_tables(source, warnings)
-    first = tables.get("train") or next(iter(tables.values()))
+    first = _first_of(tables)
     if not first.rows.first:
         raise UserError(f"{first.places}: it has no rows")
     data = as_trained(source.data, trained, first.rows.names)
     tables, data, origin = _adapted(tables, first, data, roles, warnings)
-    first = tables.get("train") or next(iter(tables.values()))
+    first = _first_of(tables)
     divided_by = _split_column(source, tables)
     sample = first.rows.without(divided_by) if divided_by else first.rows
     columns = choose(roles, sample, data, str(first.places), pairs, problem_type, labelled=not known_labels)
@@ -140,6 +140,11 @@ def load(
     if "label" in roles:
         loaded = _with_clean_labels(loaded, source.data, folder, known_labels)
     return replace(loaded, warnings=list(dict.fromkeys([*warnings, *loaded.warnings])))
+
+
+def _first_of(tables: Mapping[str, Table]) -> Table:
+    """The training split or, without one, any: its first rows decide for all splits."""
+    return tables.get("train") or next(iter(tables.values()))
 
 
 def open_tables(source: ResolvedSource, warnings: list[str]) -> dict[str, Table]:
@@ -201,11 +206,11 @@ def _comparable(
 ) -> dict[str, Table]:
     """The tables without those that have neither texts nor labels in the columns of the `first` one, such as the test
     split of CoLA, which is a table of another form."""
+    usual = {name for role, own in roles.items() if kind_of(role).is_target for name in own}
+    chosen = [*columns.columns.values(), *columns.label_columns]
     kept = {}
     for split, table in tables.items():
         names = table.rows.names
-        usual = {name for role, own in roles.items() if kind_of(role).is_target for name in own}
-        chosen = [*columns.columns.values(), *columns.label_columns]
         if table is first or not names or any(same_column(column, names) for column in chosen):
             kept[split] = table
         elif all(name.isdecimal() for name in names) or any(name.strip().lower() in usual for name in names):

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from pipeline.config.data import Data
 from pipeline.data import labels
 from pipeline.data.rows import arrow_column, divide, whole
-from pipeline.data.text_stats import LOOSE, digest_column, digests
+from pipeline.data.text_stats import LOOSE, digest_column, text_digests
 from pipeline.errors import UserError, listing
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def complete(
     else:
         texts = digest_column(train, LOOSE)
         if "text_pair" in train.column_names:  # a premise stays in one split with all of its hypotheses
-            texts = np.concatenate([digests(whole(part)) for part in arrow_column(train, "text")])
+            texts = text_digests(train)
         names, classes = coded(train, stratify_by) if stratify_by else (list[str](), None)
         parts = carve(texts, classes, list(missing.values()), data.split_seed)
         if classes is not None and (rare := [names[int(code)] for code in rare_classes(texts, classes, len(parts))]):

@@ -63,7 +63,12 @@ def digest_column(rows: Dataset, name: str) -> np.ndarray:
     """(N,) the column `EXACT` or `LOOSE` of a split, computed from its texts if it has no such column."""
     if name in rows.column_names:
         return numpy_column(rows, name)
-    parts = [digests(whole(part), exact=name == EXACT) for part in arrow_column(rows, "text")]
+    return text_digests(rows, exact=name == EXACT)
+
+
+def text_digests(rows: Dataset, exact: bool = False) -> np.ndarray:
+    """(N,) `digests` of the texts of a split, also where its columns are those of pairs of texts."""
+    parts = [digests(whole(part), exact) for part in arrow_column(rows, "text")]
     return np.concatenate(parts) if parts else np.zeros(0, dtype=np.int64)
 
 
