@@ -107,7 +107,7 @@ def finished(tmp_path_factory) -> Path:
 
 
 def test_predict_imports_nothing_that_reads_data_trains_or_scores(finished):
-    unused = ("datasets", "evaluate", "pandas", "peft", "scipy.stats", "seqeval", "sklearn")
+    unused = ("datasets", "evaluate", "pandas", "peft", "scipy.stats", "sklearn")
     own = ("pipeline.assembly", "pipeline.training.trainer", "pipeline.publish.push")
     found, printed = imported("pipeline", "predict", finished, names=(*unused, *own), stdin="fine\n")
     assert found == set()

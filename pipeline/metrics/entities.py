@@ -1,16 +1,19 @@
-"""Entity precision, recall and F1 from seqeval, counted as by conlleval and strictly: an `evaluate.Metric`."""
+"""Entity precision, recall and F1, counted as by conlleval and strictly: an `evaluate.Metric`."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import datasets
 import evaluate
 
+from pipeline.data.tagging.tags import Span, spans, split
+
 DESCRIPTION = "Scores of named entities; an entity counts if its boundaries and type are right. Between 0 and 1."
 
-CITATION = "Nakayama 2018, seqeval; counted as by conlleval (Tjong Kim Sang & De Meulder 2003)."
+CITATION = "conlleval, the script of the CoNLL-2000 and CoNLL-2003 shared tasks (Tjong Kim Sang & De Meulder 2003)."
 
 INPUTS = """
 Args:
@@ -21,7 +24,11 @@ Returns:
     strict_f1: micro average in which an entity counts only if its tags are valid IOB2;
     accuracy: share of words with the right tag;
     per_type: type -> precision, recall, f1, support, as conlleval counts. 0/0 counts as 0.
+Raises:
+    ValueError: a prediction and its reference differ in length.
 """
+
+Sentences = Sequence[Sequence[str]]
 
 
 class Entities(evaluate.Metric):
@@ -34,32 +41,48 @@ class Entities(evaluate.Metric):
             description=DESCRIPTION, citation=CITATION, inputs_description=INPUTS, features=features
         )
 
-    def _compute(self, predictions: Sequence[Sequence[str]], references: Sequence[Sequence[str]]) -> dict[str, Any]:
-        # Imported here because it takes a second, which `finetune predict` need not wait for.
-        from seqeval.metrics import accuracy_score, classification_report, f1_score
-        from seqeval.scheme import IOB2
-
-        truth, guess = [list(tags) for tags in references], [list(tags) for tags in predictions]
-        if any(tag != "O" for tags in (*truth, *guess) for tag in tags):
-            report = classification_report(truth, guess, output_dict=True, zero_division=0)
-            strict = f1_score(truth, guess, mode="strict", scheme=IOB2, zero_division=0)
-        else:  # seqeval raises an error if there is no entity
-            report, strict = {"micro avg": dict.fromkeys(KEYS.values(), 0.0)}, 0.0
-        averages = {name for name in report if name.endswith(" avg")}
+    def _compute(self, predictions: Sentences, references: Sentences) -> dict[str, Any]:
+        hits, found, support = counts(predictions, references, spans)
+        strict = counts(predictions, references, valid_spans)
         return {
-            **_figures(report["micro avg"], ("precision", "recall", "f1")),
-            "strict_f1": float(strict),
-            "accuracy": float(accuracy_score(truth, guess)),
+            **figures(hits.total(), found.total(), support.total()),
+            "strict_f1": figures(*(counter.total() for counter in strict))["f1"],
+            "accuracy": accuracy(predictions, references),
             "per_type": {
-                name: {**_figures(figures, ("precision", "recall", "f1")), "support": int(figures["support"])}
-                for name, figures in report.items()
-                if name not in averages
+                kind: {**figures(hits[kind], found[kind], support[kind]), "support": support[kind]}
+                for kind in sorted(found.keys() | support.keys())
             },
         }
 
 
-KEYS = {"precision": "precision", "recall": "recall", "f1": "f1-score"}
+def counts(
+    predictions: Sentences, references: Sentences, read: Callable[[Iterable[str]], list[Span]]
+) -> tuple[Counter[str], Counter[str], Counter[str]]:
+    """Entities per type that are right, predicted and true, where `read` finds those of a sentence."""
+    hits, found, support = Counter[str](), Counter[str](), Counter[str]()
+    for guess, truth in zip(predictions, references, strict=True):
+        predicted, true = set(read(guess)), set(read(truth))
+        for counter, entities in ((hits, predicted & true), (found, predicted), (support, true)):
+            counter.update(kind for kind, _, _ in entities)
+    return hits, found, support
 
 
-def _figures(report: dict[str, Any], names: Sequence[str]) -> dict[str, float]:
-    return {name: float(report[KEYS[name]]) for name in names}
+def valid_spans(tags: Iterable[str]) -> list[Span]:
+    """Entities that valid IOB2 tags mark: a B, and each I of its type that follows. Any other I belongs to none."""
+    words = list(tags)
+    return [(kind, start, end) for kind, start, end in spans(words) if split(words[start])[0] == "B"]
+
+
+def figures(hits: int, found: int, support: int) -> dict[str, float]:
+    """Precision, recall and F1 from the numbers of right, predicted and true entities; 0/0 is 0."""
+    return {
+        "precision": hits / max(found, 1),
+        "recall": hits / max(support, 1),
+        "f1": 2 * hits / max(found + support, 1),
+    }
+
+
+def accuracy(predictions: Sentences, references: Sentences) -> float:
+    """Share of words whose tag is right; 0 if there is no word."""
+    pairs = [pair for rows in zip(predictions, references, strict=True) for pair in zip(*rows, strict=True)]
+    return sum(guess == truth for guess, truth in pairs) / max(len(pairs), 1)
