@@ -18,7 +18,7 @@ from pipeline.data.labels import count
 from pipeline.data.new_rows import check_pairs
 from pipeline.data.prepare import is_running, unify_tags
 from pipeline.data.rows import Places
-from pipeline.data.tagging import tags
+from pipeline.data.tagging import model_labels, tags
 from pipeline.errors import UserError, suggest
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def _are_obvious(columns: Choice, task: Encoder, data: Data) -> bool:
 # Role -> the classes in a label or tag, and the classes that a model with some labels knows.
 CLASSES_OF: dict[str, tuple[Callable[[str], set[str]], Callable[[list[str]], list[str]]]] = {
     "label": (lambda label: {label}, lambda labels: labels),
-    "tags": (lambda tag: tags.types([tag]), lambda labels: sorted(tags.types(labels))),
+    "tags": (lambda tag: tags.types([tag]), lambda labels: sorted(model_labels.read(labels).types)),
 }
 
 

@@ -19,7 +19,7 @@ from pipeline.models import checkpoints
 LABELS = "labels.json"
 # What else a config.json would say about the answers of the model, if they are not one label per text.
 ANSWERS = "head.json"
-ANSWER_FIELDS = ("problem_type", "pairs", "thresholds")
+ANSWER_FIELDS = ("problem_type", "pairs", "thresholds", "learned_labels")
 WEIGHTS = "adapter_model.safetensors"
 POOLER = "pooler"
 

@@ -16,6 +16,7 @@ from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel, PreTrain
 from pipeline.config import paths
 from pipeline.errors import UserError, reason
 from pipeline.hub import download
+from pipeline.models.recurrent.tag_labels import learned_labels
 
 # What transformers, safetensors and the Hub client raise for a checkpoint that is missing, damaged or of another type.
 LOADING_ERRORS = (
@@ -129,18 +130,18 @@ def check_length(model: PreTrainedModel, max_length: int, setting: str) -> None:
 
 
 def label_names(model: PreTrainedModel, name: str, setting: str) -> list[str]:
-    """Names of the classes in the order of their ids.
+    """Names of the classes in the order of their ids; of a tagger, as it has learnt them (see recurrent/tag_labels.py).
 
     Raises:
         UserError: a class has no name, or two have the same one.
     """
-    names = dict(model.config.id2label)
     count = model.config.num_labels
-    if sorted(names) != list(range(count)) or len({str(label) for label in names.values()}) != count:
+    names = learned_labels(model.config) if sorted(model.config.id2label) == list(range(count)) else []
+    if len(set(names)) != count:
         raise UserError(
             f"{setting}: id2label in {name}/config.json must give each id from 0 to {count - 1} a different name"
         )
-    return [str(names[index]) for index in range(count)]
+    return names
 
 
 def check_vocabulary(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, setting: str) -> None:

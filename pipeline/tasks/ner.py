@@ -16,11 +16,14 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from pipeline.data.bucketing import jagged, pad
 from pipeline.data.checks import entity_types
 from pipeline.data.labels import count
+from pipeline.data.tagging import model_labels
 from pipeline.data.tagging import tags as schemes
+from pipeline.data.tagging.model_labels import ModelLabels
 from pipeline.data.tagging.tag_codes import LETTERS, OUTSIDE, Coded, Coder, write_prefixes
 from pipeline.data.tokenization import word_windows
 from pipeline.data.tokenization.segmentation import cutter
 from pipeline.data.tokenization.word_alignment import ranges, surroundings, tokenize
+from pipeline.models.recurrent import CrfTaggerConfig, tag_labels
 from pipeline.models.recurrent.crf import IGNORED
 from pipeline.tasks.base import Batch, Task, padded_inputs
 
@@ -55,6 +58,20 @@ class Ner(Task):
             {schemes.PREFIXES[scheme](place, length) for place, length in ((0, 1), (0, 3), (1, 3), (2, 3))}
         )
         return ["O", *(f"{prefix}-{kind}" for kind in types for prefix in prefixes)]
+
+    def configure(self, config: Any) -> None:
+        """Name the labels of BIOES in IOB2, so that programs that know B- and I- alone find what `predict` finds; their
+        own names stay in `learned_labels`."""
+        super().configure(config)
+        learned = tag_labels.learned_labels(config)
+        names = list(map(tag_labels.outward, learned))
+        # The model below a CRF has the same labels.
+        below = [config.text_config] if config.model_type == CrfTaggerConfig.model_type else []
+        for part in [config, *below]:
+            part.id2label = dict(enumerate(names))
+            part.label2id = {name: index for index, name in reversed([*enumerate(names)])}  # the first of each name
+            if names != learned or getattr(part, "learned_labels", None) is not None:
+                part.learned_labels = learned if names != learned else None
 
     def monitors(self, labels: Sequence[str]) -> Sequence[str]:
         types = sorted(schemes.types(labels))
@@ -158,10 +175,11 @@ class Ner(Task):
         size = min(tokenizer.model_max_length, LONGEST)
         sentences = [[text[start:end] for start, end in places] for text, places in zip(joined, cuts, strict=True)]
         rows: dict[str, list[Any]] = {"tokens": sentences, "tags": [["O"] * len(words) for words in sentences]}
+        names = model_labels.read(labels)
         answers = self._tag(self.encode(rows, tokenizer, size, labels), model, tokenizer)
         for row, text, places in zip(texts, joined, cuts, strict=True):
             ids, scores = zip(*(next(answers) for _ in places), strict=True) if places else ((), ())
-            tags = [_iob2(labels[index]) for index in ids]
+            tags = _written([names.iob2[index] for index in ids], names)
             words: dict[str, Any] = {} if isinstance(row, str) else {"tokens": row, "tags": tags}
             if format is not None:
                 words = {"words": places}
@@ -209,11 +227,19 @@ def _sentences(outcome: dict[str, Any], labels: list[str]) -> Iterator[_Sentence
     lost = (first < 0) | (first >= tokens[window])
     # Place of each word's first token among the tokens of all windows, one window after another.
     at = np.where(lost, 0, (np.cumsum(tokens) - tokens)[window] + first)
-    names = np.array([*map(_iob2, labels), "O"], dtype=object)
+    known = model_labels.read(labels)
+    names = np.array([*known.iob2, "O"], dtype=object)
     predicted = names[np.where(lost, len(labels), guesses[at])]
     ends = np.cumsum(np.add.reduceat(words, np.flatnonzero(outcome["begins"])))[:-1]
     columns = ([part.tolist() for part in np.split(column, ends)] for column in (gold, predicted, lost))
-    yield from map(_Sentence, *columns)
+    for own, guessed, unread in zip(*columns, strict=True):
+        yield _Sentence(own, _written(guessed, known), unread)
+
+
+def _written(tags: list[str], known: ModelLabels) -> list[str]:
+    """The tags that a model has predicted for a sentence, in IOB2. Those of a model of IOB2 or BIOES stay as they are,
+    invalid ones as well, which the strict score counts as wrong; in IOB1, an entity that begins with I is valid."""
+    return tags if known.has_begin else schemes.convert(tags, "iob2")
 
 
 def _lists(column: Any) -> pa.ListArray:
@@ -221,7 +247,8 @@ def _lists(column: Any) -> pa.ListArray:
 
 
 def _targets(tags: Coded, first: np.ndarray, kinds: Sequence[str], labels: Sequence[str]) -> np.ndarray:
-    """(P,) label of each token: an entity's tags are written over its tokens as if each were a word.
+    """(P,) label of each token: an entity's tags are written over its tokens as if each were a word. A token whose tag
+    the model has no label for, such as O in a model that others have trained, is ignored.
 
     Args:
         first: (words + 1,) the first token of each word, and P.
@@ -229,28 +256,17 @@ def _targets(tags: Coded, first: np.ndarray, kinds: Sequence[str], labels: Seque
     """
     word = np.repeat(np.arange(len(first) - 1), np.diff(first))  # (P,)
     is_first = np.arange(len(word)) == first[word]
-    is_inside = (tags.prefixes != OUTSIDE)[word]
-    prefixes = write_prefixes(is_inside, is_inside & (tags.goes_on[word] | ~is_first), schemes.scheme_of(labels))
-    ids = {label: index for index, label in enumerate(labels)}
+    is_inside, known = (tags.prefixes != OUTSIDE)[word], model_labels.read(labels)
+    prefixes = write_prefixes(is_inside, is_inside & (tags.goes_on[word] | ~is_first), known.scheme)
     numbers = tags.kinds[word] * len(LETTERS) + prefixes
-    label_of = np.zeros(len(kinds) * len(LETTERS), dtype=np.int64)
+    label_of = np.full(len(kinds) * len(LETTERS), IGNORED, dtype=np.int64)
     for number in np.unique(numbers).tolist():
-        kind, prefix = kinds[number // len(LETTERS)], LETTERS[number % len(LETTERS)]
-        tag = "O" if prefix == "O" else f"{prefix}-{kind}"
-        # Other models may have no B tags, as in IOB1.
-        label_of[number] = ids[tag] if tag in ids else ids[f"I-{kind}"]
+        index = known.id_of(LETTERS[number % len(LETTERS)], kinds[number // len(LETTERS)])
+        label_of[number] = IGNORED if index is None else index
     return label_of[numbers]
 
 
 LISTS = pa.list_(pa.string())
-
-
-def _iob2(label: str) -> str:
-    """A model's label as an IOB2 tag; a label without a prefix is an entity type."""
-    if not schemes.TAG.fullmatch(label):
-        return f"I-{label}"
-    prefix, kind = schemes.split(label)
-    return label if prefix == "O" else f"{'B' if prefix in 'BS' else 'I'}-{kind}"
 
 
 def _entity(text: str, places: list[tuple[int, int]], scores: Sequence[float], span: schemes.Span) -> dict[str, Any]:

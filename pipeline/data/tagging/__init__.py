@@ -2,5 +2,5 @@
 
 `unified_tags` converts the tags of all splits, with `tag_names` (what each distinct tag means) and `tag_codes` (many
 sentences at once, as numbers). `tags` has the schemes themselves, a sentence at a time: what the tasks use, and what
-the others are tested against.
+the others are tested against. `model_labels` reads the labels of a model as tags.
 """

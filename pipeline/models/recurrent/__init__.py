@@ -9,8 +9,9 @@ transformers and each other:
 - `saved_type.py` makes their config.json name a type that transformers knows;
 - `recurrence.py` has the cells and the layer that runs one; `layout.py` says where the words of a batch are;
 - `characters.py` encodes the characters of words; `pairs.py` compares two texts in one row;
-- `crf.py` has the linear-chain CRF, and `tag_constraints.py` what a tagging scheme forbids; `configuration_crf.py` and
-  `modeling_crf.py` put the CRF on top of BERT or any other token classification model.
+- `crf.py` has the linear-chain CRF, and `tag_constraints.py` what a tagging scheme forbids; `tag_labels.py` names the
+  tags in that scheme and outward; `configuration_crf.py` and `modeling_crf.py` put the CRF on top of BERT or any other
+  token classification model.
 """
 
 from transformers import (

@@ -20,6 +20,9 @@ class CrfTaggerConfig(SavedUnderKnownType):
             `AutoModelForTokenClassification`. Defaults to BERT.
         special_token_ids (`list[int]`, *optional*):
             Tokens that have no tag, such as `[CLS]`; they are skipped when no labels are given.
+        learned_labels (`list[str]`, *optional*):
+            The names of the tags by id, in BIOES, if `id2label` names them in IOB2, as the pipelines of transformers
+            read them. Two tags then share a name; see `tag_labels.py`.
 
     Example:
 
@@ -42,6 +45,7 @@ class CrfTaggerConfig(SavedUnderKnownType):
 
     text_config: dict | PreTrainedConfig | None = None
     special_token_ids: list[int] | None = None
+    learned_labels: list[str] | None = None
 
     def __post_init__(self, **kwargs: Any) -> None:
         given = self.text_config or {}

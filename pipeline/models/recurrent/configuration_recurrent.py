@@ -146,6 +146,9 @@ class RecurrentConfig(SavedUnderKnownType):
             field (Lample et al. 2016, section 2.2).
         special_token_ids (`list[int]`, *optional*):
             Tokens that have no tag, such as `[CLS]`; the CRF skips them when no labels are given.
+        learned_labels (`list[str]`, *optional*):
+            The names of the tags by id, in BIOES, if `id2label` names them in IOB2, as the pipelines of transformers
+            read them. Two tags then share a name; see `tag_labels.py`.
         empty_text_token_id (`int`, *optional*):
             Token that is read in place of a text without words. Without one, such a text is an error.
         pad_token_id (`int`, *optional*, defaults to 0):
@@ -207,6 +210,7 @@ class RecurrentConfig(SavedUnderKnownType):
     char_dropout: float | int | None = None
     crf: bool = False
     special_token_ids: list[int] | None = None
+    learned_labels: list[str] | None = None
     empty_text_token_id: int | None = None
     pad_token_id: int | None = 0
     bos_token_id: int | None = None

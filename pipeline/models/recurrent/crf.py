@@ -24,6 +24,7 @@ from transformers.utils import ModelOutput
 
 from .layout import can_read
 from .tag_constraints import read_constraints
+from .tag_labels import learned_labels
 
 # The label of positions that have none, as in `torch.nn.functional.cross_entropy`.
 IGNORED = -100
@@ -292,8 +293,7 @@ class LinearChainCRF(nn.Module):
 
     def _weights(self, scores: torch.Tensor) -> Weights:
         weights = [w.to(scores.dtype) for w in (self.start_transitions, self.transitions, self.end_transitions)]
-        labels = tuple(str(self.config.id2label[index]) for index in range(len(weights[0])))
-        constraints = read_constraints(labels, scores.device)
+        constraints = read_constraints(tuple(learned_labels(self.config)), scores.device)
         if constraints is None:
             return Weights(*weights)
         # exp(-inf) is 0: what is forbidden adds nothing to the partition.
@@ -313,7 +313,7 @@ class LinearChainCRF(nn.Module):
     def _refuse(self, tags: torch.Tensor, weights: Weights, rows: Rows, row: int) -> None:
         """Raise an error that names the first forbidden step of `row`."""
         path = tags[: int(rows.lengths[row]), row].tolist()
-        names = [self.config.id2label[tag] for tag in path]
+        names = [learned_labels(self.config)[tag] for tag in path]
         forbidden = [bool(weights.transitions[pair] == float("-inf")) for pair in itertools.pairwise(path)]
         if weights.start[path[0]] == float("-inf"):
             step = f"{names[0]} first"

@@ -1,0 +1,141 @@
+"""The pipelines of transformers, without this package, find the entities that `predict` finds, whatever scheme a tagger
+has learnt, and in whatever model."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import random
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import save_checkpoint
+
+from pipeline.config.data import Data
+from pipeline.config.models import Pretrained, Recurrent, Scratch
+from pipeline.config.recipe import Recipe
+from pipeline.config.training import Optim, Train
+from pipeline.data.tagging import tags as schemes
+from pipeline.inference import evaluate, predict
+from pipeline.run import train
+
+NAMES = {"PER": ["Ann Lee", "Bob", "Eve Adams Stone", "Zoe"], "LOC": ["Rome", "New York", "Tel Aviv Port"]}
+FILLERS = ["who", "went", "there", "and", "saw", "that", "it", "so", "but", "then", "said", "no"]
+SMALL = {"hidden_size": 16, "embedding_size": 16, "dropout": 0.0, "embedding_dropout": 0.0}
+MODELS: dict[str, Any] = {
+    "rnn": lambda crf, _: Recurrent(**SMALL, cell="rnn", crf=crf),
+    "lstm": lambda crf, _: Recurrent(**SMALL, cell="lstm", crf=crf),
+    "gru": lambda crf, _: Recurrent(**SMALL, cell="gru", bidirectional=True, crf=crf),
+    "bert": lambda crf, checkpoint: Pretrained(str(checkpoint), crf=crf),
+    "gpt2": lambda crf, _: Scratch("gpt2", hidden_size=16, layers=1, heads=1, dropout=0.0, crf=crf),
+}
+CASES = [
+    f"{model}-{scheme}{'-crf' * crf}" for model, scheme, crf in itertools.product(MODELS, ("iob2", "bioes"), (0, 1))
+]
+PROGRAM = """
+import json, sys
+sys.modules["pipeline"] = None
+from transformers import pipeline
+texts, folders = json.load(sys.stdin)
+for folder in folders:
+    tagger = pipeline("token-classification", model=folder, aggregation_strategy="simple", trust_remote_code=True)
+    found = [[(e["entity_group"], int(e["start"]), int(e["end"])) for e in row] for row in tagger(texts)]
+    print("FOUND" + json.dumps([found, type(tagger.model).__module__]))
+"""
+
+
+def sentence(generator: random.Random) -> list[tuple[str, str]]:
+    """Words with IOB2 tags; two entities of a type may be neighbours, which only B- tells apart."""
+    found = []
+    for _ in range(3):
+        kind = generator.choice([*NAMES])
+        for name in generator.choices(NAMES[kind], k=generator.choice((1, 1, 2))):
+            found += [(word, f"{'I' if place else 'B'}-{kind}") for place, word in enumerate(name.split())]
+        found += [(generator.choice(FILLERS), "O") for _ in range(generator.randint(0, 2))]
+    return found
+
+
+GENERATOR = random.Random(7)
+TEXTS = [" ".join(word for word, _ in sentence(GENERATOR)) for _ in range(20)]
+
+
+def write_conll(file: Path, seed: int, rows: int) -> None:
+    generator = random.Random(seed)
+    rows_of_words = [sentence(generator) for _ in range(rows)]
+    file.write_text("\n".join("".join(f"{word} {tag}\n" for word, tag in words) for words in rows_of_words))
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory) -> Path:
+    """A folder with data and a small BERT."""
+    folder = tmp_path_factory.mktemp("pipelines")
+    for seed, (split, rows) in enumerate({"train": 80, "validation": 10, "test": 20}.items()):
+        (folder / "data").mkdir(exist_ok=True)
+        write_conll(folder / f"data/{split}.conll", seed, rows)
+    save_checkpoint(folder / "bert", "wordpiece", [*TEXTS, *FILLERS])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def runs(place: Path) -> dict[str, Path]:
+    """A short run of each case: its tagger still makes mistakes, also such as no scheme allows."""
+    for case in CASES:
+        model, scheme, *crf = case.split("-")
+        data = Data(str(place / "data"), max_length=48, scheme=scheme)
+        if model == "gpt2":
+            data = Data(str(place / "data"), max_length=48, scheme=scheme, tokenizer="word")
+        training = Train(epochs=4, batch_size=8, output_dir=str(place / case))
+        rate = Optim(learning_rate=1e-3 if model == "bert" else 1e-2)
+        train(Recipe(case, "ner", data, MODELS[model](bool(crf), place / "bert"), rate, training))
+    return {case: place / case for case in CASES}
+
+
+@pytest.fixture(scope="module")
+def found(runs: dict[str, Path]) -> dict[str, Any]:
+    """The entities that pipelines find, each with its type, start and end, and the module of the model's class."""
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", PROGRAM],
+        input=json.dumps([TEXTS, [str(folder / "model") for folder in runs.values()]]),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    lines = [line.removeprefix("FOUND") for line in done.stdout.splitlines() if line.startswith("FOUND")]
+    return dict(zip(runs, map(json.loads, lines), strict=True))
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_pipeline_finds_the_entities_that_predict_finds(case, runs, found):
+    entities, module = found[case]
+    answers = predict(str(runs[case]), TEXTS)
+    expected = [[[e["type"], e["start"], e["end"]] for e in answer["entities"]] for answer in answers]
+    assert entities == expected
+    assert sum(map(len, expected)) > len(TEXTS)
+    assert module.startswith("transformers." if case[:4] in ("bert", "gpt2") and "crf" not in case else "transformers_")
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if "bioes" in case])
+def test_a_tagger_of_bioes_names_its_labels_in_iob2_and_keeps_what_it_has_learnt(case, runs):
+    config = json.loads((runs[case] / "model/config.json").read_text())
+    learned = ["O", *(f"{prefix}-{kind}" for kind in ("LOC", "PER") for prefix in "BEIS")]
+    assert config["learned_labels"] == learned
+    assert [*config["id2label"].values()] == [
+        "O",
+        *(f"{prefix}-{kind}" for kind in ("LOC", "PER") for prefix in "BIIB"),
+    ]
+    assert config["label2id"] == {"O": 0, "B-LOC": 1, "I-LOC": 2, "B-PER": 5, "I-PER": 6}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_saved_tagger_scores_as_its_run_did(case, runs, place):
+    saved = json.loads((runs[case] / "metrics.json").read_text())["test"]
+    scores = evaluate(str(runs[case]), Data(str(place / "data")))
+    assert {name: scores[name] for name in ("f1", "strict_f1", "per_type")} == {
+        name: saved[name] for name in ("f1", "strict_f1", "per_type")
+    }
+    assert scores["loss"] == pytest.approx(saved["loss"], rel=1e-4)
+    assert schemes.scheme_of(json.loads((runs[case] / "model/config.json").read_text())["id2label"].values()) == "iob2"
