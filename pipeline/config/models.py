@@ -44,7 +44,8 @@ class Recurrent(ModelSettings):
     bidirectional: bool = False
     """Read the text in both directions."""
     hidden_size: Count = 128
-    """Hidden units per direction."""
+    """Hidden units per direction, as in torch.nn. The saved config names them `units`; its `hidden_size` is the width
+    of the outputs, twice as many if bidirectional."""
     layers: Layers = 1
     """Number of stacked layers."""
     embedding_size: Count | None = None

@@ -128,7 +128,7 @@ def _recurrent_config(
     return recurrent.RecurrentConfig(
         vocab_size=len(tokenizer),
         embedding_size=embedding_size,
-        hidden_size=settings.hidden_size,
+        units=settings.hidden_size,
         num_hidden_layers=settings.layers,
         cell_type=settings.cell,
         bidirectional=settings.bidirectional,

@@ -131,7 +131,7 @@ def _recurrence(device: str) -> tuple[Step, Step]:
 
     units, width, batch = SIZES[device]["units"], 128, _batch(device)
     config = RecurrentConfig(
-        vocab_size=WORDS, embedding_size=width, hidden_size=units, num_hidden_layers=2, bidirectional=True
+        vocab_size=WORDS, embedding_size=width, units=units, num_hidden_layers=2, bidirectional=True
     )
     ours = RecurrentForSequenceClassification(config).to(device).train()
     embed, classify = nn.Embedding(WORDS, width, 0).to(device), nn.Linear(2 * units, 2).to(device)

@@ -54,7 +54,7 @@ def _recurrent_row(cell: str, units: int, layers: int, precision: str, lengths: 
     from pipeline.models.recurrent import RecurrentConfig, RecurrentForSequenceClassification
 
     words, width, batches = 8000, 128, 8
-    sizes = {"vocab_size": words, "embedding_size": width, "hidden_size": units, "num_hidden_layers": layers}
+    sizes = {"vocab_size": words, "embedding_size": width, "units": units, "num_hidden_layers": layers}
     model = RecurrentForSequenceClassification(RecurrentConfig(cell_type=cell, bidirectional=True, **sizes))
     kind = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}[cell]
     embed, packed = nn.Embedding(words, width, 0), kind(width, units, layers, batch_first=True, bidirectional=True)

@@ -61,7 +61,7 @@ class ModelContract:
     one_way_only: ClassVar[bool] = False
 
     def config(self, **changes: Any) -> RecurrentConfig:
-        sizes = {"vocab_size": 50, "embedding_size": 6, "hidden_size": 5, "num_hidden_layers": 2, "num_labels": 3}
+        sizes = {"vocab_size": 50, "embedding_size": 6, "units": 5, "num_hidden_layers": 2, "num_labels": 3}
         if self.one_way_only:
             changes["bidirectional"] = False
         return RecurrentConfig(**{**sizes, **changes})
@@ -157,7 +157,7 @@ class ModelContract:
     def test_hidden_states_are_the_embeddings_and_each_layer(self):
         model = self.model(bidirectional=True, num_hidden_layers=3)
         states = model(*padded(words([5, 2]), "left"), output_hidden_states=True).hidden_states
-        assert [state.shape[-1] for state in states] == [6, *[model.config.output_size] * 3]
+        assert [state.shape[-1] for state in states] == [6, *[model.config.hidden_size] * 3]
 
     @pytest.mark.parametrize("cell", CELLS)
     @pytest.mark.parametrize("reentrant", [False, True])

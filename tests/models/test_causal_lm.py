@@ -18,7 +18,7 @@ from pipeline.models.recurrent import RecurrentCache, RecurrentConfig, Recurrent
 from pipeline.models.recurrent.modeling_recurrent import LockedDropout
 from pipeline.models.recurrent.recurrence import CELLS
 
-SIZES = {"vocab_size": 50, "embedding_size": 6, "hidden_size": 5, "num_hidden_layers": 2}
+SIZES = {"vocab_size": 50, "embedding_size": 6, "units": 5, "num_hidden_layers": 2}
 SEARCHES = {
     "greedy": {},
     "sampling": {"do_sample": True, "top_k": 20},
@@ -82,7 +82,7 @@ class TestAdaptiveSoftmax(TestRecurrentForCausalLM):
     test_initial_weights_are_orthogonal_with_an_open_forget_gate = None  # the test counts five units
 
     def config(self, **changes):
-        changes = {**changes, "adaptive_cutoffs": [10, 30], "hidden_size": 16, "tie_word_embeddings": False}
+        changes = {**changes, "adaptive_cutoffs": [10, 30], "units": 16, "tie_word_embeddings": False}
         return super().config(**changes)
 
     def test_resizing_the_vocabulary_keeps_known_words(self):

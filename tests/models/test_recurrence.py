@@ -31,7 +31,7 @@ def test_configuration_and_recipe_offer_every_cell():
 @pytest.mark.parametrize("side", ["right", "left"])
 def test_states_and_gradients_equal_the_packed_form_of_torch(cell, bidirectional, side):
     config = RecurrentConfig(
-        vocab_size=50, embedding_size=6, hidden_size=5, num_hidden_layers=2, cell_type=cell, bidirectional=bidirectional
+        vocab_size=50, embedding_size=6, units=5, num_hidden_layers=2, cell_type=cell, bidirectional=bidirectional
     )
     model = randomised(RecurrentModel(config))
     reference = TORCH[cell](6, 5, 2, batch_first=True, bidirectional=bidirectional)
@@ -92,7 +92,7 @@ def test_a_layer_starts_from_a_state_and_returns_that_of_each_row_like_the_packe
 
 def a_layer(cell, bidirectional):
     """A layer of ours and torch's own with the same random weights, over inputs (B, T, 6), with 5 units."""
-    config = RecurrentConfig(vocab_size=9, embedding_size=6, hidden_size=5, cell_type=cell, bidirectional=bidirectional)
+    config = RecurrentConfig(vocab_size=9, embedding_size=6, units=5, cell_type=cell, bidirectional=bidirectional)
     layer = randomised(RecurrentModel(config)).layers[0]
     reference = TORCH[cell](6, 5, batch_first=True, bidirectional=bidirectional)
     reference.load_state_dict(layer.state_dict())
@@ -102,7 +102,7 @@ def a_layer(cell, bidirectional):
 @pytest.mark.parametrize("cell", CELLS)
 def test_two_chunks_with_the_state_carried_over_equal_one_text(cell):
     """The second chunk is ragged: a row that has ended keeps its state, through forward and backward."""
-    config = RecurrentConfig(vocab_size=9, embedding_size=6, hidden_size=5, cell_type=cell)
+    config = RecurrentConfig(vocab_size=9, embedding_size=6, units=5, cell_type=cell)
     layer = randomised(RecurrentModel(config)).layers[0]
     inputs, mask = torch.randn(3, 9, 6, requires_grad=True), torch.arange(9) < torch.tensor([[9], [4], [7]])
     whole, *at_end = layer(inputs, layout=make_layout(mask), return_state=True)
@@ -119,7 +119,7 @@ def test_two_chunks_with_the_state_carried_over_equal_one_text(cell):
 
 @pytest.mark.parametrize("cell", TORCH)
 def test_weight_dropout_is_one_fresh_mask_for_all_steps_of_a_pass_and_only_in_training(cell):
-    config = RecurrentConfig(vocab_size=9, embedding_size=6, hidden_size=5, cell_type=cell, weight_dropout=0.5)
+    config = RecurrentConfig(vocab_size=9, embedding_size=6, units=5, cell_type=cell, weight_dropout=0.5)
     layer = randomised(RecurrentModel(config)).layers[0].train()
     inputs = torch.randn(2, 7, 6)
     torch.manual_seed(1)
@@ -138,7 +138,7 @@ def test_weight_dropout_is_one_fresh_mask_for_all_steps_of_a_pass_and_only_in_tr
 def test_parameter_counts_are_one_to_three_to_four():
     sizes = {}
     for cell in TORCH:
-        config = RecurrentConfig(vocab_size=9, cell_type=cell, embedding_size=6, hidden_size=5)
+        config = RecurrentConfig(vocab_size=9, cell_type=cell, embedding_size=6, units=5)
         sizes[cell] = sum(p.numel() for p in RecurrentModel(config).layers.parameters())
     assert sizes["gru"] == 3 * sizes["rnn"]
     assert sizes["lstm"] == 4 * sizes["rnn"]
@@ -166,7 +166,7 @@ class MinGRU(Cell):
 
 def a_min_gru(monkeypatch, **changes) -> RecurrentModel:
     monkeypatch.setitem(CELLS, "gru", MinGRU)
-    sizes = {"vocab_size": 50, "embedding_size": 6, "hidden_size": 5, "num_hidden_layers": 2}
+    sizes = {"vocab_size": 50, "embedding_size": 6, "units": 5, "num_hidden_layers": 2}
     return randomised(RecurrentModel(RecurrentConfig(cell_type="gru", **{**sizes, **changes})))
 
 

@@ -105,7 +105,7 @@ class TestRecurrentForSequenceClassification(ModelContract):
 @pytest.mark.parametrize("pooling", ["last", "mean", "max", "attention"])
 def test_a_row_without_words_that_cannot_be_refused_is_pooled_to_zeros(pooling):
     """A GPU does not check, as it would have to wait; its arithmetic is run here on the CPU."""
-    config = RecurrentConfig(vocab_size=9, embedding_size=6, hidden_size=5, bidirectional=True, pooling=pooling)
+    config = RecurrentConfig(vocab_size=9, embedding_size=6, units=5, bidirectional=True, pooling=pooling)
     model = randomised(RecurrentForSequenceClassification(config))
     mask = torch.tensor([[True, True, False], [False, False, False]])
     states, final = model.model.layers[0](torch.randn(2, 3, 6), layout=make_layout(mask))
@@ -157,7 +157,7 @@ def keras_bidirectional(inputs, forward, backward, return_sequences):
 def test_return_sequences_means_what_it_means_in_keras(return_sequences):
     """Embedding(12), Bidirectional(SimpleRNN(16, return_sequences=True)), Bidirectional(SimpleRNN(16, ...))."""
     config = RecurrentConfig(
-        vocab_size=50, embedding_size=12, hidden_size=16, num_hidden_layers=2, cell_type="rnn", bidirectional=True
+        vocab_size=50, embedding_size=12, units=16, num_hidden_layers=2, cell_type="rnn", bidirectional=True
     )
     model = randomised(RecurrentModel(config)).double()
     rows = words([6, 3])
@@ -181,7 +181,7 @@ def test_return_sequences_means_what_it_means_in_keras(return_sequences):
     ("wrong", "hint"),
     [
         ("hiden_size", "did you mean `hidden_size`?"),
-        ("units", "did you mean `hidden_size`?"),
+        ("embedding_dim", "did you mean `embedding_size`?"),
         ("num_layers", "did you mean `num_hidden_layers`?"),
     ],
 )

@@ -97,7 +97,7 @@ def spelt(ids: torch.Tensor, width: int = 6) -> torch.Tensor:
 
 class TestCharacters:
     def model(self, kind: str, **changes: Any) -> RecurrentForTokenClassification:
-        sizes = {"vocab_size": 50, "embedding_size": 6, "hidden_size": 5, "num_labels": 3, "bidirectional": True}
+        sizes = {"vocab_size": 50, "embedding_size": 6, "units": 5, "num_labels": 3, "bidirectional": True}
         return randomised(
             RecurrentForTokenClassification(
                 RecurrentConfig(**{**sizes, "char_encoder": kind, **CHARACTERS, "char_dropout": 0.0, **changes})

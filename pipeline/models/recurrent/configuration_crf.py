@@ -50,13 +50,29 @@ class CrfTaggerConfig(SavedUnderKnownType):
     def __post_init__(self, **kwargs: Any) -> None:
         given = self.text_config or {}
         if isinstance(given, dict):
-            given = AutoConfig.for_model(**{"model_type": "bert", **given})
+            # As from a file, which an earlier version may have written.
+            given = type(AutoConfig.for_model(given.get("model_type", "bert"))).from_dict(given)
         self.text_config = given
         if getattr(self, "id2label", None) is None and "num_labels" not in kwargs:
             self.id2label = dict(given.id2label)
         super().__post_init__(**kwargs)
         if getattr(self, "label2id", None) is None:
             self.label2id = {label: index for index, label in self.id2label.items()}
+
+    @property
+    def hidden_size(self) -> int:
+        """Width of `last_hidden_state`, as tools read it."""
+        return self.get_text_config().hidden_size
+
+    @property
+    def num_hidden_layers(self) -> int:
+        """Number of layers of the encoder."""
+        return self.get_text_config().num_hidden_layers
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of tokens of the encoder."""
+        return self.get_text_config().vocab_size
 
 
 __all__ = ["CrfTaggerConfig"]

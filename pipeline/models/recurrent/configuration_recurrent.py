@@ -1,59 +1,22 @@
 """Recurrent model configuration"""
 
-import difflib
 from typing import ClassVar, Literal, NamedTuple
 
 from huggingface_hub.dataclasses import strict
-from transformers import GenerationConfig
 
+from .field_names import check_names
 from .saved_type import SavedUnderKnownType
 
-# Names that transformers and its tools write into a config, or pass to one, without declaring a field.
-UNDECLARED = {
-    "model_type",
-    "auto_map",
-    "num_labels",
-    "torch_dtype",
-    "name_or_path",
-    "attn_implementation",
-    "experts_implementation",
-    "output_attentions",
-    "quantization_config",
-    "per_layer_config",
-    "custom_pipelines",
-    "use_return_dict",
-    "torchscript",
-    "tie_encoder_decoder",
-    "pruned_heads",
-    "finetuning_task",
-    "task_specific_params",
-    "is_decoder",
-    "add_cross_attention",
-    "cross_attention_hidden_size",
-    "sep_token_id",
-    "decoder_start_token_id",
-    "tokenizer_class",
-    "prefix",
-    "use_bfloat16",
-    "tf_legacy_loss",
-}
-
-# Names that Keras and torch.nn use -> names of the fields here.
-OTHER_NAMES = {
-    "units": "hidden_size",
-    "num_layers": "num_hidden_layers",
-    "layers": "num_hidden_layers",
-    "n_layers": "num_hidden_layers",
-    "embedding_dim": "embedding_size",
-    "output_dim": "embedding_size",
-    "input_dim": "vocab_size",
-    "num_embeddings": "vocab_size",
-    "cell": "cell_type",
-    "rnn_type": "cell_type",
-    "mode": "cell_type",
-    "dropout": "hidden_dropout",
-}
-
+DEFAULT_UNITS = 128
+SIZES = ("units", "hidden_size", "bidirectional")  # each two of them give the third
+COUNTS = (
+    "vocab_size",
+    "embedding_size",
+    "num_hidden_layers",
+    "char_vocab_size",
+    "char_embedding_size",
+    "char_hidden_size",
+)
 DROPOUT_RATES = (
     "embedding_dropout",
     "hidden_dropout",
@@ -92,9 +55,13 @@ class RecurrentConfig(SavedUnderKnownType):
             Number of tokens.
         embedding_size (`int`, *optional*, defaults to 128):
             Width of the word embeddings.
-        hidden_size (`int`, *optional*, defaults to 128):
-            Units per direction, as in torch and Keras. The width of `last_hidden_state` is
-            [`~RecurrentConfig.output_size`].
+        hidden_size (`int`, *optional*):
+            Width of `last_hidden_state`, as tools read it: `units`, or twice as many if `bidirectional`. In torch.nn,
+            `hidden_size` is what `units` is here. In a dictionary or file without `units`, which an earlier version
+            wrote, it is also read so.
+        units (`int`, *optional*, defaults to 128):
+            Number of hidden units of a layer per direction, as in Keras. It follows from `hidden_size` if that is given
+            instead. Changing one of the two, or `bidirectional`, in a config changes the other.
         num_hidden_layers (`int`, *optional*, defaults to 1):
             Number of layers. Each reads the outputs of the layer below at all positions.
         cell_type (`str`, *optional*, defaults to `"lstm"`):
@@ -155,7 +122,7 @@ class RecurrentConfig(SavedUnderKnownType):
             Its embedding is zero and is not trained, unless it is also the `eos_token_id`, which is read like a word.
         tie_word_embeddings (`bool`, *optional*, defaults to `False`):
             Whether the language modeling head shares the embedding matrix (Press & Wolf 2017; Inan et al. 2017), after
-            a projection if [`~RecurrentConfig.output_size`] is not `embedding_size`. Other heads have nothing to share.
+            a projection if `hidden_size` is not `embedding_size`. Other heads have nothing to share.
         adaptive_cutoffs (`list[int]`, *optional*):
             Predict words with an adaptive softmax (Grave et al. 2017): ids below the first cutoff are in the head, and
             ids between two cutoffs in a cluster that is a quarter as wide as the one before. Ids must be sorted by
@@ -174,27 +141,34 @@ class RecurrentConfig(SavedUnderKnownType):
 
     >>> # Keras: Embedding(100, 12), Bidirectional(SimpleRNN(16, return_sequences=True)), Bidirectional(SimpleRNN(16))
     >>> config = RecurrentConfig(
-    ...     vocab_size=100, embedding_size=12, hidden_size=16, num_hidden_layers=2, cell_type="rnn", bidirectional=True
+    ...     vocab_size=100, embedding_size=12, units=16, num_hidden_layers=2, cell_type="rnn", bidirectional=True
     ... )
-    >>> RecurrentModel(config).config.output_size
+    >>> RecurrentModel(config).config.hidden_size
     32
     ```"""
 
     model_type = "recurrent"
     saved_type = "clvp_encoder"
+    auto_classes: ClassVar = {
+        "AutoModel": "modeling_recurrent.RecurrentModel",
+        "AutoModelForCausalLM": "modeling_recurrent.RecurrentForCausalLM",
+        "AutoModelForSequenceClassification": "modeling_recurrent.RecurrentForSequenceClassification",
+        "AutoModelForTokenClassification": "modeling_recurrent.RecurrentForTokenClassification",
+    }
     _auto_class = "AutoConfig"
     # Outputs that transformers' Trainer does not gather as predictions.
     keys_to_ignore_at_inference: ClassVar = ["past_key_values", "nll"]
 
     vocab_size: int = 30000
     embedding_size: int = 128
-    hidden_size: int = 128
+    hidden_size: int | None = None
+    units: int | None = None
     num_hidden_layers: int = 1
     cell_type: Literal["rnn", "lstm", "gru"] = "lstm"
     bidirectional: bool = False
     pooling: Literal["last", "mean", "max", "attention"] = "last"
     pairs: bool = False
-    thresholds: list[float] | None = None
+    thresholds: list[float | int] | None = None
     embedding_dropout: float | int = 0.0
     hidden_dropout: float | int = 0.0
     output_dropout: float | int = 0.0
@@ -202,7 +176,7 @@ class RecurrentConfig(SavedUnderKnownType):
     word_dropout: float | int = 0.0
     weight_dropout: float | int = 0.0
     classifier_dropout: float | int = 0.0
-    initializer_range: float = 0.1
+    initializer_range: float | int = 0.1
     char_encoder: Literal["cnn", "lstm"] | None = None
     char_vocab_size: int = 128
     char_embedding_size: int | None = None
@@ -221,35 +195,67 @@ class RecurrentConfig(SavedUnderKnownType):
 
     def __post_init__(self, **kwargs):
         # Only a saved config names its model type.
-        self._check_names(kwargs, saved="model_type" in kwargs)
+        check_names(type(self), kwargs, saved="model_type" in kwargs)
+        self._fill_sizes()
         self._fill_character_sizes()
         self._check_ranges()
         super().__post_init__(**kwargs)
+
+    def __setattr__(self, name, value):
+        complete = "_name_or_path" in self.__dict__  # the base class sets it after all fields
+        # The other size is written past this method, as each of the two would change the other again.
+        if complete and name == "hidden_size":
+            self.__dict__["units"] = self._units_of(value)
+        super().__setattr__(name, value)
+        if complete and name in ("units", "bidirectional"):
+            self.__dict__["hidden_size"] = self.units * self.directions  # type: ignore[operator]
 
     @classmethod
     def from_dict(cls, config_dict, **kwargs):
         # The base class drops a misspelt keyword, and sets a known one without a check. Keywords of tokenizers and of
         # the Hub pass through here as well, and are not refused.
-        cls._check_names(kwargs, saved=True)
-        result = super().from_dict(config_dict, **kwargs)
+        check_names(cls, kwargs, saved=True)
+        result = super().from_dict(cls._with_sizes(config_dict, kwargs), **kwargs)
         config = result[0] if isinstance(result, tuple) else result
         config._fill_character_sizes()
         config._check_ranges()
         return result
 
-    @classmethod
-    def _check_names(cls, names, saved: bool) -> None:
-        known = {*cls.__dataclass_fields__, *UNDECLARED, *GenerationConfig().to_dict()}
-        fields = sorted(name for name in cls.__dataclass_fields__ if not name.startswith("_"))
-        for name in names:
-            if name in known or name.startswith("_"):
-                continue
-            # 0.88 finds a typo of a letter or two, and does not take a tokenizer's `pad_token` for `pad_token_id`.
-            close = difflib.get_close_matches(name, fields, n=1, cutoff=0.88 if saved else 0.6)
-            near = OTHER_NAMES.get(name) or next(iter(close), None)
-            if near or not saved:
-                hint = f"did you mean `{near}`?" if near else f"the fields are: {', '.join(fields)}."
-                raise ValueError(f"{cls.__name__} has no field `{name}`; {hint}")
+    @staticmethod
+    def _with_sizes(values, given):
+        """The `values` of a file, with the sizes that are `given` in their place. The base class would set these one by
+        one, and what `hidden_size` means depends on `bidirectional`."""
+        values = dict(values)
+        if "units" not in values and "hidden_size" in values:  # an earlier version wrote the units under this name
+            values["units"] = values.pop("hidden_size")
+        given = {name: given[name] for name in SIZES if given.get(name) is not None}
+        if "hidden_size" in given:
+            values.pop("units", None)
+        elif given:
+            values.pop("hidden_size", None)
+        return values | given
+
+    def _fill_sizes(self) -> None:
+        """Compute the one of `units` and `hidden_size` that is not given, and refuse two that do not agree."""
+        for name in ("units", "hidden_size"):
+            self._check_count(name)
+        if self.hidden_size is None:
+            self.hidden_size = (DEFAULT_UNITS if self.units is None else self.units) * self.directions
+        if self.units is not None and self.units * self.directions != self.hidden_size:
+            raise ValueError(
+                f"`hidden_size` is {self.hidden_size} and `units` is {self.units}; {self.directions} x {self.units} ="
+                f" {self.units * self.directions} is the width of the outputs. Give only one of the two."
+            )
+        self.units = self._units_of(self.hidden_size)
+
+    def _units_of(self, hidden_size: int) -> int:
+        units, rest = divmod(hidden_size, self.directions)
+        if rest:
+            raise ValueError(
+                f"`hidden_size` is {hidden_size}; it must be even, as each of the two directions (`bidirectional`)"
+                " computes half of it."
+            )
+        return units
 
     def _fill_character_sizes(self) -> None:
         names = ("embedding_size", "hidden_size", "dropout")
@@ -263,10 +269,8 @@ class RecurrentConfig(SavedUnderKnownType):
                 setattr(self, f"char_{name}", getattr(CHARACTER_DEFAULTS[self.char_encoder], name))
 
     def _check_ranges(self) -> None:
-        sizes = ("vocab_size", "embedding_size", "hidden_size", "num_hidden_layers", "char_vocab_size")
-        for name in (*sizes, "char_embedding_size", "char_hidden_size"):
-            if getattr(self, name) is not None and getattr(self, name) < 1:
-                raise ValueError(f"`{name}` is {getattr(self, name)}; it must be at least 1.")
+        for name in COUNTS:
+            self._check_count(name)
         for name in DROPOUT_RATES:
             if getattr(self, name) is not None and not 0.0 <= getattr(self, name) < 1.0:
                 raise ValueError(f"`{name}` is {getattr(self, name)}; it must be at least 0 and below 1.")
@@ -279,6 +283,10 @@ class RecurrentConfig(SavedUnderKnownType):
                 )
         if self.adaptive_cutoffs is not None:
             self._check_cutoffs(self.adaptive_cutoffs)
+
+    def _check_count(self, name: str) -> None:
+        if getattr(self, name) is not None and getattr(self, name) < 1:
+            raise ValueError(f"`{name}` is {getattr(self, name)}; it must be at least 1.")
 
     def _check_cutoffs(self, cutoffs: list[int]) -> None:
         if not cutoffs or cutoffs != sorted(set(cutoffs)) or cutoffs[0] < 1 or cutoffs[-1] >= self.vocab_size:
@@ -296,9 +304,15 @@ class RecurrentConfig(SavedUnderKnownType):
             )
 
     @property
+    def directions(self) -> int:
+        """In how many directions each layer reads."""
+        return 2 if self.bidirectional else 1
+
+    @property
     def output_size(self) -> int:
-        """Width of `last_hidden_state`: `hidden_size` per direction."""
-        return self.hidden_size * (2 if self.bidirectional else 1)
+        """`hidden_size`, which is set by now."""
+        assert self.hidden_size is not None
+        return self.hidden_size
 
     @property
     def char_output_size(self) -> int:

@@ -188,7 +188,7 @@ CELLS: dict[str, type[Cell]] = {"rnn": RNNCell, "lstm": LSTMCell, "gru": GRUCell
 def make_cell(config: RecurrentConfig, layer_idx: int) -> Cell:
     """The cell of a layer. The first layer reads the embeddings, the others what the layer below returns."""
     input_size = config.input_size if layer_idx == 0 else config.output_size
-    return CELLS[config.cell_type](input_size, config.hidden_size)
+    return CELLS[config.cell_type](input_size, config.units)  # type: ignore[arg-type]  # never None
 
 
 class Recurrence(nn.Module):

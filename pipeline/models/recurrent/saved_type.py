@@ -40,6 +40,10 @@ class SavedUnderKnownType(PreTrainedConfig):
         return super().from_dict(cls._with_own_type(config_dict), **kwargs)
 
     @classmethod
+    def from_json_file(cls, json_file: str | os.PathLike) -> Any:
+        return cls.from_dict(cls._dict_from_json_file(json_file))
+
+    @classmethod
     def _with_own_type(cls, values: dict[str, Any]) -> dict[str, Any]:
         return {**values, "model_type": cls.model_type} if values.get("model_type") == cls.saved_type else values
 
