@@ -19,7 +19,7 @@ class Reverse(Task):
     name = "reverse"
     head = "CausalLM"
     monitor = "exact_match"
-    columns: ClassVar = {"text": ("text",)}
+    columns: ClassVar[dict[str, tuple[str, ...]]] = {"text": ("text",)}
     scored_with = ("reference",)
 
     def encode(self, rows, tokenizer, max_length, labels):

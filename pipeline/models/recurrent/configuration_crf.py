@@ -39,9 +39,9 @@ class CrfTaggerConfig(SavedUnderKnownType):
     model_type = "crf_tagger"
     saved_type = "clvp_decoder"
     _auto_class = "AutoConfig"
-    sub_configs: ClassVar = {"text_config": AutoConfig}
+    sub_configs: ClassVar[dict[str, Any]] = {"text_config": AutoConfig}
     # Outputs that transformers' Trainer does not gather as predictions.
-    keys_to_ignore_at_inference: ClassVar = ["past_key_values", "nll"]
+    keys_to_ignore_at_inference: ClassVar[list[str]] = ["past_key_values", "nll"]
 
     text_config: dict | PreTrainedConfig | None = None
     special_token_ids: list[int] | None = None

@@ -157,7 +157,7 @@ class RecurrentConfig(SavedUnderKnownType):
     }
     _auto_class = "AutoConfig"
     # Outputs that transformers' Trainer does not gather as predictions.
-    keys_to_ignore_at_inference: ClassVar = ["past_key_values", "nll"]
+    keys_to_ignore_at_inference: ClassVar[list[str]] = ["past_key_values", "nll"]
 
     vocab_size: int = 30000
     embedding_size: int = 128

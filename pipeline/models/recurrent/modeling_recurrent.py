@@ -139,10 +139,10 @@ class RecurrentPreTrainedModel(PreTrainedModel):
     config: RecurrentConfig
     base_model_prefix = "model"
     supports_gradient_checkpointing = True
-    _no_split_modules: ClassVar = ["RecurrentLayer"]
-    _skip_keys_device_placement: ClassVar = ["past_key_values"]
+    _no_split_modules: ClassVar[list[str]] = ["RecurrentLayer"]
+    _skip_keys_device_placement: ClassVar[list[str]] = ["past_key_values"]
     _is_stateful = True
-    _can_record_outputs: ClassVar = {"hidden_states": RecurrentLayer}
+    _can_record_outputs: ClassVar[dict[str, Any]] = {"hidden_states": RecurrentLayer}
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
@@ -531,7 +531,7 @@ class RecurrentForCausalLM(RecurrentPreTrainedModel, GenerationMixin):
     """
 
     _auto_class = "AutoModelForCausalLM"
-    _tied_weights_keys: ClassVar = {"lm_head.weight": "model.embed_tokens.weight"}
+    _tied_weights_keys: ClassVar[dict[str, str]] = {"lm_head.weight": "model.embed_tokens.weight"}
 
     def __init__(self, config: RecurrentConfig):
         if config.bidirectional:
