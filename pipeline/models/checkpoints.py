@@ -99,8 +99,12 @@ def load(
 
 
 def _is_of_base(key: str, model: PreTrainedModel) -> bool:
-    """Whether a weight lies below the head. The pooler, which few checkpoints have, counts as a part of the head."""
-    return key.startswith(f"{model.base_model_prefix}.") and "pooler" not in key
+    """Whether a weight lies below the head. The pooler, which few checkpoints have, counts as a part of the head, and
+    so does the head of a tagger below a CRF."""
+    prefix = ""
+    while model.base_model is not model:
+        prefix, model = f"{prefix}{model.base_model_prefix}.", model.base_model
+    return key.startswith(prefix or f"{model.base_model_prefix}.") and "pooler" not in key
 
 
 def _check_shapes(model: PreTrainedModel, mismatched: Iterable[Any], name: str, setting: str, with_head: bool) -> None:

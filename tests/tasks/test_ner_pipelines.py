@@ -139,3 +139,18 @@ def test_a_saved_tagger_scores_as_its_run_did(case, runs, place):
     }
     assert scores["loss"] == pytest.approx(saved["loss"], rel=1e-4)
     assert schemes.scheme_of(json.loads((runs[case] / "model/config.json").read_text())["id2label"].values()) == "iob2"
+
+
+@pytest.mark.parametrize("start", ["bert-bioes", "bert-bioes-crf", "gru-bioes-crf"])
+@pytest.mark.parametrize("scheme", ["bioes", "iob2"])
+def test_a_training_goes_on_from_a_saved_tagger_in_either_scheme(start, scheme, runs, place, tmp_path):
+    data = Data(str(place / "data"), max_length=48, scheme=scheme)
+    model = Pretrained(str(runs[start] / "model"), crf=start.endswith("crf"))
+    before = json.loads((runs[start] / "metrics.json").read_text())["test"]["f1"]
+    training = Train(epochs=2, batch_size=8, output_dir=str(tmp_path / "more"))
+    metrics = train(Recipe("more", "ner", data, model, Optim(1e-3), training))
+    config = json.loads((tmp_path / "more/model/config.json").read_text())
+    assert len(config["id2label"]) == len(set(config.get("learned_labels") or [])) == 9 or scheme == "iob2"
+    assert scheme == "bioes" or (len(config["id2label"]), config.get("learned_labels")) == (5, None)
+    assert scheme == "iob2" or metrics["test"]["f1"] > before - 0.02
+    assert evaluate(str(tmp_path / "more"), Data(str(place / "data")))["f1"] == metrics["test"]["f1"]
