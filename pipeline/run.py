@@ -14,12 +14,11 @@ from pipeline.config import paths, sources
 from pipeline.config.recipe import Recipe
 from pipeline.config.sources import ResolvedSource
 from pipeline.data.prepare import Prepared
-from pipeline.data.tokenization import tokenizers
+from pipeline.data.tokenization.saved_forms import saved_form
 from pipeline.errors import writing
 from pipeline.hub import pinning
 from pipeline.models import adapters
 from pipeline.models.build import CAUSAL
-from pipeline.models.recurrent import RecurrentForTokenClassification
 from pipeline.publish import reference_outputs
 from pipeline.publish.card import card
 from pipeline.publish.card_data import CardData
@@ -145,22 +144,20 @@ def _measure(run: trainer.Run, build_info: dict[str, Any], prepared: Prepared) -
 def _save(run: trainer.Run, metrics: dict[str, Any], prepared: Prepared) -> None:
     """Write model/, complete or not at all, then metrics.json, whose presence marks a finished run."""
     model = run.accelerator.unwrap_model(run.model)
-    if isinstance(model, RecurrentForTokenClassification):
-        tokenizers.end_with_padding(run.tokenizer)
-    elif run.task.head == CAUSAL and run.recipe.model.default_tokenizer is not None:
-        tokenizers.begin_with_end(run.tokenizer)
+    own = run.recipe.model.default_tokenizer is not None
+    tokenizer = saved_form(run.tokenizer, model, continues=run.task.head == CAUSAL, own=own)
 
     def fill(folder: Path) -> None:
         run.task.configure(model.config)
         model.save_pretrained(folder)
         if run.labels and (folder / paths.ADAPTER).is_file():
             adapters.write_labels(folder, model)
-        run.tokenizer.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
         (folder / run_folder.RECIPE).write_text(run.recipe.to_json(), encoding="utf-8")
         text = card(CardData(run.recipe, metrics, any(folder.glob("*.py")), labels_in(folder)))
         (folder / "README.md").write_text(text, encoding="utf-8")
         rows, pairs = prepared.splits["validation"], bool(run.task.reads_pairs)
-        reference_outputs.write(run.folder, model, run.tokenizer, run.task.head, rows, text, pairs)
+        reference_outputs.write(run.folder, model, tokenizer, run.task.head, rows, text, pairs)
 
     storage.publish_folder(run.folder / run_folder.MODEL, fill)
     storage.write(run.folder / run_folder.METRICS, json.dumps(metrics, indent=2, ensure_ascii=False) + "\n")

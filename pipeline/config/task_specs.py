@@ -46,7 +46,8 @@ class Snippet(NamedTuple):
     Attributes:
         name: variable that the pipeline is assigned to.
         text: an input.
-        options: further arguments of `pipeline`, as source code that begins with a comma.
+        options: further arguments of `pipeline`, as source code that begins with a comma. `{stride}` is the number of
+            tokens that the windows over a long text share, `{continuing}` says how long a continuation is.
         text_pair: a second text, for models of pairs.
         call: further arguments of a call, in the same way.
         note: a sentence about the result.
@@ -151,7 +152,7 @@ TASKS = {
             }
         ),
         tag="text-classification",
-        snippet=Snippet("classify", "a gripping , funny and moving film"),
+        snippet=Snippet("classify", "a gripping , funny and moving film", ", truncation=True"),
         does="assigns one of these labels to a text: {labels}",
         limits="It always returns one of its labels, even for unrelated texts. Do not base decisions about people on"
         " it.",
@@ -203,7 +204,7 @@ TASKS = {
         snippet=Snippet(
             "find_entities",
             "George Washington lived in Virginia .",
-            ', aggregation_strategy="simple"',
+            ', aggregation_strategy="simple", stride={stride}',
         ),
         does="finds named entities of these types: {kinds}",
         limits="It finds only the types of entities that are annotated in its training data. It should not be used to"
@@ -227,7 +228,7 @@ TASKS = {
             }
         ),
         tag="text-generation",
-        snippet=Snippet("write", "the film is"),
+        snippet=Snippet("write", "the film is", ", {continuing}"),
         does="continues a text, token by token",
         limits="It reproduces the style, the errors and the biases of its training texts, and its statements are not"
         " reliable.",

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from pipeline.config.models import Pretrained
+from pipeline.config.models import Pretrained, Recurrent
 from pipeline.config.recipe import Recipe
 from pipeline.config.task_specs import Snippet, TaskSpec, head_called
+from pipeline.data.tokenization.word_alignment import OVERLAP
 
 # Where a model is that has not been pushed.
 LOCAL = "path/to/this/folder"
@@ -35,6 +36,7 @@ model = PeftModel.from_pretrained(model, folder)
 {name} = pipeline("{tag}", model=model, tokenizer=AutoTokenizer.from_pretrained(folder){options})
 print({name}({input}{call}))
 ```"""
+NEW_TOKENS = 20
 LABEL_NAMES = 'names = {int(index): name for index, name in json.load(open(f"{folder}/labels.json")).items()}\n'
 
 PIPELINE = """With finetune-pipeline:
@@ -62,13 +64,25 @@ def transformers_snippet(recipe: Recipe, spec: TaskSpec | None, place: str, has_
     """
     if spec is None or spec.snippet is None:
         return ""
-    note = f"\n{spec.snippet.note}\n" * bool(spec.snippet.note)
+    snippet = spec.snippet._replace(options=_options(recipe, spec.snippet.options))
+    note = f"\n{snippet.note}\n" * bool(snippet.note)
     if is_adapter(recipe):
-        return _adapter_snippet(recipe, spec, spec.snippet, place) + note
-    options = spec.snippet.options + (", trust_remote_code=True" if has_code else "")
+        return _adapter_snippet(recipe, spec, snippet, place) + note
+    options = snippet.options + (", trust_remote_code=True" if has_code else "")
     trust = "\nThe `.py` files in the repository are the model's code: read them before you trust them.\n" * has_code
-    fields = {**_fields(spec.snippet), "tag": spec.tag, "options": options}
+    fields = {**_fields(snippet), "tag": spec.tag, "options": options}
     return TRANSFORMERS.format(place=place, **fields) + "\n" + note + trust
+
+
+def _options(recipe: Recipe, options: str) -> str:
+    """The options of a pipeline with the sizes of the recipe filled in, so that it answers texts of any length."""
+    length = recipe.data.max_length
+    new_tokens = min(NEW_TOKENS, length // 2)
+    if isinstance(recipe.model, Recurrent):  # it has no positions that a text could exceed
+        continuing = f"max_new_tokens={NEW_TOKENS}"
+    else:  # a long text loses its beginning
+        continuing = f'max_new_tokens={new_tokens}, handle_long_generation="hole"'
+    return options.format(stride=length // OVERLAP, continuing=continuing)
 
 
 def _fields(snippet: Snippet) -> dict[str, str]:

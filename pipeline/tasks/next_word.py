@@ -117,7 +117,8 @@ class NextWord(Task):
         labels: list[str],
         generate: int | None = None,
     ) -> Iterable[dict[str, Any]]:
-        """The five most likely next words of each text and, with `generate`, a greedy continuation of that length."""
+        """The five most likely next words of each text and, with `generate`, a greedy continuation of up to so many
+        tokens, unknown words included, without the end token."""
         batch = _prompts(texts, tokenizer, 0 if hasattr(model, "new_cache") else (generate or 1)).to(model.device)
         with torch.inference_mode():
             positions = (batch["attention_mask"].cumsum(dim=1) - 1).clamp(min=0)  # padding has no position
@@ -140,13 +141,19 @@ class NextWord(Task):
                 "next": [{"word": _shown(tokenizer.decode([word])), "probability": p} for word, p in pairs],
             }
             if continued is not None:
-                answer["continuation"] = tokenizer.decode(continued[row], skip_special_tokens=True).strip()
+                answer["continuation"] = _continuation(continued[row].tolist(), tokenizer)
             yield answer
 
 
 def _shown(word: str) -> str:
     """`word` without blanks around it, unless it is one."""
     return word.strip() or word
+
+
+def _continuation(tokens: list[int], tokenizer: PreTrainedTokenizerBase) -> str:
+    """New tokens up to the end token as text. Skipping special tokens would lose unknown words."""
+    end = end_token(tokenizer)
+    return tokenizer.decode(tokens[: tokens.index(end)] if end in tokens else tokens).strip()
 
 
 def _exp(value: float) -> float:

@@ -138,7 +138,7 @@ def test_a_local_folder_is_not_mistaken_for_a_hub_id(tmp_path, monkeypatch):
         ),
         (card_data(Recurrent(), "next_word"), "continues a text, token by token."),
         (card_data(task="my.own:Task"), "was trained for the task `my.own:Task`."),
-        (card_data(has_code=False), 'pipeline("text-classification", model="alice/tiny")'),
+        (card_data(has_code=False), 'pipeline("text-classification", model="alice/tiny", truncation=True)'),
         (card_data(source="sample:hebrew_ner"), "| license | not for commercial use |"),
         (card_data(source="sample:imdb"), "language:\n- en\n"),
     ],

@@ -114,11 +114,11 @@ def test_the_snippet_of_the_readme_runs_at_a_terminal_without_a_question_or_a_wa
         from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
         from transformers.utils.logging import disable_progress_bar
         disable_progress_bar()
-        classify = pipeline("text-classification", model="model", trust_remote_code=True)
+        classify = pipeline("text-classification", model="model", truncation=True, trust_remote_code=True)
         print(classify(["a lovely book", "dreary"])[0]["label"])
         model = AutoModelForSequenceClassification.from_pretrained("model", trust_remote_code=True)
         tokenizer = AutoTokenizer.from_pretrained("model")
-        print(model(**tokenizer("dreary", return_tensors="pt")).logits.shape)
+        print(model(**tokenizer("dreary", truncation=True, return_tensors="pt")).logits.shape)
         """,
         folders["reviews"].parent,
     )

@@ -68,7 +68,7 @@ def _with_template(tokenizer: PreTrainedTokenizerBase, separator: str | None) ->
     if not tokenizer.is_fast:
         raise UserError("data.tokenizer: it is written in Python and cannot be told how to join two texts; use another")
     if type(tokenizer) not in (PreTrainedTokenizerFast, RecurrentTokenizer):
-        tokenizer = _general(tokenizer)
+        tokenizer = general(tokenizer)
     tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
         single="$A",
         pair=f"$A {separator} $B:1" if separator else "$A $B:1",
@@ -77,7 +77,7 @@ def _with_template(tokenizer: PreTrainedTokenizerBase, separator: str | None) ->
     return tokenizer
 
 
-def _general(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerFast:
+def general(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerFast:
     """The same tokenizer in the general class: that of BERT would come back from its folder with BERT's template."""
     kept = ("model_max_length", "padding_side", "truncation_side", "model_input_names", "clean_up_tokenization_spaces")
     return PreTrainedTokenizerFast(

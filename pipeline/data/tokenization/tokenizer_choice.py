@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyarrow as pa
@@ -65,8 +66,10 @@ def suited(choice: TokenizerChoice, pretokenized: bool, report: dict[str, Any]) 
 
 def tokenizer_of(choice: TokenizerChoice, data: Data, train: Dataset) -> PreTrainedTokenizerBase:
     """The pretrained tokenizer of `choice`, or one trained on the split `train`, for texts or pairs as in `train`."""
-    tokenizer = _for_single_texts(choice, data, train)
     is_pairs = "text_pair" in train.column_names
+    if is_pairs and choice.pair_encoding != "apart" and choice.tokenizer == "word" and data.vocab_size is not None:
+        data = replace(data, vocab_size=data.vocab_size - 1)  # of the kinds, it alone gets a separator afterwards
+    tokenizer = _for_single_texts(choice, data, train)
     return text_pairs.for_pairs(tokenizer, choice.pair_encoding) if is_pairs else tokenizer
 
 

@@ -12,11 +12,14 @@ from pipeline.data.tokenization import word_patterns
 PAD, UNK, CLS, SEP, MASK, EOS = "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[EOS]"
 WORDS, PIECES, CLOSED_WORDS = 30_000, 8_000, 100_000
 MIN_FREQUENCY = 2
-LONGEST_WORD = 200  # letters of a word that WordPiece looks at
+# Characters of a word that WordPiece looks at, which takes time that grows with their square. A longer word would be
+# unknown, so it is cut into parts.
+LONGEST_WORD = 200
 # HTML line breaks are read as blanks.
 BREAKS = Regex(r"<br\s*+/?>")
 # The time to train BPE grows with the square of the longest piece.
 UNBROKEN = Regex(r"\S{500}")
+PART_OF_WORD = Regex(rf"\S{{{LONGEST_WORD}}}")
 BLANKS, CODE_POINT = Regex(r"\s+"), Regex(r"(?m).")  # (?m) lets the point match line breaks in Ruby's syntax
 
 
@@ -60,7 +63,8 @@ def _wordpiece(data: Data) -> tuple[Tokenizer, Any, dict[str, str]]:
     """Like BERT's (Devlin et al. 2019), with [CLS] and [SEP] around each text, except that accents are kept."""
     tokenizer = Tokenizer(models.WordPiece(unk_token=UNK, max_input_chars_per_word=LONGEST_WORD))
     tokenizer.normalizer = normalizer_for(data)
-    tokenizer.pre_tokenizer = word_patterns.splitter(word_patterns.VOCABULARY)
+    parts, words = pre_tokenizers.Split(PART_OF_WORD, "isolated"), word_patterns.splitter(word_patterns.VOCABULARY)
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([parts, words])
     tokenizer.decoder = decoders.WordPiece()
     special = [PAD, UNK, CLS, SEP, MASK]
     tokenizer.post_processor = processors.TemplateProcessing(

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from pipeline.config import paths
@@ -70,6 +70,9 @@ def train(
             if they occur at least data.min_frequency times in `texts`.
         known_words: words that get a token whether or not they are in `texts`, the more useful first, until
             data.vocab_size is reached.
+
+    Raises:
+        UserError: data.vocab_size is less than the tokens that every tokenizer of this kind has for these texts.
     """
     tokenizer, trainer, special = KINDS[kind](data)
     if pretokenized:
@@ -83,6 +86,7 @@ def train(
     tokenizer.train_from_iterator(_counted(read(), counts, bool(data.lowercase)) if characters else read(), trainer)
     if kind == "wordpiece":
         tokenizer = _letters_no_longer_special(tokenizer, special.values())
+    _check_size(tokenizer, kind, data)
     _add_words(tokenizer, known_words, data.vocab_size or WORDS_WITH_VECTORS)
     cuts = _cut_running_text(tokenizer, kind, characters, itertools.islice(texts, SAMPLE)) if pretokenized else {}
     known = sorted(character for character, count in counts.items() if count >= (data.min_frequency or MIN_FREQUENCY))
@@ -154,30 +158,6 @@ def whole_words(tokenizer: PreTrainedTokenizerBase) -> frozenset[str]:
     return frozenset(word for word in vocabulary if len(word) > 1 and not word.startswith("##"))
 
 
-def end_with_padding(tokenizer: PreTrainedTokenizerBase) -> None:
-    """Make a tokenizer that puts no special tokens around a text put its padding token behind it.
-
-    A text without words then has a token. transformers' pipeline for token classification cannot put a row without
-    any into a batch. It is for a model that skips padding wherever it is: its answers for other texts do not change.
-    """
-    _surround(tokenizer, "$A {0}", "$A {0} $B {0}", tokenizer.pad_token)
-
-
-def begin_with_end(tokenizer: PreTrainedTokenizerBase) -> None:
-    """Make a tokenizer that puts no special tokens around a text put its end-of-text token before it, after which
-    every text of the training data begins."""
-    _surround(tokenizer, "{0} $A", "{0} $A $B", tokenizer.eos_token)
-
-
-def _surround(tokenizer: PreTrainedTokenizerBase, single: str, pair: str, token: str | None) -> None:
-    if token is not None and tokenizer.is_fast and tokenizer.num_special_tokens_to_add() == 0:
-        tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
-            single=single.format(token),
-            pair=pair.format(token),
-            special_tokens=[(token, tokenizer.convert_tokens_to_ids(token))],
-        )
-
-
 def _isolate_ideographs(tokenizer: Tokenizer, texts: Iterable[str]) -> None:
     """Make each Chinese character a word, as BERT does, if `texts` have some; so the kana around them."""
     scripts = IDEOGRAPHIC & set(text_stats.script_shares(texts))
@@ -206,6 +186,15 @@ def _letters_no_longer_special(tokenizer: Tokenizer, special: Iterable[str]) -> 
     plain.decoder, plain.post_processor = tokenizer.decoder, tokenizer.post_processor
     plain.add_special_tokens(list(special))
     return plain
+
+
+def _check_size(tokenizer: Tokenizer, kind: str, data: Data) -> None:
+    found = tokenizer.get_vocab_size()
+    if data.vocab_size is not None and found > data.vocab_size:
+        raise UserError(
+            f"data.vocab_size: {data.vocab_size} is too small for the tokenizer {kind}: its special tokens and single"
+            f" {'bytes' if kind == 'bpe' else 'letters'} alone are {found}; set it to at least {found}"
+        )
 
 
 def _add_words(tokenizer: Tokenizer, known: Iterable[str], size: int) -> None:

@@ -26,6 +26,16 @@ ANY_NUMBER = "*"
 # Megabytes without a blank are cut into pieces: the regex engine gives up on longer matches.
 UP_TO_200 = "{0,200}"
 
+# A straight quotation mark stands for gershayim (״) in Hebrew, before the last letter of an acronym and its suffix:
+# `צה"ל`, `מנכ"לית`. It opens a quotation after nothing but particles (the letters of משה וכלב), as in `ב"הארץ"` and
+# `ה"ים התיכון"`, unless a single letter follows and no other mark: `ב"כ`.
+_HEBREW, _NO_PARTICLE, _POINTS = "[א-ת]", "[א-ת&&[^משהוכלב]]", r"[\p{M}\p{Cf}]"
+_SUFFIX = "(?:ים|ות|יות|ית|ניק|ניקים|י|ו|ה)"
+_ACRONYM_MARK = (
+    rf'"(?<={_HEBREW}"|{_HEBREW}{_POINTS}"|{_HEBREW}{_POINTS}{{2}}")(?:(?={_HEBREW}{_POINTS}*(?!{LETTER}|"))'
+    rf'|(?<={_NO_PARTICLE}"|{_NO_PARTICLE}{_HEBREW}"|{_NO_PARTICLE}{_HEBREW}{{2}}")(?={_HEBREW}{_SUFFIX}?(?!{LETTER})))'
+)
+
 # Scripts that are written without blanks between words -> their letters, in a class of characters. Their marks belong
 # to their letters. The sign that makes a vowel long is common to both kinds of kana.
 UNSPACED = {
@@ -65,14 +75,14 @@ def _emoji(most: str) -> str:
 # repetitions of it together (`!!!`).
 _MARKS = r"[\p{M}\p{Cf}]"
 _LETTERS = rf"{_letter(_MARKS, UP_TO_200)}(?:{_letter(_MARKS, UP_TO_200)}){UP_TO_200}"
-_WORD = rf"{_LETTERS}(?:(?!{CLITIC})['’״׳]{_LETTERS}){UP_TO_200}"
+_WORD = rf"{_LETTERS}(?:(?:(?!{CLITIC})['’״׳]|{_ACRONYM_MARK}){_LETTERS}){UP_TO_200}"
 VOCABULARY = Regex(rf"{CLITIC}|{_WORD}|{_emoji(UP_TO_200)}|([^\s\p{{L}}\p{{N}}])\1{UP_TO_200}")
 
 # Of tagged text.
 # U.S., e.g., J.R.R.
 _INITIALS = r"(?:\p{L}\.){2,}"
 # Within a word: hyphens, apostrophes, gershayim, slashes; points and commas within numbers; the points of web names.
-_INNER = r"[-'’״׳/&@]|(?<=\p{N})[.,:](?=\p{N})|\.(?=\p{Ll})"
+_INNER = rf"[-'’״׳/&@]|{_ACRONYM_MARK}|(?<=\p{{N}})[.,:](?=\p{{N}})|\.(?=\p{{Ll}})"
 # Soft hyphens and joiners belong to their letters; marks of direction (the rest of Cf) do not.
 _TAGGED_MARKS = r"[\p{M}\x{00AD}\x{200C}\x{200D}]"
 

@@ -7,9 +7,11 @@ import subprocess
 import sys
 
 import pytest
+from datasets import Dataset
 from transformers import AutoTokenizer
 
 from pipeline.config.data import Data
+from pipeline.data.tokenization.tokenizer_choice import KnownWords, TokenizerChoice, tokenizer_of
 from pipeline.data.tokenization.tokenizers import check_length, load_tokenizer, train
 from pipeline.errors import UserError
 
@@ -57,6 +59,44 @@ def test_settings_of_the_vocabulary_are_kept():
     assert set(train("word", texts, Data("x", min_frequency=5)).get_vocab()) == {"[PAD]", "[UNK]", "cc"}
     assert len(train("word", texts, Data("x", vocab_size=8, min_frequency=1))) <= 8
     assert "Bb" in train("word", texts, Data("x", lowercase=False)).get_vocab()
+
+
+KINDS = ["word", "bpe", "wordpiece", "whitespace", "character"]
+# Special tokens, and each byte or each letter alone and, in WordPiece, inside a word.
+LEAST = {"bpe": 2 + 256, "wordpiece": 5 + 2 * 30}
+LETTERS = ["".join(map(chr, range(0x561, 0x561 + 30)))] * 2  # Armenian
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("size", [8, 30, 64, 65, 100, 257, 258, 300])
+def test_a_vocabulary_is_no_larger_than_asked_for_or_refused_with_the_size_that_it_needs(kind, size):
+    data = Data("x", vocab_size=size, min_frequency=1)
+    if size < LEAST.get(kind, 0):
+        with pytest.raises(
+            UserError, match=rf"data.vocab_size: {size} is too small .* set it to at least {LEAST[kind]}"
+        ):
+            train(kind, LETTERS, data)
+    else:
+        assert len(train(kind, LETTERS, data)) <= size
+
+
+@pytest.mark.parametrize("known", [[], ["known", "words"]])
+def test_a_separator_of_pairs_counts_in_the_size_of_a_vocabulary(known):
+    pairs = Dataset.from_dict({"text": ["a b c d e f g h"] * 2, "text_pair": ["i j k l"] * 2})
+    words = KnownWords("x", lambda: ["a", *known]) if known else None
+    choice = TokenizerChoice("word", None, False, words, pair_encoding="joined")
+    tokenizer = tokenizer_of(choice, Data("x", vocab_size=9, min_frequency=1), pairs)
+    assert tokenizer.sep_token == "[SEP]"
+    assert len(tokenizer) == 9
+
+
+@pytest.mark.parametrize("letters", [1, 99, 100, 101, 199, 200, 201, 202, 399, 401, 1000])
+@pytest.mark.parametrize("unit", ["film", "!", "x\u0301"])
+def test_wordpiece_knows_a_word_of_any_length_whose_pieces_it_knows(unit, letters):
+    tokenizer = train("wordpiece", ["film!", "film", "x", unit] * 3, Data("x"))
+    word = (unit * letters)[:letters]
+    assert tokenizer.unk_token_id not in tokenizer(word)["input_ids"]
+    assert tokenizer.unk_token_id not in tokenizer([["film", word]], is_split_into_words=True)["input_ids"][0]
 
 
 def test_wordpiece_surrounds_a_text_as_bert_does():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.data.tokenization.word_patterns import cut
+from pipeline.data.tokenization.word_patterns import VOCABULARY, cut, splitter
 
 
 @pytest.mark.parametrize(
@@ -31,3 +31,21 @@ def test_text_is_split_like_tagged_data(text, words):
 def test_only_blanks_and_control_characters_are_left_out():
     text = "a,b\u200b \ufeffc… “d”—e\u2028f‏ג"
     assert "".join(text[start:end] for start, end in cut(text)) == "a,bc…“d”—efג"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('דובר צה"ל בארה"ב.', ["דובר", 'צה"ל', 'בארה"ב', "."]),
+        ('ד"ר כהן, ב"כ ח"כים ומנכ"לית', ['ד"ר', "כהן", ",", 'ב"כ', 'ח"כים', 'ומנכ"לית']),
+        ('"צה"ל" אמר', ['"', 'צה"ל', '"', "אמר"]),
+        ('צַהַ"ל', ['צַהַ"ל']),
+        ('נכתב ב"הארץ" וב"ידיעות אחרונות"', ["נכתב", "ב", '"', "הארץ", '"', "וב", '"', "ידיעות", "אחרונות", '"']),
+        ('ה"ים התיכון" ו"א"', ["ה", '"', "ים", "התיכון", '"', "ו", '"', "א", '"']),
+        ('הוא אמר "שלום" ו "לא"', ["הוא", "אמר", '"', "שלום", '"', "ו", '"', "לא", '"']),
+        ('a"b 5"ק', ["a", '"', "b", "5", '"', "ק"]),
+    ],
+)
+def test_a_quotation_mark_in_a_hebrew_acronym_is_one_of_its_letters_and_any_other_is_a_word(text, words):
+    assert [text[start:end] for start, end in cut(text)] == words
+    assert [word for word, _ in splitter(VOCABULARY).pre_tokenize_str(text)] == words
