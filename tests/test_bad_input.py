@@ -319,6 +319,7 @@ DAMAGES = {
     "NaN": (lambda m: change_weights(m, classifier__weight=torch.full((2, 8), torch.nan)), "that are not finite"),
     "another cell": (lambda m: change_config(m, cell_type="martian"), "cannot be loaded"),
     "size in words": (lambda m: change_config(m, hidden_size="eight"), "cannot be loaded"),
+    "sizes apart": (lambda m: change_config(m, hidden_size=7), "Give only one of the two"),
     "a million layers": (lambda m: change_config(m, num_hidden_layers=10**6), "no model has more than 1000"),
     "misspelt field": (lambda m: change_config(m, hiden_size=8), "did you mean `hidden_size`?"),
     "three labels": (
@@ -383,7 +384,7 @@ def test_code_next_to_a_model_is_not_run(place, trained, capfd):
 # what is done to the folder of a good model, the settings of its training, and what the refusal says
 UNFIT = {
     "revision": (lambda m: None, {"revision": "main"}, "model.revision: m is a local folder without revisions"),
-    "other sizes": (lambda m: change_config(m, hidden_size=7), {}, "its config.json needs"),
+    "other sizes": (lambda m: change_config(m, hidden_size=7, units=7), {}, "its config.json needs"),
     "dropout": (lambda m: change_config(m, model_type="gpt2", n_head=1), {"dropout": 0.5}, "model.checkpoint: m"),
 }
 

@@ -248,6 +248,13 @@ def test_a_value_out_of_range_is_refused_in_one_line(wrong, tmp_path):
         assert "\n" not in str(refusal.value)
 
 
+@pytest.mark.parametrize("given", [{"initializer_range": 1}, {"hidden_dropout": 0}, {"thresholds": [1, 0]}])
+def test_a_whole_number_is_a_number(given, tmp_path):
+    RecurrentConfig(**given).save_pretrained(tmp_path)
+    for config in (RecurrentConfig(**given), RecurrentConfig.from_pretrained(tmp_path)):
+        assert {name: getattr(config, name) for name in given} == given
+
+
 @pytest.mark.parametrize("wrong", [{"cell_type": "lstmm"}, {"pooling": "sum"}, {"hidden_size": 2.5}])
 def test_a_value_of_the_wrong_type_is_refused_with_the_expected_one(wrong):
     with pytest.raises(StrictDataclassFieldValidationError, match="expected"):

@@ -27,7 +27,7 @@ from transformers import (
 from .configuration_crf import CrfTaggerConfig
 from .configuration_recurrent import RecurrentConfig
 from .crf import IGNORED
-from .modeling_crf import CrfTaggerForTokenClassification
+from .modeling_crf import CrfTaggerForTokenClassification, CrfTaggerModel
 from .modeling_recurrent import (
     RecurrentCache,
     RecurrentForCausalLM,
@@ -46,6 +46,7 @@ AutoModel.register(RecurrentConfig, RecurrentModel, exist_ok=True)
 AutoModelForCausalLM.register(RecurrentConfig, RecurrentForCausalLM, exist_ok=True)
 AutoModelForSequenceClassification.register(RecurrentConfig, RecurrentForSequenceClassification, exist_ok=True)
 AutoModelForTokenClassification.register(RecurrentConfig, RecurrentForTokenClassification, exist_ok=True)
+AutoModel.register(CrfTaggerConfig, CrfTaggerModel, exist_ok=True)
 AutoModelForTokenClassification.register(CrfTaggerConfig, CrfTaggerForTokenClassification, exist_ok=True)
 AutoTokenizer.register(RecurrentConfig, fast_tokenizer_class=RecurrentTokenizer, exist_ok=True)
 
@@ -53,6 +54,7 @@ __all__ = [
     "IGNORED",
     "CrfTaggerConfig",
     "CrfTaggerForTokenClassification",
+    "CrfTaggerModel",
     "RecurrentCache",
     "RecurrentConfig",
     "RecurrentForCausalLM",

@@ -38,6 +38,10 @@ class CrfTaggerConfig(SavedUnderKnownType):
 
     model_type = "crf_tagger"
     saved_type = "clvp_decoder"
+    auto_classes: ClassVar[dict[str, str]] = {
+        "AutoModel": "modeling_crf.CrfTaggerModel",
+        "AutoModelForTokenClassification": "modeling_crf.CrfTaggerForTokenClassification",
+    }
     _auto_class = "AutoConfig"
     sub_configs: ClassVar[dict[str, Any]] = {"text_config": AutoConfig}
     # Outputs that transformers' Trainer does not gather as predictions.

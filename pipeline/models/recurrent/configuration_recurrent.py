@@ -149,7 +149,7 @@ class RecurrentConfig(SavedUnderKnownType):
 
     model_type = "recurrent"
     saved_type = "clvp_encoder"
-    auto_classes: ClassVar = {
+    auto_classes: ClassVar[dict[str, str]] = {
         "AutoModel": "modeling_recurrent.RecurrentModel",
         "AutoModelForCausalLM": "modeling_recurrent.RecurrentForCausalLM",
         "AutoModelForSequenceClassification": "modeling_recurrent.RecurrentForSequenceClassification",

@@ -347,7 +347,16 @@ def tag(
 
     All positions are decoded except padding and the config's `special_token_ids`. Training labels the same positions,
     including every piece of a word, so that both work on the same sequences.
+
+    Raises:
+        ValueError: there is a number of labels, but none are given. transformers' Trainer does so if it computes the
+            loss from the logits, which are not those of a softmax here.
     """
+    if labels is None and num_items_in_batch is not None:
+        raise ValueError(
+            "labels: a CRF computes its own loss and needs them; a Trainer with `label_smoothing_factor` or"
+            " `compute_loss_func` keeps them to itself. Remove this option, or the CRF (`crf=False`)"
+        )
     mask = (
         emissions.new_ones(emissions.shape[:2], dtype=torch.bool) if attention_mask is None else attention_mask.bool()
     )

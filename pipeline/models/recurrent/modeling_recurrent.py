@@ -1,6 +1,6 @@
 """Recurrent models: a stack of RNN, LSTM or GRU layers, with heads to classify texts, tag words and predict words."""
 
-# Shapes: B batch, T time, E embedding_size, D directions, H hidden_size, C labels, V vocabulary.
+# Shapes: B batch, T time, E embedding_size, D directions, H units, C labels, V vocabulary; D*H is hidden_size.
 # The state of a layer is a tuple of the parts that its cell names (h and, in an LSTM, c), each (B, D*H).
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from transformers.modeling_outputs import (
     SequenceClassifierOutput,
     TokenClassifierOutput,
 )
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 from transformers.processing_utils import Unpack
 from transformers.utils import TransformersKwargs
 from transformers.utils.generic import can_return_tuple
@@ -166,6 +167,7 @@ class RecurrentModel(RecurrentPreTrainedModel):
     | stacked `LSTM(H, return_sequences=True)` layers | `num_hidden_layers` | |
     | `Embedding(mask_zero=True)` | `attention_mask` | (B, T) |
 
+    At padding, outputs are zero. Those of a one-way layer of Keras repeat the output of the word before.
     [`~RecurrentModel.encode`] takes `return_sequences` itself. Keras has one bias per layer, which is `bias_ih` here,
     with `bias_hh` zero. The GRU is that of Keras with `reset_after=True`, with the first two gates swapped.
     """
@@ -349,7 +351,8 @@ class RecurrentForSequenceClassification(RecurrentPreTrainedModel):
 
     `pooling="last"` corresponds to `return_sequences=False` followed by `Dense` in Keras; `"mean"`, `"max"` and
     `"attention"` to `return_sequences=True` followed by `GlobalAveragePooling1D`, `GlobalMaxPooling1D` and an attention
-    layer.
+    layer. Here padding never counts. In Keras, `GlobalMaxPooling1D` has no mask, and the maximum also runs over what a
+    layer returns at padding: zeros if it is `Bidirectional` or reads the padding first, else its last output.
 
     With `config.pairs`, each of the two texts of a row is pooled on its own, and the linear layer reads the comparison
     of both; see [`compare`].
@@ -374,11 +377,12 @@ class RecurrentForSequenceClassification(RecurrentPreTrainedModel):
         inputs_embeds: torch.FloatTensor | None = None,
         labels: torch.Tensor | None = None,
         token_type_ids: torch.Tensor | None = None,
+        char_ids: torch.LongTensor | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> SequenceClassifierOutput:
         """
         Args:
-            input_ids, attention_mask, inputs_embeds: see [`RecurrentModel`].
+            input_ids, attention_mask, inputs_embeds, char_ids: see [`RecurrentModel`].
             token_type_ids (B, T): with `config.pairs`, 0 in the first text of a row and 1 in the second; None: the
                 second text is empty. Without, they are not used.
             labels (B,): class ids; (B,) or (B, C) floats for regression and multi-label problems.
@@ -400,6 +404,7 @@ class RecurrentForSequenceClassification(RecurrentPreTrainedModel):
             input_ids,
             attention_mask=attention_mask,
             inputs_embeds=inputs_embeds,
+            char_ids=char_ids,
             use_cache=False,
             return_dict=True,
             **kwargs,
@@ -452,11 +457,13 @@ class RecurrentForTokenClassification(RecurrentPreTrainedModel):
         attention_mask: torch.Tensor | None = None,
         inputs_embeds: torch.FloatTensor | None = None,
         labels: torch.LongTensor | None = None,
+        char_ids: torch.LongTensor | None = None,
+        position_ids: torch.LongTensor | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> TokenClassifierOutput | TaggerOutput:
         """
         Args:
-            input_ids, attention_mask, inputs_embeds, char_ids: see [`RecurrentModel`].
+            input_ids, attention_mask, inputs_embeds, char_ids, position_ids: see [`RecurrentModel`].
             labels (B, T): tags; -100 at positions without one.
             num_items_in_batch: the number to divide the summed loss by; None for the number of labels.
 
@@ -472,6 +479,8 @@ class RecurrentForTokenClassification(RecurrentPreTrainedModel):
             input_ids,
             attention_mask=attention_mask,
             inputs_embeds=inputs_embeds,
+            char_ids=char_ids,
+            position_ids=position_ids,
             use_cache=False,
             return_dict=True,
             **kwargs,
@@ -628,6 +637,10 @@ class RecurrentForCausalLM(RecurrentPreTrainedModel, GenerationMixin):
         nll = self.lm_head.nll(states[scored], targets[scored])  # type: ignore[operator]
         return nll.sum() / (scored.sum() if num_items_in_batch is None else num_items_in_batch)
 
+
+# The Trainer's label smoothing compares position t with label t + 1 only for the classes in this table; it would teach
+# others to repeat the word that they have just read.
+MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.setdefault(RecurrentConfig.model_type, RecurrentForCausalLM.__name__)
 
 __all__ = [
     "RecurrentCache",
