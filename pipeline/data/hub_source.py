@@ -13,6 +13,7 @@ from huggingface_hub.errors import HTTPError
 
 from pipeline.config.data import Data
 from pipeline.config.files.split_names import SPLITS, assigned
+from pipeline.data.readers.record_batches import decoded
 from pipeline.data.rows import ROWS_PER_BATCH, RowBatch, batches
 from pipeline.errors import UserError, listing, reason
 from pipeline.hub import download
@@ -76,7 +77,7 @@ def _rows(split: Any, data: Data) -> Iterator[RowBatch]:
         return
     start = 1
     for table in split.with_format("arrow").iter(batch_size=ROWS_PER_BATCH):
-        columns = {name: table[name].combine_chunks() for name in table.column_names}
+        columns = {name: decoded(Path(data.source), table[name].combine_chunks(), start) for name in table.column_names}
         yield RowBatch(np.arange(start, start + len(table)), columns)
         start += len(table)
 

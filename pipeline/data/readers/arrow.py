@@ -12,18 +12,19 @@ import pyarrow as pa
 from pipeline.config.data import Data
 from pipeline.config.files.hub_folders import info_beside
 from pipeline.data.readers import features
+from pipeline.data.readers.common import NumberedRow
 from pipeline.data.readers.parquet import check_names
-from pipeline.data.readers.record_batches import ROWS_PER_BATCH, with_lines
+from pipeline.data.readers.record_batches import ROWS_PER_BATCH, of_table
 from pipeline.errors import UserError, reason
 
 FILE, FEATHER_1 = b"ARROW1", b"FEA1"
 
 
-def read(file: Path, data: Data, warnings: list[str]) -> Iterator[pa.RecordBatch]:
+def read(file: Path, data: Data, warnings: list[str]) -> Iterator[pa.RecordBatch | NumberedRow]:
     """Rows, numbered from 1; the file is mapped into memory, and `ROWS_PER_BATCH` of them are used at once.
 
     Raises:
-        UserError: the file is damaged, or two columns have the same name.
+        UserError: the file is damaged, two columns have the same name, or a value of the type Json is not JSON.
     """
     number = 0
     try:
@@ -33,7 +34,7 @@ def read(file: Path, data: Data, warnings: list[str]) -> Iterator[pa.RecordBatch
             for batch in batches:
                 for start in range(0, batch.num_rows, ROWS_PER_BATCH):
                     piece = batch.slice(start, ROWS_PER_BATCH)
-                    yield with_lines(piece, number + 1)
+                    yield from of_table(file, piece, number + 1)
                     number += piece.num_rows
     except UserError:
         raise

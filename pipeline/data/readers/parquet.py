@@ -10,25 +10,26 @@ import pyarrow.parquet as pq
 
 from pipeline.config.data import Data
 from pipeline.data.readers import features
-from pipeline.data.readers.record_batches import ROWS_PER_BATCH, with_lines
+from pipeline.data.readers.common import NumberedRow
+from pipeline.data.readers.record_batches import ROWS_PER_BATCH, of_table
 from pipeline.errors import UserError, reason
 
 # About the size of a batch; the texts of 5000 rows may be large.
 BATCH_BYTES = 16 << 20
 
 
-def read(file: Path, data: Data, warnings: list[str]) -> Iterator[pa.RecordBatch]:
+def read(file: Path, data: Data, warnings: list[str]) -> Iterator[pa.RecordBatch | NumberedRow]:
     """Rows, numbered from 1, in batches of about `BATCH_BYTES`.
 
     Raises:
-        UserError: the file is damaged, or two columns have the same name.
+        UserError: the file is damaged, two columns have the same name, or a value of the type Json is not JSON.
     """
     number = 0
     try:
         with pq.ParquetFile(file) as table:
             check_names(file, table.schema_arrow)
             for batch in table.iter_batches(_rows_per_batch(table.metadata)):
-                yield with_lines(batch, number + 1)
+                yield from of_table(file, batch, number + 1)
                 number += batch.num_rows
     except UserError:
         raise

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
+from pipeline.data.readers import json_values
 from pipeline.data.readers.common import LINE, NumberedRow
 
 ROWS_PER_BATCH = 5000
@@ -53,19 +55,65 @@ def numbered_rows(rows: Sequence[Mapping[str, Any]], lines: Sequence[int]) -> li
     return [batch] if batch is not None else list(zip(lines, map(dict, rows), strict=True))
 
 
-def with_lines(batch: pa.RecordBatch, first: int) -> pa.RecordBatch:
-    """The batch of a table with the number of each row, which begin with `first`.
+def of_table(file: Path, batch: pa.RecordBatch, first: int) -> list[pa.RecordBatch | NumberedRow]:
+    """The batch of a table in `file` with the number of each row, which begin with `first`.
 
-    Categories become their values, and times texts, as Python's own types cannot hold all of them. The nameless index
-    that pandas stores with a table is left out.
+    Values of the type `Json` of `datasets` become what they hold; see `decoded`. Categories become their values, and
+    times texts, as Python's own types cannot hold all of them. The nameless index that pandas stores with a table is
+    left out.
+
+    Raises:
+        UserError: a value of the type Json is not JSON.
     """
-    columns = {
-        name: _usual(column)
-        for name, column in zip(batch.schema.names, batch.columns, strict=True)
-        if not name.startswith("__index_level_")
-    }
-    numbers = pa.array(range(first, first + batch.num_rows), pa.int64())
-    return pa.RecordBatch.from_arrays([*columns.values(), numbers], names=[*columns, LINE])
+    names = [name for name in batch.schema.names if not name.startswith("__index_level_")]
+    numbers = range(first, first + batch.num_rows)
+    columns = {name: decoded(file, batch[name], first) for name in names}
+    if any(isinstance(column, list) for column in columns.values()):
+        values = [_usual(column).to_pylist() if isinstance(column, pa.Array) else column for column in columns.values()]
+        return numbered_rows([dict(zip(columns, row, strict=True)) for row in zip(*values, strict=True)], numbers)
+    arrays = [*map(_usual, columns.values()), pa.array(numbers, pa.int64())]
+    return [pa.RecordBatch.from_arrays(arrays, names=[*columns, LINE])]
+
+
+def decoded(file: Path, column: pa.Array, first: int) -> pa.Array | list[Any]:
+    """The values of a column that has the type Json, or lists or structs of it, which Arrow holds as text; another
+    column as it is.
+
+    Args:
+        file: for messages, as `first`, the number of the first row.
+
+    Raises:
+        UserError: a value is not JSON.
+    """
+    if not _holds_json(column.type):
+        return column
+    return [_decoded(file, row, value, column.type) for row, value in enumerate(column.to_pylist(), start=first)]
+
+
+def _is_json(kind: pa.DataType) -> bool:
+    return isinstance(kind, pa.BaseExtensionType) and kind.extension_name == "arrow.json"
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    return pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+
+
+def _holds_json(kind: pa.DataType) -> bool:
+    if pa.types.is_struct(kind):
+        return any(_holds_json(field.type) for field in kind)
+    return _holds_json(kind.value_type) if _is_list(kind) else _is_json(kind)
+
+
+def _decoded(file: Path, row: int, value: Any, kind: pa.DataType) -> Any:
+    if value is None:
+        return None
+    if _is_json(kind):
+        return json_values.parse(file, row, value)
+    if _is_list(kind):
+        return [_decoded(file, row, item, kind.value_type) for item in value]
+    if pa.types.is_struct(kind):
+        return {field.name: _decoded(file, row, value[field.name], field.type) for field in kind}
+    return value
 
 
 def _usual(column: pa.Array) -> pa.Array:

@@ -14,7 +14,7 @@ from datasets import ClassLabel, Features, Sequence, Value
 from pipeline.config.data import Data
 from pipeline.config.formats import FORMATS, Part
 from pipeline.config.sources import resolve
-from pipeline.data import sources
+from pipeline.data import hub_source, sources
 from pipeline.data.readers import registry
 from pipeline.data.readers.features import in_features
 from pipeline.data.rows import batches
@@ -136,3 +136,70 @@ def test_rows_of_several_parts_are_all_there(tmp_path):
     loaded = sources.load(source, Sentiment.columns, tmp_path / "work")
     assert loaded.splits["train"]["text"] == TABLE["text"].to_pylist() * 2
     assert loaded.names["train"].at(loaded.splits["train"]["line"][4]) == f"{tmp_path}/train-00001-of-00002.parquet:2"
+
+
+ANNOTATED = [
+    {"text": "Ann saw Rome", "spans": [{"start": 0, "end": 3, "label": "PER"}, {"start": 8, "end": 12, "label": 7}]},
+    {"text": "it", "spans": []},
+    {"text": "so", "spans": None},
+]
+
+
+@pytest.mark.parametrize("kind", [datasets.Json(), datasets.List(datasets.Json())], ids=["value", "list"])
+@pytest.mark.parametrize("suffix", ["parquet", "arrow"])
+def test_the_type_json_of_datasets_is_read_as_what_it_holds(kind, suffix, tmp_path):
+    made = datasets.Dataset.from_list(ANNOTATED, features=Features({"text": Value("string"), "spans": kind}))
+    file = tmp_path / f"train.{suffix}"
+    if suffix == "parquet":
+        made.to_parquet(file)
+    else:
+        made.save_to_disk(tmp_path / "saved")
+        next((tmp_path / "saved").glob("*.arrow")).rename(file)
+    assert read(file) == list(enumerate(ANNOTATED, start=1))
+
+
+def test_a_dataset_of_the_hub_decodes_json_as_its_files_do():
+    features = Features({"text": Value("string"), "spans": datasets.List(datasets.Json())})
+    made = datasets.Dataset.from_list(ANNOTATED, features=features)
+    found = [row for batch in hub_source._rows(made, Data("owner/name")) for row in batch.rows()]
+    assert found == list(enumerate(ANNOTATED, start=1))
+
+
+def test_json_is_decoded_within_lists_and_structs(tmp_path):
+    """As in a dataset of chats, whose tools have arguments of any kind."""
+    inner = pa.struct([("name", pa.string()), ("arguments", pa.json_())])
+    storage = pa.array(
+        [[{"name": "add", "arguments": "[1, 2.5]"}, {"name": "stop", "arguments": None}], []],
+        pa.list_(pa.struct([("name", pa.string()), ("arguments", pa.string())])),
+    )
+    pq.write_table(pa.table({"calls": storage.cast(pa.list_(inner)), "n": [1, 2]}), tmp_path / "a.parquet")
+    assert read(tmp_path / "a.parquet") == [
+        (1, {"calls": [{"name": "add", "arguments": [1, 2.5]}, {"name": "stop", "arguments": None}], "n": 1}),
+        (2, {"calls": [], "n": 2}),
+    ]
+
+
+def test_labels_of_several_kinds_in_a_column_of_json_are_read(tmp_path):
+    rows = [{"text": f"row {number}", "label": "new" if number % 2 else 7} for number in range(6)]
+    made = datasets.Dataset.from_list(rows, on_mixed_types="use_json")
+    made.to_parquet(tmp_path / "train.parquet")
+    (tmp_path / "work").mkdir()
+    found = sources.load(sources.locate(Data(str(tmp_path / "train.parquet"))), Sentiment.columns, tmp_path / "work")
+    assert set(found.splits["train"]["label"]) == {"7", "new"}
+
+
+def test_entities_in_a_column_of_json_are_found(tmp_path):
+    made = datasets.Dataset.from_list(
+        [{"text": "Ann saw Rome", "spans": [{"start": 0, "end": 3, "label": "PER"}]}] * 3, on_mixed_types="use_json"
+    ).cast_column("spans", datasets.Json())
+    made.to_parquet(tmp_path / "train.parquet")
+    (tmp_path / "work").mkdir()
+    found = sources.load(sources.locate(Data(str(tmp_path / "train.parquet"))), Ner.columns, tmp_path / "work")
+    assert found.splits["train"]["tags"][0] == ["B-PER", "O", "O"]
+
+
+def test_text_of_the_type_json_that_is_none_is_refused_with_its_row(tmp_path):
+    column = pa.ExtensionArray.from_storage(pa.json_(), pa.array(["[1]", "{'a'"]))
+    pq.write_table(pa.table({"a": column}), tmp_path / "a.parquet")
+    with pytest.raises(UserError, match=r"a.parquet:2: .*not JSON"):
+        read(tmp_path / "a.parquet")
