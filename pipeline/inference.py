@@ -51,7 +51,13 @@ class Loaded:
     data: Data | None = None
 
 
-def load(name: str, revision: str | None = None, trust_remote_code: bool = False, allow_pickle: bool = False) -> Loaded:
+def load(
+    name: str,
+    revision: str | None = None,
+    trust_remote_code: bool = False,
+    allow_pickle: bool = False,
+    device: str | None = None,
+) -> Loaded:
     """Load a saved model whose head belongs to one of the tasks.
 
     Args:
@@ -60,13 +66,14 @@ def load(name: str, revision: str | None = None, trust_remote_code: bool = False
         trust_remote_code: whether to run the code that comes with the model; requires a commit as `revision` of a Hub
             model.
         allow_pickle: whether to read weights from pytorch_model.bin if there are no safetensors.
+        device: where the model goes; None: to the GPU if there is one.
 
     Raises:
         UserError: the model cannot be found or loaded, or has a head that no task uses.
     """
     check_trust(name, revision, trust_remote_code, "trust-remote-code")
     name = run_folder.model_in(name)
-    options = {"trust_remote_code": trust_remote_code, "allow_pickle": allow_pickle}
+    options: Any = {"trust_remote_code": trust_remote_code, "allow_pickle": allow_pickle, "device": device}
     if paths.saved_model(name, "model", adapters=True) is not None:
         return _load(name, **options)
     folder = str(download.snapshot(name, revision, "model", allow_pickle))
@@ -77,7 +84,7 @@ def load(name: str, revision: str | None = None, trust_remote_code: bool = False
         raise UserError(str(error).replace(folder, name)) from error
 
 
-def _load(name: str, trust_remote_code: bool, allow_pickle: bool) -> Loaded:
+def _load(name: str, trust_remote_code: bool, allow_pickle: bool, device: str | None) -> Loaded:
     recipe = _recipe_of(name)
     task = load_task(recipe.task) if recipe else _task_of(name, trust_remote_code)
     model = _load_model(name, task.head, trust_remote_code=trust_remote_code, allow_pickle=allow_pickle).eval()
@@ -86,7 +93,7 @@ def _load(name: str, trust_remote_code: bool, allow_pickle: bool) -> Loaded:
     positions = getattr(model.config, "max_position_embeddings", None) or MANY_TOKENS
     tokenizer.model_max_length = min(tokenizer.model_max_length, positions)
     labels = checkpoints.label_names(model, name, "model")
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     task = task.restored(model.config)
     if task.reads_pairs is None and recipe:
         task.reads_pairs = False  # a model that was trained here on pairs says so
@@ -95,7 +102,7 @@ def _load(name: str, trust_remote_code: bool, allow_pickle: bool) -> Loaded:
 
 def _load_model(name: str, head: str, **options: Any) -> PreTrainedModel:
     if (Path(name) / paths.ADAPTER).is_file():
-        return adapters.load(Path(name), head, options["allow_pickle"])
+        return adapters.load(Path(name), head, **options)
     return checkpoints.load(name, head, "model", with_head=True, **options)
 
 

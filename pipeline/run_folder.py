@@ -14,7 +14,7 @@ from pipeline import storage
 from pipeline.config import paths
 from pipeline.config.recipe import Recipe
 from pipeline.config.serialization import read_json
-from pipeline.errors import UserError
+from pipeline.errors import UserError, writing
 
 RECIPE, METRICS, HISTORY, MODEL, CHECKPOINTS = "recipe.json", "metrics.json", "history.jsonl", "model", "checkpoints"
 DASHBOARDS = "dashboards"
@@ -77,7 +77,8 @@ def model_in(name: str) -> str:
 
 
 def open_(recipe: Recipe) -> Path:
-    """Create the folder of `recipe`, or empty it if train.overwrite is set, and write recipe.json.
+    """Create the folder of `recipe`, or empty it if train.overwrite is set, and write recipe.json if there is none: an
+    earlier one stays until the run has been resumed, see `write_recipe`.
 
     Raises:
         UserError: it cannot be written to.
@@ -87,10 +88,34 @@ def open_(recipe: Recipe) -> Path:
         _clear(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        storage.write(folder / RECIPE, recipe.to_json())
+        if not (folder / RECIPE).is_file():
+            write_recipe(recipe)
     except OSError as error:
         raise UserError(f"train.output_dir: cannot write to {folder}: {error.strerror}; name another folder") from error
     return folder
+
+
+def write_recipe(recipe: Recipe) -> None:
+    """Write recipe.json into the folder of `recipe`."""
+    storage.write(recipe.folder / RECIPE, recipe.to_json())
+
+
+@contextlib.contextmanager
+def aside(folder: Path) -> Iterator[Path]:
+    """A new folder in the run folder `folder`, which is created for it; both are gone afterwards, unless `folder` was
+    there before."""
+    created = [path for path in (folder, *folder.parents) if not path.exists()]
+    inner = folder / f"{storage.ASIDE}rehearsal"
+    shutil.rmtree(inner, ignore_errors=True)
+    try:
+        with writing("train.output_dir", folder):
+            inner.mkdir(parents=True)
+        yield inner
+    finally:
+        shutil.rmtree(inner, ignore_errors=True)
+        for path in created:
+            with contextlib.suppress(OSError):  # another run has begun beside it
+                path.rmdir()
 
 
 @contextlib.contextmanager

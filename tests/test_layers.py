@@ -44,6 +44,8 @@ LAYERS = (
     "publish",
     "assembly",
     "inference",
+    "saving",
+    "rehearsal",
     "run",
     "compare",
     "doctor",

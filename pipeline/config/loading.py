@@ -11,7 +11,7 @@ from pathlib import Path
 
 import tyro
 
-from pipeline.config import offline, paths, sources
+from pipeline.config import offline, paths, references, sources
 from pipeline.config.data import TRAINED_TOKENIZERS
 from pipeline.config.models import Pretrained, Recurrent
 from pipeline.config.recipe import Recipe
@@ -93,6 +93,7 @@ def check_paths(recipe: Recipe) -> None:
                 "tokenizer_revision", f"{folder} is a local folder without revisions; remove this setting"
             )
     if isinstance(recipe.model, Pretrained):
+        references.check_trust(recipe)
         folder = paths.saved_model(recipe.model.checkpoint, "model.checkpoint")
         if folder and recipe.model.revision:
             recipe.model.refuse("revision", f"{folder} is a local folder without revisions; remove this setting")

@@ -7,7 +7,6 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from annotated_types import Ge, Le
 
-from pipeline.config.hub import check_trust
 from pipeline.config.schema import MOST_LAYERS, Count, Layers, Positive, Rate, Settings, settings
 from pipeline.errors import UserError, suggest
 
@@ -151,7 +150,6 @@ class Pretrained(ModelSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_trust(self.checkpoint, self.revision, self.trust_remote_code, "model.trust_remote_code")
         if self.lora is not None and self.freeze_layers is not None:
             self.refuse("freeze_layers", "model.lora freezes all layers; remove one of the two")
         if self.lora is not None and not self.lora.merge:

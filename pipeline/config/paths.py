@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 from pipeline.config import samples
@@ -28,6 +29,11 @@ def local(name: str, setting: str) -> Path:
         refusal = getattr(error, "strerror", None) or reason(error)
         raise UserError(f"{setting}: {shorten(name, 80)} cannot be a path: {refusal}") from error
     return path
+
+
+def last_part(name: str) -> str:
+    """The name of a file or folder without those above it, also of `.` and `..`."""
+    return Path(os.path.abspath(Path(name).expanduser())).name or name  # `resolve` would follow links
 
 
 def saved(name: str, setting: str) -> Path | None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.config import paths
 from pipeline.config.data import TRAINED_TOKENIZERS, Data
+from pipeline.config.hub import COMMIT
 from pipeline.config.samples import is_sample
 from pipeline.config.sources import ResolvedSource
 
@@ -84,6 +85,26 @@ REFERENCES = (
     Reference("model", "checkpoint", HubRepo("revision", "model", _is_hub_checkpoint)),
     Reference("model", "vectors"),
 )
+
+
+def check_trust(recipe: Recipe) -> None:
+    """Refuse to run the code of a checkpoint on the Hub at a revision that can change.
+
+    A recipe alone cannot tell, as a folder and a repository may have the same name. So a recipe that is only read, such
+    as that of a saved model, is not checked.
+
+    Raises:
+        UserError: model.trust_remote_code is set for a Hub id without a commit, or for a folder that does not exist.
+    """
+    model: Any = recipe.model
+    if not getattr(model, "trust_remote_code", False) or paths.saved(model.checkpoint, "model.checkpoint") is not None:
+        return
+    if not COMMIT.fullmatch(model.revision or ""):
+        model.refuse(
+            "trust_remote_code",
+            f"{model.checkpoint} would run its own code, at a revision that can change; set model.revision to a commit"
+            " whose code you have read (40 hex digits)",
+        )
 
 
 def local_names(recipe: Recipe, revisions: Container[str]) -> dict[Reference, str]:

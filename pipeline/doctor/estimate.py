@@ -7,14 +7,17 @@ import importlib.util
 import os
 import platform
 import shutil
+import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from transformers import PreTrainedModel
 
-from pipeline import assembly, run
-from pipeline.config import samples
+from pipeline import assembly, rehearsal, run
+from pipeline.config import references, samples
+from pipeline.config.hub import Hub
 from pipeline.config.recipe import Recipe
 from pipeline.data.prepare import Prepared
 from pipeline.data.sources import locate
@@ -71,6 +74,7 @@ def _machine() -> dict[str, str]:
 
 def _plan(recipe: Recipe) -> dict[str, str]:
     """What a run of `recipe` will do and cost, by topic."""
+    references.check_trust(recipe)
     task = load_task(recipe.task)
     prepared = assembly.prepare_for(recipe, task, locate(recipe.data, recipe.task))
     task = assembly.task_for(task, prepared)
@@ -79,6 +83,10 @@ def _plan(recipe: Recipe) -> dict[str, str]:
     this = assembly.run_of(recipe, task, model, prepared, accelerator)
     if recipe.train.auto_batch:
         this = assembly.run_of(batch_size_finder.with_found_batch_size(this, None), task, model, prepared, accelerator)
+    # A push needs commits, which only a run looks up.
+    local = replace(this, recipe=replace(this.recipe, hub=Hub()))
+    with tempfile.TemporaryDirectory() as folder:
+        rehearsal.rehearse(local, build_info, prepared, {}, Path(folder))
     memory = _memory(this)  # measured while nothing else is on the device
     model.to(accelerator.device)
     seconds_per_token = _seconds_per_token(this)

@@ -2,7 +2,8 @@
 
 - `build.py` turns the model settings of a recipe into a model; it is the entry point for training.
 - `checkpoints.py` loads a checkpoint from a folder or the Hub; it is the entry point for a saved model.
-- `adapters.py` adds LoRA adapters and loads saved ones; `embeddings.py` reads pretrained word vectors; `layers.py` says
-  how deep each parameter is, to freeze layers or lower their learning rates.
+- `adapters.py` adds LoRA adapters and loads saved ones; `adapter_targets.py` says which weights they adapt.
+- `embeddings.py` reads pretrained word vectors; `layers.py` says how deep each parameter is, to freeze layers or lower
+  their learning rates.
 - `recurrent/` holds the models of this project. It is saved with each of them and does not depend on the rest.
 """

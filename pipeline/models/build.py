@@ -209,7 +209,8 @@ def _pretrained(
     if settings.freeze_layers is not None:
         freeze(model, settings.freeze_layers, "model.freeze_layers")
     if settings.lora is not None:
-        model = adapters.add_lora(model, settings.lora, head, settings.checkpoint, settings.revision)
+        trusted = settings.trust_remote_code
+        model = adapters.add_lora(model, settings.lora, head, settings.checkpoint, settings.revision, trusted)
     return model, {}
 
 

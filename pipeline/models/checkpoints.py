@@ -150,7 +150,7 @@ def label_names(model: PreTrainedModel, name: str, setting: str) -> list[str]:
 
 def check_vocabulary(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, setting: str) -> None:
     """Refuse a tokenizer that has tokens without an embedding in the model."""
-    known, tokens = model.get_input_embeddings().num_embeddings, len(tokenizer)
+    known, tokens = len(model.get_input_embeddings().weight), len(tokenizer)
     if tokens > known:
         raise UserError(
             f"{setting}: the tokenizer has {tokens:,} tokens, but the model has only {known:,} embeddings; they do not"

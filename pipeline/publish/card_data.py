@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, NamedTuple
 
+from pipeline.config import paths
 from pipeline.config.recipe import Recipe
 from pipeline.config.samples import PREFIX
 from pipeline.config.task_specs import TASKS, TaskSpec
@@ -58,13 +58,13 @@ class CardData:
     def source(self) -> str:
         """The training data: Hub id, sample:NAME, or the name of a file without its folders."""
         source = self.recipe.data.source
-        return source if source.startswith(PREFIX) or self.is_on_hub("data.source") else Path(source).name
+        return source if source.startswith(PREFIX) or self.is_on_hub("data.source") else paths.last_part(source)
 
     @property
     def checkpoint(self) -> str | None:
         """The pretrained model, named in the same way; None: trained from scratch."""
         name: str | None = getattr(self.recipe.model, "checkpoint", None)
-        return name if name is None or self.is_on_hub("model.checkpoint") else Path(name).name
+        return name if name is None or self.is_on_hub("model.checkpoint") else paths.last_part(name)
 
     def is_on_hub(self, setting: str) -> bool:
         """Whether the run has read from the Hub what `setting` names."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import getpass
 import os
 import shlex
 import sys
@@ -56,14 +57,40 @@ def push(name: str, hub: Hub, seeds: Sequence[str] = ()) -> None:
         _data_license(api, run),
         other_seeds,
     )
+    with _staged(run, card_data, repo_id.split("/")[0]) as folder, without_xet(), _explained(repo_id, user):
+        upload_folder(api, repo_id, hub, folder, run.recipe.task)
+
+
+def rehearse(name: str, hub: Hub) -> None:
+    """Everything that `push` does with the finished run in the folder `name`, except what takes the Hub.
+
+    Prints a warning if this machine cannot write to the Hub at the moment: the run itself does not need it.
+
+    Raises:
+        UserError: the run could not be pushed.
+    """
+    run = open_run(name)
+    repo_id = hub.repo_id or run.recipe.name
+    if problem := _no_connection():
+        print(f"push: {problem}; otherwise the run will finish, but its model will not be pushed", file=sys.stderr)
+    # Until the Hub says who is logged in, it is taken to be the user of this machine.
+    owner, has_owner, _ = repo_id.rpartition("/")
+    card_data = CardData(run.recipe, run.metrics, run.has_code, run.labels, repo_id, hub.license, hub.languages or ())
+    with _staged(run, card_data, owner if has_owner else getpass.getuser()):
+        pass
+
+
+@contextlib.contextmanager
+def _staged(run: FinishedRun, card_data: CardData, owner: str) -> Iterator[Path]:
+    """The files of `run` that are uploaded, in a temporary folder, searched for secrets and verified."""
     with tempfile.TemporaryDirectory(prefix="finetune-push-") as staged:
         folder = Path(staged)
         for message in stage_files(run, card_data, folder):
             print(f"push: {message}", flush=True)
-        refuse_secrets(folder, repo_id.split("/")[0])
-        verify_in_clean_process(folder, reference_outputs.read(run.folder), run.has_code)
-        with without_xet(), _explained(repo_id, user):
-            upload_folder(api, repo_id, hub, folder, run.recipe.task)
+        refuse_secrets(folder, owner)
+        trusted = getattr(run.recipe.model, "trust_remote_code", False)
+        verify_in_clean_process(folder, reference_outputs.read(run.folder), run.has_code, trusted)
+        yield folder
 
 
 def push_or_report(folder: Path, hub: Hub) -> None:
@@ -122,10 +149,8 @@ def _connect() -> tuple[HfApi, dict[str, Any]]:
     Raises:
         UserError: offline, not logged in, or with a token that cannot write.
     """
-    if constants.HF_HUB_OFFLINE:
-        raise UserError(f"push: {hub_errors.explain(OfflineModeIsEnabled())}")
-    if get_token() is None:
-        raise UserError(f"push: {hub_errors.explain(LocalTokenNotFoundError())}")
+    if problem := _no_connection():
+        raise UserError(f"push: {problem}")
     get_session().timeout = TIMEOUT_SECONDS
     api = HfApi()
     try:
@@ -137,6 +162,13 @@ def _connect() -> tuple[HfApi, dict[str, Any]]:
     if user.get("auth", {}).get("accessToken", {}).get("role") == "read":
         raise UserError(f"push: the token of {user.get('name')} is read-only; log in with one that has write access")
     return api, user
+
+
+def _no_connection() -> str | None:
+    """Why this machine cannot write to the Hub, as far as it knows without asking; None: it may be able to."""
+    if constants.HF_HUB_OFFLINE:
+        return hub_errors.explain(OfflineModeIsEnabled())
+    return hub_errors.explain(LocalTokenNotFoundError()) if get_token() is None else None
 
 
 def _full_name(repo_id: str, user: dict[str, Any]) -> str:

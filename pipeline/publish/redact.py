@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from pathlib import Path
 from typing import Any
 
-from pipeline.config import references
+from pipeline.config import paths, references
 from pipeline.config.recipe import Recipe
 from pipeline.config.serialization import from_json
 
@@ -24,7 +23,7 @@ def redacted_recipe(recipe: Recipe, metrics: dict[str, Any]) -> Recipe:
     """
     values = json.loads(recipe.to_json())
     for reference, path in references.local_names(recipe, metrics.get("revisions", {})).items():
-        values[reference.section][reference.name] = Path(path).name
+        values[reference.section][reference.name] = paths.last_part(path)
     values["train"]["output_dir"] = None
     values["train"]["overwrite"] = False
     values.pop("hub", None)

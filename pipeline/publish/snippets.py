@@ -33,9 +33,10 @@ from transformers import AutoModelFor{head}, AutoTokenizer, pipeline
 folder = {folder}
 {names}model = AutoModelFor{head}.from_pretrained("{base}"{base_options})
 model = PeftModel.from_pretrained(model, folder)
-{name} = pipeline("{tag}", model=model, tokenizer=AutoTokenizer.from_pretrained(folder){options})
+{name} = pipeline("{tag}", model=model, tokenizer=AutoTokenizer.from_pretrained(folder{tokenizer_options}){options})
 print({name}({input}{call}))
 ```"""
+TRUST = ", trust_remote_code=True"
 NEW_TOKENS = 20
 LABEL_NAMES = 'names = {int(index): name for index, name in json.load(open(f"{folder}/labels.json")).items()}\n'
 
@@ -67,8 +68,8 @@ def transformers_snippet(recipe: Recipe, spec: TaskSpec | None, place: str, has_
     snippet = spec.snippet._replace(options=_options(recipe, spec.snippet.options))
     note = f"\n{snippet.note}\n" * bool(snippet.note)
     if is_adapter(recipe):
-        return _adapter_snippet(recipe, spec, snippet, place) + note
-    options = snippet.options + (", trust_remote_code=True" if has_code else "")
+        return _adapter_snippet(recipe, spec, snippet, place, has_code) + note
+    options = snippet.options + TRUST * has_code
     trust = "\nThe `.py` files in the repository are the model's code: read them before you trust them.\n" * has_code
     fields = {**_fields(snippet), "tag": spec.tag, "options": options}
     return TRANSFORMERS.format(place=place, **fields) + "\n" + note + trust
@@ -91,22 +92,26 @@ def _fields(snippet: Snippet) -> dict[str, str]:
     return {**snippet._asdict(), "input": pair if snippet.text_pair else f'"{snippet.text}"'}
 
 
-def _adapter_snippet(recipe: Any, spec: TaskSpec, snippet: Snippet, place: str) -> str:
+def _adapter_snippet(recipe: Any, spec: TaskSpec, snippet: Snippet, place: str, has_code: bool) -> str:
     has_labels = head_called(spec.head).has_labels
     revision = f', revision="{recipe.model.revision}"' if recipe.model.revision else ""
     labels = ", id2label=names, label2id={name: index for index, name in names.items()}" if has_labels else ""
+    trusted = recipe.model.trust_remote_code
+    code = "\nThis runs the code of the base model: read it before you trust it.\n" * trusted
     problem = f', problem_type="{spec.problem_type}"' if spec.problem_type else ""
     return (
         ADAPTER.format(
             base=recipe.model.checkpoint,
             folder=f'"{LOCAL}"' if place == LOCAL else f'snapshot_download("{place}")',
             names=LABEL_NAMES if has_labels else "",
-            base_options=revision + labels + problem,
+            base_options=revision + labels + problem + TRUST * trusted,
+            tokenizer_options=TRUST * has_code,
             head=spec.head,
             tag=spec.tag,
             **_fields(snippet),
         )
         + "\n"
+        + code
     )
 
 

@@ -44,7 +44,8 @@ if request["base"]:
     names = dict(enumerate(request["labels"]))
     labels = {{"id2label": names, "label2id": {{name: index for index, name in names.items()}}}}
     labels = labels if request["has_labels"] else {{}}
-    model = auto_class.from_pretrained(request["base"], revision=request["revision"], **labels)
+    trusted = {{"trust_remote_code": request["base_is_trusted"]}}
+    model = auto_class.from_pretrained(request["base"], revision=request["revision"], **labels, **trusted)
     model = peft.PeftModel.from_pretrained(model, folder)
 else:
     model = auto_class.from_pretrained(folder, use_safetensors=True, **options)
@@ -55,12 +56,15 @@ print("\\n{MARKER}" + json.dumps(found))
 """
 
 
-def verify_in_clean_process(folder: Path, expected: dict[str, Any], has_code: bool) -> None:
+def verify_in_clean_process(
+    folder: Path, expected: dict[str, Any], has_code: bool, base_is_trusted: bool = False
+) -> None:
     """Load the model in `folder` with the Auto classes in a clean process, and compare its outputs.
 
     Args:
         expected: the result of `reference_outputs.read` for the run.
         has_code: whether modeling files are in the folder; the process runs them.
+        base_is_trusted: of an adapter: whether the code of its base model may run.
 
     Raises:
         UserError: the model does not load there, or its outputs or labels differ.
@@ -74,6 +78,7 @@ def verify_in_clean_process(folder: Path, expected: dict[str, Any], has_code: bo
         "has_labels": has_labels,
         "classes": [answer["best"] for answer in expected["answers"]],
         "has_code": has_code,
+        "base_is_trusted": base_is_trusted,
         **_base_of(folder),
     }
     with tempfile.TemporaryDirectory() as elsewhere:

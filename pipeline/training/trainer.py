@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -139,10 +139,13 @@ class Run:
         return found
 
 
-def fit(run: Run, stop: StopRequest) -> RunProgress:
+def fit(run: Run, stop: StopRequest, started: Callable[[], None] = lambda: None) -> RunProgress:
     """Train `run.model` and leave it with the weights that scored best on the validation split.
 
     Resumes from the newest checkpoint in the run folder if there is one.
+
+    Args:
+        started: called once the run has begun or been resumed, and so is not refused any more.
 
     Raises:
         Interrupted: a signal asked to stop; the checkpoint is complete.
@@ -150,6 +153,7 @@ def fit(run: Run, stop: StopRequest) -> RunProgress:
     """
     state = _train_state(run)
     run.progress = _resume(run, state)
+    started()
     run.model.train()
     with _log(run) as log, Writer().running() as writer:
         if _score(run, log, stop):  # due if an earlier process was stopped before it

@@ -12,8 +12,10 @@ from pipeline.config.data import Data
 from pipeline.config.models import Pretrained, Recurrent
 from pipeline.config.recipe import Recipe
 from pipeline.config.references import HubRepo, Reference
+from pipeline.config.serialization import from_json
 from pipeline.config.sources import resolve
 from pipeline.config.training import Train
+from pipeline.errors import UserError
 from pipeline.hub import pinning
 from pipeline.publish.redact import redacted_recipe
 
@@ -78,3 +80,34 @@ def test_a_run_finds_its_source_once(reviews, tmp_path, monkeypatch):
     model = Recurrent(hidden_size=4, embedding_size=4)
     run.train(Recipe("x", "sentiment", Data(str(reviews)), model, train=Train(str(tmp_path / "run"), max_steps=1)))
     assert asked == [(Data(str(reviews)), "sentiment")]
+
+
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [("/home/me/words.csv", "words.csv"), ("../words.csv", "words.csv"), (".", "here"), ("..", "above")],
+)
+def test_a_redacted_path_keeps_its_last_part_also_if_that_is_not_written_out(tmp_path, monkeypatch, given, name):
+    (tmp_path / "above/here").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "above/here")
+    assert redacted_recipe(Recipe("x", "sentiment", Data(given), Recurrent()), {}).data.source == name
+
+
+def test_the_recipe_of_a_run_that_trusted_a_folder_can_be_read_where_that_folder_is_missing():
+    recipe = Recipe("x", "sentiment", Data("sample:imdb"), Pretrained("runs/gone/model", trust_remote_code=True))
+    assert from_json(recipe.to_json(), "recipe.json") == recipe
+    assert redacted_recipe(recipe, {}).model.checkpoint == "model"
+
+
+def test_code_of_a_folder_may_run_but_that_of_a_repository_only_at_a_commit(tmp_path):
+    def recipe(name: str, revision: str | None = None) -> Recipe:
+        return Recipe("x", "sentiment", Data("x.csv"), Pretrained(name, revision=revision, trust_remote_code=True))
+
+    for trusted in (recipe(str(tmp_path)), recipe("sample:minilm"), recipe("org/name", "1" * 40)):
+        references.check_trust(trusted)
+    for revision in (None, "main", "1" * 39):
+        with pytest.raises(
+            UserError, match=r"^model.trust_remote_code: org/name would run its own code, at a revision"
+        ):
+            references.check_trust(recipe("org/name", revision))
+    with pytest.raises(UserError, match=r"model.checkpoint: there is no folder"):
+        references.check_trust(recipe("./gone"))

@@ -200,8 +200,9 @@ def test_code_from_the_hub_runs_only_at_a_commit_and_only_if_trusted(hub, workpl
     with pytest.raises(UserError, match="the code that comes with it only runs if it is trusted"):
         runs.train(a_recipe(workplace, tmp_path / "no", Pretrained(name, revision=commit)))
     for revision in (None, "main"):
+        model = Pretrained(name, revision=revision, trust_remote_code=True)
         with pytest.raises(UserError, match=r"model.trust_remote_code: .* would run its own code, at a revision"):
-            Pretrained(name, revision=revision, trust_remote_code=True)
+            runs.train(a_recipe(workplace, tmp_path / "no", model))
     assert not mark.exists()
     runs.train(a_recipe(workplace, tmp_path / "yes", Pretrained(name, revision=commit, trust_remote_code=True)))
     assert mark.exists()

@@ -144,7 +144,7 @@ def test_the_rates_of_the_layers_reach_the_optimizer(place):
     ("model", "message"),
     [
         ({"freeze_layers": 3}, "model.freeze_layers: 3 is out of range; the model has 2 layers"),
-        ({"lora": Lora(targets=("querry",))}, "model.lora: Target modules"),
+        ({"lora": Lora(targets=("value", "querry"))}, "model.lora.targets: .* called querry; did you mean query"),
     ],
 )
 def test_layers_that_the_model_does_not_have_are_refused(place, tmp_path, model, message):

@@ -67,7 +67,8 @@ def test_model_recipe_metrics_and_card_are_pushed(hub: Place, run, capsys):
     push(run, name)
     folder = Path(snapshot_download(name))
     names = {file.name for file in folder.iterdir()} - {".gitattributes"}
-    own = {"modeling_recurrent.py", "configuration_recurrent.py", "characters.py", "crf.py", "layout.py",
+    own = {"modeling_recurrent.py", "configuration_recurrent.py", "characters.py", "crf.py", "field_names.py",
+           "layout.py",
            "pairs.py", "recurrence.py", "saved_type.py", "tag_constraints.py", "tag_labels.py"}  # fmt: skip
     assert names == {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "recipe.json",
                     "metrics.json", "README.md", *own}  # fmt: skip

@@ -261,7 +261,7 @@ class RecurrentModel(RecurrentPreTrainedModel):
         embedded = self.embed_tokens(input_ids)
         if not self.training or not self.config.word_dropout:
             return embedded
-        kept = F.dropout(embedded.new_ones(self.embed_tokens.num_embeddings), self.config.word_dropout)  # (V,)
+        kept = F.dropout(embedded.new_ones(self.config.vocab_size), self.config.word_dropout)  # (V,)
         return embedded * kept[input_ids][..., None]
 
     @staticmethod

@@ -1,4 +1,4 @@
-"""The tokenizer of a saved model: what plain transformers reads and writes with it is what the model read in training."""
+"""The tokenizer of a saved model: what plain transformers reads and writes with it is what the model read before."""
 
 from __future__ import annotations
 

@@ -1,0 +1,98 @@
+"""The folder of a finished run: its model with everything that comes with it, and its metrics."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+from transformers import PreTrainedTokenizerBase
+
+from pipeline import run_folder, storage
+from pipeline.config import paths
+from pipeline.data.prepare import Prepared
+from pipeline.data.tokenization.saved_forms import saved_form
+from pipeline.models import adapters
+from pipeline.models.build import CAUSAL
+from pipeline.publish import reference_outputs
+from pipeline.publish.card import card
+from pipeline.publish.card_data import CardData
+from pipeline.publish.staging import labels_in
+from pipeline.training import hardware
+from pipeline.training.trainer import Run
+
+
+def save(run: Run, metrics: dict[str, Any], prepared: Prepared) -> None:
+    """Write model/, complete or not at all, then metrics.json, whose presence marks a finished run.
+
+    Args:
+        run: with its whole model, adapters merged if the recipe asks for it.
+        metrics: the contents of metrics.json.
+    """
+    model, tokenizer = run.accelerator.unwrap_model(run.model), saved_tokenizer(run)
+
+    def fill(folder: Path) -> None:
+        run.task.configure(model.config)
+        adapters.save(model, folder)
+        if run.labels and (folder / paths.ADAPTER).is_file():
+            adapters.write_labels(folder, model)
+        tokenizer.save_pretrained(folder)
+        (folder / run_folder.RECIPE).write_text(run.recipe.to_json(), encoding="utf-8")
+        text = card(CardData(run.recipe, metrics, any(folder.glob("*.py")), labels_in(folder)))
+        (folder / "README.md").write_text(text, encoding="utf-8")
+        rows, pairs = prepared.splits["validation"], bool(run.task.reads_pairs)
+        reference_outputs.write(run.folder, model, tokenizer, run.task.head, rows, text, pairs)
+
+    storage.publish_folder(run.folder / run_folder.MODEL, fill)
+    storage.write(run.folder / run_folder.METRICS, _json(metrics))
+
+
+def merged_model(run: Run) -> nn.Module:
+    """The model of the run, with low-rank adapters added to the weights that they adapt if the recipe asks for it."""
+    lora = getattr(run.recipe.model, "lora", None)
+    return adapters.merged(run.accelerator.unwrap_model(run.model)) if lora and lora.merge else run.model
+
+
+def saved_tokenizer(run: Run) -> PreTrainedTokenizerBase:
+    """A copy of the run's tokenizer that puts the tokens around a text which the saved model needs."""
+    model = adapters.base_of(run.accelerator.unwrap_model(run.model))
+    own = run.recipe.model.default_tokenizer is not None
+    return saved_form(run.tokenizer, model, continues=run.task.head == CAUSAL, own=own)
+
+
+def metrics_of(
+    run: Run, build_info: dict[str, Any], prepared: Prepared, scores: dict[str, Any], revisions: dict[str, Any]
+) -> dict[str, Any]:
+    """The contents of metrics.json: the scores of each split, and what training has cost.
+
+    Args:
+        scores: split -> scores of the best weights.
+        revisions: what the run has read from the Hub.
+    """
+    progress, model = run.progress, run.accelerator.unwrap_model(run.model)
+    cost = {
+        "seconds": progress.seconds,
+        "tokens_per_second": progress.tokens / max(progress.busy_seconds, 1e-9),
+        "peak_memory_bytes": hardware.peak_memory(run.accelerator.device),
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "updates": progress.step,
+        "best_update": progress.best_step,
+        "monitor": run.monitor.name,
+        "epochs": progress.step / run.updates_per_epoch,
+        "precision": "bf16" if run.autocast else "fp32",
+        "batch_size": run.recipe.train.batch_size,
+        "accumulation": run.recipe.train.accumulation,
+        "processes": run.accelerator.num_processes,
+        "distributed_type": run.accelerator.distributed_type.value,
+        "device": str(run.accelerator.device.type),
+        **build_info,
+        **run.objective.metadata(),
+    }
+    environment = {"data": prepared.report, "machine": hardware.environment(), "revisions": revisions}
+    return {**scores, "train": cost, **environment}
+
+
+def _json(metrics: dict[str, Any]) -> str:
+    """Metrics as JSON; those of another library may be scalars of NumPy or torch."""
+    return json.dumps(metrics, indent=2, ensure_ascii=False, default=lambda value: value.item()) + "\n"
