@@ -13,7 +13,7 @@ from pipeline.config.sources import ResolvedSource
 from pipeline.data.prepare import KnownWords, Prepared, prepare
 from pipeline.models import build, embeddings
 from pipeline.tasks.base import Split, Task
-from pipeline.training import evaluation, selection, trainer
+from pipeline.training import evaluation, selection, trainer, unfreezing
 from pipeline.training.distributed import fsdp
 from pipeline.training.hardware import has_fast_bf16
 
@@ -76,6 +76,7 @@ def run_of(
             the task does not report.
     """
     evaluation.check_generation(task, sharded=fsdp.is_asked_for(accelerator))
+    unfreezing.check_launch(recipe.optim, accelerator)
     run = trainer.Run(
         recipe=recipe,
         task=task,

@@ -33,6 +33,7 @@ LAYERS = (
     "training.loss",
     "training.selection",
     "training.distributed",
+    "training.unfreezing",
     "training.checkpointing.serialization",
     "training.hidden_state",
     "training.step",

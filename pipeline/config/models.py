@@ -14,6 +14,8 @@ from pipeline.errors import UserError, suggest
 # special token; `typed`, both.
 PairEncoding = Literal["apart", "joined", "typed"]
 
+Pooling = Literal["last", "mean", "max", "attention", "concat"]
+
 
 class ModelSettings(Settings):
     """A kind of model. A third-party kind is a subclass decorated with `settings("model")` with a `build` method."""
@@ -49,8 +51,9 @@ class Recurrent(ModelSettings):
     """Number of stacked layers."""
     embedding_size: Count | None = None
     """Size of the word embeddings; None: that of `vectors`, else 128."""
-    pooling: Literal["last", "mean", "max", "attention"] = "last"
-    """How the hidden states of a text are pooled: last state, mean, maximum, or additive attention."""
+    pooling: Pooling = "last"
+    """How the hidden states of a text are pooled: last state, mean, maximum, additive attention, or concat (last state,
+    maximum and mean side by side)."""
     dropout: Rate = 0.3
     """Dropout between layers and before the classifier."""
     embedding_dropout: Rate = 0.3
@@ -141,6 +144,11 @@ class Pretrained(ModelSettings):
     """Allow weights to be loaded from pytorch_model.bin if there are no safetensors."""
     dropout: Rate | None = None
     """Dropout before the classifier; None: that of the checkpoint."""
+    embedding_dropout: Rate | None = None
+    """For recurrent checkpoints: dropout on the embeddings; None: that of the checkpoint."""
+    pooling: Pooling | None = None
+    """For recurrent checkpoints: how the hidden states of a text are pooled, as in `Recurrent`; None: that of the
+    checkpoint."""
     freeze_layers: Annotated[int, Ge(0), Le(MOST_LAYERS)] | None = None
     """Freeze the embeddings and this many of the lowest layers; None: train everything."""
     lora: Lora | None = None

@@ -12,6 +12,7 @@ from pipeline.errors import UserError, reason, shorten
 
 # What configurations call the number of layers. Building layers takes time, even before any weight is read.
 LAYERS = ("num_hidden_layers", "num_layers", "n_layer", "n_layers")
+CONFIG = "config.json"
 # The configuration of an adapter, whose folder has no config.json.
 ADAPTER = "adapter_config.json"
 
@@ -37,7 +38,8 @@ def last_part(name: str) -> str:
 
 
 def saved(name: str, setting: str) -> Path | None:
-    """Folder of a saved model or tokenizer, or of a packaged sample; None: `name` is a Hub id.
+    """Folder of a saved model or tokenizer, of the model in a run's folder, or of a packaged sample; None: `name` is a
+    Hub id.
 
     Raises:
         UserError: it is not there, or is a file.
@@ -46,12 +48,21 @@ def saved(name: str, setting: str) -> Path | None:
         return samples.find("checkpoint", name, setting)
     folder = local(name, setting)
     if folder.is_dir():
-        return folder
+        inner = folder / "model"
+        return inner if (inner / CONFIG).is_file() and not (folder / CONFIG).is_file() else folder
     if folder.exists():
         raise UserError(f"{setting}: {name} is a file; give the folder of a model")
     if name.startswith((".", "/", "~")) or name.count("/") > 1 or (name.count("/") and folder.parent.is_dir()):
-        raise UserError(f"{setting}: there is no folder {name}")
+        raise UserError(f"{setting}: there is no folder {name}{_maker(folder)}")
     return None
+
+
+def _maker(folder: Path) -> str:
+    """A hint, if a recipe in the working folder leaves its run in `folder`."""
+    run = folder.parent if folder.name == "model" else folder
+    recipe = Path("recipes") / f"{run.name.replace('-', '_')}.py"
+    leaves_it = run.parent == Path("runs") and recipe.is_file()
+    return f"; it is left by another recipe, to be run first: finetune run {recipe}" if leaves_it else ""
 
 
 def saved_tokenizer(name: str, setting: str) -> Path | None:
@@ -77,7 +88,7 @@ def saved_model(name: str, setting: str, adapters: bool = False) -> Path | None:
     folder = saved(name, setting)
     if folder is None:
         return None
-    file = folder / "config.json"
+    file = folder / CONFIG
     if not file.is_file() and (folder / ADAPTER).is_file():
         if adapters:
             return folder

@@ -49,8 +49,10 @@ class Recipe(Settings):
             self.refuse("task", f"unknown task {self.task!r}{suggest(self.task, TASKS)} (or module:Class for your own)")
         for section in (self.data, self.model, self.train):
             refuse_unused(self.task, section)
-        if self.optim.layer_decay is not None and isinstance(self.model, (Recurrent, Scratch)):
-            self.optim.refuse("layer_decay", "only for pretrained models; all layers of this model are new: remove it")
+        if isinstance(self.model, (Recurrent, Scratch)):
+            for name in ("layer_decay", "gradual_unfreezing"):
+                if getattr(self.optim, name) is not None:
+                    self.optim.refuse(name, "only for pretrained models; all layers of this model are new: remove it")
         if self.hub.push and self.hub.repo_id is None and not is_repo_id(self.name):
             self.hub.refuse("repo_id", f"the recipe's name, {self.name}, cannot name a repository; set it to user/name")
         self._refuse_with_crf()

@@ -6,7 +6,18 @@ from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, Le, Lt
 
-from pipeline.config.schema import LARGEST, Count, NotNegative, Positive, Rate, Seed, Settings, WarmupRatio, settings
+from pipeline.config.schema import (
+    LARGEST,
+    Count,
+    NotNegative,
+    Positive,
+    Rate,
+    Seed,
+    Settings,
+    Share,
+    WarmupRatio,
+    settings,
+)
 
 
 @settings("optim")
@@ -24,6 +35,10 @@ class Optim(Settings):
     layer_decay: Annotated[float, Gt(0.0), Le(1.0)] | None = None
     """For pretrained models: factor by which the learning rate falls from each layer to the one below (Clark et al.
     2020)."""
+    gradual_unfreezing: Share | None = None
+    """For pretrained models: share of the updates over which the layers begin to be trained, one after the other, from
+    the head at first to the embeddings at the end of it (Howard & Ruder 2018, section 3.3). None: all train from the
+    start."""
     max_grad_norm: Positive | None = 1.0
     """Clip the gradient norm to this value; None: no clipping."""
 

@@ -10,6 +10,7 @@ import torch
 import transformers
 from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+from pipeline import run_folder
 from pipeline.config.models import ModelSettings, Pretrained, Recurrent, Scratch
 from pipeline.errors import UserError, reason
 from pipeline.models import adapters, checkpoints, recurrent
@@ -191,8 +192,9 @@ def _pretrained(
     settings: Pretrained, head: str, labels: list[str], tokenizer: PreTrainedTokenizerBase, max_length: int, seed: int
 ) -> tuple[PreTrainedModel, BuildInfo]:
     _check_crf(settings.crf, head)
+    name = run_folder.model_in(settings.checkpoint)
     model = checkpoints.load(
-        settings.checkpoint,
+        name,
         head,
         "model.checkpoint",
         with_head=False,
@@ -203,6 +205,7 @@ def _pretrained(
         **_label_maps(labels),
         **_decoder(settings, head),
         **_dropout(settings),
+        **_of_recurrent(settings),
     )
     checkpoints.check_length(model, max_length, "data.max_length")
     model = _with_crf(model, tokenizer) if settings.crf else model
@@ -210,7 +213,7 @@ def _pretrained(
         freeze(model, settings.freeze_layers, "model.freeze_layers")
     if settings.lora is not None:
         trusted = settings.trust_remote_code
-        model = adapters.add_lora(model, settings.lora, head, settings.checkpoint, settings.revision, trusted)
+        model = adapters.add_lora(model, settings.lora, head, name, settings.revision, trusted)
     return model, {}
 
 
@@ -229,6 +232,15 @@ def _dropout(settings: Pretrained) -> dict[str, float]:
     if name is None:
         settings.refuse("dropout", f"a {config.model_type} model has no dropout before its classifier; remove it")
     return {str(name): settings.dropout}
+
+
+def _of_recurrent(settings: Pretrained) -> dict[str, Any]:
+    """The options of the settings that only a recurrent checkpoint has, as far as the recipe sets them."""
+    names = ("embedding_dropout", "pooling")
+    chosen = {name: getattr(settings, name) for name in names if getattr(settings, name) is not None}
+    if chosen and not isinstance(config := _config(settings), recurrent.RecurrentConfig):
+        settings.refuse(next(iter(chosen)), f"only for recurrent checkpoints, not {config.model_type}; remove it")
+    return chosen
 
 
 def _scratch(

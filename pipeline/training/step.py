@@ -18,6 +18,7 @@ from pipeline.training.distributed.backend import Backend, zero_loss
 from pipeline.training.distributed.deepspeed import Optimizer
 from pipeline.training.hidden_state import HiddenStateCarry
 from pipeline.training.loss import Objective
+from pipeline.training.unfreezing import Unfreezing
 
 # Updates that are collated in one go. Collating between updates takes several times as long: the model's kernels evict
 # its code and tables from the processor's caches.
@@ -35,6 +36,7 @@ class TrainState:
         carry: hidden states that the next update starts from.
         objective: the loss.
         backend: synchronises gradients over processes.
+        unfreezing: which parameters are frozen at first.
     """
 
     model: nn.Module
@@ -43,6 +45,7 @@ class TrainState:
     carry: HiddenStateCarry = field(default_factory=HiddenStateCarry)
     objective: Objective = field(default_factory=Objective)
     backend: Backend = field(default_factory=Backend)
+    unfreezing: Unfreezing = field(default_factory=Unfreezing)
 
 
 @dataclass(frozen=True)
@@ -148,6 +151,7 @@ def update(
                 # Data-parallel training averages gradients over processes; the weights already sum to one over all.
                 state.backend.backward(loss * accelerator.num_processes, accelerator)
             own_loss += loss.detach()
+    state.unfreezing.drop_gradients(state.scheduler.last_epoch)
     norm = state.backend.step(model, state.optimizer, max_grad_norm, accelerator)
     state.scheduler.step()
     return own_loss, norm, learning_rate

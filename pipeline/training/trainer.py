@@ -37,6 +37,7 @@ from pipeline.training.optim import build_optimizer, build_scheduler
 from pipeline.training.selection import Monitor
 from pipeline.training.signals import StopRequest
 from pipeline.training.step import Batch, TrainState, UpdateBatch, padded_tokens, update, update_batches
+from pipeline.training.unfreezing import Unfreezing
 
 
 @dataclass
@@ -159,6 +160,7 @@ def fit(run: Run, stop: StopRequest, started: Callable[[], None] = lambda: None)
         if _score(run, log, stop):  # due if an earlier process was stopped before it
             raise Interrupted
         for batch in log.timed(_remaining_batches(run)):
+            _log_unfreezing(run, state, log)
             results = update(run.accelerator, state, batch, run.recipe.optim.max_grad_norm, run.autocast)
             _advance(run)
             log.add(_stats(run, batch, *results))
@@ -179,6 +181,7 @@ def _train_state(run: Run) -> TrainState:
     if fsdp.is_asked_for(run.accelerator):
         run.meta_copy = fsdp.meta_copy(run.model)
         run.model = fsdp.shard(run.model, run.accelerator)
+    unfreezing = Unfreezing.of(run.model, run.recipe.optim, run.total_updates)
     optimizer = build_optimizer(run.model, run.recipe.optim, run.task.output_scale)
     scheduler = build_scheduler(optimizer, run.recipe.optim, run.total_updates)
     if deepspeed.is_asked_for(run.accelerator):
@@ -186,7 +189,7 @@ def _train_state(run: Run) -> TrainState:
         return TrainState(run.model, sharded, scheduler, _carry(run), run.objective, backend=sharded)
     if run.meta_copy is None:
         run.model = run.accelerator.prepare(run.model)  # the optimiser is not wrapped, see backend.py
-    return TrainState(run.model, optimizer, scheduler, _carry(run), run.objective)
+    return TrainState(run.model, optimizer, scheduler, _carry(run), run.objective, unfreezing=unfreezing)
 
 
 def _resume(run: Run, state: TrainState) -> RunProgress:
@@ -232,6 +235,13 @@ def _remaining_batches(run: Run) -> Iterator[UpdateBatch]:
             yield batch
             if run.is_over:
                 return
+
+
+def _log_unfreezing(run: Run, state: TrainState, log: Log) -> None:
+    trained = state.unfreezing.trained(run.progress.step)
+    if trained is not None:
+        log.write("unfreezing", {"trained_parameters": trained})
+        log.display.print(f"step {run.progress.step}  training {trained:,} parameters from here on")
 
 
 def _advance(run: Run) -> None:

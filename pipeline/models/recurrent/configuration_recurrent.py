@@ -72,7 +72,8 @@ class RecurrentConfig(SavedUnderKnownType):
         pooling (`str`, *optional*, defaults to `"last"`):
             What the classification head reads from the last layer: `"last"`, the final output of each direction;
             `"mean"` or `"max"` over the words; `"attention"`, additive attention with a learned query (Bahdanau et al.
-            2015, section 3.1; Yang et al. 2016, section 2.2).
+            2015, section 3.1; Yang et al. 2016, section 2.2); `"concat"`, `"last"`, `"max"` and `"mean"` side by side
+            (Howard & Ruder 2018, section 3.3).
         pairs (`bool`, *optional*, defaults to `False`):
             Whether a row of the classification head holds two texts, which `token_type_ids` tell apart. The same
             encoder reads each of them on its own, and the classifier compares the results (Conneau et al. 2017,
@@ -166,7 +167,7 @@ class RecurrentConfig(SavedUnderKnownType):
     num_hidden_layers: int = 1
     cell_type: Literal["rnn", "lstm", "gru"] = "lstm"
     bidirectional: bool = False
-    pooling: Literal["last", "mean", "max", "attention"] = "last"
+    pooling: Literal["last", "mean", "max", "attention", "concat"] = "last"
     pairs: bool = False
     thresholds: list[float | int] | None = None
     embedding_dropout: float | int = 0.0

@@ -326,7 +326,15 @@ def _attention(pooler, states, final_state, mask):
     return pooler(states, mask)
 
 
-POOLINGS = {"last": _last, "mean": _mean, "max": _max, "attention": _attention}
+def _concat(pooler, states, final_state, mask):
+    """Howard & Ruder 2018, section 3.3."""
+    parts = [final_state, _max(pooler, states, final_state, mask), _mean(pooler, states, final_state, mask)]
+    return torch.cat(parts, dim=-1)
+
+
+POOLINGS = {"last": _last, "mean": _mean, "max": _max, "attention": _attention, "concat": _concat}
+# Times the width of a state that a pooling returns, if more than once.
+POOLED_WIDTHS = {"concat": 3}
 
 
 class AttentionPooling(nn.Module):
@@ -366,7 +374,8 @@ class RecurrentForSequenceClassification(RecurrentPreTrainedModel):
         self.model = RecurrentModel(config)
         self.pooler = AttentionPooling(config.output_size) if config.pooling == "attention" else None
         self.dropout = nn.Dropout(config.classifier_dropout)
-        self.classifier = nn.Linear(config.output_size * (4 if config.pairs else 1), config.num_labels)
+        width = config.output_size * POOLED_WIDTHS.get(config.pooling, 1)
+        self.classifier = nn.Linear(width * (4 if config.pairs else 1), config.num_labels)
         self.post_init()
 
     @can_return_tuple
