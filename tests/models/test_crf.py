@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from pipeline.models.recurrent import crf as module
+from pipeline.models.recurrent import tag_constraints
 from pipeline.models.recurrent.crf import IMPOSSIBLE, LinearChainCRF, compact_rows, log_partition, tag
 from pipeline.models.recurrent.tag_constraints import read_constraints
 
@@ -260,7 +261,7 @@ def test_labels_never_change_what_is_decoded():
 
 
 def test_a_model_used_in_inference_mode_can_be_trained_afterwards():
-    read_constraints.cache_clear()
+    tag_constraints._KEPT.clear()
     crf, emissions = a_crf(IOB2), some_emissions(IOB2)
     with torch.inference_mode():
         crf.eval()(emissions, MASK)

@@ -7,8 +7,10 @@ transformers and each other:
 - `configuration_recurrent.py`, `modeling_recurrent.py` and `tokenization_recurrent.py` hold the configuration, the
   models with their heads and cache, and the tokenizer;
 - `saved_type.py` makes their config.json name a type that transformers knows; `field_names.py` refuses misspelt fields;
-- `recurrence.py` has the cells and the layer that runs one; `layout.py` says where the words of a batch are;
-- `characters.py` encodes the characters of words; `pairs.py` compares two texts in one row;
+- `recurrence.py` has the cells and the layer that runs one; `layout.py` says where the words of a batch are; `scan.py`
+  is a loop over them that graphs can record;
+- `characters.py` encodes the characters of words; `pairs.py` compares two texts in one row; `adaptive_softmax.py`
+  predicts words of a large vocabulary;
 - `crf.py` has the linear-chain CRF, and `tag_constraints.py` what a tagging scheme forbids; `tag_labels.py` names the
   tags in that scheme and outward; `configuration_crf.py` and `modeling_crf.py` put the CRF on top of BERT or any other
   token classification model.

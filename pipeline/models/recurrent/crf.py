@@ -22,7 +22,8 @@ from torch import nn
 from transformers import initialization as init
 from transformers.utils import ModelOutput
 
-from .layout import can_read
+from .layout import can_read, words_first
+from .scan import scan
 from .tag_constraints import read_constraints
 from .tag_labels import learned_labels
 
@@ -73,8 +74,7 @@ def compact_rows(mask: torch.Tensor) -> Rows:
     """The tagged positions, where `mask` (B, T) is True, in any pattern. Rows may have none."""
     lengths = mask.sum(dim=1)
     longest = max(int(lengths.max()), 1) if can_read(mask) and mask.numel() else mask.shape[1]
-    # A stable sort of False before True keeps the order of the words.
-    order = torch.argsort(~mask, dim=1, stable=True)[:, :longest]
+    order = words_first(mask)[0][:, :longest]
     steps = torch.arange(longest, device=mask.device)[:, None]
     return Rows(mask, lengths, order, torch.where(steps < lengths, lengths - 1 - steps, steps))
 
@@ -99,8 +99,11 @@ class _LogPartition(torch.autograd.Function):
     logsumexps, in float64, and a gradient that is known once the forward pass ends. Exact while the scores of a
     position are within `SPREAD` of each other."""
 
+    generate_vmap_rule = True
+
+    # The tensors that `backward` needs are outputs as well, because `setup_context` only sees those.
     @staticmethod
-    def forward(ctx, emissions, start, transitions, end, rows):
+    def forward(emissions, start, transitions, end, rows):
         # Take the largest score out of each factor before exp, and add it again at the end.
         peaks = emissions.amax(dim=-1)  # (T, B)
         local = (emissions - peaks[..., None]).double().exp()
@@ -127,16 +130,22 @@ class _LogPartition(torch.autograd.Function):
         # each position, so that `backward` below is a single matrix product.
         pairs = (outside[:, 0] * backward).sum(dim=-1, keepdim=True)
         backward = (backward / pairs).masked_fill(~tagged[..., None], 0.0)
-        ctx.save_for_backward(marginals, forward, backward, weights.transitions)
-        ctx.rows, ctx.dtype = rows, emissions.dtype
         at_end = (rows.flip(forward)[0] * weights.end).sum(dim=-1).log()  # flipped, a row's last tag is its first
         total = (torch.stack(scales).log() + peaks) * tagged
         result = total.sum(dim=0) + at_end + tops[0] + tops[1] * (rows.lengths - 1) + tops[2]
-        return torch.where(rows.lengths > 0, result, 0.0).to(emissions.dtype)
+        result = torch.where(rows.lengths > 0, result, 0.0).to(emissions.dtype)
+        return result, marginals, forward, backward, weights.transitions
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        emissions, *_, ctx.rows = inputs
+        ctx.dtype = emissions.dtype
+        ctx.mark_non_differentiable(*output[1:])
+        ctx.save_for_backward(*output[1:])
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx, gradient):
+    def backward(ctx, gradient, *_):
         # The gradient of log Z by a score is the probability of what the score is for.
         marginals, forward, backward, transitions = ctx.saved_tensors
         weight = gradient.double()[:, None] * (ctx.rows.lengths > 0)[:, None]  # (B, 1)
@@ -150,14 +159,39 @@ class _LogPartition(torch.autograd.Function):
 def log_partition(emissions: torch.Tensor, weights: Weights, rows: Rows) -> torch.Tensor:
     """log Z of each row, (B,), from compacted `emissions` (T, B, C); 0 for a row without tagged positions."""
     if can_read(emissions) and _spread(emissions, weights) < SPREAD:
-        return _LogPartition.apply(emissions, *weights, rows)
+        return _LogPartition.apply(emissions, *weights, rows)[0]
     # The forward algorithm in log space: slower, and exact for scores of any size.
-    state, states = weights.start + emissions[0], []
-    for emitted in emissions[1:].unbind():
-        states.append(state)
-        state = torch.logsumexp(state[:, :, None] + weights.transitions, dim=1) + emitted
-    last = rows.flip(torch.stack([*states, state]))[0]  # (B, C), the state at each row's last tag
+    before = weights.start.expand(emissions.shape[1:])
+    _, states = scan(_sum_step, before, emissions, [weights.transitions])
+    last = rows.flip(states)[0]  # (B, C), the state at each row's last tag
     return torch.where(rows.lengths > 0, torch.logsumexp(last + weights.end, dim=-1), 0.0)
+
+
+# The steps of the recursions: from the state that stops short of the emission at a position to that at the next one.
+def _sum_step(
+    before: torch.Tensor, emitted: torch.Tensor, weights: list[torch.Tensor]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    state = before + emitted
+    return torch.logsumexp(state[:, :, None] + weights[0], dim=1), state
+
+
+def _max_step(
+    before: torch.Tensor, emitted: torch.Tensor, weights: list[torch.Tensor]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    return (_max_state(before, emitted)[..., None] + weights[0]).amax(dim=-2), before
+
+
+def _max_state(before: torch.Tensor, emitted: torch.Tensor) -> torch.Tensor:
+    state = before + emitted
+    return state - state.amax(dim=-1, keepdim=True)  # sums over a long row would lose their last digits
+
+
+def _back_step(
+    after: torch.Tensor, state: torch.Tensor, weights: list[torch.Tensor]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """`after` (B, C) is the score of the step from each tag to the one that was found at the next position."""
+    tag = (state + after).argmax(dim=-1)
+    return weights[0][tag], tag
 
 
 def _spread(emissions: torch.Tensor, weights: Weights) -> float:
@@ -189,15 +223,10 @@ def max_marginals(emissions: torch.Tensor, weights: Weights, rows: Rows) -> torc
     tie. So the argmax at each position is a valid sequence, and the best one.
     """
     first, step = weights.both_ways()
-    step = step[:, None]  # (2, 1, C, C)
     # Forward-backward with max in place of the sum; see `_LogPartition` for `inside` and `outside`.
-    before, states = [first.expand(2, emissions.shape[1], -1)], []
-    for emitted in torch.stack([emissions, rows.flip(emissions)], dim=1).unbind():  # (2, B, C)
-        state = before[-1] + emitted
-        state = state - state.amax(dim=-1, keepdim=True)  # sums over a long row would lose their last digits
-        states.append(state)
-        before.append((state[..., None] + step).amax(dim=-2))
-    inside, outside = torch.stack(states), torch.stack(before[:-1])
+    both = torch.stack([emissions, rows.flip(emissions)], dim=1)  # (T, 2, B, C)
+    _, outside = scan(_max_step, first.expand(both.shape[1:]), both, [step[:, None]])
+    inside = _max_state(outside, both)
     scores = inside[:, 0] + rows.flip(outside[:, 1])
     scores = scores - scores.amax(dim=-1, keepdim=True)
     best = _trace_back(inside[:, 0], weights, rows)[..., None] == torch.arange(scores.shape[-1], device=scores.device)
@@ -210,11 +239,9 @@ def _trace_back(states: torch.Tensor, weights: Weights, rows: Rows) -> torch.Ten
 
     No back pointers are kept: the best tag before `tag` is the argmax of state + transitions[:, tag].
     """
-    into = weights.transitions.T  # (C, C), rows by the later tag
-    tags: list[torch.Tensor] = []
-    for state in rows.flip(states).unbind():
-        tags.append((state + (into[tags[-1]] if tags else weights.end)).argmax(dim=-1))
-    return rows.flip(torch.stack(tags))
+    # Rows of the transposed transitions go by the later tag.
+    _, tags = scan(_back_step, weights.end.expand(states.shape[1:]), rows.flip(states), [weights.transitions.T])
+    return rows.flip(tags)
 
 
 class Tagged(NamedTuple):
@@ -362,7 +389,8 @@ def tag(
     )
     special = crf.config.special_token_ids
     if input_ids is not None and special:
-        mask = mask & ~torch.isin(input_ids, torch.tensor(special, device=input_ids.device))
+        # Not `torch.isin`, which ONNX does not have.
+        mask = mask & (input_ids[..., None] != torch.tensor(special, device=input_ids.device)).all(dim=-1)
     return crf(emissions, mask, labels, num_items_in_batch)
 
 

@@ -9,9 +9,14 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import torch
+from torch._subclasses import FakeTensor
 from torch.nn import functional as F
 
 NO_WORDS = "attention_mask: row {} of the batch has no words; drop it or give it one token"
+PACKED = (
+    "position_ids: rows with several texts cannot be exported, traced or mapped over; give each text its own row and"
+    " leave position_ids out"
+)
 
 
 class Layout(NamedTuple):
@@ -51,10 +56,21 @@ class Packing(NamedTuple):
     last: torch.Tensor
 
 
+def is_transformed() -> bool:
+    """Whether a transform of `torch.func` is running, such as `vmap`, which runs several rows as one."""
+    return torch._C._are_functorch_transforms_active()
+
+
+def has_values(values: torch.Tensor) -> bool:
+    """Whether `values` are known. They are not while `torch.export` or `torch.jit.trace` records a graph, which must be
+    valid for any values, nor under a transform of `torch.func`."""
+    is_recorded = torch.compiler.is_exporting() or torch.jit.is_tracing() or isinstance(values, FakeTensor)
+    return not is_recorded and not is_transformed()
+
+
 def can_read(values: torch.Tensor) -> bool:
-    """Whether code may depend on `values`: on a GPU it would have to wait for them, and an exported graph must be
-    valid for any values."""
-    return values.device.type == "cpu" and not torch.compiler.is_exporting()
+    """Whether code may depend on `values` without delay: they are known, and not on a GPU, which it would wait for."""
+    return values.device.type == "cpu" and has_values(values)
 
 
 def read_mask(
@@ -67,7 +83,7 @@ def read_mask(
 
     Raises:
         ValueError: the shape does not match the inputs, or a row has no words. Empty rows are only detected on the
-            CPU: on a GPU and in an exported model they are pooled to zeros.
+            CPU: on a GPU, in an exported or traced model and under `torch.func` they are pooled to zeros.
     """
     if inputs.shape[1] == 0:
         raise ValueError(NO_WORDS.format(0))
@@ -104,13 +120,13 @@ def with_words(
     """The inputs (B, T) with `token` as the last and only word of each row without words; (B, 1) if T is 0."""
     input_ids = input_ids.long()  # tokenizers return an empty text as a tensor of floats
     if input_ids.shape[1] == 0:
-        return input_ids.new_full((len(input_ids), 1), token), None
+        return input_ids.new_full((input_ids.shape[0], 1), token), None
     if attention_mask is None or attention_mask.shape != input_ids.shape:
         return input_ids, attention_mask
     places = filler_places(attention_mask.bool())
     if places is None:
         return input_ids, attention_mask
-    return torch.where(places, token, input_ids), attention_mask.masked_fill(places, 1)
+    return torch.where(places, token, input_ids), attention_mask.bool() | places
 
 
 def right_padded(lengths: torch.Tensor, time: int) -> Layout:
@@ -124,6 +140,15 @@ def right_padded(lengths: torch.Tensor, time: int) -> Layout:
     return Layout(mask, lengths, last.flatten(), None, (rows + reverse).flatten())
 
 
+def words_first(mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The order, (B, T), that moves the words of each row to its front, with the other positions behind them, and its
+    inverse, the place where each position goes. `mask` (B, T) is True at words."""
+    # The n-th word of a row goes to place n - 1, and its n-th padding behind the words, to place lengths + n - 1. This
+    # is a permutation of the row, and sorting a permutation inverts it.
+    places = torch.where(mask, mask.cumsum(dim=1), mask.sum(dim=1, keepdim=True) + (~mask).cumsum(dim=1)) - 1
+    return torch.argsort(places, dim=1), places
+
+
 def make_layout(mask: torch.Tensor) -> Layout:
     """The layout of a batch with words where `mask` (B, T) is True, in any pattern."""
     batch, time = mask.shape
@@ -131,11 +156,9 @@ def make_layout(mask: torch.Tensor) -> Layout:
     compacted = right_padded(lengths, time)
     if can_read(mask) and torch.equal(mask, compacted.mask):
         return compacted
-    # The n-th word of a row goes to place n - 1, and its n-th padding behind the words, to place lengths + n - 1. This
-    # is a permutation of the row, and sorting a permutation inverts it.
-    places = torch.where(mask, mask.cumsum(dim=1), lengths + (~mask).cumsum(dim=1)) - 1
+    order, places = words_first(mask)
     rows = torch.arange(batch, device=mask.device)[:, None] * time
-    compact = ((rows + torch.argsort(places, dim=1)).flatten(), (rows + places).flatten())
+    compact = ((rows + order).flatten(), (rows + places).flatten())
     return compacted._replace(mask=mask, compact=compact)
 
 
@@ -150,7 +173,13 @@ def find_borders(position_ids: torch.Tensor, mask: torch.Tensor | None, has_past
     Returns:
         (B, T) bool, True at the first word of a text that follows other words; None if there is no such place. To find
         out, the CPU waits for the GPU.
+
+    Raises:
+        ValueError: the model is being exported or traced, or runs under `torch.func`; the number of texts in the rows
+            would then have to be the same for all inputs.
     """
+    if not has_values(position_ids):
+        raise ValueError(PACKED)
     words = torch.ones_like(position_ids, dtype=torch.bool) if mask is None else mask
     begins = (position_ids == 0) & words
     if not has_past:
@@ -187,10 +216,15 @@ class _Permute(torch.autograd.Function):
     """Reorder the rows of a matrix. The gradient of a permutation is its inverse; torch would use the slower
     `index_add`, as it cannot know that no index repeats."""
 
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(ctx, rows, index, inverse):
-        ctx.save_for_backward(inverse)
+    def forward(rows, index, inverse):
         return rows.index_select(0, index)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.save_for_backward(inputs[2])
 
     @staticmethod
     def backward(ctx, gradient):
@@ -200,7 +234,10 @@ class _Permute(torch.autograd.Function):
 
 def permute(states: torch.Tensor, index: torch.Tensor, inverse: torch.Tensor) -> torch.Tensor:
     """`states` (B, T, E) with their B*T positions in the order of the flat `index`, whose inverse is `inverse`."""
-    return _Permute.apply(states.reshape(-1, states.shape[-1]), index, inverse).view(states.shape)
+    rows = states.reshape(-1, states.shape[-1])
+    # A traced graph that calls back into Python could not be saved.
+    permuted = rows.index_select(0, index) if torch.jit.is_tracing() else _Permute.apply(rows, index, inverse)
+    return permuted.view(states.shape)
 
 
 __all__ = [
@@ -209,10 +246,13 @@ __all__ = [
     "can_read",
     "filler_places",
     "find_borders",
+    "has_values",
+    "is_transformed",
     "make_layout",
     "make_packing",
     "permute",
     "read_mask",
     "right_padded",
     "with_words",
+    "words_first",
 ]

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import itertools
 from typing import Any, ClassVar
 
 import torch
@@ -26,10 +25,11 @@ from transformers.utils import TransformersKwargs
 from transformers.utils.generic import can_return_tuple
 from transformers.utils.output_capturing import capture_outputs
 
+from .adaptive_softmax import AdaptiveSoftmax
 from .characters import CharacterCNN, CharacterEncoder
 from .configuration_recurrent import ADAPTIVE_DIVISOR, RecurrentConfig
 from .crf import IGNORED, LinearChainCRF, TaggerOutput, tag
-from .layout import Layout, Packing, find_borders, make_layout, make_packing, read_mask, with_words
+from .layout import Layout, Packing, find_borders, has_values, make_layout, make_packing, read_mask, with_words
 from .pairs import compare, separate
 from .recurrence import Recurrence, RecurrentLayer, State, make_cell
 
@@ -251,8 +251,9 @@ class RecurrentModel(RecurrentPreTrainedModel):
             return None
         if given is not None:
             return given
-        if wanted is None:  # an exported graph can only return tensors
-            wanted = self.config.use_cache and not self.training and not torch.compiler.is_exporting()
+        if wanted is None:  # a graph can only return tensors
+            is_recorded = torch.compiler.is_exporting() or torch.jit.is_tracing()
+            wanted = self.config.use_cache and not self.training and not is_recorded
         return RecurrentCache(self.config) if wanted else None
 
     def _embed(self, input_ids: torch.LongTensor) -> torch.Tensor:
@@ -508,38 +509,6 @@ class RecurrentForTokenClassification(RecurrentPreTrainedModel):
         return TokenClassifierOutput(loss=loss, logits=logits, hidden_states=outputs.hidden_states)
 
 
-class AdaptiveSoftmax(nn.AdaptiveLogSoftmaxWithLoss):
-    """Log-probabilities of words, with rare words in clusters of fewer dimensions (Grave et al. 2017, section 4).
-
-    The probability of a word in the head's shortlist is softmax(head)[word]; that of a rare word is softmax(head)[its
-    cluster] * softmax(tail of the cluster)[word]. Parameters and values are those of torch's class. This one also works
-    in half precision, and every cluster takes part in every pass, as data-parallel training requires.
-    """
-
-    def forward(self, states: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
-        """Log-probabilities (..., V) of the whole vocabulary, given states (..., W)."""
-        # The head has one column for each word of the shortlist, then one for each cluster.
-        head = self.head(states).float().log_softmax(dim=-1)
-        shortlist, clusters = head.split([self.shortlist_size, self.n_clusters], dim=-1)
-        tails = [tail(states).float().log_softmax(dim=-1) for tail in self.tail]
-        rare = [tail + cluster[..., None] for tail, cluster in zip(tails, clusters.unbind(-1), strict=True)]
-        return torch.cat([shortlist, *rare], dim=-1).to(states.dtype)
-
-    def nll(self, states: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """Negative log-likelihoods (N,) in float32 of `targets` (N,) given states (N, W)."""
-        head = self.head(states).float().log_softmax(dim=-1)
-        # `slot` is the column of the head: the word itself, or its cluster. `total` is log p(word | cluster), 0 for
-        # the shortlist.
-        slot, total = targets.clone(), head.new_zeros(len(targets))
-        for index, (low, high) in enumerate(itertools.pairwise(self.cutoffs)):
-            # Without words in the cluster these tensors are empty, and the tail's gradient is zero instead of None.
-            rows = ((targets >= low) & (targets < high)).nonzero().flatten()  # (M,)
-            slot[rows] = self.shortlist_size + index
-            inner = self.tail[index](states[rows]).float().log_softmax(dim=-1)
-            total = total.index_add(0, rows, inner.gather(1, (targets[rows] - low)[:, None]).squeeze(1))
-        return -(total + head.gather(1, slot[:, None]).squeeze(1))
-
-
 class RecurrentForCausalLM(RecurrentPreTrainedModel, GenerationMixin):
     """A recurrent model with a language modeling head. Generating a word takes the same time however long the text is.
 
@@ -643,8 +612,11 @@ class RecurrentForCausalLM(RecurrentPreTrainedModel, GenerationMixin):
             return self.loss_function(logits=logits, labels=labels, vocab_size=self.config.vocab_size, **given)
         targets = F.pad(labels[:, 1:], (0, 1), value=IGNORED) if shift_labels is None else shift_labels
         scored = targets != IGNORED
-        nll = self.lm_head.nll(states[scored], targets[scored])  # type: ignore[operator]
-        return nll.sum() / (scored.sum() if num_items_in_batch is None else num_items_in_batch)
+        items = scored.sum() if num_items_in_batch is None else num_items_in_batch
+        if not has_values(targets):  # nor which positions are scored
+            nll = self.lm_head.nll(states.flatten(0, 1), targets.flatten().clamp(min=0))  # type: ignore[operator]
+            return (nll * scored.flatten()).sum() / items
+        return self.lm_head.nll(states[scored], targets[scored]).sum() / items  # type: ignore[operator]
 
 
 # The Trainer's label smoothing compares position t with label t + 1 only for the classes in this table; it would teach

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import torch
 
-from .layout import read_mask
+from .layout import has_values, read_mask, words_first
 
 
 class Texts(NamedTuple):
@@ -51,9 +51,9 @@ def separate(
     second = torch.zeros_like(words) if token_type_ids is None else token_type_ids.bool()
     masks = torch.cat([words & ~second, words & second])  # (2B, T)
     lengths = masks.sum(dim=1, keepdim=True)
-    # To find out the length of the longest text, the CPU waits for the GPU. An exported graph must fit any texts.
-    longest = masks.shape[1] if torch.compiler.is_exporting() else max(int(lengths.max()), 1)
-    order = torch.argsort((~masks).long(), dim=1, stable=True)[:, :longest]  # the words of each text, in their order
+    # To find out the length of the longest text, the CPU waits for the GPU.
+    longest = max(int(lengths.max()), 1) if has_values(lengths) else masks.shape[1]
+    order = words_first(masks)[0][:, :longest]  # the words of each text, in their order
     empty = lengths == 0
     mask = torch.arange(longest, device=given.device) < lengths.clamp(min=1)
     if input_ids is not None:

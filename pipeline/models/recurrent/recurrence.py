@@ -17,7 +17,8 @@ from transformers import initialization as init
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from .configuration_recurrent import RecurrentConfig
-from .layout import Layout, Packing, permute
+from .layout import Layout, Packing, is_transformed, permute
+from .scan import scan
 
 State = tuple[torch.Tensor, ...]
 Weights = dict[str, torch.Tensor]
@@ -91,6 +92,22 @@ class FusedCell(Cell):
     operator: ClassVar[Callable[..., Any]]
     recurrent_weights = ("weight_hh",)
 
+    @staticmethod
+    @abstractmethod
+    def step(
+        state: torch.Tensor, inputs: torch.Tensor, weights: list[torch.Tensor]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The operator at one position.
+
+        Args:
+            state: (P, B, H), the parts of the state.
+            inputs: (B, G*H), W_ih x + b_ih.
+            weights: W_hh and b_hh.
+
+        Returns:
+            The state after the position, twice; see [`scan`].
+        """
+
     def parameter_shapes(self) -> dict[str, tuple[int, ...]]:
         width = self.gates * self.hidden_size
         return {
@@ -113,6 +130,8 @@ class FusedCell(Cell):
     def run(
         self, inputs: torch.Tensor, weights: Weights, start: State, layout: Layout | None, return_state: bool
     ) -> tuple[torch.Tensor, State]:
+        if isinstance(inputs.shape[1], torch.SymInt) or is_transformed():
+            return self._run_steps(inputs, weights, start, layout, return_state)
         state = [part[None] for part in start]  # (layers, B, H)
         # (input, state, weights, has_biases, num_layers, dropout, train, bidirectional, batch_first)
         outputs, *final = self.operator(
@@ -123,12 +142,28 @@ class FusedCell(Cell):
             h = after_last_word(outputs, start[0], layout)
         return outputs, (h, *others) if return_state else (h,)
 
+    def _run_steps(
+        self, inputs: torch.Tensor, weights: Weights, start: State, layout: Layout | None, return_state: bool
+    ) -> tuple[torch.Tensor, State]:
+        """The same, one position at a time, which is slower: an exported operator only fits texts of one length, and
+        `torch.func` has no rules for it."""
+        values = F.linear(inputs, weights["weight_ih"], weights["bias_ih"]).transpose(0, 1)  # (T, B, G*H)
+        _, states = scan(self.step, torch.stack(start), values, [weights["weight_hh"], weights["bias_hh"]])
+        parts = states.permute(1, 2, 0, 3)  # (P, B, T, H)
+        final = tuple(after_last_word(*pair, layout) for pair in zip(parts, start, strict=True))
+        return parts[0], final if return_state else final[:1]
+
 
 class RNNCell(FusedCell):
     """h' = tanh(W_ih x + b_ih + W_hh h + b_hh) (Elman 1990)."""
 
     gates = 1
     operator = staticmethod(torch.rnn_tanh)
+
+    @staticmethod
+    def step(state, inputs, weights):
+        after = torch.tanh(inputs + F.linear(state[0], *weights))[None].to(state.dtype)
+        return after, after
 
 
 class GRUCell(FusedCell):
@@ -138,6 +173,14 @@ class GRUCell(FusedCell):
     gates = 3
     operator = staticmethod(torch.gru)
 
+    @staticmethod
+    def step(state, inputs, weights):
+        h = state[0]
+        (r, z, n), (r_h, z_h, n_h) = inputs.chunk(3, dim=-1), F.linear(h, *weights).chunk(3, dim=-1)
+        z, n = torch.sigmoid(z + z_h), torch.tanh(n + torch.sigmoid(r + r_h) * n_h)
+        after = (n + z * (h - n))[None].to(state.dtype)
+        return after, after
+
 
 class LSTMCell(FusedCell):
     """Long short-term memory (Hochreiter & Schmidhuber 1997) with the forget gate of Gers et al. (2000):
@@ -145,6 +188,14 @@ class LSTMCell(FusedCell):
 
     gates = 4
     operator = staticmethod(torch.lstm)
+
+    @staticmethod
+    def step(state, inputs, weights):
+        h, c = state.unbind()
+        i, f, g, o = (inputs + F.linear(h, *weights)).chunk(4, dim=-1)
+        c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
+        after = torch.stack([torch.sigmoid(o) * torch.tanh(c), c]).to(state.dtype)
+        return after, after
 
     def state_sizes(self) -> dict[str, int]:
         return {"h": self.hidden_size, "c": self.hidden_size}

@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 import torch
 
+from .layout import has_values
+
 TAG = re.compile(r"([BIMELSU])(?:-(.+))?")
 # BIOES and its other spelling, BILOU, with M as another name for I: M = I, L = E, U = S.
 CONTINUES = set("IMEL")  # only allowed after a B or I of the same type
@@ -26,7 +28,10 @@ class Constraints(NamedTuple):
     end: torch.Tensor
 
 
-@functools.lru_cache(maxsize=64)
+# Made once for each set of labels and device.
+_KEPT: dict[tuple[tuple[str, ...], torch.device], Constraints] = {}
+
+
 def read_constraints(labels: tuple[str, ...], device: torch.device) -> Constraints | None:
     """What the tagging scheme of `labels`, the names of the tags by id, forbids; None if they follow no scheme.
 
@@ -37,6 +42,23 @@ def read_constraints(labels: tuple[str, ...], device: torch.device) -> Constrain
     Other sets of names have no constraints, and neither do those with a tag that no valid sequence could contain, such
     as I-x without B-x, which IOB1 uses.
     """
+    kept = _KEPT.get((labels, device))
+    if kept is not None:
+        return kept
+    forbidden = _forbidden(labels)
+    if forbidden is None:
+        return None
+    with torch.inference_mode(False):  # a later call may need gradients
+        made = Constraints(*(torch.tensor(part, device=device) for part in forbidden))
+    # A tensor made while a graph is recorded, or under a transform of `torch.func`, is of no use afterwards.
+    if has_values(made.start):
+        _KEPT[labels, device] = made
+    return made
+
+
+@functools.lru_cache(maxsize=64)
+def _forbidden(labels: tuple[str, ...]) -> tuple[list[bool], list[list[bool]], list[bool]] | None:
+    """The values of [`Constraints`] for `labels`."""
     tags = _parse(labels)
     if tags is None:
         return None
@@ -52,8 +74,7 @@ def read_constraints(labels: tuple[str, ...], device: torch.device) -> Constrain
 
     size = range(len(tags))
     transitions = [[is_forbidden(before, after) for after in size] for before in size]
-    with torch.inference_mode(False):  # the result is cached, and a later call may need gradients
-        return Constraints(*(torch.tensor(part, device=device) for part in (continues, transitions, unfinished)))
+    return continues, transitions, unfinished
 
 
 def _parse(labels: tuple[str, ...]) -> list[tuple[str, str | None]] | None:
