@@ -44,11 +44,11 @@ def rehearse(run: Run, build_info: dict[str, Any], prepared: Prepared, revisions
     expected = _outputs(trial.model, tokenizer, texts)
     trial.model = saving.merged_model(trial)
     with writing("train.output_dir", run.folder):
+        storage.write(folder / run_folder.RECIPE, run.recipe.to_json())
         saving.save(trial, metrics, prepared)
     if type(run.recipe.model) in MODELS.values() and expected is not None:  # others may load in their own way
         _compare(trial, texts, expected)
     if run.recipe.hub.push:
-        storage.write(folder / run_folder.RECIPE, run.recipe.to_json())
         push.rehearse(str(folder), run.recipe.hub)
 
 
