@@ -15,10 +15,10 @@ RUN apt-get update \
 WORKDIR /opt/finetune
 # Install the dependencies first, so that a change to the code does not reinstall torch.
 COPY constraints.txt ./
-RUN pip install --no-cache-dir --constraint constraints.txt torch transformers datasets accelerate
+RUN pip install --no-cache-dir --constraint constraints.txt hatchling setuptools torch transformers datasets accelerate
 COPY pyproject.toml README.md LICENSE ./
 COPY pipeline ./pipeline
-RUN pip install --no-cache-dir --constraint constraints.txt '.[samples,lora,tensorboard]'
+RUN pip install --no-cache-dir --constraint constraints.txt --no-build-isolation --use-pep517 '.[samples,lora,tensorboard]'
 
 # Runs, logs and caches are written to /work, where a volume can hold them.
 WORKDIR /work

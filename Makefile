@@ -1,17 +1,20 @@
 # The commands for development. Each one first creates or updates .venv if necessary.
 PYTHON ?= python3
 BIN := .venv/bin
+PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .PHONY: setup run test test-slow test-slurm test-slurm-fast check format clean
 .DELETE_ON_ERROR:
 
 setup: .venv/.installed
 
-# Reinstalls when the requirements change.
+# Reinstalls when the requirements change. First come the tools that build this package and what has no wheel: pip would
+# fetch others, of any version, for an isolated build.
 .venv/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if v >= (3, 10) else "Python 3.10 or newer is required, but %s is %d.%d; try make PYTHON=python3.12 ..." % (sys.executable, *v))'
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[samples,dev]'
+	$(PIP) editables hatchling setuptools
+	$(PIP) --no-build-isolation --use-pep517 --editable '.[samples,dev]'
 	@touch $@
 
 run: setup
@@ -35,6 +38,7 @@ check: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python scripts/wheels.py
 
 format: setup
 	$(BIN)/ruff check --fix .

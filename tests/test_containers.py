@@ -54,7 +54,11 @@ def test_dockerignore_lists_exactly_the_files_that_the_dockerfile_copies():
 def test_both_images_install_the_same_pinned_versions_and_extras_on_the_same_base():
     installs = [re.search(r"pip install [^\n]*'\.\[(.+)\]'", text) for text in (DOCKER, APPTAINER)]
     assert installs[0][0] == installs[1][0]
-    assert "--constraint constraints.txt" in installs[0][0]
+    assert "--constraint constraints.txt --no-build-isolation" in installs[0][0]
+    for text, install in zip((DOCKER, APPTAINER), installs, strict=True):  # what builds the package is pinned, too
+        assert re.search(
+            r"pip install [^\n]*--constraint constraints.txt hatchling setuptools", text[: install.start()]
+        )
     extras = re.search(r"\[project.optional-dependencies\]\n(.*?)^\[", PROJECT, re.M | re.S)[1]
     assert set(installs[0][1].split(",")) <= set(re.findall(r"^(\w+) = ", extras, re.M))
     assert re.search(r"^FROM (\S+)", DOCKER, re.M)[1] == re.search(r"^From: (\S+)", APPTAINER, re.M)[1]

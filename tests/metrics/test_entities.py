@@ -1,9 +1,10 @@
-"""Entity scores agree with a count by hand and with conlleval, in its convention and strictly, and need no network."""
+"""Entity scores agree with a count by hand, by conlleval's convention and strictly, and need no network.
+
+test_seqeval.py compares them with conlleval itself and with seqeval."""
 
 from __future__ import annotations
 
 import random
-from pathlib import Path
 
 import evaluate
 import pytest
@@ -70,41 +71,6 @@ def test_an_entity_that_begins_with_i_counts_only_in_conllevals_convention():
 def test_scores_are_zero_if_nothing_is_found(truth):
     scores = compute([["O", "O"]], [truth])
     assert (scores["precision"], scores["recall"], scores["f1"], scores["strict_f1"]) == (0.0, 0.0, 0.0, 0.0)
-
-
-def conlleval_sample():
-    """Predicted and true tags of the sample that is published with conlleval: 40 sentences of a line each, in which
-    tabs part the words and a blank the true from the predicted tag."""
-    lines = (Path(__file__).parent / "conlleval_sample.tsv").read_text().splitlines()
-    pairs = [[word.split() for word in line.split("\t")] for line in lines]
-    truth, guess = ([[pair[place] for pair in sentence] for sentence in pairs] for place in (0, 1))
-    return guess, truth
-
-
-# What conlleval prints for its sample: precision, recall and F1 in percent.
-PUBLISHED = {
-    "ADJP": (0.0, 0.0, 0.0),
-    "ADVP": (45.45, 62.50, 52.63),
-    "NP": (64.98, 78.63, 71.16),
-    "PP": (83.18, 98.89, 90.36),
-    "SBAR": (66.67, 33.33, 44.44),
-    "VP": (69.00, 79.31, 73.80),
-}
-
-
-def test_the_scores_of_conllevals_sample_are_those_that_it_prints():
-    """http://www.clips.uantwerpen.be/conll2000/chunking/output.html: 961 tokens with 459 phrases; correct: 371."""
-
-    def percent(figures):
-        return tuple(round(100 * figures[name], 2) for name in ("precision", "recall", "f1"))
-
-    guess, truth = conlleval_sample()
-    scores = compute(guess, truth)
-    assert sum(map(len, truth)) == 961
-    assert percent(scores) == (68.83, 80.83, 74.35)
-    assert round(100 * scores["accuracy"], 2) == 84.08
-    assert {kind: percent(figures) for kind, figures in scores["per_type"].items()} == PUBLISHED
-    assert sum(figures["support"] for figures in scores["per_type"].values()) == 459
 
 
 def test_evaluate_loads_the_metric_from_its_file(tmp_path):
