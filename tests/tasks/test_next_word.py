@@ -12,7 +12,7 @@ import torch
 from accelerate import Accelerator
 from conftest import finetune
 from torch.nn import functional as F
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from pipeline.config.data import Data
 from pipeline.config.models import Pretrained, Recurrent, Scratch
@@ -29,7 +29,7 @@ from pipeline.inference import evaluate as evaluate_model
 from pipeline.inference import predict
 from pipeline.models.recurrent import RecurrentConfig, RecurrentForCausalLM
 from pipeline.run import train
-from pipeline.tasks.next_word import NextWord
+from pipeline.tasks.next_word import NextWord, _continuation
 from pipeline.training.evaluation import evaluate
 
 LINES = ["the cat sat on the mat", "", "a <unk> dog ran", "the dog sat", "on a mat the cat ran home", "home"]
@@ -283,6 +283,37 @@ def test_a_checkpoint_is_fine_tuned_with_its_own_tokenizer(lines):
     )
     before = json.loads((lines / "first/metrics.json").read_text())["validation"]["loss"]
     assert train(recipe)["validation"]["loss"] < before
+
+
+@pytest.mark.parametrize("older", [False, True])
+@pytest.mark.parametrize("task", ["next_word", "sentiment", "ner"])
+def test_a_recurrent_language_model_is_fine_tuned_for_any_task_and_length(lines, reviews, task, older):
+    run(lines, MODELS["lstm"])
+    (lines / "run").rename(lines / "first")
+    settings = lines / "first/model/tokenizer_config.json"
+    kept = json.loads(settings.read_text())
+    assert kept["model_max_length"] > 10**9
+    if older:  # a version that kept the window, 16, as the longest text
+        settings.write_text(json.dumps({**kept, "model_max_length": 16}))
+    (lines / "names.conll").write_text("the O\ncat B-CAT\n\na O\ndog B-DOG\nran O\n\n" * 20)
+    data = Data(str({"next_word": lines / "text.txt", "sentiment": reviews, "ner": lines / "names.conll"}[task]))
+    training = Train(epochs=1, batch_size=4, output_dir=str(lines / "run"))
+    assert data.max_length > 16
+    train(Recipe("x", task, data, Pretrained(str(lines / "first/model")), train=training))
+    tokenizer = AutoTokenizer.from_pretrained(lines / "run/model")
+    assert tokenizer("the cat")["input_ids"][0] == tokenizer.bos_token_id == tokenizer.eos_token_id
+    if task == "next_word":
+        assert (tokenizer.model_max_length, tokenizer.padding_side) == (kept["model_max_length"], "left")
+    else:
+        assert (tokenizer.model_max_length, tokenizer.padding_side) == (data.max_length, "right")
+
+
+def test_a_continuation_has_the_unknown_words_that_the_model_wrote_and_ends_before_the_end_token():
+    tokenizer = train_tokenizer("whitespace", LINES * 2, Data("x"))
+    unknown, dog, end, pad = (tokenizer.convert_tokens_to_ids(token) for token in ("<unk>", "dog", "<eos>", "<pad>"))
+    assert _continuation([unknown, dog, unknown, end, dog, pad], tokenizer) == "<unk> dog <unk>"
+    assert _continuation([dog, unknown], tokenizer) == "dog <unk>"
+    assert _continuation([end, pad], tokenizer) == ""
 
 
 def test_the_command_continues_a_text_and_refuses_to_with_a_classifier(lines, reviews):

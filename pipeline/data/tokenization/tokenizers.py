@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import json
 import re
 import unicodedata
 from collections import Counter
@@ -13,6 +14,7 @@ from typing import Any
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+from transformers.tokenization_utils_base import VERY_LARGE_INTEGER
 
 from pipeline.config import paths
 from pipeline.config.data import TRAINED_TOKENIZERS, WHOLE_WORDS, Data
@@ -29,7 +31,7 @@ from pipeline.data.tokenization.tokenizer_kinds import (
 )
 from pipeline.errors import UserError, reason
 from pipeline.hub import download
-from pipeline.models.recurrent import RecurrentTokenizer
+from pipeline.models.recurrent import RecurrentForCausalLM, RecurrentTokenizer
 
 WORDS_WITH_VECTORS = 100_000
 LETTERS_OF_PIECES = 1000  # the trainer keeps no more
@@ -310,7 +312,15 @@ def load_tokenizer(
     if tokenizer.pad_token is None:  # GPT-2 has none; padding is masked anyway
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
     _check_tokenizer(tokenizer, name)
+    if _is_of_recurrent_language_model(folder):
+        tokenizer.model_max_length = VERY_LARGE_INTEGER  # an older version kept the window of its training here
     return tokenizer
+
+
+def _is_of_recurrent_language_model(folder: Path) -> bool:
+    file = folder / "config.json"
+    config = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    return RecurrentForCausalLM.__name__ in (config.get("architectures") or ())
 
 
 def _from_encoder(folder: Path, pretokenized: bool) -> PreTrainedTokenizerFast:

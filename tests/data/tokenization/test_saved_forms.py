@@ -1,4 +1,4 @@
-"""The tokenizer of a saved model: what plain transformers reads and writes with it is what the model read before."""
+"""The tokenizer of a saved model: plain transformers reads and writes with it what the model read in training."""
 
 from __future__ import annotations
 
