@@ -93,6 +93,9 @@ def _load(name: str, trust_remote_code: bool, allow_pickle: bool, device: str | 
     positions = getattr(model.config, "max_position_embeddings", None) or MANY_TOKENS
     tokenizer.model_max_length = min(tokenizer.model_max_length, positions)
     labels = checkpoints.label_names(model, name, "model")
+    if getattr(model.config, "pad_token_id", None) is None:
+        # A classifier on top of GPT-2 looks for the last token before the padding.
+        model.config.pad_token_id = tokenizer.pad_token_id
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     task = task.restored(model.config)
     if task.reads_pairs is None and recipe:
@@ -150,7 +153,7 @@ def evaluate_rows(model: str, data: Data, split: str = "test", batch_size: int =
     refuse_unused(task.name, data)
     source = locate_again(source, task.name)
     with writing("TMPDIR", Path(tempfile.gettempdir())), tempfile.TemporaryDirectory() as folder:
-        encoded = encode_split(
+        encoded, labels = encode_split(
             source, split, task, loaded.tokenizer, loaded.labels, Path(folder), data_warnings, loaded.data
         )
         running = source.is_running_text
@@ -159,7 +162,7 @@ def evaluate_rows(model: str, data: Data, split: str = "test", batch_size: int =
         for warning in data_warnings:
             if accelerator.is_main_process:  # stdout is for the scores
                 print(f"data: {warning}", file=sys.stderr, flush=True)
-        return score(loaded.model, task, rows, loaded.tokenizer, loaded.labels, batch_size, accelerator)
+        return score(loaded.model, task, rows, loaded.tokenizer, labels, batch_size, accelerator)
 
 
 def predict(

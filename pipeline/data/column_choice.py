@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pipeline.config.data import Data
-from pipeline.data.columns import INDICATED, SEPARATORS, Roles, as_list, is_missing, kind_of
+from pipeline.data.columns import INDICATED, SEPARATORS, Roles, as_indicators, as_list, is_missing, kind_of
 from pipeline.data.rows import MISSING, Peeked
 from pipeline.errors import UserError, listing, suggest
 
@@ -53,6 +53,7 @@ class Choice:
         reasons: lines that say why, where the names of the columns do not.
         missing: further marks of a missing label, in lower case.
         origin: what the columns were made of, if an annotation tool has written the rows.
+        indicators: of how many labels each row has a 0 or 1 in the column of labels; 0 if it has names or ids.
     """
 
     columns: Mapping[str, str]
@@ -62,6 +63,7 @@ class Choice:
     reasons: Sequence[str] = field(default_factory=tuple)
     missing: frozenset[str] = frozenset()
     origin: str = ""
+    indicators: int = 0
 
     @property
     def has_target(self) -> bool:
@@ -157,12 +159,23 @@ def choose(
             raise UserError(_ask(role, fitting, found, where))
     named = {role: column for role in roles if (column := columns.get(role)) is not None}
     _refuse_shared(named)
-    problem = None
-    if "label" in roles:
-        problem = problem_type or data.problem_type or (MULTI if label_columns else None)
-        if problem is None and "label" in named:
-            problem, reasons = _problem(table.column(named["label"]), named["label"], data)
-    return Choice(named, found, tuple(label_columns), problem, tuple(reasons), _missing_marks(data))
+    choice = Choice(named, found, tuple(label_columns), None, tuple(reasons), _missing_marks(data))
+    return _with_problem(choice, table, data, problem_type) if "label" in roles else choice
+
+
+def _with_problem(choice: Choice, table: Peeked, data: Data, problem_type: str | None) -> Choice:
+    """`choice` with what its labels are, and why."""
+    problem, reasons = problem_type or data.problem_type or (MULTI if choice.label_columns else None), choice.reasons
+    column = choice.columns.get("label")
+    if column is None:
+        return replace(choice, problem_type=problem)
+    sample = table.column(column)
+    if problem is None:
+        problem, reasons = _problem(sample, column, data)
+    size = _indicated(sample) if problem == MULTI else 0
+    if size:
+        reasons = [*reasons, f"each row of {column!r} has a 0 or 1 for each of {size} labels"]
+    return replace(choice, problem_type=problem, reasons=tuple(reasons), indicators=size)
 
 
 def _last_word(column: str) -> str:
@@ -314,6 +327,15 @@ def _problem(sample: Sequence[Any], column: str, data: Data) -> tuple[str, list[
             f" {REGRESSION}); to learn classes, set data.problem_type to {SINGLE}"
         ]
     return SINGLE, _joined_labels({value for value in known if isinstance(value, str)}, column)
+
+
+def _indicated(sample: Sequence[Any]) -> int:
+    """Of how many labels each row has a 0 or 1, as the losses of torch take them; 0 if they are ids or names, none of
+    which would be there twice in a row."""
+    marks = [as_indicators(value) for value in _present(sample)]
+    sizes = {0 if own is None else len(own) for own in marks}
+    repeats = any(own is not None and len(own) > len(set(own)) for own in marks)
+    return sizes.pop() if len(sizes) == 1 and repeats else 0
 
 
 def _joined_labels(known: set[str], column: str) -> list[str]:

@@ -140,6 +140,28 @@ def read_label_lists(column: Column, at: At) -> pa.Array:
     return pa.array(lists, pa.list_(pa.string()))
 
 
+def read_indicators(size: int, column: Column, at: At) -> pa.Array:
+    """Lists of `size` numbers, 1 for a label that a text has and 0 for one that it has not, as the ids of the labels.
+
+    Raises:
+        UserError: a value is something else.
+    """
+    lists: list[list[str] | None] = []
+    for index, value in enumerate(values(column)):
+        marks = None if is_missing(value) else as_indicators(value)
+        if not is_missing(value) and (marks is None or len(marks) != size):
+            raise UserError(f"{at(index)}: expected a 0 or 1 for each of {size} labels, found {_shown(value)}")
+        lists.append(None if marks is None else [str(label) for label, mark in enumerate(marks) if mark])
+    return pa.array(lists, pa.list_(pa.string()))
+
+
+def as_indicators(value: Any) -> list[bool] | None:
+    """A list of 0 and 1, or of False and True; None if it is something else."""
+    own = as_list(value)
+    marks = None if own is None else [INDICATED.get(str(mark).lower()) for mark in own]
+    return None if marks is None or None in marks else [bool(mark) for mark in marks]
+
+
 def as_list(value: Any) -> list[Any] | None:
     """A list, or a string that is one in JSON, Python or NumPy; None if it is something else."""
     if isinstance(value, list):
@@ -317,13 +339,18 @@ LABELS = {
 }
 
 
-def kind_of(role: str, problem_type: str | None = None, missing: Collection[str] = ()) -> ColumnKind:
+def kind_of(
+    role: str, problem_type: str | None = None, missing: Collection[str] = (), indicators: int = 0
+) -> ColumnKind:
     """The kind of values of `role`; a role that is not in KINDS has texts.
 
     Args:
         problem_type: what the labels are.
         missing: further marks of a missing label, in lower case; those of labels that are names are read later.
+        indicators: of how many labels each row has a 0 or 1; 0 if it has names or ids.
     """
+    if role == "label" and indicators:
+        return LABELS["multi_label_classification"]._replace(read=functools.partial(read_indicators, indicators))
     if role == "label" and problem_type in LABELS:
         kind = LABELS[problem_type]
         return kind._replace(read=functools.partial(read_numbers, missing=missing)) if kind.type == NUMBER else kind

@@ -177,7 +177,7 @@ class _Naming:
         if label.strip().lower() in self.missing or (label == NO_LABEL and (self.classes is not None or self._ids)):
             return None
         if self.classes is not None and label.isdecimal() and int(label) < len(self.classes):
-            return self.classes[int(label)]
+            return self.given.get(self.classes[int(label)], self.classes[int(label)])
         return self._ids.get(label, label)
 
     def _leave_out_minus_one(self, everywhere: Counter[str], warnings: list[str]) -> None:

@@ -32,7 +32,9 @@ class SplitWriter:
     def __init__(self, choice: Choice, roles: Roles, places: Places, keep_empty: bool, file: Path):
         self.choice, self.places, self.keep_empty, self.file = choice, places, keep_empty, file
         self.roles = [role for role in roles if role in choice.columns or kind_of(role).is_target]
-        self.kinds = {role: kind_of(role, choice.problem_type, choice.missing) for role in self.roles}
+        self.kinds = {
+            role: kind_of(role, choice.problem_type, choice.missing, choice.indicators) for role in self.roles
+        }
         self.empty: list[int] = []
         self._untagged: str | None = None  # place of the first row without tags
         self._has_tags = False

@@ -38,6 +38,11 @@ class Regression(TextAnswers):
         "threshold": "the labels are numbers, so nothing is decided by a threshold",
     }
 
+    def recall(self, config: Any) -> None:
+        super().recall(config)
+        if config.num_labels != 1:
+            raise UserError(f"model: it has {config.num_labels} numbers for each text; expected one")
+
     def monitors(self, labels: Sequence[str]) -> Sequence[str]:
         return ("loss", "mse", "pearson", "spearman")
 

@@ -34,7 +34,7 @@ def labels_of(tmp_path, tokenizer, column, model=MODEL, **settings):
     file.write_text("text,label\n" + "".join(f"a film,{label}\n" for label in column))
     warnings: list[str] = []
     source = locate(Data(str(file), **settings))
-    rows = encode_split(source, "test", Sentiment(), tokenizer, model, tmp_path, warnings)
+    rows, _ = encode_split(source, "test", Sentiment(), tokenizer, model, tmp_path, warnings)
     return [model[number] for number in rows["label"]], warnings
 
 
@@ -113,7 +113,7 @@ def test_tags_that_are_all_ids_of_the_models_labels_are_read_as_ids(tmp_path, na
     (tmp_path / name).write_text(content)
     tokenizer, found = tokenizers.train("word", ["Jo Hu left"] * 3, Data("x")), list[str]()
     source = locate(Data(str(tmp_path / name)))
-    rows = encode_split(source, "test", Ner(), tokenizer, TAGS, tmp_path, found)
+    rows, _ = encode_split(source, "test", Ner(), tokenizer, TAGS, tmp_path, found)
     assert rows["tags"][:] == [["B-PER", "I-PER", "O"]] * 3
     assert found == [BY_ID]
 

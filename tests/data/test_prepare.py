@@ -144,7 +144,9 @@ def test_a_text_without_known_words_has_one_unknown_token(tmp_path):
 
 def test_new_data_is_encoded_for_an_existing_model(reviews, tmp_path):
     prepared = prepare(locate(Data(str(reviews))), Sentiment(), "word")
-    rows = encode_split(locate(Data(str(reviews))), "test", Sentiment(), prepared.tokenizer, prepared.labels, tmp_path)
+    rows, _ = encode_split(
+        locate(Data(str(reviews))), "test", Sentiment(), prepared.tokenizer, prepared.labels, tmp_path
+    )
     assert len(rows) == 160
     with pytest.raises(UserError, match=r"reviews.csv:2: the model does not know the label 'positive'; it has a, b"):
         encode_split(locate(Data(str(reviews))), "test", Sentiment(), prepared.tokenizer, ["a", "b"], tmp_path)
@@ -153,7 +155,7 @@ def test_new_data_is_encoded_for_an_existing_model(reviews, tmp_path):
 def test_new_data_is_truncated_to_the_length_of_the_model(tmp_path):
     (tmp_path / "a.csv").write_text("text,label\n" + "".join(f"{'good ' * 400}{n},{n % 2}\n" for n in range(30)))
     long = prepare(locate(Data(str(tmp_path / "a.csv"), max_length=300)), Sentiment(), "word")
-    rows = encode_split(
+    rows, _ = encode_split(
         locate(Data(str(tmp_path / "a.csv"))), "test", Sentiment(), long.tokenizer, long.labels, tmp_path
     )
     assert set(rows["length"]) == {300}

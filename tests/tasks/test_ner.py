@@ -372,7 +372,7 @@ def test_data_without_an_entity_is_refused(tmp_path):
 def test_a_model_without_b_tags_is_scored_on_its_own_labels(data, tmp_path):
     """Some models of the Hub tag as IOB1 does; their labels know no B."""
     tokenizer = prepare(locate(Data(str(data))), Ner(), "word").tokenizer
-    rows = encode_split(locate(Data(str(data))), "test", Ner(), tokenizer, ["I-LOC", "I-PER", "O"], tmp_path)
+    rows, _ = encode_split(locate(Data(str(data))), "test", Ner(), tokenizer, ["I-LOC", "I-PER", "O"], tmp_path)
     assert {label for row in rows["labels"] for label in row} == {0, 1, 2}
 
 

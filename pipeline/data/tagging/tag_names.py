@@ -45,7 +45,8 @@ class Source:
         if not tag.isdecimal():
             return tag
         if self.classes is not None:
-            return self.classes[int(tag)] if int(tag) < len(self.classes) else tag
+            tag = self.classes[int(tag)] if int(tag) < len(self.classes) else tag
+            return self.given.get(tag, tag)
         return self.known[int(tag)] if not self.given and int(tag) < len(self.known) else tag
 
     def unnamed(self, number: str) -> str:
