@@ -102,7 +102,7 @@ def test_the_base_model_of_a_crf_tagger_returns_the_states_of_its_encoder(encode
     expected = tagger.model.base_model(ROW[None]).last_hidden_state
     assert torch.equal(states.last_hidden_state, expected)
     assert states.last_hidden_state.shape[-1] == loaded.config.hidden_size
-    assert len(states.hidden_states) == loaded.config.num_hidden_layers + 1
+    assert len(states.hidden_states) == encoder.num_hidden_layers + 1
 
 
 STRANGER = """

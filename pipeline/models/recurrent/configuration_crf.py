@@ -68,15 +68,9 @@ class CrfTaggerConfig(SavedUnderKnownType):
         """Width of `last_hidden_state`, as tools read it."""
         return self.get_text_config().hidden_size
 
-    @property
-    def num_hidden_layers(self) -> int:
-        """Number of layers of the encoder."""
-        return self.get_text_config().num_hidden_layers
-
-    @property
-    def vocab_size(self) -> int:
-        """Number of tokens of the encoder."""
-        return self.get_text_config().vocab_size
+    @hidden_size.setter
+    def hidden_size(self, width: int) -> None:
+        self.get_text_config().hidden_size = width
 
 
 __all__ = ["CrfTaggerConfig"]
