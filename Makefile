@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: setup run test test-slow test-slurm test-slurm-fast check format clean
+.PHONY: setup run test test-slow test-slurm test-slurm-fast test-tools check format clean
 .DELETE_ON_ERROR:
 
 setup: .venv/.installed
@@ -34,6 +34,15 @@ test-slurm: setup
 test-slurm-fast: setup
 	$(BIN)/python -m pytest -n 0 -m 'slurm and not slow' tests/slurm -rs
 
+# Tools of other libraries, in an environment of their own: they change what transformers imports.
+.venv-tools/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv-tools
+	.venv-tools/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,tools]'
+	@touch $@
+
+test-tools: .venv-tools/.installed
+	.venv-tools/bin/python -m pytest -m tools tests/tools
+
 check: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -45,4 +54,4 @@ format: setup
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf .venv build dist runs .pytest_cache .ruff_cache .mypy_cache
+	rm -rf .venv .venv-tools build dist runs .pytest_cache .ruff_cache .mypy_cache

@@ -1,0 +1,91 @@
+"""`transformers serve` and `accelerate estimate-memory`, on folders and on a Hub."""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from outside import environment
+from transformers import AutoModel
+
+from pipeline import inference
+
+pytestmark = pytest.mark.tools
+BIN = Path(sys.executable).parent
+SECONDS = 120
+
+
+def free_port() -> int:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return taken.getsockname()[1]
+
+
+@contextmanager
+def served(folder: str, work: Path) -> Iterator[str | None]:
+    """The address of `transformers serve` with the model of `folder`; None if it ended instead of serving."""
+    port = free_port()
+    command = [BIN / "transformers", "serve", folder, "--trust-remote-code", "--port", str(port), "--device", "cpu"]
+    with (work / "log").open("w") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log, cwd=work, env=environment(work / "modules"))
+    try:
+        address, end = f"http://127.0.0.1:{port}", time.monotonic() + SECONDS
+        while process.poll() is None:
+            assert time.monotonic() < end, (work / "log").read_text()
+            try:
+                urllib.request.urlopen(f"{address}/health", timeout=5).close()
+                break
+            except (urllib.error.URLError, OSError):
+                time.sleep(0.3)
+        yield address if process.poll() is None else None
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def test_transformers_serve_completes_a_text_as_predict_does(saved, tmp_path):
+    folder = saved["language-model-gpt2"]
+    with served(folder, tmp_path) as address:
+        body = {"model": folder, "prompt": "the fog", "max_tokens": 5, "temperature": 0}
+        request = urllib.request.Request(
+            f"{address}/v1/completions", json.dumps(body).encode(), {"Content-Type": "application/json"}
+        )
+        with urllib.request.urlopen(request, timeout=SECONDS) as answer:
+            (choice,) = json.load(answer)["choices"]
+    (expected,) = inference.predict(folder, ["the fog"], generate=5)
+    assert choice["text"].strip() == expected["continuation"].strip()
+
+
+def test_transformers_serve_looks_for_classes_in_transformers_alone(saved, tmp_path):
+    with served(saved["language-model"], tmp_path) as address:
+        assert address is None
+    assert "module transformers has no attribute RecurrentForCausalLM" in (tmp_path / "log").read_text()
+
+
+@pytest.mark.parametrize("name", ["classifier", "language-model", "bert"])
+def test_estimate_memory_counts_the_bytes_of_the_weights(saved, hub, tmp_path, name):
+    repo = hub.name()
+    hub.api.create_repo(repo)
+    hub.api.upload_folder(repo_id=repo, folder_path=saved[name])
+    done = subprocess.run(
+        [BIN / "accelerate", "estimate-memory", repo, "--trust_remote_code", "--library_name", "transformers",
+         "--dtypes", "float32"],
+        capture_output=True, text=True, cwd=tmp_path, check=False,
+        env={**environment(tmp_path / "modules"), "HF_HUB_OFFLINE": "0", "HF_HOME": str(tmp_path / "hub")},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    (row,) = (line for line in done.stdout.splitlines() if "float32" in line)
+    size, unit = re.findall(r"([\d.]+) (B|KB|MB)", row)[1]
+    model = AutoModel.from_pretrained(saved[name], trust_remote_code=True)
+    expected = sum(parameter.numel() for parameter in model.parameters()) * 4
+    assert float(size) * {"B": 1, "KB": 2**10, "MB": 2**20}[unit] == pytest.approx(expected, rel=0.02)
