@@ -13,7 +13,7 @@ import numpy as np
 from pipeline.config.models import Pretrained, Recurrent, Scratch
 from pipeline.config.recipe import Recipe
 from pipeline.config.task_specs import TASKS
-from pipeline.data.tokenization import tokenizers
+from pipeline.data.tokenization import tokenizer_choice
 
 
 @dataclass(frozen=True)
@@ -139,10 +139,11 @@ def _reads_beginnings_only(profile: RunProfile) -> bool:
 
 
 def _unknown(profile: RunProfile) -> str | None:
-    unknown = tokenizers.unknown_tokens(profile.unknown)
+    unknown = tokenizer_choice.unknown_tokens(profile.unknown)
     if unknown is None or profile.recipe.model.reads_characters:
         return None
-    return f"data.tokenizer {profile.tokenizer}: {unknown} are unknown; {tokenizers.unknown_remedy(profile.tokenizer)}"
+    remedy = tokenizer_choice.unknown_remedy(profile.tokenizer)
+    return f"data.tokenizer {profile.tokenizer}: {unknown} are unknown; {remedy}"
 
 
 def _padding(profile: RunProfile) -> str | None:

@@ -15,8 +15,9 @@ from pipeline.config.training import Optim, Train
 from pipeline.data.prepare import prepare
 from pipeline.data.sources import locate
 from pipeline.data.text_stats import script_shares
-from pipeline.data.tokenization.segmentation import cutter
-from pipeline.data.tokenization.tokenizers import cutting, default_for, train
+from pipeline.data.tokenization.segmentation import cutter, cutting
+from pipeline.data.tokenization.tokenizer_choice import default_for
+from pipeline.data.tokenization.tokenizers import train
 from pipeline.data.tokenization.word_patterns import Spelling, cut, spelling
 from pipeline.inference import predict
 from pipeline.run import train as run

@@ -295,17 +295,37 @@ def test_a_recurrent_language_model_is_fine_tuned_for_any_task_and_length(lines,
     assert kept["model_max_length"] > 10**9
     if older:  # a version that kept the window, 16, as the longest text
         settings.write_text(json.dumps({**kept, "model_max_length": 16}))
-    (lines / "names.conll").write_text("the O\ncat B-CAT\n\na O\ndog B-DOG\nran O\n\n" * 20)
+    sentences = (f"the O\ncat B-CAT\nran O\n{number} O\n" for number in range(40))
+    (lines / "names.conll").write_text("\n".join(sentences))
     data = Data(str({"next_word": lines / "text.txt", "sentiment": reviews, "ner": lines / "names.conll"}[task]))
     training = Train(epochs=1, batch_size=4, output_dir=str(lines / "run"))
     assert data.max_length > 16
-    train(Recipe("x", task, data, Pretrained(str(lines / "first/model")), train=training))
+    train(Recipe("x", task, data, Pretrained(str(lines / "first")), train=training))
     tokenizer = AutoTokenizer.from_pretrained(lines / "run/model")
     assert tokenizer("the cat")["input_ids"][0] == tokenizer.bos_token_id == tokenizer.eos_token_id
     if task == "next_word":
         assert (tokenizer.model_max_length, tokenizer.padding_side) == (kept["model_max_length"], "left")
     else:
         assert (tokenizer.model_max_length, tokenizer.padding_side) == (data.max_length, "right")
+
+
+@pytest.mark.parametrize("model", ["lstm", "gpt2"])
+def test_the_bits_per_byte_of_a_run_are_those_of_plain_transformers_on_each_text(lines, model):
+    """As evaluation harnesses compute them: the texts one by one, each word given all before it and the bos token."""
+    metrics = run(lines, MODELS[model], file="rows.csv")
+    folder = lines / "run/model"
+    tokenizer, plain = AutoTokenizer.from_pretrained(folder), AutoModelForCausalLM.from_pretrained(folder).eval()
+    prepared_again = prepared(lines / "rows.csv")
+    bits = size = 0.0
+    for row in prepared_again.splits["test"]["input_ids"]:
+        text = prepared_again.tokenizer.decode(row[:-1])
+        ids = tokenizer(f"{text} {tokenizer.eos_token}", return_tensors="pt")["input_ids"]
+        assert ids[0].tolist() == [tokenizer.bos_token_id, *row]
+        with torch.inference_mode():
+            own = plain(ids).logits[0, :-1].double().log_softmax(-1).gather(1, ids[0, 1:, None])
+        bits -= float(own.sum()) / math.log(2)
+        size += len(text.encode()) + 1
+    assert metrics["test"]["bits_per_byte"] == pytest.approx(bits / size, rel=1e-5)
 
 
 def test_a_continuation_has_the_unknown_words_that_the_model_wrote_and_ends_before_the_end_token():

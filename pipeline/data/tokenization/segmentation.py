@@ -6,11 +6,12 @@ import functools
 import unicodedata
 from collections.abc import Callable, Iterator
 
+from tokenizers import models
 from transformers import PreTrainedTokenizerBase
 
 from pipeline.data.text_stats import script
-from pipeline.data.tokenization.tokenizers import cutting, whole_words
-from pipeline.data.tokenization.word_patterns import FIRST_UNSPACED, UNSPACED, cut
+from pipeline.data.tokenization.tokenizers import ONE_BY_ONE, WITHOUT_BLANKS
+from pipeline.data.tokenization.word_patterns import FIRST_UNSPACED, SAMPLES, UNSPACED, Spelling, cut
 
 Cut = list[tuple[int, int]]
 """Start and end, in characters, of each word."""
@@ -36,6 +37,34 @@ def cutter(tokenizer: PreTrainedTokenizerBase) -> Callable[[str], Cut]:
         return [part for start, end in found for part in _segments(text, start, end, known, longest)]
 
     return places
+
+
+def cutting(tokenizer: PreTrainedTokenizerBase) -> Spelling:
+    """How running text is cut into words for `tokenizer` before it is tagged: as the data that it was trained on.
+
+    A letter of a script without blanks is a word of its own if the tokenizer itself makes it one: those trained here
+    do if the training data did, and BERT's do for Chinese.
+    """
+    if not tokenizer.is_fast:
+        return Spelling()
+    samples = list(SAMPLES.items())
+    encoded = tokenizer([sample for _, sample in samples], add_special_tokens=False, verbose=False)
+    scripts = frozenset(name for row, (name, _) in enumerate(samples) if len(set(encoded.word_ids(row))) > 1)
+    return Spelling(scripts, bool(tokenizer.init_kwargs.get(ONE_BY_ONE)))
+
+
+def whole_words(tokenizer: PreTrainedTokenizerBase) -> frozenset[str]:
+    """The words in a vocabulary of words, and what may be words in one of WordPiece, if it was trained here on words of
+    a script without blanks. Byte-level BPE splits such words at their marks."""
+    if not tokenizer.is_fast:
+        return frozenset()
+    vocabulary, model = tokenizer.get_vocab(), tokenizer.backend_tokenizer.model
+    if isinstance(model, models.WordLevel):  # which a language model spells in bytes, with a blank before each
+        decoder = tokenizer.backend_tokenizer.decoder
+        return frozenset(decoder.decode([word]).strip() if decoder else word for word in vocabulary)
+    if not (isinstance(model, models.WordPiece) and tokenizer.init_kwargs.get(WITHOUT_BLANKS)):
+        return frozenset()
+    return frozenset(word for word in vocabulary if len(word) > 1 and not word.startswith("##"))
 
 
 def _is_long(word: str) -> bool:

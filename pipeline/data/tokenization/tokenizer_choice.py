@@ -12,13 +12,17 @@ import pyarrow.compute as pc
 from transformers import PreTrainedTokenizerBase
 
 from pipeline.config import paths
-from pipeline.config.data import TRAINED_TOKENIZERS, Data
+from pipeline.config.data import TRAINED_TOKENIZERS, WHOLE_WORDS, Data
 from pipeline.config.models import PairEncoding
 from pipeline.data.rows import arrow_column, whole
-from pipeline.data.tokenization import text_pairs, tokenizers
+from pipeline.data.tokenization import text_pairs, tokenizers, word_patterns
 
 if TYPE_CHECKING:
     from datasets import Dataset
+
+# Share of the letters in scripts without blanks from which the default tokenizer is one that can cut them.
+UNSPACED_SHARE = 0.2
+MOST_UNKNOWN = 0.2  # share of unknown tokens in a split
 
 
 class KnownWords(NamedTuple):
@@ -58,10 +62,38 @@ def suited(choice: TokenizerChoice, pretokenized: bool, report: dict[str, Any]) 
     kind, why = choice.tokenizer, None
     # Words of a list need no cutting, and words with vectors must be whole.
     if choice.may_change and not pretokenized and choice.known_words is None:
-        kind, why = tokenizers.default_for(choice.tokenizer, report["scripts"])
+        kind, why = default_for(choice.tokenizer, report["scripts"])
     report["tokenizer"] = kind
     report["notes"] += [why] if why else []
     return choice._replace(tokenizer=kind)
+
+
+def default_for(usual: str, scripts: Mapping[str, float]) -> tuple[str, str | None]:
+    """The tokenizer to train if the recipe names none.
+
+    Words are the `usual` tokens of recurrent networks, but a script without blanks has no words to see. Chinese
+    characters and kana are read one by one, as a character is about as long as a morpheme (Li et al. 2019 find that
+    this beats segmenting Chinese into words). A letter of an alphabet, such as Thai, says much less, and texts would be
+    several times as long; there it is BPE.
+
+    Args:
+        usual: the default of the model and the task.
+        scripts: script -> its share of the letters of the training texts.
+
+    Returns:
+        The tokenizer, and the reason for the user if it is not the usual one.
+    """
+    unspaced = {name: share for name, share in scripts.items() if name in word_patterns.UNSPACED}
+    total = sum(unspaced.values())
+    if usual not in WHOLE_WORDS or total < UNSPACED_SHARE:
+        return usual, None
+    ideographs = sum(share for name, share in unspaced.items() if name in word_patterns.IDEOGRAPHIC)
+    kind = "character" if 2 * ideographs >= total else "bpe"
+    names = " and ".join(unspaced)
+    return kind, (
+        f"tokenizer {kind}, because {total:.0%} of the letters are {names}, which"
+        f" {'is' if len(unspaced) == 1 else 'are'} written without blanks; set data.tokenizer to choose another"
+    )
 
 
 def tokenizer_of(choice: TokenizerChoice, data: Data, train: Dataset) -> PreTrainedTokenizerBase:
@@ -109,16 +141,31 @@ class _Texts:
                 yield pc.list_flatten(whole(part)) if tokenized else whole(part)
 
 
+def unknown_tokens(shares: Mapping[str, float]) -> str | None:
+    """In words, the shares of unknown tokens in the splits where they are more than `MOST_UNKNOWN`."""
+    high = [f"{share:.0%} of those of {split}" for split, share in shares.items() if share > MOST_UNKNOWN]
+    return ", ".join(high).replace("those", "the tokens", 1) or None
+
+
+def unknown_remedy(kind: str) -> str:
+    """What to do if many tokens of a text are unknown to the tokenizer `kind`."""
+    if kind in WHOLE_WORDS:
+        return "set data.tokenizer bpe or character, or data.min_frequency 1 if there are few training rows"
+    if kind in TRAINED_TOKENIZERS:
+        return "set data.tokenizer bpe, to which nothing is unknown, or data.min_frequency 1"
+    return "it was made for other texts; choose a model or a tokenizer for the language of the data"
+
+
 def unknown_warnings(choice: TokenizerChoice, shares: Mapping[str, float]) -> list[str]:
     """A line if many tokens are unknown.
 
     Args:
         shares: split -> share of its tokens that are unknown.
     """
-    unknown = tokenizers.unknown_tokens(shares)
+    unknown = unknown_tokens(shares)
     if not unknown or choice.characters:  # a model that reads characters can read an unknown word
         return []
-    remedy = tokenizers.unknown_remedy(choice.tokenizer)
+    remedy = unknown_remedy(choice.tokenizer)
     return [f"{unknown} are unknown to the tokenizer {choice.tokenizer}; {remedy}"]
 
 

@@ -8,7 +8,7 @@ import json
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedToken
 from transformers.tokenization_utils_base import VERY_LARGE_INTEGER
 
 from pipeline.config import paths
-from pipeline.config.data import TRAINED_TOKENIZERS, WHOLE_WORDS, Data
+from pipeline.config.data import WHOLE_WORDS, Data
 from pipeline.data import text_stats
 from pipeline.data.tokenization import word_patterns
 from pipeline.data.tokenization.tokenizer_kinds import (
@@ -37,11 +37,6 @@ WORDS_WITH_VECTORS = 100_000
 LETTERS_OF_PIECES = 1000  # the trainer keeps no more
 SAMPLE = 20_000  # texts, or words, that show how the data is written
 TEXTS_AT_ONCE = 1000
-# Scripts whose letters are syllables or words.
-IDEOGRAPHIC = {"Han", "Hiragana", "Katakana"}
-# Share of the letters in scripts without blanks from which the default tokenizer is one that can cut them.
-UNSPACED_SHARE = 0.2
-MOST_UNKNOWN = 0.2  # share of unknown tokens in a split
 # Setting in tokenizer_config.json: each letter and digit was a word in the training data.
 ONE_BY_ONE = "words_are_characters"
 # Set in tokenizer_config.json if they were longer words of such a script.
@@ -110,7 +105,7 @@ def _cut_running_text(tokenizer: Tokenizer, kind: str, characters: bool, words: 
     """Make a tokenizer of lists of words cut running text into words like `words`.
 
     Returns:
-        What tokenizer_config.json must say, for `cutting`.
+        What tokenizer_config.json must say, for `segmentation.cutting`.
     """
     words = list(words)
     spelling = word_patterns.spelling(words)
@@ -133,36 +128,9 @@ def _cut_running_text(tokenizer: Tokenizer, kind: str, characters: bool, words: 
     )
 
 
-def cutting(tokenizer: PreTrainedTokenizerBase) -> word_patterns.Spelling:
-    """How running text is cut into words for `tokenizer` before it is tagged: as the data that it was trained on.
-
-    A letter of a script without blanks is a word of its own if the tokenizer itself makes it one: those trained here
-    do if the training data did, and BERT's do for Chinese.
-    """
-    if not tokenizer.is_fast:
-        return word_patterns.Spelling()
-    samples = list(word_patterns.SAMPLES.items())
-    encoded = tokenizer([sample for _, sample in samples], add_special_tokens=False, verbose=False)
-    scripts = frozenset(name for row, (name, _) in enumerate(samples) if len(set(encoded.word_ids(row))) > 1)
-    return word_patterns.Spelling(scripts, bool(tokenizer.init_kwargs.get(ONE_BY_ONE)))
-
-
-def whole_words(tokenizer: PreTrainedTokenizerBase) -> frozenset[str]:
-    """The words in a vocabulary of words, and what may be words in one of WordPiece, if it was trained here on words of
-    a script without blanks. Byte-level BPE splits such words at their marks."""
-    if not tokenizer.is_fast:
-        return frozenset()
-    vocabulary, model = tokenizer.get_vocab(), tokenizer.backend_tokenizer.model
-    if isinstance(model, models.WordLevel):
-        return frozenset(vocabulary)
-    if not (isinstance(model, models.WordPiece) and tokenizer.init_kwargs.get(WITHOUT_BLANKS)):
-        return frozenset()
-    return frozenset(word for word in vocabulary if len(word) > 1 and not word.startswith("##"))
-
-
 def _isolate_ideographs(tokenizer: Tokenizer, texts: Iterable[str]) -> None:
     """Make each Chinese character a word, as BERT does, if `texts` have some; so the kana around them."""
-    scripts = IDEOGRAPHIC & set(text_stats.script_shares(texts))
+    scripts = word_patterns.IDEOGRAPHIC & set(text_stats.script_shares(texts))
     if scripts:
         tokenizer.pre_tokenizer = pre_tokenizers.Sequence([word_patterns.isolated(scripts), tokenizer.pre_tokenizer])
 
@@ -241,49 +209,6 @@ def _parts(texts: Iterable[str]) -> Iterator[list[str]]:
     pending = iter(texts)
     while part := list(itertools.islice(pending, TEXTS_AT_ONCE)):
         yield part
-
-
-def default_for(usual: str, scripts: Mapping[str, float]) -> tuple[str, str | None]:
-    """The tokenizer to train if the recipe names none.
-
-    Words are the `usual` tokens of recurrent networks, but a script without blanks has no words to see. Chinese
-    characters and kana are read one by one, as a character is about as long as a morpheme (Li et al. 2019 find that
-    this beats segmenting Chinese into words). A letter of an alphabet, such as Thai, says much less, and texts would be
-    several times as long; there it is BPE.
-
-    Args:
-        usual: the default of the model and the task.
-        scripts: script -> its share of the letters of the training texts.
-
-    Returns:
-        The tokenizer, and the reason for the user if it is not the usual one.
-    """
-    unspaced = {name: share for name, share in scripts.items() if name in word_patterns.UNSPACED}
-    total = sum(unspaced.values())
-    if usual not in WHOLE_WORDS or total < UNSPACED_SHARE:
-        return usual, None
-    ideographs = sum(share for name, share in unspaced.items() if name in IDEOGRAPHIC)
-    kind = "character" if 2 * ideographs >= total else "bpe"
-    names = " and ".join(unspaced)
-    return kind, (
-        f"tokenizer {kind}, because {total:.0%} of the letters are {names}, which"
-        f" {'is' if len(unspaced) == 1 else 'are'} written without blanks; set data.tokenizer to choose another"
-    )
-
-
-def unknown_tokens(shares: Mapping[str, float]) -> str | None:
-    """In words, the shares of unknown tokens in the splits where they are more than `MOST_UNKNOWN`."""
-    high = [f"{share:.0%} of those of {split}" for split, share in shares.items() if share > MOST_UNKNOWN]
-    return ", ".join(high).replace("those", "the tokens", 1) or None
-
-
-def unknown_remedy(kind: str) -> str:
-    """What to do if many tokens of a text are unknown to the tokenizer `kind`."""
-    if kind in WHOLE_WORDS:
-        return "set data.tokenizer bpe or character, or data.min_frequency 1 if there are few training rows"
-    if kind in TRAINED_TOKENIZERS:
-        return "set data.tokenizer bpe, to which nothing is unknown, or data.min_frequency 1"
-    return "it was made for other texts; choose a model or a tokenizer for the language of the data"
 
 
 def load_tokenizer(

@@ -57,6 +57,8 @@ SAMPLES = {
     "Khmer": "កខ",
     "Myanmar": "ကခ",
 }
+# Those whose letters are syllables or words.
+IDEOGRAPHIC = {"Han", "Hiragana", "Katakana"}
 FIRST_UNSPACED = "\u0e00"  # no letter of these scripts has a smaller code point
 LONGER = 0.02
 

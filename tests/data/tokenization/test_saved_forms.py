@@ -12,6 +12,7 @@ from transformers.tokenization_utils_base import VERY_LARGE_INTEGER
 
 from pipeline.config.data import Data
 from pipeline.data.tokenization.saved_forms import saved_form
+from pipeline.data.tokenization.segmentation import whole_words
 from pipeline.data.tokenization.tokenizers import load_tokenizer, train
 from pipeline.models.recurrent import RecurrentConfig, RecurrentForCausalLM, RecurrentForSequenceClassification
 
@@ -168,3 +169,12 @@ def test_a_pretrained_transformer_keeps_its_tokens(tmp_path):
     made = saved_form(tokenizer, gpt2(tokenizer), continues=True, own=False)
     assert made("the fog")["input_ids"] == tokenizer("the fog")["input_ids"]
     assert (made.padding_side, made.bos_token) == ("left", tokenizer.bos_token)
+
+
+@pytest.mark.parametrize("kind", ["whitespace", "character"])
+def test_words_of_a_script_without_blanks_are_found_in_the_vocabulary_of_a_language_model(kind):
+    tokenizer = train(kind, ["สวัสดี 日本 cat"] * 2, Data("x"))
+    saved = saved_form(tokenizer, recurrent(tokenizer), continues=True, own=True)
+    assert whole_words(saved) - set(saved.all_special_tokens) == {
+        word.strip() for word in whole_words(tokenizer) - set(tokenizer.all_special_tokens)
+    }
