@@ -57,6 +57,18 @@ def test_saving_and_loading_keeps_the_result(kind, dtype, tmp_path):
     assert loaded.config.id2label == loaded.model.config.id2label == NAMES["id2label"]
 
 
+@pytest.mark.parametrize("kind", CONFIGS)
+def test_a_tagger_without_a_crf_is_loaded_with_an_untrained_one(kind, tmp_path):
+    encoder = randomised(AutoModelForTokenClassification.from_config(CONFIGS[kind]()))
+    encoder.save_pretrained(tmp_path)
+    loaded, info = CrfTaggerForTokenClassification.from_pretrained(tmp_path, output_loading_info=True)
+    assert sorted(info["missing_keys"]) == ["crf.end_transitions", "crf.start_transitions", "crf.transitions"]
+    assert not info["unexpected_keys"]
+    assert loaded.config.id2label == NAMES["id2label"]
+    assert torch.equal(loaded.eval().model(IDS).logits, encoder(IDS).logits)
+    assert not any(parameter.any() for parameter in loaded.crf.parameters())
+
+
 def test_adding_a_crf_to_a_tagger_does_not_copy_its_weights():
     inner = randomised(AutoModelForTokenClassification.from_config(CONFIGS["bert"]()))
     tagger = CrfTaggerForTokenClassification.around(inner, [101]).train()

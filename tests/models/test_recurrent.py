@@ -265,7 +265,7 @@ def test_a_whole_number_is_a_number(given, tmp_path):
         assert {name: getattr(config, name) for name in given} == given
 
 
-@pytest.mark.parametrize("wrong", [{"cell_type": "lstmm"}, {"pooling": "sum"}, {"hidden_size": 2.5}])
+@pytest.mark.parametrize("wrong", [{"cell_type": "lstmm"}, {"pooling": "sum"}, {"hidden_size": 2.5}, {"units": "8"}])
 def test_a_value_of_the_wrong_type_is_refused_with_the_expected_one(wrong):
     with pytest.raises(StrictDataclassFieldValidationError, match="expected"):
         RecurrentConfig(**wrong)

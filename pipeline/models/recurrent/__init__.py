@@ -7,6 +7,7 @@ transformers and each other:
 - `configuration_recurrent.py`, `modeling_recurrent.py` and `tokenization_recurrent.py` hold the configuration, the
   models with their heads and cache, and the tokenizer;
 - `saved_type.py` makes their config.json name a type that transformers knows; `field_names.py` refuses misspelt fields;
+  `sizes.py` has the units of a layer and the width of its outputs;
 - `recurrence.py` has the cells and the layer that runs one; `layout.py` says where the words of a batch are; `scan.py`
   is a loop over them that graphs can record;
 - `characters.py` encodes the characters of words; `pairs.py` compares two texts in one row; `adaptive_softmax.py`

@@ -63,6 +63,16 @@ class CrfTaggerConfig(SavedUnderKnownType):
         if getattr(self, "label2id", None) is None:
             self.label2id = {label: index for index, label in self.id2label.items()}
 
+    @classmethod
+    def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
+        # A tagger without a CRF is loaded with an untrained one: its config is that of the encoder.
+        if "text_config" not in config_dict and config_dict.get("model_type", cls.model_type) not in (
+            cls.model_type,
+            cls.saved_type,
+        ):
+            config_dict = {"text_config": config_dict}
+        return super().from_dict(config_dict, **kwargs)
+
     @property
     def hidden_size(self) -> int:
         """Width of `last_hidden_state`, as tools read it."""

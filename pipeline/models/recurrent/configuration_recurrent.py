@@ -5,10 +5,8 @@ from typing import ClassVar, Literal, NamedTuple
 from huggingface_hub.dataclasses import strict
 
 from .field_names import check_names
-from .saved_type import SavedUnderKnownType
+from .sizes import SizedConfig
 
-DEFAULT_UNITS = 128
-SIZES = ("units", "hidden_size", "bidirectional")  # each two of them give the third
 COUNTS = (
     "vocab_size",
     "embedding_size",
@@ -43,7 +41,7 @@ CHARACTER_DEFAULTS = {"cnn": CharacterDefaults(30, 30, 0.5, 1), "lstm": Characte
 
 
 @strict
-class RecurrentConfig(SavedUnderKnownType):
+class RecurrentConfig(SizedConfig):
     r"""
     This is the configuration class to store the configuration of a [`RecurrentModel`].
 
@@ -162,11 +160,8 @@ class RecurrentConfig(SavedUnderKnownType):
 
     vocab_size: int = 30000
     embedding_size: int = 128
-    hidden_size: int | None = None
-    units: int | None = None
     num_hidden_layers: int = 1
     cell_type: Literal["rnn", "lstm", "gru"] = "lstm"
-    bidirectional: bool = False
     pooling: Literal["last", "mean", "max", "attention", "concat"] = "last"
     pairs: bool = False
     thresholds: list[float | int] | None = None
@@ -202,61 +197,16 @@ class RecurrentConfig(SavedUnderKnownType):
         self._check_ranges()
         super().__post_init__(**kwargs)
 
-    def __setattr__(self, name, value):
-        complete = "_name_or_path" in self.__dict__  # the base class sets it after all fields
-        # The other size is written past this method, as each of the two would change the other again.
-        if complete and name == "hidden_size":
-            self.__dict__["units"] = self._units_of(value)
-        super().__setattr__(name, value)
-        if complete and name in ("units", "bidirectional"):
-            self.__dict__["hidden_size"] = self.units * self.directions  # type: ignore[operator]
-
     @classmethod
     def from_dict(cls, config_dict, **kwargs):
         # The base class drops a misspelt keyword, and sets a known one without a check. Keywords of tokenizers and of
         # the Hub pass through here as well, and are not refused.
         check_names(cls, kwargs, saved=True)
-        result = super().from_dict(cls._with_sizes(config_dict, kwargs), **kwargs)
+        result = super().from_dict(config_dict, **kwargs)
         config = result[0] if isinstance(result, tuple) else result
         config._fill_character_sizes()
         config._check_ranges()
         return result
-
-    @staticmethod
-    def _with_sizes(values, given):
-        """The `values` of a file, with the sizes that are `given` in their place. The base class would set these one by
-        one, and what `hidden_size` means depends on `bidirectional`."""
-        values = dict(values)
-        if "units" not in values and "hidden_size" in values:  # an earlier version wrote the units under this name
-            values["units"] = values.pop("hidden_size")
-        given = {name: given[name] for name in SIZES if given.get(name) is not None}
-        if "hidden_size" in given:
-            values.pop("units", None)
-        elif given:
-            values.pop("hidden_size", None)
-        return values | given
-
-    def _fill_sizes(self) -> None:
-        """Compute the one of `units` and `hidden_size` that is not given, and refuse two that do not agree."""
-        for name in ("units", "hidden_size"):
-            self._check_count(name)
-        if self.hidden_size is None:
-            self.hidden_size = (DEFAULT_UNITS if self.units is None else self.units) * self.directions
-        if self.units is not None and self.units * self.directions != self.hidden_size:
-            raise ValueError(
-                f"`hidden_size` is {self.hidden_size} and `units` is {self.units}; {self.directions} x {self.units} ="
-                f" {self.units * self.directions} is the width of the outputs. Give only one of the two."
-            )
-        self.units = self._units_of(self.hidden_size)
-
-    def _units_of(self, hidden_size: int) -> int:
-        units, rest = divmod(hidden_size, self.directions)
-        if rest:
-            raise ValueError(
-                f"`hidden_size` is {hidden_size}; it must be even, as each of the two directions (`bidirectional`)"
-                " computes half of it."
-            )
-        return units
 
     def _fill_character_sizes(self) -> None:
         names = ("embedding_size", "hidden_size", "dropout")
@@ -285,10 +235,6 @@ class RecurrentConfig(SavedUnderKnownType):
         if self.adaptive_cutoffs is not None:
             self._check_cutoffs(self.adaptive_cutoffs)
 
-    def _check_count(self, name: str) -> None:
-        if getattr(self, name) is not None and getattr(self, name) < 1:
-            raise ValueError(f"`{name}` is {getattr(self, name)}; it must be at least 1.")
-
     def _check_cutoffs(self, cutoffs: list[int]) -> None:
         if not cutoffs or cutoffs != sorted(set(cutoffs)) or cutoffs[0] < 1 or cutoffs[-1] >= self.vocab_size:
             raise ValueError(
@@ -303,17 +249,6 @@ class RecurrentConfig(SavedUnderKnownType):
             raise ValueError(
                 "`tie_word_embeddings` is True; an adaptive softmax has no matrix to share. Set it to False."
             )
-
-    @property
-    def directions(self) -> int:
-        """In how many directions each layer reads."""
-        return 2 if self.bidirectional else 1
-
-    @property
-    def output_size(self) -> int:
-        """`hidden_size`, which is set by now."""
-        assert self.hidden_size is not None
-        return self.hidden_size
 
     @property
     def char_output_size(self) -> int:
