@@ -155,7 +155,10 @@ def test_the_python_of_every_page_runs_as_it_stands(workplace):
     assert "rank=8" in run([sys.executable, "-c", small + "print(recipe)"], workplace)
     (push,) = blocks("docs/hub.md", "python")
     assert "Hub(push=True" in run([sys.executable, "-c", push + "print(recipe)"], workplace)
-    assert sum(len(blocks(page, "python")) for page in PAGES) == 5
+    export, rows = blocks("docs/export.md", "python")
+    assert "tensor([[" in run([sys.executable, "-c", export], workplace, False)
+    assert "torch.Size([2, 2, " in run([sys.executable, "-c", rows], workplace, False)
+    assert sum(len(blocks(page, "python")) for page in PAGES) == 7
 
 
 def test_the_options_of_push_that_the_page_on_the_hub_lists_exist():

@@ -169,6 +169,14 @@ def test_the_gradient_of_each_row_under_vmap_is_that_of_a_loop(head, cell, train
             torch.testing.assert_close(gradients[name][index], expected, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("part", ["model.layers.0", "crf"])
+def test_hooks_of_opacus_that_would_leave_the_mask_out_are_refused(part):
+    model = a_model("crf", "lstm")
+    model.get_submodule(part).ft_compute_sample_grad = None
+    with pytest.raises(NotImplementedError, match=r"opacus: .* also reads the mask\. Use grad_sample_mode"):
+        model(**a_batch("crf", [3, 2], "right"))
+
+
 @pytest.mark.slow  # compiling takes seconds
 @pytest.mark.parametrize("head", ["attention pooling", "pairs", "crf", "adaptive"])
 def test_a_compiled_model_holds_for_any_mask_number_and_length_of_texts(head):

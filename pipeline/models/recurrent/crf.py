@@ -23,6 +23,7 @@ from transformers import initialization as init
 from transformers.utils import ModelOutput
 
 from .layout import can_read, words_first
+from .per_sample import refuse_hooks
 from .scan import scan
 from .tag_constraints import read_constraints
 from .tag_labels import learned_labels
@@ -307,6 +308,7 @@ class LinearChainCRF(nn.Module):
             ValueError: the labels of a row are a forbidden sequence. Only detected on the CPU: on a GPU the loss is
                 infinite.
         """
+        refuse_hooks(self)
         with torch.autocast(emissions.device.type, enabled=False):
             scores = emissions if emissions.dtype == torch.float64 else emissions.float()
             weights = self._weights(scores)

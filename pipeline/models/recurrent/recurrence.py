@@ -18,6 +18,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 from .configuration_recurrent import RecurrentConfig
 from .layout import Layout, Packing, is_transformed, permute
+from .per_sample import refuse_hooks
 from .scan import scan
 
 State = tuple[torch.Tensor, ...]
@@ -330,6 +331,7 @@ class RecurrentLayer(GradientCheckpointingLayer, Recurrence):
             last word, (B, D*width): all of them with `return_state`, otherwise the first, (B, D*H). A row without
             words keeps the state that it started from.
         """
+        refuse_hooks(self)
         if isinstance(layout, Packing):
             return self._packed(hidden_states, layout, state, return_state)
         return self._padded(hidden_states, layout, state, return_state)
