@@ -90,8 +90,7 @@ def _load(name: str, trust_remote_code: bool, allow_pickle: bool, device: str | 
     model = _load_model(name, task.head, trust_remote_code=trust_remote_code, allow_pickle=allow_pickle).eval()
     tokenizer = load_tokenizer(name, pretokenized="tokens" in task.columns, trust_remote_code=trust_remote_code)
     checkpoints.check_vocabulary(model, tokenizer, "model")
-    positions = getattr(model.config, "max_position_embeddings", None) or MANY_TOKENS
-    tokenizer.model_max_length = min(tokenizer.model_max_length, positions)
+    tokenizer.model_max_length = min(tokenizer.model_max_length, checkpoints.longest(model) or MANY_TOKENS)
     labels = checkpoints.label_names(model, name, "model")
     if getattr(model.config, "pad_token_id", None) is None:
         # A classifier on top of GPT-2 looks for the last token before the padding.

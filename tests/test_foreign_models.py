@@ -18,12 +18,15 @@ from transformers import (
     AutoModelForSequenceClassification,
     AutoModelForTokenClassification,
     AutoTokenizer,
+    RobertaConfig,
+    RobertaForSequenceClassification,
     pipeline,
 )
 
 from pipeline.config.data import Data
 from pipeline.errors import UserError
 from pipeline.inference import evaluate, evaluate_rows, predict
+from pipeline.models import checkpoints
 
 HEADS = {"text": AutoModelForSequenceClassification, "words": AutoModelForTokenClassification}
 TEXTS = [f"{text} {number}" for number in range(2) for text in POSITIVE + NEGATIVE]
@@ -175,6 +178,32 @@ def test_a_classifier_on_top_of_gpt2_without_a_padding_token_reads_many_texts(ma
     assert config["pad_token_id"] is None
     alone = [next(iter(predict(model, [text])))["score"] for text in TEXTS]
     assert [answer["score"] for answer in predict(model, TEXTS)] == pytest.approx(alone, abs=1e-5)
+
+
+def test_a_roberta_without_a_maximum_length_reads_as_many_tokens_as_it_has_positions(make, tmp_path):
+    """Its positions begin at 2, after that of the padding token, and 34 in its config.json are 32 for tokens."""
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 16}
+    tokenizer = AutoTokenizer.from_pretrained(make("text", num_labels=2, base="gpt2"))
+    config = RobertaConfig(vocab_size=len(tokenizer), max_position_embeddings=34, pad_token_id=1, num_labels=2, **sizes)
+    RobertaForSequenceClassification(config).save_pretrained(tmp_path)
+    tokenizer.model_max_length = int(1e30)
+    tokenizer.save_pretrained(tmp_path)
+    text = "a joy from start to end " * 20
+    (answer,) = predict(str(tmp_path), [text])
+    expected = pipeline("text-classification", model=str(tmp_path))(text, truncation=True, max_length=32)
+    assert answer["scores"][expected[0]["label"]] == pytest.approx(expected[0]["score"], abs=1e-5)
+    with pytest.raises(UserError, match="33 is more than the 32 positions of the model"):
+        checkpoints.check_length(RobertaForSequenceClassification(config), 33, "data.max_length")
+
+
+@pytest.mark.parametrize("text", ["", "   ", "\n"])
+def test_a_text_without_words_gets_the_answer_of_its_pipeline(make, text):
+    model = make("text", ["NEG", "POS"])
+    (answer, _), (expected, _) = (
+        predict(model, [text, "a joy"]),
+        pipeline("text-classification", model=model)([text, "a"]),
+    )
+    assert (answer["label"], answer["score"]) == (expected["label"], pytest.approx(expected["score"], abs=1e-6))
 
 
 NAMES = {

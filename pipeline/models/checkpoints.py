@@ -128,9 +128,20 @@ def _reason(error: BaseException) -> str:
 
 def check_length(model: PreTrainedModel, max_length: int, setting: str) -> None:
     """Refuse rows that are longer than the model has positions for."""
-    positions = getattr(model.config, "max_position_embeddings", None)
+    positions = longest(model)
     if positions and max_length > positions:
         raise UserError(f"{setting}: {max_length} is more than the {positions} positions of the model; lower it")
+
+
+def longest(model: PreTrainedModel) -> int | None:
+    """The number of tokens that the model can read at once; None if it has no limit.
+
+    RoBERTa and its kin count positions from the one after the padding token's id, so the first ones are never used.
+    """
+    positions = getattr(model.config, "max_position_embeddings", None) or 0
+    tables = (part for name, part in model.named_modules() if name.endswith("position_embeddings"))
+    padding = next((part.padding_idx for part in tables if isinstance(part, torch.nn.Embedding)), None)
+    return positions - (0 if padding is None else padding + 1) if positions > 0 else None
 
 
 def label_names(model: PreTrainedModel, name: str, setting: str) -> list[str]:

@@ -334,7 +334,7 @@ def test_the_pipeline_of_transformers_finds_the_same(run):
     ]
     card = (run / "model/README.md").read_text()
     assert "pipeline_tag: token-classification" in card
-    assert 'pipeline("token-classification", model="path/to/this/folder", aggregation_strategy="simple")' in card
+    assert 'pipeline("token-classification", model="path/to/this/folder", aggregation_strategy="simple"' in card
 
 
 def test_the_command_evaluates_and_predicts(run, data, tmp_path, monkeypatch, capsys):

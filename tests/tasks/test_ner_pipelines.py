@@ -8,6 +8,7 @@ import json
 import random
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,13 @@ import pytest
 from conftest import save_checkpoint
 
 from pipeline.config.data import Data
-from pipeline.config.models import Pretrained, Recurrent, Scratch
+from pipeline.config.models import Lora, Pretrained, Recurrent, Scratch
 from pipeline.config.recipe import Recipe
 from pipeline.config.training import Optim, Train
 from pipeline.data.tagging import tags as schemes
 from pipeline.inference import evaluate, predict
+from pipeline.publish import reference_outputs
+from pipeline.publish.verify import verify_in_clean_process
 from pipeline.run import train
 
 NAMES = {"PER": ["Ann Lee", "Bob", "Eve Adams Stone", "Zoe"], "LOC": ["Rome", "New York", "Tel Aviv Port"]}
@@ -154,3 +157,23 @@ def test_a_training_goes_on_from_a_saved_tagger_in_either_scheme(start, scheme, 
     assert scheme == "bioes" or (len(config["id2label"]), config.get("learned_labels")) == (5, None)
     assert scheme == "iob2" or metrics["test"]["f1"] > before - 0.02
     assert evaluate(str(tmp_path / "more"), Data(str(place / "data")))["f1"] == metrics["test"]["f1"]
+
+
+@pytest.mark.skipif(find_spec("peft") is None, reason="adapters need peft")
+def test_an_adapter_of_bioes_knows_what_it_has_learnt(place, tmp_path):
+    data = Data(str(place / "data"), max_length=48, scheme="bioes")
+    model = Pretrained(str(place / "bert"), lora=Lora(rank=2, merge=False))
+    training = Train(epochs=4, batch_size=8, output_dir=str(tmp_path / "run"))
+    metrics = train(Recipe("adapter", "ner", data, model, Optim(learning_rate=1e-2), training))
+    names = json.loads((tmp_path / "run/model/labels.json").read_text())
+    assert schemes.scheme_of(names.values()) == "iob2"
+    scores = evaluate(str(tmp_path / "run"), Data(str(place / "data")))
+    assert scores["f1"] == metrics["test"]["f1"]
+    assert scores["loss"] == pytest.approx(metrics["test"]["loss"], rel=1e-4)
+
+
+@pytest.mark.slow  # it loads each model in a process of its own
+@pytest.mark.parametrize("case", ["lstm-bioes-crf", "bert-bioes", "bert-bioes-crf"])
+def test_a_tagger_of_bioes_is_verified_before_a_push(case, runs):
+    folder = runs[case] / "model"
+    verify_in_clean_process(folder, reference_outputs.read(runs[case]), any(folder.glob("*.py")))
