@@ -74,7 +74,7 @@ def _compare(trial: Run, texts: list[Any], expected: Outputs) -> None:
     found = reference_outputs.compute_outputs(loaded.model, loaded.tokenizer, texts, classes)
     difference = reference_outputs.first_difference(expected, found)
     if difference:
+        remedy = "set model.lora.merge to True" if adapters.is_adapted(trial.model) else "use another model"
         raise UserError(
-            f"model: saved by a finished run and loaded again, it would give other outputs: {difference}; change the"
-            " settings of the model"
+            f"model: saved and loaded again after the run, it would give other outputs: {difference}; {remedy}"
         )

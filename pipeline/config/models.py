@@ -163,6 +163,10 @@ class Pretrained(ModelSettings):
         if self.lora is not None and not self.lora.merge:
             if self.crf:
                 self.lora.refuse("merge", "an adapter cannot contain a CRF; set it to True, or remove model.crf")
+            if self.pooling is not None:
+                self.lora.refuse(
+                    "merge", "an adapter cannot say how its base model pools; set it to True, or remove model.pooling"
+                )
             if self.checkpoint.startswith("sample:"):
                 self.lora.refuse(
                     "merge", f"{self.checkpoint} exists on this machine only, and an adapter cannot be loaded without"
