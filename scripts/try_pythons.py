@@ -4,9 +4,8 @@
     python scripts/try_pythons.py 3.10 3.13 -- tests/data tests/metrics
     python scripts/try_pythons.py 3.11 --min       # with the versions of constraints-min.txt
 
-Interpreters are looked up in pyenv and on PATH. What follows `--` goes to pytest. Off CPU-only machines, torch and its
-CUDA libraries take 6 GB per version, and the fast tests 10 minutes or more on two cores. Exits with 1 if a version is
-missing or fails.
+Interpreters are looked up in pyenv and on PATH. What follows `--` goes to pytest. A version takes up to 6 GB on disk,
+because torch for Linux comes with CUDA, and 10 minutes or more on two cores. Exits with 1 if one is missing or fails.
 """
 
 from __future__ import annotations

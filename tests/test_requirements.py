@@ -29,8 +29,10 @@ from wheels import PYTHONS, name_of, problems, read_pins, read_reasons
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 CONSTRAINTS = (ROOT / "constraints.txt").read_text()
 MINIMUM = (ROOT / "constraints-min.txt").read_text()
-# Imported if the user has it (spacy), or by type checkers only.
-OPTIONAL = {"spacy", "typeshed"}
+# Packages whose name is not that of their module.
+PACKAGES = {"sklearn": "scikit-learn", "yaml": "pyyaml"}
+# Imported if the user has it (spacy), by type checkers only, or as a part of Python from 3.11 on (tomllib).
+OPTIONAL = {"spacy", "-typeshed", "tomllib"}
 
 
 def required(*extras: str) -> list[Requirement]:
@@ -53,10 +55,10 @@ def imported(folder: str) -> Iterator[tuple[str, str]]:
 @pytest.mark.parametrize(
     ("folder", "extras"),
     [
-        ("pipeline", ("lora", "deepspeed", "dev")),  # mlflow is that of dev or of the extra mlflow
+        ("pipeline", ("lora", "deepspeed", "mlflow")),
         ("recipes", ()),
         ("scripts", ("dev",)),
-        ("tests", ("dev", "lora")),
+        ("tests", ("dev", "lora", "mlflow")),
     ],
 )
 def test_every_import_is_of_a_requirement(folder, extras):
@@ -64,11 +66,10 @@ def test_every_import_is_of_a_requirement(folder, extras):
     files = [file for own in ("scripts", folder) for file in (ROOT / own).rglob("*.py")]
     own = {"pipeline", "seqeval"} | {file.stem for file in files} | {file.parent.name for file in files}
     allowed = OPTIONAL | {canonicalize_name(requirement.name) for requirement in required(*extras)}
-    distributions = importlib.metadata.packages_distributions()
     for file, name in imported(folder):
         if name not in sys.stdlib_module_names and name not in own:
-            brought = {canonicalize_name(found) for found in distributions.get(name, [name.strip("_")])}
-            assert brought & allowed, f"{file} imports {name}, which pyproject.toml does not require"
+            package = PACKAGES.get(name, canonicalize_name(name))
+            assert package in allowed, f"{file} imports {name}, which pyproject.toml does not require"
 
 
 def test_every_package_that_make_setup_installs_is_pinned():
