@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from hub_server import files_of
 from outside import environment
 from transformers import AutoModel
 
@@ -75,8 +76,7 @@ def test_transformers_serve_looks_for_classes_in_transformers_alone(saved, tmp_p
 @pytest.mark.parametrize("name", ["classifier", "language-model", "bert"])
 def test_estimate_memory_counts_the_bytes_of_the_weights(saved, hub, tmp_path, name):
     repo = hub.name()
-    hub.api.create_repo(repo)
-    hub.api.upload_folder(repo_id=repo, folder_path=saved[name])
+    hub.server.put("models", repo, files_of(Path(saved[name])))
     done = subprocess.run(
         [BIN / "accelerate", "estimate-memory", repo, "--trust_remote_code", "--library_name", "transformers",
          "--dtypes", "float32"],

@@ -76,8 +76,8 @@ def test_token_classification_finds_the_entities_of_predict(ask, saved):
     for name in TAGGERS:
         answers = list(inference.predict(saved[name], SENTENCES))
         for text, row, answer in zip(SENTENCES, found[name], answers, strict=True):
-            expected = [(e["label"], e["text"]) for e in answer["entities"]]
-            assert [(label, text[start:end]) for label, start, end in row][: len(expected)] == expected, name
+            expected = [(e["type"], e["text"]) for e in answer["entities"]]
+            assert [(label, text[start:end]) for label, start, end in row] == expected, name
     assert any(found["tagger"])
 
 
@@ -122,7 +122,7 @@ def test_streamed_text_and_stop_strings_keep_their_blanks(ask):
             )[0]["generated_text"]
             result[name] = [whole, "".join(streamer), stopped, last]
         """,
-        names=WRITERS,
+        names=["language-model", "language-model-gpt2"],
     )
     for whole, streamed, stopped, last in found.values():
         assert whole.startswith("the fog ")
