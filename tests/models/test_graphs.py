@@ -14,7 +14,7 @@ import torch
 from contract import padded, randomised, words
 from torch._subclasses import FakeTensorMode
 from torch.export import Dim
-from torch.func import functional_call, grad, vmap
+from torch.func import functional_call, grad, jvp, vmap
 
 from pipeline.models.recurrent import (
     RecurrentConfig,
@@ -239,7 +239,13 @@ def test_a_permutation_has_the_gradients_of_indexing_under_every_transform():
     def reference(row, index, back):
         return (row[index][None] * weights).square().sum()
 
-    for transform in (grad, lambda f: grad(lambda *row: grad(f)(*row).square().sum())):
+    def twice(function):
+        return grad(lambda *row: grad(function)(*row).square().sum())
+
+    def forward(function):
+        return lambda row, *others: jvp(lambda states: function(states, *others), (row,), (row.sin(),))[1]
+
+    for transform in (grad, twice, forward):
         found, expected = (vmap(transform(f))(states, order, inverse) for f in (ours, reference))
         torch.testing.assert_close(found, expected)
 

@@ -224,12 +224,19 @@ class _Permute(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx, inputs, output):
-        ctx.save_for_backward(inputs[2])
+        _, index, inverse = inputs
+        ctx.save_for_backward(inverse)
+        ctx.save_for_forward(index)
 
     @staticmethod
     def backward(ctx, gradient):
         (inverse,) = ctx.saved_tensors
         return gradient.index_select(0, inverse), None, None
+
+    @staticmethod
+    def jvp(ctx, tangent, *_):
+        (index,) = ctx.saved_tensors
+        return tangent.index_select(0, index)
 
 
 def permute(states: torch.Tensor, index: torch.Tensor, inverse: torch.Tensor) -> torch.Tensor:
