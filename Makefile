@@ -1,7 +1,8 @@
 # The commands for development. Each one first creates or updates .venv if necessary.
 PYTHON ?= python3
 BIN := .venv/bin
-PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+PIP := -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+BUILDERS := editables hatchling setuptools
 
 .PHONY: setup run test test-slow test-slurm test-slurm-fast test-tools check format clean
 .DELETE_ON_ERROR:
@@ -13,8 +14,8 @@ setup: .venv/.installed
 .venv/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if v >= (3, 10) else "Python 3.10 or newer is required, but %s is %d.%d; try make PYTHON=python3.12 ..." % (sys.executable, *v))'
 	$(PYTHON) -m venv .venv
-	$(PIP) editables hatchling setuptools
-	$(PIP) --no-build-isolation --use-pep517 --editable '.[samples,dev]'
+	$(BIN)/python $(PIP) $(BUILDERS)
+	$(BIN)/python $(PIP) --no-build-isolation --use-pep517 --editable '.[samples,dev]'
 	@touch $@
 
 run: setup
@@ -37,7 +38,8 @@ test-slurm-fast: setup
 # Tools of other libraries, in an environment of their own: they change what transformers imports.
 .venv-tools/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv-tools
-	.venv-tools/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,tools]'
+	.venv-tools/bin/python $(PIP) $(BUILDERS)
+	.venv-tools/bin/python $(PIP) --no-build-isolation --use-pep517 --editable '.[dev,tools]'
 	@touch $@
 
 test-tools: .venv-tools/.installed

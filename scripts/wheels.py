@@ -80,13 +80,18 @@ def problems(pins: Pins, reasons: dict[str, str], wheels: Wheels) -> list[str]:
     return found
 
 
-def look_up(pins: Pins, known: Wheels) -> Wheels:
-    """The answers about all pins: those that are known, and those of the index about the others."""
+def look_up(pins: Pins, reasons: Iterable[str], known: Wheels) -> Wheels:
+    """The answers about all pins: those that are known, and those of the index about the others.
+
+    It is asked for what is built apart from the rest, since every miss costs another question about the same pins.
+    """
     answers = {key: known[key] for key in ((pin, python) for pin in pins for python in pins[pin]) if key in known}
     for python in PYTHONS:
         new = [pin for pin in pins if python in pins[pin] and (pin, python) not in known]
-        names = {pin.partition("==")[0]: pin for pin in new}
-        for batch in ({*names.values()}, {*new} - {*names.values()}):  # pip takes one version of a package at a time
+        built = {pin for pin in new if pin.partition("==")[0] in reasons}
+        newest = {pin.partition("==")[0]: pin for pin in new if pin not in built}.values()
+        # pip takes one version of a package at a time.
+        for batch in (built, {*newest}, {*new} - built - {*newest}):
             missing = without_wheel(batch, python)
             answers |= {(pin, python): pin not in missing for pin in batch}
     return answers
@@ -131,7 +136,7 @@ def main(options: Options) -> int:
     lines = [line for file in FILES for line in file.read_text().splitlines()]
     pins, reasons, wheels = read_pins(lines), read_reasons(lines), read_record()
     if options.look_up:
-        wheels = look_up(pins, wheels)
+        wheels = look_up(pins, reasons, wheels)
         write_record(wheels)
     found = problems(pins, reasons, wheels)
     for line in found:

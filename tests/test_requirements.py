@@ -58,7 +58,7 @@ def imported(folder: str) -> Iterator[tuple[str, str]]:
         ("pipeline", ("lora", "deepspeed", "mlflow")),
         ("recipes", ()),
         ("scripts", ("dev",)),
-        ("tests", ("dev", "lora", "mlflow")),
+        ("tests", ("dev", "lora", "mlflow", "tools")),
     ],
 )
 def test_every_import_is_of_a_requirement(folder, extras):
