@@ -1,10 +1,8 @@
-"""Trains an LSTM language model on whole IMDB reviews, for classifiers to start from.
+"""Trains an LSTM language model on whole IMDB reviews, which recipes/sentiment_ulmfit.py starts from.
 
-Its tokens are pieces of words in lower case, so it also reads texts that are written in another way. `sentiment_ulmfit`
-starts from the folder of this run:
+Its tokens are pieces of words in lower case, so that it also reads reviews that are written in another way:
 
     python recipes/next_word_imdb.py
-    python recipes/sentiment_ulmfit.py
 """
 
 from pipeline import Data, Optim, Recipe, Recurrent, Train, main
@@ -25,7 +23,7 @@ recipe = Recipe(
         cell="lstm", hidden_size=400, embedding_size=200, dropout=0.1, embedding_dropout=0.1, tie_embeddings=True
     ),
     optim=Optim(learning_rate=3e-3, schedule="cosine", warmup_ratio=0.02, weight_decay=0.0),
-    train=Train(epochs=2, batch_size=16, eval_every=2000, precision="auto"),
+    train=Train(epochs=1, batch_size=16, eval_every=2000, precision="auto"),
 )
 
 if __name__ == "__main__":

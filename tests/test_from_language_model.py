@@ -115,7 +115,7 @@ def test_a_run_that_is_missing_is_named_with_the_recipe_that_leaves_it(tmp_path,
         hint = (
             f"model.checkpoint: there is no folder {name}; it is left by another recipe, to be run first: finetune run"
         )
-        with pytest.raises(UserError, match=f"{hint} finetune run recipes/next_word_imdb.py"):
+        with pytest.raises(UserError, match=f"{hint} recipes/next_word_imdb.py"):
             paths.saved_model(name, "model.checkpoint")
     with pytest.raises(UserError, match=r"there is no folder runs/other$"):
         paths.saved_model("runs/other", "model.checkpoint")
