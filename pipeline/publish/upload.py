@@ -33,10 +33,13 @@ STALE = (
     *(
         "config.json",
         "generation_config.json",
+        "adaptive_softmax.py",
         "characters.py",
         "crf.py",
         "layout.py",
+        "per_sample.py",
         "recurrence.py",
+        "scan.py",
         "tag_constraints.py",
         "*_crf.py",
         "vocab.*",
