@@ -18,7 +18,7 @@ from pipeline.models.build import CAUSAL
 from pipeline.publish import reference_outputs
 from pipeline.publish.card import card
 from pipeline.publish.card_data import CardData
-from pipeline.publish.staging import labels_in
+from pipeline.publish.staging import has_word_pieces, labels_in
 from pipeline.training import hardware
 from pipeline.training.trainer import Run
 
@@ -39,7 +39,8 @@ def save(run: Run, metrics: dict[str, Any], prepared: Prepared) -> None:
             adapters.write_labels(folder, model)
         tokenizer.save_pretrained(folder)
         (folder / run_folder.RECIPE).write_text(run.recipe.to_json(), encoding="utf-8")
-        text = card(CardData(run.recipe, metrics, any(folder.glob("*.py")), labels_in(folder)))
+        has_code, pieces = any(folder.glob("*.py")), has_word_pieces(folder)
+        text = card(CardData(run.recipe, metrics, has_code, labels_in(folder), has_word_pieces=pieces))
         (folder / "README.md").write_text(text, encoding="utf-8")
         rows, pairs = prepared.splits["validation"], bool(run.task.reads_pairs)
         reference_outputs.write(run.folder, model, tokenizer, run.task.head, rows, text, pairs)

@@ -47,7 +47,8 @@ class Snippet(NamedTuple):
         name: variable that the pipeline is assigned to.
         text: an input.
         options: further arguments of `pipeline`, as source code that begins with a comma. `{stride}` is the number of
-            tokens that the windows over a long text share, `{continuing}` says how long a continuation is.
+            tokens that the windows over a long text share, `{strategy}` joins the tokens of a word, and `{continuing}`
+            says how long a continuation is.
         text_pair: a second text, for models of pairs.
         call: further arguments of a call, in the same way.
         note: a sentence about the result.
@@ -204,7 +205,7 @@ TASKS = {
         snippet=Snippet(
             "find_entities",
             "George Washington lived in Virginia .",
-            ', aggregation_strategy="simple", stride={stride}',
+            ', aggregation_strategy="{strategy}", stride={stride}',
         ),
         does="finds named entities of these types: {kinds}",
         limits="It finds only the types of entities that are annotated in its training data. It should not be used to"

@@ -151,7 +151,9 @@ def _thresholds(chosen: str | float | None) -> str:
 
 def _usage(card_data: CardData) -> str:
     place = card_data.repo_id or snippets.LOCAL
-    with_transformers = snippets.transformers_snippet(card_data.recipe, card_data.spec, place, card_data.has_code)
+    with_transformers = snippets.transformers_snippet(
+        card_data.recipe, card_data.spec, place, card_data.has_code, card_data.has_word_pieces
+    )
     with_this = snippets.pipeline_snippet(place, card_data.reads_pairs)
     return f"## How to use\n\n{with_transformers}\n{with_this}".rstrip()
 

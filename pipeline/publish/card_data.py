@@ -42,6 +42,7 @@ class CardData:
         languages: codes of ISO 639; empty: those of a packaged sample.
         data_license: of the training data, from the card of a Hub dataset.
         other_seeds: seed -> metrics of runs that differ only in the seed.
+        has_word_pieces: whether the tokenizer marks the pieces of a word after its first.
     """
 
     recipe: Recipe
@@ -53,6 +54,7 @@ class CardData:
     languages: Sequence[str] = ()
     data_license: str | None = None
     other_seeds: dict[int, dict[str, Any]] = field(default_factory=dict)
+    has_word_pieces: bool = False
 
     @property
     def source(self) -> str:

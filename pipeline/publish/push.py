@@ -56,6 +56,7 @@ def push(name: str, hub: Hub, seeds: Sequence[str] = ()) -> None:
         hub.languages or (),
         _data_license(api, run),
         other_seeds,
+        run.has_word_pieces,
     )
     with _staged(run, card_data, repo_id.split("/")[0]) as folder, without_xet(), _explained(repo_id, user):
         upload_folder(api, repo_id, hub, folder, run.recipe.task)
@@ -75,7 +76,16 @@ def rehearse(name: str, hub: Hub) -> None:
         print(f"push: {problem}; otherwise the run will finish, but its model will not be pushed", file=sys.stderr)
     # Until the Hub says who is logged in, it is taken to be the user of this machine.
     owner, has_owner, _ = repo_id.rpartition("/")
-    card_data = CardData(run.recipe, run.metrics, run.has_code, run.labels, repo_id, hub.license, hub.languages or ())
+    card_data = CardData(
+        run.recipe,
+        run.metrics,
+        run.has_code,
+        run.labels,
+        repo_id,
+        hub.license,
+        hub.languages or (),
+        has_word_pieces=run.has_word_pieces,
+    )
     with _staged(run, card_data, owner if has_owner else getpass.getuser()):
         pass
 

@@ -55,17 +55,21 @@ def is_adapter(recipe: Recipe) -> bool:
     return isinstance(recipe.model, Pretrained) and recipe.model.lora is not None and not recipe.model.lora.merge
 
 
-def transformers_snippet(recipe: Recipe, spec: TaskSpec | None, place: str, has_code: bool) -> str:
+def transformers_snippet(
+    recipe: Recipe, spec: TaskSpec | None, place: str, has_code: bool, has_word_pieces: bool = False
+) -> str:
     """Predict with the model at `place`, a folder or Hub id, and transformers alone; empty if transformers has no
     pipeline for the task.
 
     Args:
         spec: of the task, for answers of the model's type; None for a task of your own.
         has_code: whether modeling files come with the weights.
+        has_word_pieces: whether the tokenizer marks the pieces of a word after its first; the tag of a word is then
+            that of its first piece, as in training and in scores.
     """
     if spec is None or spec.snippet is None:
         return ""
-    snippet = spec.snippet._replace(options=_options(recipe, spec.snippet.options))
+    snippet = spec.snippet._replace(options=_options(recipe, spec.snippet.options, has_word_pieces))
     note = f"\n{snippet.note}\n" * bool(snippet.note)
     if is_adapter(recipe):
         return _adapter_snippet(recipe, spec, snippet, place, has_code) + note
@@ -75,7 +79,7 @@ def transformers_snippet(recipe: Recipe, spec: TaskSpec | None, place: str, has_
     return TRANSFORMERS.format(place=place, **fields) + "\n" + note + trust
 
 
-def _options(recipe: Recipe, options: str) -> str:
+def _options(recipe: Recipe, options: str, has_word_pieces: bool) -> str:
     """The options of a pipeline with the sizes of the recipe filled in, so that it answers texts of any length."""
     length = recipe.data.max_length
     new_tokens = min(NEW_TOKENS, length // 2)
@@ -83,7 +87,8 @@ def _options(recipe: Recipe, options: str) -> str:
         continuing = f"max_new_tokens={NEW_TOKENS}"
     else:  # a long text loses its beginning
         continuing = f'max_new_tokens={new_tokens}, handle_long_generation="hole"'
-    return options.format(stride=length // OVERLAP, continuing=continuing)
+    strategy = "first" if has_word_pieces else "simple"
+    return options.format(strategy=strategy, stride=length // OVERLAP, continuing=continuing)
 
 
 def _fields(snippet: Snippet) -> dict[str, str]:

@@ -42,6 +42,10 @@ class FinishedRun:
     def labels(self) -> list[str]:
         return labels_in(self.model)
 
+    @property
+    def has_word_pieces(self) -> bool:
+        return has_word_pieces(self.model)
+
 
 def labels_in(model: Path) -> list[str]:
     """Names of the classes in the folder of a saved model or adapter, in the order of their ids."""
@@ -53,6 +57,13 @@ def labels_in(model: Path) -> list[str]:
             names = read(json.loads(file.read_text(encoding="utf-8")))
             return [str(names[key]) for key in sorted(names, key=int)]
     return []
+
+
+def has_word_pieces(model: Path) -> bool:
+    """Whether the tokenizer in the folder of a model marks the pieces of a word after its first, as BERT's (##)."""
+    file = model / "tokenizer.json"
+    parts = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    return bool(parts.get("model", {}).get("continuing_subword_prefix"))
 
 
 def open_run(name: str) -> FinishedRun:
@@ -68,7 +79,7 @@ def open_run(name: str) -> FinishedRun:
     run = FinishedRun(folder, folder / run_folder.MODEL, read_json(folder / run_folder.RECIPE), metrics)
     paths.saved_model(str(run.model), "model", adapters=True)
     try:
-        card(CardData(run.recipe, run.metrics, run.has_code, run.labels))
+        card(CardData(run.recipe, run.metrics, run.has_code, run.labels, has_word_pieces=run.has_word_pieces))
     except (ValueError, TypeError, LookupError, AttributeError) as error:
         raise UserError(
             f"model: {folder} has invalid metrics or labels, from which no card can be made ({reason(error)}); run it"

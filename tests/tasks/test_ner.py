@@ -326,7 +326,7 @@ def test_right_to_left_text_keeps_its_order(tmp_path):
 
 def test_the_pipeline_of_transformers_finds_the_same(run):
     """As the model card says, for text whose words are separated by blanks."""
-    find = pipeline("token-classification", model=str(run / "model"), aggregation_strategy="simple")
+    find = pipeline("token-classification", model=str(run / "model"), aggregation_strategy="first")
     found = find("Ann Lee saw Rome .")
     (answer,) = predict(str(run), ["Ann Lee saw Rome ."])
     assert [(part["entity_group"], part["start"], part["end"]) for part in found] == [
@@ -334,7 +334,7 @@ def test_the_pipeline_of_transformers_finds_the_same(run):
     ]
     card = (run / "model/README.md").read_text()
     assert "pipeline_tag: token-classification" in card
-    assert 'pipeline("token-classification", model="path/to/this/folder", aggregation_strategy="simple"' in card
+    assert 'pipeline("token-classification", model="path/to/this/folder", aggregation_strategy="first"' in card
 
 
 def test_the_command_evaluates_and_predicts(run, data, tmp_path, monkeypatch, capsys):
