@@ -9,7 +9,7 @@ from accelerate.utils import broadcast_object_list
 
 from pipeline import assembly, rehearsal, run_folder, saving
 from pipeline.config import sources
-from pipeline.config.loading import check_paths
+from pipeline.config.loading import check_names
 from pipeline.config.recipe import Recipe
 from pipeline.config.sources import ResolvedSource
 from pipeline.data.prepare import Prepared
@@ -92,7 +92,7 @@ def _record(run: trainer.Run, revisions: pinning.Revisions) -> None:
 
 def _found(recipe: Recipe) -> tuple[Recipe, ResolvedSource, pinning.Revisions]:
     """`recipe` and its data at the commits that the run reads, and the record of them."""
-    check_paths(recipe)
+    check_names(recipe)
     source = sources.resolve(recipe.data, recipe.task)
     recipe, revisions = pinning.resolve_revisions(recipe, source)
     return recipe, source.at(str(recipe.data.revision)) if source.kind == "hub" else source, revisions

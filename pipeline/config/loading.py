@@ -86,6 +86,15 @@ def check_paths(recipe: Recipe) -> None:
         UserError: one is missing, or a setting does not apply to it.
     """
     sources.resolve(recipe.data, recipe.task)
+    check_names(recipe)
+
+
+def check_names(recipe: Recipe) -> None:
+    """Check what `recipe` names besides its data.
+
+    Raises:
+        UserError: a file or folder is missing, or a setting does not apply to it.
+    """
     if recipe.data.tokenizer not in (None, *TRAINED_TOKENIZERS):
         folder = paths.saved_tokenizer(str(recipe.data.tokenizer), "data.tokenizer")
         if folder and recipe.data.tokenizer_revision:

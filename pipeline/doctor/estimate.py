@@ -18,7 +18,7 @@ from transformers import PreTrainedModel
 from pipeline import assembly, rehearsal, run
 from pipeline.config import samples
 from pipeline.config.hub import Hub
-from pipeline.config.loading import check_paths
+from pipeline.config.loading import check_names
 from pipeline.config.recipe import Recipe
 from pipeline.data.prepare import Prepared
 from pipeline.data.sources import locate
@@ -75,7 +75,7 @@ def _machine() -> dict[str, str]:
 
 def _plan(recipe: Recipe) -> dict[str, str]:
     """What a run of `recipe` will do and cost, by topic."""
-    check_paths(recipe)
+    check_names(recipe)
     task = load_task(recipe.task)
     prepared = assembly.prepare_for(recipe, task, locate(recipe.data, recipe.task))
     task = assembly.task_for(task, prepared)

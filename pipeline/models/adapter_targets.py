@@ -35,7 +35,7 @@ def choose_targets(model: PreTrainedModel, names: Sequence[str] | None) -> Targe
     recurrent model, what peft adapts in models of this type, mostly queries and values, or else all linear layers.
 
     Raises:
-        UserError: the model has nothing of a name, or peft cannot adapt it.
+        UserError: the model has nothing of a name.
     """
     if names is not None:
         return _named(model, names)
@@ -62,9 +62,6 @@ def _matrices(model: nn.Module, name: str) -> list[str]:
     found = {full: parameter for full, parameter in model.named_parameters() if parameter.ndim > 1}
     exact = _ending(found, name)
     layers = [full for full in found if RECURRENT.fullmatch(full.rpartition(".")[2]) and _of_layers(full, name)]
-    for full in exact or layers:
-        if isinstance(model.get_submodule(full.rpartition(".")[0]), nn.RNNBase):
-            raise UserError(f"{SETTING}: {name} belongs to a module of torch.nn, whose matrices peft cannot adapt")
     if not exact and not layers:
         leaves = {part for full in found for part in full.split(".") if not part.isdecimal()}
         raise UserError(f"{SETTING}: the model has no module or matrix called {name}{suggest(name, leaves)}")
@@ -82,12 +79,7 @@ def _ending(full_names: Iterable[str], name: str) -> list[str]:
 
 
 def _leaves(model: nn.Module) -> list[str]:
-    return [
-        name
-        for module in model.modules()
-        if not isinstance(module, nn.RNNBase)
-        for name, _ in module.named_parameters(recurse=False)
-    ]
+    return [name.rpartition(".")[2] for name, _ in model.named_parameters()]
 
 
 def tied_to(model: nn.Module, targets: Targets) -> tuple[str, str] | None:

@@ -213,12 +213,6 @@ def test_a_target_is_a_module_or_a_matrix(names, modules, parameters):
     assert choose_targets(a_classifier(bidirectional=True), names) == (modules, parameters)
 
 
-class WithTorchLayer(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.lstm = nn.LSTM(2, 2)
-
-
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -230,7 +224,6 @@ class WithTorchLayer(nn.Module):
             lambda: with_adapters(a_classifier(), dropout=0.1),
             "model.lora.dropout: peft adapts weight_hh_l0 as a matrix",
         ),
-        (lambda: choose_targets(WithTorchLayer(), ("weight_ih",)), "belongs to a module of torch.nn, whose matrices"),
         (
             lambda: with_adapters(a_classifier(), merge=False),
             "model.lora.merge: the base model comes with its own code",
