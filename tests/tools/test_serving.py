@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 from hub_server import files_of
-from outside import environment
+from tools.outside import environment
 from transformers import AutoModel
 
 from pipeline import inference

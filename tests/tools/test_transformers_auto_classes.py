@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from saved_models import MODELS
+from tools.saved_models import MODELS
 
 pytestmark = pytest.mark.tools
 RECURRENT = [name for name in MODELS if "bert" not in name and "gpt2" not in name]

@@ -1,4 +1,4 @@
-"""Fixtures: the saved folders, and a clean process to load them in."""
+"""Fixtures for the tests of tools: the saved folders, and a clean process to load them in."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from outside import outside
-from saved_models import train_all
+from tools import saved_models
+from tools.outside import outside
 
 
 @pytest.fixture(scope="session")
 def saved(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """The folder of a short run of each of `saved_models.MODELS`."""
-    return {name: str(folder) for name, folder in train_all(tmp_path_factory.mktemp("saved")).items()}
+    return {name: str(folder) for name, folder in saved_models.train_all(tmp_path_factory.mktemp("saved")).items()}
 
 
 @pytest.fixture
