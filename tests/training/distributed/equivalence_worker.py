@@ -49,6 +49,7 @@ MODELS: dict[str, ModelSettings] = {
     "bert": Pretrained("bert"),
     "bert-crf": Pretrained("bert", crf=True),
     "frozen": Pretrained("bert", freeze_layers=1),
+    "gradual": Pretrained("bert"),
     "lora": Pretrained("bert", lora=Lora(rank=2, dropout=0.0)),
     "gpt2": Pretrained("gpt2"),
     "scratch": Scratch("bert", hidden_size=8, layers=1, heads=2, dropout=0.0),
@@ -56,7 +57,7 @@ MODELS: dict[str, ModelSettings] = {
 CASES = [
     (task, model)
     for task, models in {
-        "sentiment": ("lstm", "bigru", "bert", "gpt2", "scratch", "frozen", "lora"),
+        "sentiment": ("lstm", "bigru", "bert", "gpt2", "scratch", "frozen", "gradual", "lora"),
         "several": ("lstm",),
         "number": ("bert",),
         "pairs": ("bigru",),
@@ -84,7 +85,7 @@ def a_recipe(task: str, kind: str, place: Path, folder: Path, batch_size: int, a
         task={"documents": "next_word", **dict.fromkeys(KINDS, "sentiment")}.get(task, task),
         data=data,
         model=model,
-        optim=Optim(learning_rate=0.01, warmup_ratio=0.5),
+        optim=Optim(learning_rate=0.01, warmup_ratio=0.5, gradual_unfreezing=0.9 if kind == "gradual" else None),
         train=Train(
             output_dir=str(folder), epochs=1, batch_size=batch_size, accumulation=accumulation, log_every=1,
             eval_every=10**6,
