@@ -15,7 +15,7 @@ ROWS = [[cell.strip() for cell in line.strip("|").split("|")] for line in PAGE.s
 TOOLS = [row for row in ROWS if row[0] not in ("tool", "---")]
 
 
-def tests_of_tools() -> list[str]:
+def functions_of_tests() -> list[str]:
     """The tests of each module that runs tools."""
     modules = [ast.parse(file.read_text(encoding="utf-8")) for file in HERE.glob("test_*.py") if file != Path(__file__)]
     functions = [node.name for module in modules for node in module.body if isinstance(node, ast.FunctionDef)]
@@ -24,7 +24,7 @@ def tests_of_tools() -> list[str]:
 
 def test_each_row_of_what_works_names_a_test_and_each_test_has_a_row():
     named = [name for row in TOOLS for name in re.findall(r"`(test_\w+)`", row[-1])]
-    assert Counter(named) == Counter(tests_of_tools())
+    assert Counter(named) == Counter(functions_of_tests())
     works, fails = PAGE.split("## What does not work")
     assert all(
         line.rstrip(" |").endswith("`") for line in works.splitlines() if line.startswith("| ") and "test_" in line
