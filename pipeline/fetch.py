@@ -9,6 +9,7 @@ from typing import Any
 
 from pipeline import run_folder, storage
 from pipeline.config import paths, references, sources
+from pipeline.config.loading import check_names
 from pipeline.config.offline import MARK
 from pipeline.config.recipe import Recipe
 from pipeline.data import hub_source
@@ -29,6 +30,7 @@ def fetch(recipe: Recipe, to: Path | None) -> None:
     """
     if recipe.data.streaming:
         recipe.data.refuse("streaming", "streamed rows cannot be fetched; set it to False")
+    check_names(recipe)
     recipe, revisions = pinning.resolve_revisions(recipe, sources.resolve(recipe.data, recipe.task))
     _load_all(recipe, revisions)
     for setting, entry in revisions.items():

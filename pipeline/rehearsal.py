@@ -2,7 +2,7 @@
 
 What a run writes, reads back and checks when it has finished depends on its settings, its data and its kind of model,
 and hardly on the values of the weights. So the model that has just been built is saved as that of a finished run,
-loaded again, and its outputs are compared. This takes less time and space than a checkpoint.
+loaded again, and its outputs are compared. This takes less space than a checkpoint.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ def rehearse(run: Run, build_info: dict[str, Any], prepared: Prepared, revisions
     """Finish `run` in an empty `folder`, with a model that has not been trained.
 
     Args:
-        run: with its model as it was built, on the CPU. The values of its weights and its tokenizer do not change.
+        run: with its model as it was built, on the CPU. Its weights and its tokenizer do not change; the configuration
+            of its model is that of a finished run afterwards.
         revisions: what the run reads from the Hub.
 
     Raises:

@@ -16,8 +16,8 @@ from pipeline.config.recipe import Recipe
 from pipeline.config.serialization import read_json
 from pipeline.errors import UserError, writing
 
-RECIPE, METRICS, HISTORY, MODEL, CHECKPOINTS = "recipe.json", "metrics.json", "history.jsonl", "model", "checkpoints"
-DASHBOARDS = "dashboards"
+RECIPE, METRICS, HISTORY, CHECKPOINTS = "recipe.json", "metrics.json", "history.jsonl", "checkpoints"
+MODEL, DASHBOARDS = paths.MODEL, "dashboards"
 # The model's outputs for a few rows, and the commits on the Hub that the run has read.
 ANSWERS, REVISIONS = "answers.json", "revisions.json"
 
@@ -72,8 +72,8 @@ def unfinished(recipe: Recipe) -> Recipe | None:
 def model_in(name: str) -> str:
     """`name`, the folder or Hub id of a model; for a run's folder, the model in it."""
     folder = paths.local(name, "model")
-    inner = folder / MODEL
-    return str(inner) if inner.is_dir() and not (folder / "config.json").is_file() else name
+    inner = paths.in_run(folder)
+    return name if inner == folder else str(inner)
 
 
 def open_(recipe: Recipe) -> Path:
@@ -102,8 +102,7 @@ def write_recipe(recipe: Recipe) -> None:
 
 @contextlib.contextmanager
 def aside(folder: Path) -> Iterator[Path]:
-    """A new folder in the run folder `folder`, which is created for it; both are gone afterwards, unless `folder` was
-    there before."""
+    """A new folder in the run folder `folder`, which is created if necessary. What was created is gone afterwards."""
     created = [path for path in (folder, *folder.parents) if not path.exists()]
     inner = folder / f"{storage.ASIDE}rehearsal"
     shutil.rmtree(inner, ignore_errors=True)

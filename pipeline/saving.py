@@ -56,7 +56,7 @@ def merged_model(run: Run) -> nn.Module:
 
 
 def saved_tokenizer(run: Run) -> PreTrainedTokenizerBase:
-    """A copy of the run's tokenizer that puts the tokens around a text which the saved model needs."""
+    """A copy of the run's tokenizer, as it is saved with the model; see `saved_form`."""
     model = adapters.base_of(run.accelerator.unwrap_model(run.model))
     own = run.recipe.model.default_tokenizer is not None
     return saved_form(run.tokenizer, model, continues=run.task.head == CAUSAL, own=own)

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+import torch
 from conftest import NEGATIVE, POSITIVE, save_checkpoint
+from safetensors.torch import load_file
 
 from pipeline import inference, run
 from pipeline.config.data import Data
@@ -207,7 +210,7 @@ def workplace(tmp_path_factory) -> Path:
     labels = ["good" if text.rsplit(maxsplit=1)[0] in POSITIVE else "bad" for text in TEXTS]
     rows = {
         "sentiment": [{"text": text, "label": label} for text, label in zip(TEXTS, labels, strict=True)],
-        "multi_label": [{"text": t, "label": [b, "odd"][: 1 + n % 2]} for n, (t, b) in enumerate(zip(TEXTS, labels))],  # noqa: B905
+        "multi_label": [{"text": t, "label": [labels[n], "odd"][: 1 + n % 2]} for n, t in enumerate(TEXTS)],
         "pairs": [{"premise": t, "hypothesis": f"{t} ?", "label": b} for t, b in zip(TEXTS, labels, strict=True)],
     }
     for name, made in rows.items():
@@ -228,11 +231,6 @@ def workplace(tmp_path_factory) -> Path:
 
 def pickled(folder: Path) -> None:
     """A copy of the BERT with its weights in a pickle."""
-    import shutil
-
-    import torch
-    from safetensors.torch import load_file
-
     copy = Path(shutil.copytree(folder / "bert", folder / "pickled"))
     torch.save(load_file(copy / "model.safetensors"), copy / "pytorch_model.bin")
     (copy / "model.safetensors").unlink()

@@ -13,6 +13,8 @@ from pipeline.errors import UserError, reason, shorten
 # What configurations call the number of layers. Building layers takes time, even before any weight is read.
 LAYERS = ("num_hidden_layers", "num_layers", "n_layer", "n_layers")
 CONFIG = "config.json"
+# The folder of the model in that of a run.
+MODEL = "model"
 # The configuration of an adapter, whose folder has no config.json.
 ADAPTER = "adapter_config.json"
 
@@ -48,8 +50,7 @@ def saved(name: str, setting: str) -> Path | None:
         return samples.find("checkpoint", name, setting)
     folder = local(name, setting)
     if folder.is_dir():
-        inner = folder / "model"
-        return inner if (inner / CONFIG).is_file() and not (folder / CONFIG).is_file() else folder
+        return in_run(folder)
     if folder.exists():
         raise UserError(f"{setting}: {name} is a file; give the folder of a model")
     if name.startswith((".", "/", "~")) or name.count("/") > 1 or (name.count("/") and folder.parent.is_dir()):
@@ -57,9 +58,16 @@ def saved(name: str, setting: str) -> Path | None:
     return None
 
 
+def in_run(folder: Path) -> Path:
+    """The model or adapter in `folder`, if that is the folder of a run; any other folder itself."""
+    inner = folder / MODEL
+    is_saved = any((inner / name).is_file() for name in (CONFIG, ADAPTER))
+    return inner if is_saved and not (folder / CONFIG).is_file() else folder
+
+
 def _maker(folder: Path) -> str:
     """A hint, if a recipe in the working folder leaves its run in `folder`."""
-    run = folder.parent if folder.name == "model" else folder
+    run = folder.parent if folder.name == MODEL else folder
     recipe = Path("recipes") / f"{run.name.replace('-', '_')}.py"
     leaves_it = run.parent == Path("runs") and recipe.is_file()
     return f"; it is left by another recipe, to be run first: finetune run {recipe}" if leaves_it else ""

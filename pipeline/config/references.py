@@ -10,9 +10,8 @@ from collections.abc import Callable, Container
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pipeline.config import paths
+from pipeline.config import hub, paths
 from pipeline.config.data import TRAINED_TOKENIZERS, Data
-from pipeline.config.hub import COMMIT
 from pipeline.config.samples import is_sample
 from pipeline.config.sources import ResolvedSource
 
@@ -97,14 +96,8 @@ def check_trust(recipe: Recipe) -> None:
         UserError: model.trust_remote_code is set for a Hub id without a commit, or for a folder that does not exist.
     """
     model: Any = recipe.model
-    if not getattr(model, "trust_remote_code", False) or paths.saved(model.checkpoint, "model.checkpoint") is not None:
-        return
-    if not COMMIT.fullmatch(model.revision or ""):
-        model.refuse(
-            "trust_remote_code",
-            f"{model.checkpoint} would run its own code, at a revision that can change; set model.revision to a commit"
-            " whose code you have read (40 hex digits)",
-        )
+    if getattr(model, "trust_remote_code", False) and paths.saved(model.checkpoint, "model.checkpoint") is None:
+        hub.check_trust(model.checkpoint, model.revision, True, "model.trust_remote_code")
 
 
 def local_names(recipe: Recipe, revisions: Container[str]) -> dict[Reference, str]:

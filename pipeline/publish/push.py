@@ -46,17 +46,12 @@ def push(name: str, hub: Hub, seeds: Sequence[str] = ()) -> None:
     api, user = _connect()
     repo_id = _full_name(hub.repo_id or run.recipe.name, user)
     hub = _with_published_metadata(api, repo_id, hub)
-    card_data = CardData(
-        run.recipe,
-        run.metrics,
-        run.has_code,
-        run.labels,
-        repo_id,
-        hub.license,
-        hub.languages or (),
-        _data_license(api, run),
-        other_seeds,
-        run.has_word_pieces,
+    card_data = run.card_data(
+        repo_id=repo_id,
+        license=hub.license,
+        languages=hub.languages or (),
+        data_license=_data_license(api, run),
+        other_seeds=other_seeds,
     )
     with _staged(run, card_data, repo_id.split("/")[0]) as folder, without_xet(), _explained(repo_id, user):
         upload_folder(api, repo_id, hub, folder, run.recipe.task)
@@ -76,16 +71,7 @@ def rehearse(name: str, hub: Hub) -> None:
         print(f"push: {problem}; otherwise the run will finish, but its model will not be pushed", file=sys.stderr)
     # Until the Hub says who is logged in, it is taken to be the user of this machine.
     owner, has_owner, _ = repo_id.rpartition("/")
-    card_data = CardData(
-        run.recipe,
-        run.metrics,
-        run.has_code,
-        run.labels,
-        repo_id,
-        hub.license,
-        hub.languages or (),
-        has_word_pieces=run.has_word_pieces,
-    )
+    card_data = run.card_data(repo_id=repo_id, license=hub.license, languages=hub.languages or ())
     with _staged(run, card_data, owner if has_owner else getpass.getuser()):
         pass
 

@@ -38,13 +38,10 @@ class FinishedRun:
     def has_code(self) -> bool:
         return any(self.model.glob("*.py"))
 
-    @property
-    def labels(self) -> list[str]:
-        return labels_in(self.model)
-
-    @property
-    def has_word_pieces(self) -> bool:
-        return has_word_pieces(self.model)
+    def card_data(self, **published: Any) -> CardData:
+        """What its card is made from; `published` is what is known of the repository alone."""
+        labels, has_pieces = labels_in(self.model), has_word_pieces(self.model)
+        return CardData(self.recipe, self.metrics, self.has_code, labels, has_word_pieces=has_pieces, **published)
 
 
 def labels_in(model: Path) -> list[str]:
@@ -79,7 +76,7 @@ def open_run(name: str) -> FinishedRun:
     run = FinishedRun(folder, folder / run_folder.MODEL, read_json(folder / run_folder.RECIPE), metrics)
     paths.saved_model(str(run.model), "model", adapters=True)
     try:
-        card(CardData(run.recipe, run.metrics, run.has_code, run.labels, has_word_pieces=run.has_word_pieces))
+        card(run.card_data())
     except (ValueError, TypeError, LookupError, AttributeError) as error:
         raise UserError(
             f"model: {folder} has invalid metrics or labels, from which no card can be made ({reason(error)}); run it"

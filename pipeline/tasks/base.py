@@ -115,7 +115,10 @@ class Task(ABC):
         return self
 
     def configure(self, config: Any) -> None:
-        """Write into the configuration of a model what its users must know about its answers."""
+        """Write into the configuration of a model what its users must know about its answers.
+
+        Called before training, to try how the model is saved, and again when it is saved.
+        """
         if self.problem_type is not None:
             config.problem_type = self.problem_type
 

@@ -8,7 +8,12 @@ import pytest
 import torch
 from transformers import AutoConfig, BertConfig, BertForTokenClassification
 
-from pipeline.models.recurrent import CrfTaggerConfig, RecurrentConfig, RecurrentForTokenClassification
+from pipeline.models.recurrent import (
+    CrfTaggerConfig,
+    CrfTaggerForTokenClassification,
+    RecurrentConfig,
+    RecurrentForTokenClassification,
+)
 from pipeline.models.recurrent.tag_constraints import read_constraints
 from pipeline.models.recurrent.tag_labels import learned_labels, outward
 from pipeline.tasks.ner import Ner
@@ -82,6 +87,15 @@ def test_a_tagger_of_iob2_has_no_field_of_learnt_labels():
     config = BertForTokenClassification(BertConfig(hidden_size=8, num_attention_heads=1, num_hidden_layers=1)).config
     Ner().configure(config)
     assert "learned_labels" not in config.to_dict()
+
+
+def test_a_crf_that_is_put_on_a_saved_tagger_of_bioes_knows_its_scheme(tmp_path):
+    config = BertConfig(id2label=dict(enumerate(BIOES)), hidden_size=8, num_attention_heads=1, num_hidden_layers=1)
+    Ner().configure(config)
+    BertForTokenClassification(config).save_pretrained(tmp_path)
+    loaded = CrfTaggerForTokenClassification.from_pretrained(tmp_path).config
+    assert learned_labels(loaded) == BIOES
+    assert loaded.label2id == {"O": 0, "B-X": 1, "I-X": 2}
 
 
 def test_a_crf_forbids_what_its_learnt_scheme_forbids():

@@ -94,16 +94,26 @@ def test_only_changed_files_are_uploaded_and_leftovers_of_another_model_are_dele
     name = hub.name()
     push(run, name)
     with pushing.without_xet():
-        for file in ("model-00001-of-00002.safetensors", "notes.md"):
+        for file in ("model-00001-of-00002.safetensors", "notes.md", "modeling_crf.py"):
             hub.api.upload_file(path_or_fileobj=b"x", path_in_repo=file, repo_id=name)
     config = json.loads((run / "model/config.json").read_text())
     (run / "model/config.json").write_text(json.dumps({**config, "note": 1}))
     hub.server.log.clear()
     push(run, name)
     files = hub.api.list_repo_files(name)
-    assert "model-00001-of-00002.safetensors" not in files
+    assert not {"model-00001-of-00002.safetensors", "modeling_crf.py"} & set(files)
     assert "notes.md" in files
     assert hub.server.calls("PUT .*") == []
+
+
+def test_a_model_without_code_deletes_all_that_an_earlier_one_has_brought(hub: Place, run, unchecked):
+    name, code = hub.name(), {file.name for file in (run / "model").glob("*.py")}
+    push(run, name)
+    for file in code:
+        (run / "model" / file).unlink()
+    push(run, name)
+    assert len(code) > 10
+    assert not code & set(hub.api.list_repo_files(name))
 
 
 def test_licence_and_languages_of_the_published_card_are_kept_unless_others_are_given(hub: Place, run, unchecked):

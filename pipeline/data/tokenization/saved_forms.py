@@ -30,11 +30,11 @@ def saved_form(tokenizer: PreTrainedTokenizerBase, model: Any, continues: bool, 
     # A prompt must end where its continuation begins. In training, rows are padded on the right.
     _keep(tokenizer, padding_side="left" if continues else "right")
     if isinstance(model, RecurrentForTokenClassification):
-        end_with_padding(tokenizer)
+        _end_with_padding(tokenizer)
     return tokenizer
 
 
-def end_with_padding(tokenizer: PreTrainedTokenizerBase) -> None:
+def _end_with_padding(tokenizer: PreTrainedTokenizerBase) -> None:
     """Make a tokenizer that puts no special tokens around a text put its padding token behind it.
 
     A text without words then has a token. transformers' pipeline for token classification cannot put a row without

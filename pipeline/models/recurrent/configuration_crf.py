@@ -58,10 +58,11 @@ class CrfTaggerConfig(SavedUnderKnownType):
             given = type(AutoConfig.for_model(given.get("model_type", "bert"))).from_dict(given)
         self.text_config = given
         if getattr(self, "id2label", None) is None and "num_labels" not in kwargs:
-            self.id2label = dict(given.id2label)
+            self.id2label, self.learned_labels = dict(given.id2label), getattr(given, "learned_labels", None)
         super().__post_init__(**kwargs)
         if getattr(self, "label2id", None) is None:
-            self.label2id = {label: index for index, label in self.id2label.items()}
+            # The first of each name, as `learned_labels` may give two labels the same.
+            self.label2id = {label: index for index, label in reversed(self.id2label.items())}
 
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:

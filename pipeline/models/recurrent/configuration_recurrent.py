@@ -55,8 +55,8 @@ class RecurrentConfig(SizedConfig):
             Width of the word embeddings.
         hidden_size (`int`, *optional*):
             Width of `last_hidden_state`, as tools read it: `units`, or twice as many if `bidirectional`. In torch.nn,
-            `hidden_size` is what `units` is here. In a dictionary or file without `units`, which an earlier version
-            wrote, it is also read so.
+            `hidden_size` is what `units` is here, and so it is in a dictionary or file without `units`: an earlier
+            version wrote it.
         units (`int`, *optional*, defaults to 128):
             Number of hidden units of a layer per direction, as in Keras. It follows from `hidden_size` if that is given
             instead. Changing one of the two, or `bidirectional`, in a config changes the other.

@@ -1,6 +1,6 @@
-"""Gradients of single rows: which way to compute them is refused, because it would be wrong.
+"""Refuses a way to compute the gradients of single rows that would give wrong ones.
 
-`torch.func` computes them: `vmap(grad(loss), (None, 0, 0))`, with a `loss` of one row that runs the model by
+The right way is `torch.func`: `vmap(grad(loss), (None, 0, 0))`, with a `loss` of one row that runs the model by
 `functional_call`.
 """
 

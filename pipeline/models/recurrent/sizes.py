@@ -62,7 +62,7 @@ class SizedConfig(SavedUnderKnownType):
 
     @property
     def output_size(self) -> int:
-        """`hidden_size`, which is set by now."""
+        """Width of `last_hidden_state`: `hidden_size`, which is never None once the sizes have been filled in."""
         assert self.hidden_size is not None
         return self.hidden_size
 
