@@ -269,7 +269,10 @@ def test_a_damaged_model_is_one_line(workplace, tmp_path, file, content, line):
 def test_data_with_labels_that_the_model_does_not_know_is_one_line(workplace, tmp_path):
     (tmp_path / "new.csv").write_text("text,label\nfine,superb\nbad,bad\n")
     done = finetune("evaluate", workplace / "runs/tiny", "--data", tmp_path / "new.csv")
-    assert refusal(done).endswith("new.csv:2: the model does not know the label 'superb'; it has bad, good")
+    assert refusal(done).endswith(
+        "new.csv:2: the model does not know the label 'superb'; it has bad, good; if it is one of them, say which with"
+        " data.label_names superb=NAME"
+    )
 
 
 def test_text_that_is_not_utf8_is_one_line(workplace):

@@ -17,7 +17,7 @@ from test_hidden_state import a_recipe as a_streaming_recipe
 from test_hidden_state import text  # noqa: F401 - a fixture
 from test_trainer import a_recipe, assert_same_weights, history, wait_for_step
 
-from pipeline import assembly
+from pipeline import assembly, rehearsal, saving
 from pipeline import run as runs
 from pipeline.cli.main import LOST
 from pipeline.cli.startup import STOPPED
@@ -40,8 +40,11 @@ def stopped_in(monkeypatch, name: str, number: int, module=runs) -> None:
     monkeypatch.setattr(module, name, stopped)
 
 
+PHASES = [(assembly, "prepare_for"), (assembly, "build_for"), (rehearsal, "rehearse"), (runs, "_scores")]
+
+
 @pytest.mark.parametrize("number", STOPPING)
-@pytest.mark.parametrize(("module", "phase"), [(assembly, "prepare_for"), (assembly, "build_for"), (runs, "_measure")])
+@pytest.mark.parametrize(("module", "phase"), PHASES)
 def test_a_signal_outside_training_stops_at_once_and_the_same_call_resumes(
     reviews, tmp_path, monkeypatch, module, phase, number
 ):
@@ -151,7 +154,12 @@ def test_a_stop_asked_for_at_the_end_of_validation_comes_before_the_next_update(
 
 
 def test_a_signal_while_the_model_is_saved_does_not_interrupt_saving(reviews, tmp_path, monkeypatch):
-    stopped_in(monkeypatch, "_save", signal.SIGTERM)
+    def rehearsed(*arguments):
+        rehearse(*arguments)
+        stopped_in(monkeypatch, "save", signal.SIGTERM, saving)  # the second time, when the model is trained
+
+    rehearse = rehearsal.rehearse
+    monkeypatch.setattr(rehearsal, "rehearse", rehearsed)
     train(a_recipe(reviews, tmp_path))
     assert (tmp_path / "run/metrics.json").is_file()
 
