@@ -10,9 +10,9 @@ from typing import NamedTuple
 import pytest
 import torch
 
-from pipeline.models.recurrent import crf as module
-from pipeline.models.recurrent import tag_constraints
-from pipeline.models.recurrent.crf import IMPOSSIBLE, LinearChainCRF, compact_rows, log_partition, tag
+from pipeline.models.recurrent import crf_inference, tag_constraints
+from pipeline.models.recurrent.crf import LinearChainCRF, tag
+from pipeline.models.recurrent.crf_inference import IMPOSSIBLE, compact_rows, log_partition
 from pipeline.models.recurrent.tag_constraints import read_constraints
 
 FREE = ("NOUN", "VERB", "ADJ")
@@ -102,7 +102,7 @@ def test_the_log_partition_and_its_gradients_are_those_of_the_enumeration(labels
     inputs = [emissions, *crf.parameters()]
     reference = torch.autograd.grad(expected @ upstream, inputs)
     rows, weights = compact_rows(MASK), crf._weights(emissions)
-    assert (module._spread(emissions, weights) < module.SPREAD) == (scale == 1.0)
+    assert (crf_inference._spread(emissions, weights) < crf_inference.SPREAD) == (scale == 1.0)
     ours = log_partition(rows.gather(emissions), weights, rows)
     torch.testing.assert_close(ours, expected)
     for one, other in zip(torch.autograd.grad(ours @ upstream, inputs), reference, strict=True):
@@ -146,7 +146,7 @@ def test_gradients_pass_the_numerical_check():
     def run(values, *weights):
         constraints = read_constraints(BIOES, CPU)
         start, transitions, end = (w.masked_fill(c, float("-inf")) for w, c in zip(weights, constraints, strict=True))
-        return log_partition(rows.gather(values), module.Weights(start, transitions, end), rows)
+        return log_partition(rows.gather(values), crf_inference.Weights(start, transitions, end), rows)
 
     assert torch.autograd.gradcheck(run, (emissions, *crf.parameters()))
 
