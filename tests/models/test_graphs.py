@@ -22,9 +22,9 @@ from pipeline.models.recurrent import (
     RecurrentForSequenceClassification,
     RecurrentForTokenClassification,
     RecurrentModel,
+    crf_inference,
     tag_constraints,
 )
-from pipeline.models.recurrent import crf as crf_module
 from pipeline.models.recurrent.layout import make_layout, permute, words_first
 from pipeline.models.recurrent.recurrence import CELLS
 
@@ -255,10 +255,10 @@ def test_the_scaled_partition_has_the_same_gradients_under_grad_and_vmap():
     weights = [
         torch.randn(size, dtype=torch.float64, generator=torch.Generator().manual_seed(1)) for size in (3, (3, 3), 3)
     ]
-    rows = crf_module.compact_rows(torch.arange(6) < torch.tensor([[6], [2], [1], [4]]))
+    rows = crf_inference.compact_rows(torch.arange(6) < torch.tensor([[6], [2], [1], [4]]))
 
     def partition(*values):
-        return crf_module._LogPartition.apply(*values, rows)[0].square().sum()
+        return crf_inference._LogPartition.apply(*values, rows)[0].square().sum()
 
     inputs = [value.clone().requires_grad_() for value in (emissions, *weights)]
     expected = torch.autograd.grad(partition(*inputs), inputs)
