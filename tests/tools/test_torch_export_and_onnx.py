@@ -114,7 +114,8 @@ for name in given["kinds"]:
     model, padded = load(name)
     example = padded(given["texts"])
     shapes = {name: {0: torch.export.Dim("batch")} for name in example}
-    torch.onnx.export(model, (), "model.onnx", kwargs=example, dynamo=True, dynamic_shapes=shapes, verbose=False)
+    torch.onnx.export(model, (), "model.onnx", kwargs=example, dynamo=True, dynamic_shapes=shapes, verbose=False,
+                      output_names=["logits"])
     session = onnxruntime.InferenceSession("model.onnx")
     read = [given.name for given in session.get_inputs()]
 

@@ -129,14 +129,15 @@ def _decoded(file: Path, stream: BinaryIO, encoding: str) -> Iterator[bytes]:
         read += len(piece)
         try:
             text = decoder.decode(piece, final=not piece)
-        except UnicodeDecodeError as error:
+        except UnicodeError as error:
+            # Without a mark, UTF-16 and UTF-32 say nothing of the place before Python 3.13.
+            if not isinstance(error, UnicodeDecodeError) or "BOM" in error.reason:
+                raise UserError(
+                    f"{file}: it has no byte order mark, so it may not be {encoding}; remove data.encoding, or set it"
+                    f" to {encoding}-le or {encoding}-be"
+                ) from error
             place = read - len(error.object) + error.start
             raise UserError(charset.explain(file, place, error.object[error.start], encoding)) from error
-        except UnicodeError as error:  # UTF-16 and UTF-32 say nothing of the place
-            raise UserError(
-                f"{file}: it has no byte order mark, so it may not be {encoding}; remove data.encoding, or set it to"
-                f" {encoding}-le or {encoding}-be"
-            ) from error
         if text:
             yield text.encode(UTF8)
         if not piece:
