@@ -68,6 +68,7 @@ def sentence(generator: random.Random) -> list[tuple[str, str]]:
 
 GENERATOR = random.Random(7)
 TEXTS = [" ".join(word for word, _ in sentence(GENERATOR)) for _ in range(20)]
+TEXTS += [f"({text})." for text in TEXTS[:5]]
 
 
 def write_conll(file: Path, seed: int, rows: int) -> None:
@@ -120,7 +121,7 @@ def test_a_pipeline_finds_the_entities_that_predict_finds(case, runs, found):
     answers = predict(str(runs[case]), TEXTS)
     expected = [[[e["type"], e["start"], e["end"]] for e in answer["entities"]] for answer in answers]
     assert entities == expected
-    assert sum(map(len, expected)) > len(TEXTS)
+    assert sum(map(len, expected)) > len(TEXTS) // 2
     own_code = "crf" in case or case.startswith(("rnn", "lstm", "gru"))
     assert module.startswith("transformers_modules." if own_code else "transformers.")
     assert strategy == ("first" if case.startswith(("pieces", "bert")) else "simple")

@@ -59,9 +59,8 @@ def train(
     Args:
         texts: a list or another iterable that can be read more than once, as training WordPiece does.
         pretokenized: the texts are words of sentences, and the tokenizer will be given lists of words: a word
-            tokenizer then keeps each of them whole. It cuts running text at blanks only, or as predictions do if it
-            reads characters. If the words are single characters of a script without blanks, running text is cut into
-            such characters by a tokenizer of any kind.
+            tokenizer then keeps each of them whole, and cuts running text as predictions do. If the words are single
+            characters of a script without blanks, running text is cut into such characters by a tokenizer of any kind.
         characters: it also returns char_ids, the characters of each token. Words are looked up in lower case, as
             data.lowercase says, but their characters keep their case unless data.lowercase is set. Characters are known
             if they occur at least data.min_frequency times in `texts`.
@@ -114,8 +113,9 @@ def _cut_running_text(tokenizer: Tokenizer, kind: str, characters: bool, words: 
             word_patterns.CHARACTERS if spelling.characters else word_patterns.by_character(spelling.scripts)
         )
         tokenizer.pre_tokenizer = word_patterns.splitter(words_like_these)
-    elif kind in WHOLE_WORDS and characters:
-        tokenizer.pre_tokenizer = word_patterns.splitter(word_patterns.TAGGED)
+    elif kind in WHOLE_WORDS:
+        pattern = word_patterns.TAGGED if characters else word_patterns.TAGGED_OR_WHOLE
+        tokenizer.pre_tokenizer = word_patterns.splitter(pattern)
     elif spelling.scripts:
         apart = word_patterns.isolated(spelling.scripts)
         tokenizer.pre_tokenizer = pre_tokenizers.Sequence([apart, tokenizer.pre_tokenizer])

@@ -97,7 +97,10 @@ def _tagged(apart: str = "") -> str:
     return rf"{url}|{_INITIALS}|{CLITIC}|{word}|{_emoji(ANY_NUMBER)}"
 
 
-TAGGED = Regex(rf"{_tagged()}|([^\s\p{{L}}\p{{N}}\p{{C}}])\1*")
+_TAGGED = rf"{_tagged()}|([^\s\p{{L}}\p{{N}}\p{{C}}])\1*"
+TAGGED = Regex(_TAGGED)
+# The same in a text with blanks; without any, it is a word that was cut already, as in a list of words.
+TAGGED_OR_WHOLE = Regex(rf"\A\S+\z|{_TAGGED}")
 # Every letter, digit and punctuation mark is a word.
 CHARACTERS = Regex(rf"{LETTER}{_TAGGED_MARKS}*|{_emoji(ANY_NUMBER)}|[^\s\p{{L}}\p{{N}}\p{{C}}]")
 

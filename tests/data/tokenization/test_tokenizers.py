@@ -179,3 +179,17 @@ def test_every_process_trains_the_same_vocabulary(kind):
     command = [sys.executable, "-c", code, kind]
     first, second = (subprocess.run(command, capture_output=True, text=True, check=True).stdout for _ in range(2))
     assert first == second
+
+
+@pytest.mark.parametrize("kind", ["word", "whitespace"])
+def test_a_tagger_reads_running_text_as_predictions_do_and_keeps_the_words_of_a_list_whole(kind):
+    words = ["Ann", "can't", "say", "(", "so", ")", "at", "10:30", ",", "the", ":-)", "."]
+    tokenizer = train(kind, words, Data("x", min_frequency=1, lowercase=False), pretokenized=True)
+
+    def read(text):
+        encoded = tokenizer(text, is_split_into_words=isinstance(text, list))
+        return tokenizer.convert_ids_to_tokens(encoded["input_ids"])
+
+    assert read(words) == words
+    assert read("Ann, at (10:30).") == ["Ann", ",", "at", "(", "10:30", ")", "."]
+    assert read(" \u200b ") == []
