@@ -173,8 +173,9 @@ def _encoded(rows: Mapping[str, Sequence[str]], tokenizer: PreTrainedTokenizerBa
 
 
 def _with_words(text: Text, tokenizer: PreTrainedTokenizerBase) -> tuple[str, ...]:
-    """The text, or both texts; the unknown token in place of a text without words, if its row would be empty."""
+    """The text, or both texts; the unknown token in place of a text without words, if its row would be empty. To
+    byte-level BPE, blanks are tokens."""
     texts = (text,) if isinstance(text, str) else tuple(text)
-    if any(part.strip() for part in texts) or tokenizer.num_special_tokens_to_add():
+    if any(part.strip() for part in texts) or tokenizer(*texts, verbose=False)["input_ids"]:
         return texts
     return (tokenizer.unk_token or tokenizer.eos_token, *texts[1:])

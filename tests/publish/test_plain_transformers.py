@@ -35,6 +35,7 @@ WORDLESS = ["", "   ", "\n", "\u200b", "\ufe0f", "\ufeff", "<br>", "\x00", "!?"]
 SMALL = {"hidden_size": 16, "embedding_size": 16, "dropout": 0.0, "embedding_dropout": 0.0}
 MODELS: dict[str, tuple[str, Any]] = {
     "reviews": ("sentiment", Recurrent(**SMALL)),
+    "reviews-bytes": ("sentiment", Recurrent(**SMALL)),
     "attention": ("sentiment", Recurrent(**SMALL, bidirectional=True, pooling="attention")),
     "names": ("ner", Recurrent(**SMALL)),
     "names-crf": ("ner", Recurrent(**SMALL, crf=True)),
@@ -56,7 +57,8 @@ def folders(tmp_path_factory) -> dict[str, Path]:
     sources["next_word"].write_text("\n".join(POEM * 20) + "\n")
     for name, (task, model) in MODELS.items():
         training = Train(epochs=20 if task == "ner" else 8, batch_size=8, output_dir=str(root / name))
-        runs.train(Recipe(name, task, Data(str(sources[task]), max_length=16), model, Optim(3e-2), training))
+        data = Data(str(sources[task]), max_length=16, tokenizer="bpe" if name.endswith("bytes") else None)
+        runs.train(Recipe(name, task, data, model, Optim(3e-2), training))
     return {name: root / name / "model" for name in MODELS}
 
 
@@ -144,7 +146,7 @@ def test_a_tokenizer_with_code_asks_once_and_a_model_never_loads_without_its_cod
     assert "<class" not in seen
 
 
-@pytest.mark.parametrize("name", ["reviews", "attention"])
+@pytest.mark.parametrize("name", ["reviews", "reviews-bytes", "attention"])
 def test_a_text_without_words_is_classified_as_by_predict_and_the_others_of_its_batch_too(folders, name):
     classify = pipeline("text-classification", model=str(folders[name]), trust_remote_code=True)
     for text in WORDLESS:
