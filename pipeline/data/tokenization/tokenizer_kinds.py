@@ -15,6 +15,8 @@ MIN_FREQUENCY = 2
 # Characters of a word that WordPiece looks at, which takes time that grows with their square. A longer word would be
 # unknown, so it is cut into parts.
 LONGEST_WORD = 200
+# transformers' stop strings write "abcdef" with a vocabulary to learn how it joins pieces, and fail if they cannot.
+WRITABLE = "abcdef"
 # HTML line breaks are read as blanks.
 BREAKS = Regex(r"<br\s*+/?>")
 # The time to train BPE grows with the square of the longest piece.
@@ -70,7 +72,8 @@ def _wordpiece(data: Data) -> tuple[Tokenizer, Any, dict[str, str]]:
     tokenizer.post_processor = processors.TemplateProcessing(
         single=f"{CLS} $A {SEP}", pair=f"{CLS} $A {SEP} $B:1 {SEP}:1", special_tokens=[(CLS, 2), (SEP, 3)]
     )
-    trainer = trainers.WordPieceTrainer(special_tokens=special, **_options(data, PIECES))
+    options = {"initial_alphabet": [*WRITABLE], **_options(data, PIECES)}
+    trainer = trainers.WordPieceTrainer(special_tokens=special, **options)
     names = ("pad_token", "unk_token", "cls_token", "sep_token", "mask_token")
     return tokenizer, trainer, dict(zip(names, special, strict=True))
 

@@ -27,6 +27,7 @@ from pipeline.data.tokenization.tokenizer_kinds import (
     MIN_FREQUENCY,
     PRETOKENIZED,
     UNK,
+    WRITABLE,
     normalizer_for,
 )
 from pipeline.errors import UserError, reason
@@ -145,7 +146,8 @@ def _number_letters(tokenizer: Tokenizer, trainer: Any, texts: Iterable[str]) ->
     for text in texts:
         counts.update(tokenizer.normalizer.normalize_str(text))
     letters = sorted(counts, key=lambda letter: (-counts[letter], letter))[:LETTERS_OF_PIECES]
-    inner = [trainer.continuing_subword_prefix + letter for letter in sorted(letters) if not letter.isspace()]
+    letters = sorted({*letters, *WRITABLE})
+    inner = [trainer.continuing_subword_prefix + letter for letter in letters if not letter.isspace()]
     trainer.special_tokens = [*trainer.special_tokens, *inner]
 
 

@@ -132,6 +132,20 @@ def test_generation_stops_at_a_string_of_several_tokens_in_every_script(saved):
         assert stop not in "".join(saved.decode([token]) for token in stopped[0, start:-1].tolist())
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_generation_stops_at_a_string_of_a_vocabulary_without_latin_letters(kind):
+    tokenizer = train(kind, ["שלום לכם", "הודיע היום"] * 2, Data("x", min_frequency=1))
+    saved = saved_form(tokenizer, recurrent(tokenizer), continues=True, own=True)
+    token = next(token for token in range(len(saved)) if "\u05d0" <= saved.decode([token]).strip() <= "\u05ea")
+    model, inputs = recurrent(saved), saved("לכם", return_tensors="pt")
+    with torch.no_grad():  # it writes this token only
+        model.get_output_embeddings().bias.fill_(0).index_fill_(0, torch.tensor(token), 1e4)
+    stop = {"stop_strings": [saved.decode([token])], "tokenizer": saved}
+    for options, length in [({}, 5), (stop, 1)]:
+        done = model.generate(**inputs, max_new_tokens=5, do_sample=False, **options)
+        assert done[0, inputs["input_ids"].shape[1] :].tolist() == [token] * length
+
+
 def test_a_streamer_writes_what_is_generated(saved, capsys):
     model, inputs = recurrent(saved), saved("the fog", return_tensors="pt")
     streamer = TextStreamer(saved, skip_prompt=True, skip_special_tokens=True)
