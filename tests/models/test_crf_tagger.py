@@ -29,9 +29,9 @@ LABELS = ["O", "B-PER", "I-PER", "B-LOC", "I-LOC"]
 NAMES = {"id2label": dict(enumerate(LABELS)), "label2id": {label: index for index, label in enumerate(LABELS)}}
 BERT = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
 CONFIGS = {
-    "bert": lambda: BertConfig(vocab_size=60, **BERT, **NAMES),
+    "bert": lambda: BertConfig(vocab_size=64, **BERT, **NAMES),
     "gpt2": lambda: GPT2Config(
-        vocab_size=60, n_embd=16, n_layer=2, n_head=2, n_positions=32, bos_token_id=1, eos_token_id=1, **NAMES
+        vocab_size=64, n_embd=16, n_layer=2, n_head=2, n_positions=32, bos_token_id=1, eos_token_id=1, **NAMES
     ),
 }
 TEXT = "Peter Blackburn of Brussels met Paul"
@@ -94,7 +94,7 @@ def test_gradient_checkpointing_and_a_larger_vocabulary_reach_the_model_inside(k
         if checkpointing:
             tagger.gradient_checkpointing_enable()
         tagger.train()(IDS, labels=TAGS).loss.backward()
-        gradients.append(torch.cat([p.grad[:60].flatten() for p in tagger.parameters() if p.grad is not None]))
+        gradients.append(torch.cat([p.grad[:64].flatten() for p in tagger.parameters() if p.grad is not None]))
     torch.testing.assert_close(*gradients)
 
 
@@ -145,7 +145,7 @@ def test_a_recipe_builds_a_crf_on_a_checkpoint_of_any_kind(kind, tmp_path):
     checkpoint = {
         "bert": lambda: AutoModelForTokenClassification.from_config(CONFIGS["bert"]()),
         "crf": lambda: a_tagger("bert"),
-        "recurrent": lambda: RecurrentForTokenClassification(RecurrentConfig(vocab_size=60, **NAMES)),
+        "recurrent": lambda: RecurrentForTokenClassification(RecurrentConfig(vocab_size=64, **NAMES)),
     }[kind]()
     checkpoint.save_pretrained(tmp_path)
     settings = Pretrained(str(tmp_path), crf=True)
