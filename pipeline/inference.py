@@ -125,20 +125,37 @@ def _task_of(name: str, trust_remote_code: bool = False) -> Task:
     raise UserError(f"model: {name} is a {', '.join(architectures) or 'model without a head'}; expected {heads}")
 
 
-def evaluate(model: str, data: Data, split: str = "test", batch_size: int = 32, **options: Any) -> dict[str, Any]:
+def evaluate(
+    model: str,
+    data: Data,
+    split: str = "test",
+    batch_size: int = 32,
+    *,
+    rows: Path | None = None,
+    **options: Any,
+) -> dict[str, Any]:
     """Score a saved model on one split of new data with its task's metrics; `batch_size` does not change them.
 
     Args:
         model: folder of a run or of a model, or Hub id.
+        rows: file that gets the rows of the split, see predictions.py.
         options: revision, trust_remote_code and allow_pickle of the model, see `load`.
 
     Raises:
         UserError: the model or the data cannot be read, or the data has labels that the model does not know.
     """
-    return evaluate_rows(model, data, split, batch_size, **options).scores
+    return evaluate_rows(model, data, split, batch_size, rows=rows, **options).scores
 
 
-def evaluate_rows(model: str, data: Data, split: str = "test", batch_size: int = 32, **options: Any) -> Evaluation:
+def evaluate_rows(
+    model: str,
+    data: Data,
+    split: str = "test",
+    batch_size: int = 32,
+    *,
+    rows: Path | None = None,
+    **options: Any,
+) -> Evaluation:
     """Like `evaluate`, with the outcome of each row of the split."""
     # Imported here: reading data and joining other processes takes libraries that `predict` does not need.
     from pipeline.data.new_data import encode_split
@@ -152,16 +169,22 @@ def evaluate_rows(model: str, data: Data, split: str = "test", batch_size: int =
     refuse_unused(task.name, data)
     source = locate_again(source, task.name)
     with writing("TMPDIR", Path(tempfile.gettempdir())), tempfile.TemporaryDirectory() as folder:
+        texts = Path(folder) / "texts.arrow"
         encoded, labels = encode_split(
-            source, split, task, loaded.tokenizer, loaded.labels, Path(folder), data_warnings, loaded.data
-        )
+            source, split, task, loaded.tokenizer, loaded.labels, Path(folder), data_warnings, loaded.data,
+            texts if rows else None,
+        )  # fmt: skip
         running = source.is_running_text
-        rows = task.arrange(encoded, loaded.model, loaded.tokenizer, batch_size, running, training=False)
+        arranged = task.arrange(encoded, loaded.model, loaded.tokenizer, batch_size, running, training=False)
         accelerator = launch.start()
         for warning in data_warnings:
             if accelerator.is_main_process:  # stdout is for the scores
                 print(f"data: {warning}", file=sys.stderr, flush=True)
-        return score(loaded.model, task, rows, loaded.tokenizer, labels, batch_size, accelerator)
+        found = score(loaded.model, task, arranged, loaded.tokenizer, labels, batch_size, accelerator)
+        if rows and accelerator.is_main_process:
+            with writing("rows", rows):
+                found.write(rows, split, texts)
+        return found
 
 
 def predict(

@@ -11,6 +11,7 @@ import copy
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from pipeline import inference, run_folder, saving, storage
@@ -19,9 +20,12 @@ from pipeline.data.prepare import Prepared
 from pipeline.errors import UserError, writing
 from pipeline.models import adapters
 from pipeline.publish import push, reference_outputs
+from pipeline.training import evaluation
 from pipeline.training.trainer import Run
 
 Outputs = list[dict[str, Any]]
+# How many encoded rows are tried, and their tokens at most.
+ROWS, TOKENS = 4, 2048
 
 
 def rehearse(run: Run, build_info: dict[str, Any], prepared: Prepared, revisions: dict[str, Any], folder: Path) -> None:
@@ -47,10 +51,24 @@ def rehearse(run: Run, build_info: dict[str, Any], prepared: Prepared, revisions
     with writing("train.output_dir", run.folder):
         storage.write(folder / run_folder.RECIPE, run.recipe.to_json())
         saving.save(trial, metrics, prepared)
+        _try_rows(trial, prepared)
     if type(run.recipe.model) in MODELS.values() and expected is not None:  # others may load in their own way
         _compare(trial, texts, expected)
     if run.recipe.hub.push:
         push.rehearse(str(folder), run.recipe.hub)
+
+
+def _try_rows(trial: Run, prepared: Prepared) -> None:
+    """Write the first rows of the validation split with what the new model makes of them."""
+    split = prepared.splits["validation"]
+    lengths = np.cumsum(split[:ROWS]["length"])
+    if lengths[0] > TOKENS:  # a document that takes long: nothing to try
+        return
+    few = split.select(range(int((lengths <= TOKENS).sum())))
+    model, tokenizer, running = trial.model, prepared.tokenizer, prepared.source.is_running_text
+    rows = trial.task.arrange(few, model, tokenizer, 1, running, training=False)
+    found = evaluation.tried(model, trial.task, rows, tokenizer, trial.labels)
+    saving.save_rows(trial.folder, "validation", found, prepared)
 
 
 def _outputs(model: Any, tokenizer: PreTrainedTokenizerBase, texts: list[Any]) -> Outputs | None:

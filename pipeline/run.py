@@ -49,7 +49,7 @@ def train(recipe: Recipe) -> dict[str, Any]:
                 trainer.fit(run, stop, started=lambda: _record(run, revisions))
             with stop.interruptible(accelerator):
                 run.model = saving.merged_model(run)
-                metrics = saving.metrics_of(run, build_info, prepared, _scores(run), revisions)
+                metrics = saving.metrics_of(run, build_info, prepared, _scores(run, prepared), revisions)
             run.model = run.full_model()
             if accelerator.is_main_process:
                 saving.save(run, metrics, prepared)
@@ -110,7 +110,13 @@ def _print_start(run: trainer.Run, build_info: dict[str, Any], prepared: Prepare
         print(f"training: micro-batches of {train.batch_size} rows, {train.accumulation} per update", flush=True)
 
 
-def _scores(run: trainer.Run) -> dict[str, Any]:
-    """The scores of the best weights on validation and test."""
-    splits = [split for split in ("validation", "test") if split in run.splits]
-    return {split: run.evaluate(split).scores for split in splits}
+def _scores(run: trainer.Run, prepared: Prepared) -> dict[str, Any]:
+    """The scores of the best weights on validation and test; their rows are written at once, one split at a time."""
+    scores = {}
+    for split in ("validation", "test"):
+        if split in run.splits:
+            found = run.evaluate(split)
+            if run.accelerator.is_main_process:
+                saving.save_rows(run.folder, split, found, prepared)
+            scores[split] = found.scores
+    return scores

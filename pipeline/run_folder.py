@@ -17,7 +17,7 @@ from pipeline.config.serialization import read_json
 from pipeline.errors import UserError, writing
 
 RECIPE, METRICS, HISTORY, CHECKPOINTS = "recipe.json", "metrics.json", "history.jsonl", "checkpoints"
-MODEL, DASHBOARDS = paths.MODEL, "dashboards"
+MODEL, DASHBOARDS, PREDICTIONS = paths.MODEL, "dashboards", "predictions"
 # The model's outputs for a few rows, and the commits on the Hub that the run has read.
 ANSWERS, REVISIONS = "answers.json", "revisions.json"
 
@@ -76,6 +76,11 @@ def model_in(name: str) -> str:
     return name if inner == folder else str(inner)
 
 
+def predictions_of(folder: Path, split: str) -> Path:
+    """The file with the rows of `split` in the run folder `folder`; see predictions.py."""
+    return folder / PREDICTIONS / f"{split}.parquet"
+
+
 def open_(recipe: Recipe) -> Path:
     """Create the folder of `recipe`, or empty it if train.overwrite is set, and write recipe.json if there is none: an
     earlier one stays until the run has been resumed, see `write_recipe`.
@@ -131,7 +136,7 @@ def unless_refused(folder: Path) -> Iterator[None]:
 
 
 def _clear(folder: Path) -> None:
-    for name in (MODEL, CHECKPOINTS, DASHBOARDS):
+    for name in (MODEL, CHECKPOINTS, DASHBOARDS, PREDICTIONS):
         shutil.rmtree(folder / name, ignore_errors=True)
     for name in (METRICS, HISTORY, ANSWERS, REVISIONS, RECIPE):  # recipe.json last: without it this is no run's folder
         (folder / name).unlink(missing_ok=True)

@@ -20,6 +20,7 @@ from pipeline.publish.card import card
 from pipeline.publish.card_data import CardData
 from pipeline.publish.staging import has_word_pieces, labels_in
 from pipeline.training import hardware
+from pipeline.training.evaluation import Evaluation
 from pipeline.training.trainer import Run
 
 
@@ -47,6 +48,14 @@ def save(run: Run, metrics: dict[str, Any], prepared: Prepared) -> None:
 
     storage.publish_folder(run.folder / run_folder.MODEL, fill)
     storage.write(run.folder / run_folder.METRICS, _json(metrics))
+
+
+def save_rows(folder: Path, split: str, found: Evaluation, prepared: Prepared) -> None:
+    """Write the rows of an evaluation of `split` into the run folder `folder`."""
+    file = run_folder.predictions_of(folder, split)
+    file.parent.mkdir(exist_ok=True)
+    storage.sync(folder)
+    found.write(file, split, prepared.texts[split])
 
 
 def merged_model(run: Run) -> nn.Module:

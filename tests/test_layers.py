@@ -21,6 +21,7 @@ LAYERS = (
     "models.recurrent",
     "config",
     "run_folder",
+    "predictions",
     "hub",
     "models",
     "data",

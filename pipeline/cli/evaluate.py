@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
 
+from pipeline import predictions
 from pipeline.cli import arguments, startup
 from pipeline.cli.arguments import INFERRED, Arguments, Reading
 from pipeline.config import sources
@@ -19,6 +21,7 @@ def _evaluate(
     data: str,
     split: Literal["train", "validation", "test"] = "test",
     batch_size: int = 32,
+    rows: str | None = None,
     reading: tyro.conf.OmitArgPrefixes[Reading] = INFERRED,
     label_column: str | None = None,
     tag_column: str | None = None,
@@ -43,6 +46,7 @@ def _evaluate(
         data: file, folder, Hub id or sample:NAME.
         split: split to score; if the data has a single split, that one is scored.
         batch_size: rows per batch; the scores do not depend on it.
+        rows: file, ending in .parquet, that gets each row with what the model makes of it.
         label_column: column with the labels; needed only if it cannot be inferred.
         tag_column: column with the tag of each word; needed only if it cannot be inferred.
         format: format of a local file, such as conll; needed only if it cannot be inferred.
@@ -71,17 +75,23 @@ def _evaluate(
         limit=limit,
         separate=separate,
     )
-    if batch_size < 1:
-        raise UserError(f"batch-size: {batch_size} is out of range; it must be >= 1")
+    file = _checked(batch_size, rows)
     sources.resolve(chosen)
     arguments.check_model(model, model_revision, trust_remote_code, "model-revision")
     with startup.importing("pipeline.data.new_data", "pipeline.training.evaluation"):
         from pipeline import inference
 
     options = {"revision": model_revision, "trust_remote_code": trust_remote_code, "allow_pickle": allow_pickle}
-    scores = inference.evaluate(model, chosen, split, batch_size, **options)
+    scores = inference.evaluate(model, chosen, split, batch_size, rows=file, **options)
     if arguments.is_main_process():
         print(json.dumps(scores, indent=2, ensure_ascii=False))
+
+
+def _checked(batch_size: int, rows: str | None) -> Path | None:
+    """The file for the rows, if they are asked for."""
+    if batch_size < 1:
+        raise UserError(f"batch-size: {batch_size} is out of range; it must be >= 1")
+    return None if rows is None else predictions.check_target(rows, "rows")
 
 
 def command(given: Arguments) -> None:

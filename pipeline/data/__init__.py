@@ -8,7 +8,8 @@ divides them if there is a `split_column`; `annotations` turns the rows of annot
 written as texts, and `split_writer` writes them to disk; `labels` gives labels their names and leaves out rows that
 have none; `tagging` converts tags to one scheme; `splits` carves missing splits; `checks` refuses or reports what is
 wrong, with `text_stats`; `tokenization` trains or loads a tokenizer; `encoding` encodes rows in the `background` while
-others are written; `fingerprints` tells whether a later run finds the same.
+others are written; `source_rows` keeps what the rows of scored splits are, and where they stand; `fingerprints` tells
+whether a later run finds the same.
 
 Encoded rows become batches by similar length in `bucketing`, or as one stream of tokens in `streams`.
 

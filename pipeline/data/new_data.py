@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerBase
 
 from pipeline.config.data import Data
 from pipeline.config.sources import ResolvedSource
-from pipeline.data import sources, splits
+from pipeline.data import source_rows, sources, splits
 from pipeline.data.column_choice import Choice
 from pipeline.data.columns import kind_of
 from pipeline.data.encoding import Encoder, encode
@@ -34,6 +34,7 @@ def encode_split(
     folder: Path,
     warnings: list[str] | None = None,
     trained: Data | None = None,
+    texts: Path | None = None,
 ) -> tuple[Dataset, list[str]]:
     """One split of `source`, encoded for a model with `labels` into an Arrow file in `folder`.
 
@@ -43,6 +44,7 @@ def encode_split(
     Args:
         trained: settings of the data of the model; its columns come first.
         warnings: gets what a user should know about the data, such as ids of labels that are read as names.
+        texts: file that gets the rows as they were read, and where they stand; see source_rows.
 
     Returns:
         The rows, and the names of the labels: those of the data if the model's have none, see `_Names`.
@@ -78,6 +80,8 @@ def encode_split(
     rows = splits.limit(loaded.splits[split], source.data.limit, in_order)
     for role in CLASSES_OF.keys() & set(rows.column_names):
         _check_known(rows, role, labels, loaded.names[split])
+    if texts:
+        source_rows.write(rows, task.columns, source_rows.shown(loaded.names[split], source), texts)
     encode(rows, task, tokenizer, tokenizer.model_max_length, labels, folder / "encoded")
     return Dataset.from_file(str(folder / "encoded.arrow")), labels
 

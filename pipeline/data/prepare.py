@@ -9,7 +9,7 @@ import inspect
 import json
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,10 +20,11 @@ from pipeline import storage
 from pipeline.config.data import Data
 from pipeline.config.models import PairEncoding
 from pipeline.config.sources import SPLITS, ResolvedSource
-from pipeline.data import checks, fingerprints, sources, splits, text_stats
+from pipeline.data import checks, fingerprints, source_rows, sources, splits, text_stats
 from pipeline.data.column_choice import PROBLEM_TYPES
 from pipeline.data.encoding import Encoder, encode, length_warnings
 from pipeline.data.fingerprints import Fingerprints
+from pipeline.data.rows import Places
 from pipeline.data.tagging import unified_tags
 from pipeline.data.tokenization import long_texts, tokenizers
 from pipeline.data.tokenization.tokenizer_choice import (
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 
 DONE = "prepared.json"
 TOKENIZER = "tokenizer"
+SCORED = ("validation", "test")
 SCRIPT_ROWS = 2000
 
 
@@ -55,6 +57,7 @@ class Prepared:
         report: counts, and data warnings under `notes`; `data` in metrics.json. See checks.report.
         source: where the rows come from.
         fingerprints: of all that a run must find unchanged to go on.
+        texts: split that is scored -> file with its rows as they were read, and where they stand; see source_rows.
     """
 
     splits: dict[str, Dataset]
@@ -64,6 +67,7 @@ class Prepared:
     report: dict[str, Any]
     source: ResolvedSource
     fingerprints: Fingerprints
+    texts: Mapping[str, Path]
 
 
 def prepare(
@@ -130,6 +134,7 @@ def _key(task: Encoder, choice: TokenizerChoice, source: ResolvedSource) -> str:
         "data": {**dataclasses.asdict(source.data), "source": None},
         # Data warnings name files, so a copy under another name gets its own entry.
         "names": {split: [str(part.file) for part in parts] for split, parts in source.parts.items()},
+        "home": source.data.source.partition("/")[0] if source.data.source.startswith("~") else None,
         "task": task.name,
         "tokenizer": choice.fingerprint(),
         "code": sorted(hashlib.sha256(file.read_bytes()).hexdigest() for file in code),
@@ -157,12 +162,14 @@ def _build(task: Encoder, choice: TokenizerChoice, source: ResolvedSource, folde
     """Fill `folder` with the encoded splits, the tokenizer and the report."""
     work, data = folder / "work", source.data
     work.mkdir()
-    raw, task, labels, report = _read(task, source, work)
+    raw, places, task, labels, report = _read(task, source, work)
     choice = suited(choice, "tokens" in task.columns, report)
     tokenizer = tokenizer_of(choice, data, raw["train"])
     long_texts.keep(tokenizer, data.long_texts)
     for split, rows in raw.items():
         report.setdefault("encoded", {})[split] = encode(rows, task, tokenizer, data.max_length, labels, folder / split)
+        if split in SCORED:
+            source_rows.write(rows, task.columns, source_rows.shown(places[split], source), _texts_of(folder, split))
     report["notes"] += length_warnings(report["encoded"], data.max_length)
     unknown = {split: counted["unknown_share"] for split, counted in report["encoded"].items()}
     report["notes"] += unknown_warnings(choice, unknown)
@@ -178,9 +185,9 @@ def _build(task: Encoder, choice: TokenizerChoice, source: ResolvedSource, folde
 
 def _read(
     task: Encoder, source: ResolvedSource, folder: Path
-) -> tuple[dict[str, Dataset], Encoder, list[str], dict[str, Any]]:
-    """The three splits as texts, the task for their labels, the labels, and the report; `folder` is for the files of
-    the splits."""
+) -> tuple[dict[str, Dataset], dict[str, Places], Encoder, list[str], dict[str, Any]]:
+    """The three splits as texts, the places of their rows, the task for their labels, the labels, and the report;
+    `folder` is for the files of the splits."""
     data, in_order = source.data, is_running(source, task)
     loaded = sources.load(source, task.columns, folder, pairs=task.pairs, keep_empty=in_order)
     task = task.variant(loaded.columns.problem_type)
@@ -199,7 +206,12 @@ def _read(
     sample = raw["train"][:SCRIPT_ROWS]["text"]
     report["scripts"] = text_stats.script_shares(sample)
     report["right_to_left_share"] = text_stats.right_to_left_share(sample)
-    return raw, task, labels, report
+    places = {split: loaded.names[split if split in loaded.splits else "train"] for split in raw}  # or carved from it
+    return raw, places, task, labels, report
+
+
+def _texts_of(folder: Path, split: str) -> Path:
+    return folder / f"{split}-texts.arrow"
 
 
 def _check_labelled(loaded: sources.LoadedSource, where: str) -> None:
@@ -260,4 +272,5 @@ def _open(folder: Path, source: ResolvedSource) -> Prepared:
         report={**done["report"], "fingerprint": source.fingerprint},
         source=source,
         fingerprints=Fingerprints(rows, list(done["labels"]), fingerprints.of_vocabulary(tokenizer)),
+        texts={split: _texts_of(folder, split) for split in SCORED},
     )

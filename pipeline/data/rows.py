@@ -207,7 +207,7 @@ def whole(column: pa.Array | pa.ChunkedArray) -> pa.Array:
 def arrow_batches(rows: Dataset, columns: Sequence[str], size: int = 10_000) -> Iterator[pa.Table]:
     """Columns of a split on disk, `size` rows at a time."""
     if file := _file_of(rows):
-        yield from _read_stream(file, columns, size)
+        yield from read_stream(file, columns, size)
         return
     tables = rows.select_columns(list(columns)).with_format("arrow")
     for start in range(0, len(rows), size):
@@ -225,12 +225,13 @@ def _file_of(rows: Dataset) -> str | None:
     return None if is_changed else rows.cache_files[0]["filename"]
 
 
-def _read_stream(file: str, columns: Sequence[str], size: int) -> Iterator[pa.Table]:
-    """Columns of a file, read from one end to the other. A mapped file would stay in memory as it is read."""
+def read_stream(file: str, columns: Sequence[str] | None, size: int) -> Iterator[pa.Table]:
+    """Columns of a file, or all of them, `size` rows at a time. A mapped file would stay in memory as it is read."""
     pending: list[pa.Table] = []
     with pa.OSFile(file) as source, pa.ipc.open_stream(source) as stream:
         for batch in stream:
-            pending.append(pa.Table.from_batches([batch]).select(list(columns)))
+            table = pa.Table.from_batches([batch])
+            pending.append(table if columns is None else table.select(list(columns)))
             if sum(map(len, pending)) < size:
                 continue
             table = pa.concat_tables(pending)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from pipeline.data.bucketing import evaluation_batches
+from pipeline.data.rows import numpy_column
 from pipeline.errors import UserError
 from pipeline.models.recurrent.crf import IGNORED
 
@@ -31,8 +32,8 @@ class Tokens:
 
     Attributes:
         borders: (documents + 1,) where each document begins, and the end; a running text is one document.
-        counts: words and bytes of the split. A row counts one word more than it has, for its end, as published
-            perplexities per word do, and one byte more, for its line break.
+        counts: tokens, words and bytes of each row of the data, (rows,) each. A row counts one word more than it has,
+            for its end, as published perplexities per word do, and one byte more, for its line break.
     """
 
     def __init__(self, dataset: Dataset, end: int, running: bool):
@@ -40,11 +41,12 @@ class Tokens:
         self._parts = [chunk.flatten().to_numpy() for chunk in dataset.data.column("input_ids").chunks]
         self._starts = np.cumsum([0, *map(len, self._parts)])
         self._end = end
-        lengths = dataset.with_format("numpy")["length"][:]
+        names = {"tokens": "length", "words": "words", "bytes": "bytes"}
+        self.counts = {name: numpy_column(dataset, column) for name, column in names.items()}
+        lengths = self.counts["tokens"]
         self.borders = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
         if running:
             self.borders = self.borders[[0, -1]]
-        self.counts = {name: float(np.sum(dataset.with_format("numpy")[name][:])) for name in ("words", "bytes")}
 
     def __len__(self) -> int:
         return int(self._starts[-1])
@@ -113,7 +115,7 @@ class Streams:
         self._stops = np.minimum(begins + window, cuts[1:]).flatten()
         self._begins = np.minimum(begins.flatten(), self._stops)
         self.lengths = (self._stops - self._begins).astype(np.int32)
-        self._columns = {**tokens.counts, "context": "all of the text before", "stride": 1}
+        self._columns = {**tokens.counts, "starts": self._begins, "context": "all of the text before", "stride": 1}
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -139,7 +141,8 @@ class Streams:
         return {**arrays, "position_ids": positions} if (positions == 0).any() else arrays
 
     def columns(self, names: Sequence[str]) -> dict[str, Any]:
-        """Words and bytes of the split, and the context and stride with which its tokens are predicted, by name."""
+        """By name: tokens, words and bytes of each row of the data; `starts`, (N,), the number of the first token that
+        each window scores; and the context and stride with which tokens are predicted."""
         return {name: self._columns[name] for name in names}
 
 
@@ -168,7 +171,7 @@ class Blocks:
         ]
         self._spans = np.array(spans)  # (N, 3): start of the row, start of its scoring, end of both
         self.lengths = (self._spans[:, 2] - self._spans[:, 0]).astype(np.int32)
-        self._columns = {**tokens.counts, "context": length, "stride": length if stride is None else stride}
+        self._columns = {**tokens.counts, "starts": self._spans[:, 1], "context": length, "stride": stride or length}
 
     def __len__(self) -> int:
         return len(self.lengths)

@@ -15,10 +15,12 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from pipeline import predictions
 from pipeline.config.task_specs import TASKS
 from pipeline.config.training import Train
 from pipeline.data.bucketing import Rows, pad
 from pipeline.errors import UserError, reason
+from pipeline.predictions import Predictions
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -205,6 +207,25 @@ class Task(ABC):
         for number, values in enumerate(zip(*map(_per_row, own.values()), strict=True)):
             yield {"id": number, **dict(zip(own, values, strict=True))}
 
+    def records(self, outcome: dict[str, Any], labels: list[str]) -> Iterator[pa.RecordBatch]:
+        """The same as what `rows` gives, in batches of `predictions.ROWS_PER_GROUP`, as they are written to a file.
+
+        By default, they are made from `rows`.
+        """
+        return predictions.batches_of(lambda: self.rows(outcome, labels))
+
+    def scored_by(self, outcome: dict[str, Any], labels: list[str]) -> dict[str, Any]:
+        """What scoring needs beside the rows, JSON-serializable; see `predictions.PredictionInfo`."""
+        return {}
+
+    def score_rows(self, rows: Predictions) -> dict[str, Any]:
+        """What `score` returned of the evaluation that left `rows`.
+
+        Raises:
+            UserError: the task cannot compute its scores from rows; by default, it cannot.
+        """
+        raise UserError(f"task: {full_name(self)} does not compute scores from rows; see Task.score_rows")
+
     def concern(self, scores: dict[str, Any]) -> str | None:
         """A reason to worry about a model with these validation scores, in one line, or None."""
         return None
@@ -220,6 +241,27 @@ class Task(ABC):
 
         A task may accept further arguments, each with a default; `finetune predict` passes those that the user gave.
         """
+
+
+def rows_of(batches: Iterator[pa.RecordBatch]) -> Iterator[dict[str, Any]]:
+    """Rows one by one."""
+    return (row for batch in batches for row in batch.to_pylist())
+
+
+def full_name(task: Task) -> str:
+    """What a recipe names `task`: the name of a built-in one, or module:Class."""
+    kind = type(task)
+    is_own = kind.__module__.startswith(f"{__package__}.")
+    return task.name if is_own else f"{kind.__module__}:{kind.__qualname__}"
+
+
+def scores_of(rows: Predictions) -> dict[str, Any]:
+    """The scores of a split, as metrics.json has them, from its rows alone.
+
+    Raises:
+        UserError: there is no such task, or it cannot compute its scores from rows.
+    """
+    return load_task(rows.info.task).variant(rows.info.problem_type).score_rows(rows)
 
 
 def _per_row(values: Any) -> list[Any]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 from torch.nn import functional as F
 
@@ -14,8 +15,9 @@ from pipeline.config.training import Train
 from pipeline.data import labels as labelling
 from pipeline.data.checks import MANY_CLASSES, in_order
 from pipeline.errors import UserError
+from pipeline.predictions import Predictions
 from pipeline.tasks.base import Batch
-from pipeline.tasks.text_answers import TextAnswers
+from pipeline.tasks.text_answers import TextAnswers, lists_of
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -98,16 +100,8 @@ class MultiLabel(TextAnswers):
         return {"nll": nll, "probability": logits.sigmoid(), "label": labels > 0, "logits": logits}
 
     def score(self, outcome: dict[str, Any], labels: list[str]) -> dict[str, Any]:
-        from pipeline.metrics.multi_label import MultiLabelClassification  # takes a second
-
-        metric = MultiLabelClassification(keep_in_memory=True)
-        predictions, thresholds = self._chosen(outcome["probability"]), self._limits(len(labels))
-        scores = metric.compute(predictions=predictions, references=outcome["label"], label_names=labels)
-        return {
-            "loss": float(outcome["nll"].astype(np.float64).mean()),
-            **(scores or {}),
-            "thresholds": dict(zip(labels, thresholds, strict=True)),
-        }
+        chosen, nll = self._chosen(outcome["probability"]), outcome["nll"].astype(np.float64)
+        return _scores(outcome["label"], chosen, nll, labels, self._limits(len(labels)))
 
     def _limits(self, classes: int) -> list[float]:
         return self.thresholds or [DEFAULT_THRESHOLD] * classes
@@ -116,12 +110,24 @@ class MultiLabel(TextAnswers):
         """(N, C) bool, in float64: a threshold lies between two probabilities in float32."""
         return probabilities.astype(np.float64) >= np.array(self._limits(probabilities.shape[1]))
 
-    def rows(self, outcome: dict[str, Any], labels: list[str]) -> Iterator[dict[str, Any]]:
-        """A row per text: its `labels`, the `prediction`, both by name, and the mean `nll` over all classes."""
-        names = np.array(labels, dtype=object)
-        columns = zip(outcome["label"], self._chosen(outcome["probability"]), outcome["nll"].tolist(), strict=True)
-        for number, (own, chosen, nll) in enumerate(columns):
-            yield {"id": number, "labels": names[own].tolist(), "prediction": names[chosen].tolist(), "nll": nll}
+    def recorded(self, outcome: dict[str, Any], labels: list[str]) -> dict[str, pa.Array]:
+        """Both answers as lists of names, the probability of each class as `scores`, and the mean `nll` over all
+        classes."""
+        names = pa.array(labels, pa.string())
+        return {
+            "gold": _named(outcome["label"], names),
+            "prediction": _named(self._chosen(outcome["probability"]), names),
+            "scores": lists_of(outcome["probability"]),
+            "nll": pa.array(outcome["nll"].astype(np.float64)),
+        }
+
+    def scored_by(self, outcome: dict[str, Any], labels: list[str]) -> dict[str, Any]:
+        return {"thresholds": self._limits(len(labels))}
+
+    def score_rows(self, rows: Predictions) -> dict[str, Any]:
+        labels = rows.info.labels
+        label, chosen = (_hot(rows.table[name], labels) for name in ("gold", "prediction"))
+        return _scores(label, chosen, rows.table["nll"].to_numpy(), labels, rows.info.settings["thresholds"])
 
     def concern(self, scores: dict[str, Any]) -> str | None:
         """Warns if none of the labels is found."""
@@ -136,6 +142,32 @@ class MultiLabel(TextAnswers):
             scores = dict(zip(labels, row, strict=True))
             own = [label for label, is_own in zip(labels, chosen, strict=True) if is_own]
             yield {"labels": sorted(own, key=lambda label: -scores[label]), "scores": scores}
+
+
+def _scores(
+    label: np.ndarray, chosen: np.ndarray, nll: np.ndarray, labels: list[str], thresholds: list[float]
+) -> dict[str, Any]:
+    """Scores of decisions (N, C) and NLL (N,) in float64."""
+    from pipeline.metrics.multi_label import MultiLabelClassification  # takes a second
+
+    metric = MultiLabelClassification(keep_in_memory=True)
+    scores = metric.compute(predictions=chosen, references=label, label_names=labels)
+    return {"loss": float(nll.mean()), **(scores or {}), "thresholds": dict(zip(labels, thresholds, strict=True))}
+
+
+def _named(chosen: np.ndarray, names: pa.Array) -> pa.ListArray:
+    """The names of the classes that each row of `chosen`, (N, C) bool, has."""
+    offsets = np.concatenate([[0], np.cumsum(chosen.sum(axis=1))]).astype(np.int32)
+    return pa.ListArray.from_arrays(pa.array(offsets), names.take(pa.array(np.nonzero(chosen)[1])))
+
+
+def _hot(names: pa.ChunkedArray, labels: list[str]) -> np.ndarray:
+    """The inverse of `_named`."""
+    lists = names.combine_chunks()
+    hot = np.zeros((len(lists), len(labels)), dtype=bool)
+    classes = pc.index_in(lists.flatten(), pa.array(labels, pa.string())).to_numpy().astype(np.int64)
+    hot[pc.list_parent_indices(lists).to_numpy(), classes] = True
+    return hot
 
 
 def _are_thresholds(values: Any, classes: int) -> bool:

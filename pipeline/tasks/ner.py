@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
@@ -16,7 +17,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from pipeline.data.bucketing import jagged, pad
 from pipeline.data.checks import entity_types
 from pipeline.data.labels import count
-from pipeline.data.tagging import model_labels
+from pipeline.data.tagging import model_labels, tag_spans
 from pipeline.data.tagging import tags as schemes
 from pipeline.data.tagging.model_labels import ModelLabels
 from pipeline.data.tagging.tag_codes import LETTERS, OUTSIDE, Coded, Coder, write_prefixes
@@ -25,7 +26,8 @@ from pipeline.data.tokenization.segmentation import cutter
 from pipeline.data.tokenization.word_alignment import ranges, surroundings, tokenize
 from pipeline.models.recurrent import CrfTaggerConfig, tag_labels
 from pipeline.models.recurrent.crf import IGNORED
-from pipeline.tasks.base import Batch, Task, padded_inputs
+from pipeline.predictions import ROWS_PER_GROUP, Predictions
+from pipeline.tasks.base import Batch, Task, padded_inputs, rows_of
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -136,22 +138,44 @@ class Ner(Task):
 
     def score(self, outcome: dict[str, Any], labels: list[str]) -> dict[str, Any]:
         """Scores over words, against the tags of the data; an entity with a word that has no token is missed."""
-        from pipeline.metrics.entities import Entities  # takes a second, and prediction needs no metric
-
-        sentences = list(_sentences(outcome, labels))
-        references, predictions = [s.gold for s in sentences], [s.predicted for s in sentences]
-        scores = Entities(keep_in_memory=True).compute(predictions=predictions, references=references)
-        missed = sum(any(s.lost[begin:end]) for s in sentences for _, begin, end in schemes.spans(s.gold))
-        loss = outcome["nll"].sum() / max(int(outcome["labels"].sum()), 1)
-        return {"loss": float(loss), **(scores or {}), "lost_entities": missed}
+        words, begins = _words(outcome, labels), np.flatnonzero(outcome["begins"])
+        gold, predicted = (
+            [own.tolist() for own in np.split(tags, words.ends[:-1])] for tags in (words.gold, words.predicted)
+        )
+        nll = np.add.reduceat(outcome["nll"], begins)
+        lost = int(_lost_entities(words, tag_spans.read(words.gold, words.ends)).sum())
+        return _scores(gold, predicted, nll, int(outcome["labels"].sum()), lost)
 
     def rows(self, outcome: dict[str, Any], labels: list[str]) -> Iterator[dict[str, Any]]:
-        """A row per sentence, however many windows it was split into: its `tags` and the `prediction`, an IOB2 tag for
-        each word, and the summed `nll` of the tokens that have a label."""
-        starts = np.flatnonzero(outcome["begins"])
-        nll = np.add.reduceat(outcome["nll"], starts).tolist()
-        for number, (sentence, own) in enumerate(zip(_sentences(outcome, labels), nll, strict=True)):
-            yield {"id": number, "tags": sentence.gold, "prediction": sentence.predicted, "nll": own}
+        """A row per sentence, however many windows it was split into: `gold` and `prediction`, an IOB2 tag for each
+        word, `gold_spans` and `predicted_spans`, the entities by type, first word and the word after the last, how many
+        `lost_entities` have a word that the model has not read, and the summed `nll` of the `tokens` that have a
+        label."""
+        return rows_of(self.records(outcome, labels))
+
+    def records(self, outcome: dict[str, Any], labels: list[str]) -> Iterator[pa.RecordBatch]:
+        words, begins = _words(outcome, labels), np.flatnonzero(outcome["begins"])
+        nll, tokens = (np.add.reduceat(outcome[name], begins) for name in ("nll", "labels"))
+        for start in range(0, len(begins), ROWS_PER_GROUP):
+            part = words.sentences(start, start + ROWS_PER_GROUP)
+            gold, predicted = (tag_spans.read(tags, part.ends) for tags in (part.gold, part.predicted))
+            yield pa.RecordBatch.from_pydict(
+                {
+                    "id": pa.array(np.arange(start, start + len(part.ends))),
+                    "gold": tag_spans.lists_of(part.gold, part.ends),
+                    "prediction": tag_spans.lists_of(part.predicted, part.ends),
+                    "gold_spans": gold.arrow(),
+                    "predicted_spans": predicted.arrow(),
+                    "lost_entities": pa.array(_lost_entities(part, gold), pa.int32()),
+                    "nll": pa.array(nll[start : start + ROWS_PER_GROUP]),
+                    "tokens": pa.array(tokens[start : start + ROWS_PER_GROUP], pa.int32()),
+                }
+            )
+
+    def score_rows(self, rows: Predictions) -> dict[str, Any]:
+        gold, predicted = (rows.table[name].to_pylist() for name in ("gold", "prediction"))
+        tokens, lost = (pc.sum(rows.table[name]).as_py() for name in ("tokens", "lost_entities"))
+        return _scores(gold, predicted, rows.table["nll"].to_numpy(), tokens, lost)
 
     def concern(self, scores: dict[str, Any]) -> str | None:
         """Warns if no entity is found."""
@@ -211,17 +235,29 @@ def _places(words: Sequence[str]) -> list[tuple[int, int]]:
     return [(end - 1 - len(word), end - 1) for end, word in zip(ends, words, strict=True)]
 
 
-class _Sentence(NamedTuple):
-    """Tags of a sentence's words in IOB2, those of the data and those of the model, and whether the model has read no
-    token of a word."""
+class _Words(NamedTuple):
+    """The M words of S sentences, one sentence after another.
 
-    gold: list[str]
-    predicted: list[str]
-    lost: list[bool]
+    Attributes:
+        gold, predicted: (M,) tags in IOB2, those of the data and those of the model.
+        lost: (M,) whether the model has read no token of the word.
+        ends: (S,) number of the word after the last of each sentence.
+    """
+
+    gold: np.ndarray
+    predicted: np.ndarray
+    lost: np.ndarray
+    ends: np.ndarray
+
+    def sentences(self, start: int, stop: int) -> _Words:
+        """Some of the sentences."""
+        begin, ends = (self.ends[start - 1] if start else 0), self.ends[start:stop]
+        own = slice(begin, ends[-1])
+        return _Words(self.gold[own], self.predicted[own], self.lost[own], ends - begin)
 
 
-def _sentences(outcome: dict[str, Any], labels: list[str]) -> Iterator[_Sentence]:
-    """The sentences of a split, each joined from its windows; see `Ner.outcome` and `Ner.encode`."""
+def _words(outcome: dict[str, Any], labels: list[str]) -> _Words:
+    """The words of a split, whose sentences are joined from their windows; see `Ner.outcome` and `Ner.encode`."""
     (guesses, tokens), (first, words), (gold, _) = (outcome[name] for name in ("prediction", "first", "tags"))
     window = np.repeat(np.arange(len(words)), words)  # (M,)
     lost = (first < 0) | (first >= tokens[window])
@@ -230,10 +266,29 @@ def _sentences(outcome: dict[str, Any], labels: list[str]) -> Iterator[_Sentence
     known = model_labels.read(labels)
     names = np.array([*known.iob2, "O"], dtype=object)
     predicted = names[np.where(lost, len(labels), guesses[at])]
-    ends = np.cumsum(np.add.reduceat(words, np.flatnonzero(outcome["begins"])))[:-1]
-    columns = ([part.tolist() for part in np.split(column, ends)] for column in (gold, predicted, lost))
-    for own, guessed, unread in zip(*columns, strict=True):
-        yield _Sentence(own, _written(guessed, known), unread)
+    ends = np.cumsum(np.add.reduceat(words, np.flatnonzero(outcome["begins"])))
+    if not known.has_begin:
+        sentences = (_written(own.tolist(), known) for own in np.split(predicted, ends[:-1]))
+        predicted = np.fromiter(itertools.chain.from_iterable(sentences), dtype=object, count=len(predicted))
+    return _Words(gold, predicted, lost, ends)
+
+
+def _lost_entities(words: _Words, spans: tag_spans.Spans) -> np.ndarray:
+    """(S,) how many of the entities of each sentence have a word that the model has not read."""
+    lost = np.concatenate([[0], np.cumsum(words.lost)])
+    begin = np.repeat(np.concatenate([[0], words.ends[:-1]]), spans.counts)
+    is_lost = lost[begin + spans.end] > lost[begin + spans.start]
+    return np.bincount(np.repeat(np.arange(len(words.ends)), spans.counts), is_lost, len(words.ends)).astype(np.int32)
+
+
+def _scores(
+    gold: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]], nll: np.ndarray, tokens: int, lost: int
+) -> dict[str, Any]:
+    """Scores of sentences, with the NLL of each and the number of labelled tokens and of lost entities in all."""
+    from pipeline.metrics.entities import Entities  # takes a second, and prediction needs no metric
+
+    scores = Entities(keep_in_memory=True).compute(predictions=predicted, references=gold)
+    return {"loss": math.fsum(nll) / max(tokens, 1), **(scores or {}), "lost_entities": lost}
 
 
 def _written(tags: list[str], known: ModelLabels) -> list[str]:

@@ -6,6 +6,9 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 from torch.nn import functional as F
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -13,7 +16,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from pipeline.data.streams import EVALUATION_TOKENS, Arrays, Blocks, Streams, Tokens
 from pipeline.errors import UserError
 from pipeline.models.recurrent.crf import IGNORED
-from pipeline.tasks.base import Batch, Task
+from pipeline.predictions import ROWS_PER_GROUP, Predictions
+from pipeline.tasks.base import Batch, Task, rows_of
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -32,7 +36,7 @@ class NextWord(Task):
         "text": ("text", "sentence", "content", "document", "review", "article", "body")
     }
     running_text: ClassVar[bool] = True
-    scored_with: ClassVar[Sequence[str]] = ("words", "bytes", "context", "stride")
+    scored_with: ClassVar[Sequence[str]] = ("words", "bytes", "tokens", "starts", "context", "stride")
 
     def monitors(self, labels: Sequence[str]) -> Sequence[str]:
         perplexities = ("perplexity_per_token", "perplexity_per_word", "bits_per_byte")
@@ -80,34 +84,65 @@ class NextWord(Task):
         # The label's rank is the number of tokens with a greater logit.
         own = logits.gather(2, labels.clamp(min=0)[..., None])
         rank = (logits > own).sum(dim=-1)
+        counts = scored.sum(dim=1)
         return {
-            "nll": nll.view_as(labels).double().sum(dim=1),
-            "tokens": scored.sum(dim=1),
-            "first": (scored & (rank < 1)).sum(dim=1),
-            "in_five": (scored & (rank < LIKELIEST)).sum(dim=1),
+            "token_nll": (nll.view_as(labels)[scored], counts),
+            "rank": (rank.clamp(max=LIKELIEST)[scored].to(torch.uint8), counts),
         }
+
+    def joined(self, outcome: dict[str, Any]) -> dict[str, Any]:
+        """The figures of the tokens in the order of the text, whatever windows or blocks have read them, and the summed
+        `nll` of each row of the data, a document or a line."""
+        starts, tokens = outcome.pop("starts"), outcome["tokens"]
+        (nll, counts), (rank, _) = outcome["token_nll"], outcome["rank"]
+        # Place of each token in the text: the scored tokens of a window are consecutive.
+        at = np.repeat(starts - (np.cumsum(counts) - counts), counts) + np.arange(len(nll))
+        for name, values in (("token_nll", nll), ("rank", rank)):
+            outcome[name] = np.empty_like(values)
+            outcome[name][at] = values
+        begins = np.cumsum(tokens) - tokens
+        return {**outcome, "nll": np.add.reduceat(outcome["token_nll"], begins, dtype=np.float64)}
 
     def score(self, outcome: dict[str, Any], labels: list[str]) -> dict[str, Any]:
-        nll, tokens = math.fsum(outcome["nll"]), int(outcome["tokens"].sum())
-        return {
-            "loss": nll / tokens,
-            "perplexity_per_token": _exp(nll / tokens),
-            "perplexity_per_word": _exp(nll / outcome["words"]),
-            "bits_per_byte": nll / math.log(2) / outcome["bytes"],
-            "accuracy": int(outcome["first"].sum()) / tokens,
-            "accuracy_top5": int(outcome["in_five"].sum()) / tokens,
-            "tokens": tokens,
-            "words": int(outcome["words"]),
-            "bytes": int(outcome["bytes"]),
-            "context": outcome["context"],
-            "stride": outcome["stride"],
-        }
+        rank = outcome["rank"]
+        hits = {"first": int((rank < 1).sum()), "in_five": int((rank < LIKELIEST).sum())}
+        totals = {name: int(outcome[name].sum(dtype=np.int64)) for name in ("tokens", "words", "bytes")}
+        return _scores(outcome["nll"], {**hits, **totals}, self.scored_by(outcome, labels))
+
+    def scored_by(self, outcome: dict[str, Any], labels: list[str]) -> dict[str, Any]:
+        return {name: outcome[name] for name in ("context", "stride")}
 
     def rows(self, outcome: dict[str, Any], labels: list[str]) -> Iterator[dict[str, Any]]:
-        """A row per window or block of text: summed `nll` of its `tokens`, and how many of them the model ranked
-        `first` or `in_five`. Rows of two models correspond only if the models read the text in the same windows: with
-        the same tokenizer, data.max_length and, for models that carry a state, batch size."""
-        return super().rows(outcome, labels)
+        """A row per document or, of a running text, per line: its `tokens`, `words` and `bytes`, the summed `nll` and
+        that of each token, and how many tokens the model ranked `first` or `in_five`. They are the same whatever
+        windows the model has read the text in."""
+        return rows_of(self.records(outcome, labels))
+
+    def records(self, outcome: dict[str, Any], labels: list[str]) -> Iterator[pa.RecordBatch]:
+        ends = np.cumsum(outcome["tokens"])
+        for start in range(0, len(ends), ROWS_PER_GROUP):
+            rows = slice(start, start + ROWS_PER_GROUP)
+            begins = (ends - outcome["tokens"])[rows]
+            tokens = slice(begins[0], ends[rows][-1])
+            begins = begins - begins[0]
+            offsets = pa.array(np.append(begins, tokens.stop - tokens.start), pa.int32())
+            rank, nll = outcome["rank"][tokens], outcome["token_nll"][tokens]
+            hits = {"first": rank < 1, "in_five": rank < LIKELIEST}
+            columns = {name: outcome[name][rows] for name in ("words", "bytes", "tokens")}
+            columns |= {name: np.add.reduceat(hit, begins, dtype=np.int32) for name, hit in hits.items()}
+            yield pa.RecordBatch.from_pydict(
+                {
+                    "id": pa.array(np.arange(start, start + len(begins))),
+                    **{name: pa.array(values, pa.int32()) for name, values in columns.items()},
+                    "nll": pa.array(outcome["nll"][rows]),
+                    "token_nll": pa.ListArray.from_arrays(offsets, pa.array(nll)),
+                }
+            )
+
+    def score_rows(self, rows: Predictions) -> dict[str, Any]:
+        names = ("first", "in_five", "tokens", "words", "bytes")
+        totals = {name: pc.sum(rows.table[name]).as_py() for name in names}
+        return _scores(rows.table["nll"].to_numpy(), totals, rows.info.settings)
 
     def predict(
         self,
@@ -143,6 +178,22 @@ class NextWord(Task):
             if continued is not None:
                 answer["continuation"] = _continuation(continued[row].tolist(), tokenizer)
             yield answer
+
+
+def _scores(nll: np.ndarray, totals: dict[str, int], settings: dict[str, Any]) -> dict[str, Any]:
+    """Scores from the NLL of each row and the sums of the other columns."""
+    total, tokens = math.fsum(nll), totals["tokens"]
+    return {
+        "loss": total / tokens,
+        "perplexity_per_token": _exp(total / tokens),
+        "perplexity_per_word": _exp(total / totals["words"]),
+        "bits_per_byte": total / math.log(2) / totals["bytes"],
+        "accuracy": totals["first"] / tokens,
+        "accuracy_top5": totals["in_five"] / tokens,
+        **{name: totals[name] for name in ("tokens", "words", "bytes")},
+        "context": settings["context"],
+        "stride": settings["stride"],
+    }
 
 
 def _shown(word: str) -> str:

@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 from pipeline.data.rows import numpy_column
 from pipeline.errors import UserError
 from pipeline.models.layers import output_layer
+from pipeline.predictions import Predictions
 from pipeline.tasks.base import Batch
 from pipeline.tasks.text_answers import TextAnswers
 
@@ -90,22 +91,16 @@ class Regression(TextAnswers):
 
     def score(self, outcome: dict[str, Any], labels: list[str]) -> dict[str, Any]:
         """`loss` is the mean squared error."""
-        from pipeline.metrics import regression  # takes a second, and prediction needs no metric
+        return _scores(outcome["label"], outcome["prediction"])
 
-        metric = regression.Regression(keep_in_memory=True)
-        scores = metric.compute(predictions=outcome["prediction"], references=outcome["label"]) or {}
-        return {"loss": scores["mse"], **scores}
+    def recorded(self, outcome: dict[str, Any], labels: list[str]) -> dict[str, pa.Array]:
+        """Both numbers, as the model reads and gives them, in float32, and the `squared_error`."""
+        gold, prediction = (outcome[name].astype(np.float64) for name in ("label", "prediction"))
+        columns = {"gold": gold, "prediction": prediction, "squared_error": np.square(prediction - gold)}
+        return {name: pa.array(values) for name, values in columns.items()}
 
-    def rows(self, outcome: dict[str, Any], labels: list[str]) -> Iterator[dict[str, Any]]:
-        """A row per text: its number, as `label`, the `prediction`, and the `squared_error`."""
-        columns = (outcome[name].astype(np.float64).tolist() for name in ("label", "prediction"))
-        for number, (label, prediction) in enumerate(zip(*columns, strict=True)):
-            yield {
-                "id": number,
-                "label": label,
-                "prediction": prediction,
-                "squared_error": (prediction - label) ** 2,
-            }
+    def score_rows(self, rows: Predictions) -> dict[str, Any]:
+        return _scores(rows.table["gold"].to_numpy(), rows.table["prediction"].to_numpy())
 
     def concern(self, scores: dict[str, Any]) -> str | None:
         """Warns if the predictions tell nothing about the order of the texts."""
@@ -115,3 +110,12 @@ class Regression(TextAnswers):
         """The number as `score`, as transformers' own pipeline calls it."""
         for number in logits[:, 0].tolist():
             yield {OUTPUT: number}
+
+
+def _scores(label: np.ndarray, prediction: np.ndarray) -> dict[str, Any]:
+    """Scores of numbers, both (N,)."""
+    from pipeline.metrics import regression  # takes a second, and prediction needs no metric
+
+    metric = regression.Regression(keep_in_memory=True)
+    scores = metric.compute(predictions=prediction, references=label) or {}
+    return {"loss": scores["mse"], **scores}

@@ -6,18 +6,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 from torch.nn import functional as F
 
 from pipeline.data.checks import label_set
 from pipeline.errors import UserError, listing
+from pipeline.predictions import Predictions
 from pipeline.tasks.base import Batch, Task
 from pipeline.tasks.multi_label import MultiLabel
 from pipeline.tasks.regression import Regression
-from pipeline.tasks.text_answers import TextAnswers
+from pipeline.tasks.text_answers import TextAnswers, lists_of
 
 if TYPE_CHECKING:
-    import pyarrow as pa
     from datasets import Dataset
 
 
@@ -27,6 +29,7 @@ class Sentiment(TextAnswers):
     problem_type: ClassVar[str | None] = "single_label_classification"
     monitor: ClassVar[str] = "accuracy"
     stratify_by: ClassVar[str | None] = "label"
+    keeps_logits: ClassVar[bool] = True
     unused: ClassVar[Mapping[str, str]] = {
         "threshold": "each text has exactly one label, the most likely one, so nothing is decided by a threshold",
     }
@@ -65,17 +68,25 @@ class Sentiment(TextAnswers):
         return {"nll": nll, "prediction": logits.argmax(dim=-1), "label": batch["labels"], "logits": logits}
 
     def score(self, outcome: dict[str, Any], labels: list[str]) -> dict[str, Any]:
-        from pipeline.metrics.classification import Classification  # takes a second, and prediction needs no metric
+        return _scores(outcome["label"], outcome["prediction"], outcome["nll"].astype(np.float64), labels)
 
-        metric = Classification(keep_in_memory=True)
-        scores = metric.compute(predictions=outcome["prediction"], references=outcome["label"], label_names=labels)
-        return {"loss": float(outcome["nll"].astype(np.float64).mean()), **(scores or {})}
+    def recorded(self, outcome: dict[str, Any], labels: list[str]) -> dict[str, pa.Array]:
+        """Both answers by name, the probabilities of all classes as `scores`, and the `nll` of the right one."""
+        names = pa.array(labels, pa.string())
+        probabilities = torch.from_numpy(outcome["logits"]).softmax(dim=-1).numpy()
+        return {
+            "gold": names.take(pa.array(outcome["label"])),
+            "prediction": names.take(pa.array(outcome["prediction"])),
+            "scores": lists_of(probabilities),
+            "nll": pa.array(outcome["nll"].astype(np.float64)),
+        }
 
-    def rows(self, outcome: dict[str, Any], labels: list[str]) -> Iterator[dict[str, Any]]:
-        """A row per text: its `label`, the `prediction`, both by name, and the `nll` of the label."""
-        columns = (outcome[name].tolist() for name in ("label", "prediction", "nll"))
-        for number, (label, prediction, nll) in enumerate(zip(*columns, strict=True)):
-            yield {"id": number, "label": labels[label], "prediction": labels[prediction], "nll": nll}
+    def score_rows(self, rows: Predictions) -> dict[str, Any]:
+        labels = pa.array(rows.info.labels, pa.string())
+        label, prediction = (
+            pc.index_in(rows.table[name], labels).to_numpy().astype(np.int64) for name in ("gold", "prediction")
+        )
+        return _scores(label, prediction, rows.table["nll"].to_numpy(), rows.info.labels)
 
     def concern(self, scores: dict[str, Any]) -> str | None:
         """Warns if all texts get the same label although the data has several."""
@@ -89,6 +100,15 @@ class Sentiment(TextAnswers):
         for row in logits.softmax(dim=-1).tolist():  # (B, C)
             best = max(range(len(row)), key=row.__getitem__)
             yield {"label": labels[best], "score": row[best], "scores": dict(zip(labels, row, strict=True))}
+
+
+def _scores(label: np.ndarray, prediction: np.ndarray, nll: np.ndarray, labels: list[str]) -> dict[str, Any]:
+    """Scores of class ids and NLL in float64, all (N,)."""
+    from pipeline.metrics.classification import Classification  # takes a second, and prediction needs no metric
+
+    metric = Classification(keep_in_memory=True)
+    scores = metric.compute(predictions=prediction, references=label, label_names=labels)
+    return {"loss": float(nll.mean()), **(scores or {})}
 
 
 VARIANTS: dict[str, type[TextAnswers]] = {

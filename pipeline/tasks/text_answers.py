@@ -15,7 +15,8 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 from pipeline.data.tokenization import long_texts, text_pairs
 from pipeline.data.tokenization.long_texts import Encoded
 from pipeline.errors import UserError
-from pipeline.tasks.base import Batch, Task, padded_inputs
+from pipeline.predictions import ROWS_PER_GROUP
+from pipeline.tasks.base import Batch, Task, padded_inputs, rows_of
 
 if TYPE_CHECKING:
     Text = str | tuple[str, str]
@@ -30,7 +31,7 @@ ROWS_PER_BATCH = 64
 class TextAnswers(Task):
     """One answer for each text or pair of texts. Shapes: B rows of a batch, T time, C classes, N rows of a split.
 
-    A subclass sets `problem_type` and implements `targets`, `stacked`, `answers`, and what scoring needs.
+    A subclass sets `problem_type` and implements `targets`, `stacked`, `recorded`, `answers`, and what scoring needs.
     """
 
     name: ClassVar[str] = "sentiment"
@@ -59,7 +60,9 @@ class TextAnswers(Task):
         ("claim", "evidence"),
     )
 
-    scored_with: ClassVar[Sequence[str]] = ("begins",)
+    scored_with: ClassVar[Sequence[str]] = ("begins", "length")
+    keeps_logits: ClassVar[bool] = False
+    """Whether the outcome of a split has the logits of its texts."""
     thresholds: list[float] | None = None
     """Of each class, the probability from which on a text gets it, if something is decided by thresholds."""
 
@@ -121,14 +124,31 @@ class TextAnswers(Task):
         return batch, len(rows)
 
     def joined(self, outcome: dict[str, Any]) -> dict[str, Any]:
-        """The outcome of each text, from the mean of its windows' logits."""
-        begins, logits = outcome.pop("begins"), outcome.pop("logits")
-        if begins.all():
-            return outcome
-        pooled = torch.from_numpy(long_texts.mean_over_texts(logits, begins))
-        label = torch.from_numpy(long_texts.first_of_texts({"label": outcome["label"]}, begins)["label"])
-        found = self.outcome(SequenceClassifierOutput(logits=pooled), {"labels": label})
-        return {name: values.numpy() for name, values in found.items() if name != "logits"}
+        """The outcome of each text, from the mean of its windows' logits, and the `tokens` that were read of it."""
+        begins, lengths = outcome.pop("begins"), outcome.pop("length")
+        if not begins.all():
+            pooled = torch.from_numpy(long_texts.mean_over_texts(outcome["logits"], begins))
+            label = torch.from_numpy(long_texts.first_of_texts({"label": outcome["label"]}, begins)["label"])
+            found = self.outcome(SequenceClassifierOutput(logits=pooled), {"labels": label})
+            outcome = {name: values.numpy() for name, values in found.items()}
+        if not self.keeps_logits:
+            del outcome["logits"]
+        return {**outcome, "tokens": np.add.reduceat(lengths, np.flatnonzero(begins))}
+
+    def rows(self, outcome: dict[str, Any], labels: list[str]) -> Iterator[dict[str, Any]]:
+        """A row per text: its answer in the data as `gold`, that of the model as `prediction`; see `recorded`."""
+        return rows_of(self.records(outcome, labels))
+
+    def records(self, outcome: dict[str, Any], labels: list[str]) -> Iterator[pa.RecordBatch]:
+        for start in range(0, len(outcome["label"]), ROWS_PER_GROUP):
+            part = {name: values[start : start + ROWS_PER_GROUP] for name, values in outcome.items()}
+            tokens = {"tokens": pa.array(part["tokens"], pa.int32())} if "tokens" in part else {}
+            numbers = pa.array(np.arange(start, start + len(part["label"])))
+            yield pa.RecordBatch.from_pydict({"id": numbers, **self.recorded(part, labels), **tokens})
+
+    @abstractmethod
+    def recorded(self, outcome: dict[str, Any], labels: list[str]) -> dict[str, pa.Array]:
+        """The columns of texts in a file of rows, from the outcome of these texts."""
 
     def predict(
         self,
@@ -164,6 +184,12 @@ class TextAnswers(Task):
             )
         if self.reads_pairs is False and sizes == {2}:
             raise UserError("predict: this model reads single texts, and the input has pairs; give one text a row")
+
+
+def lists_of(values: np.ndarray) -> pa.ListArray:
+    """The rows of an array (N, C) as lists of C numbers."""
+    offsets = np.arange(len(values) + 1, dtype=np.int32) * values.shape[1]
+    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(np.ascontiguousarray(values).ravel()))
 
 
 def _encoded(rows: Mapping[str, Sequence[str]], tokenizer: PreTrainedTokenizerBase, max_length: int) -> Encoded:

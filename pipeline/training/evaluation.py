@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,9 +13,12 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 from torch import nn
 
+from pipeline import predictions
 from pipeline.config.training import Train
+from pipeline.data import source_rows
 from pipeline.errors import UserError
-from pipeline.tasks.base import Split, Task
+from pipeline.predictions import PredictionInfo
+from pipeline.tasks.base import Split, Task, full_name
 from pipeline.training.distributed import fsdp
 from pipeline.training.hidden_state import HiddenStateCarry
 
@@ -37,6 +41,23 @@ class Evaluation:
     def rows(self) -> Iterator[dict[str, Any]]:
         """The outcome of each row, JSON-serializable, in the order of the split; see `Task.rows`."""
         return self.task.rows(self.outcome, self.labels)
+
+    def write(self, file: Path, split: str, texts: Path) -> None:
+        """Write the rows to `file`, complete or not at all, each with what it was asked; see predictions.py.
+
+        Args:
+            split: name of the split.
+            texts: its rows as they were read, see source_rows. They are left out if a task has other rows.
+        """
+        task, size = self.task, predictions.ROWS_PER_GROUP
+        info = PredictionInfo(
+            full_name(task), task.problem_type, split, self.labels, task.scored_by(self.outcome, self.labels)
+        )
+        batches = task.records(self.outcome, self.labels)
+        is_own = type(task).records is Task.records
+        if not is_own or sum(1 for _ in self.rows()) == source_rows.count(texts):
+            batches = source_rows.beside(batches, texts, size)
+        predictions.write(file, info, batches)
 
 
 def evaluate(
@@ -65,23 +86,42 @@ def evaluate(
     check_generation(task, sharded)
     was_training = model.training
     model.eval()
-    parts, carry = [], HiddenStateCarry(model if split.carries else None)
     batches = split.batches(batch_size)
     own = batches if split.carries else _share(batches, accelerator, in_step=sharded)
     # Tensors made in inference mode would stay with a sharded model, which could then no longer train.
     with torch.no_grad() if sharded else torch.inference_mode():
-        for rows in own:
-            collated, _ = task.collate(split.take(rows), tokenizer)
-            batch = {name: value.to(accelerator.device) for name, value in collated.items()}
-            outputs = model(**batch, **carry.inputs(0))
-            carry.keep(0, outputs)
-            found = {**task.outcome(outputs, batch), **task.generate(model, batch, tokenizer)}
-            parts.append({"id": torch.from_numpy(rows), **found})
+        parts = _outcomes(model, task, split, tokenizer, own, accelerator.device)
     model.train(was_training)
     fsdp.reshard(model)
-    outcome = task.joined(_in_order(_gather(parts)) | split.columns(task.scored_with))
+    outcome = _whole(task, split, gather_object([_joined(parts)]))
     task = task.fitted(outcome, labels, fit) if fit else task
     return Evaluation(task.score(outcome, labels), outcome, task, labels)
+
+
+def tried(model: nn.Module, task: Task, split: Split, tokenizer: Any, labels: list[str]) -> Evaluation:
+    """The outcome of a few rows on this process alone, without scores: what `evaluate` will keep of all rows."""
+    was_training = model.training
+    model.eval()
+    with torch.inference_mode():
+        device = next(model.parameters()).device
+        parts = _outcomes(model, task, split, tokenizer, split.batches(len(split)), device)
+    model.train(was_training)
+    return Evaluation({}, _whole(task, split, [_joined(parts)]), task, labels)
+
+
+def _outcomes(
+    model: nn.Module, task: Task, split: Split, tokenizer: Any, batches: list[np.ndarray], device: torch.device
+) -> list[dict[str, Any]]:
+    """What the task keeps of the rows of each batch, with their numbers as `id`."""
+    parts, carry = [], HiddenStateCarry(model if split.carries else None)
+    for rows in batches:
+        collated, _ = task.collate(split.take(rows), tokenizer)
+        batch = {name: value.to(device) for name, value in collated.items()}
+        outputs = model(**batch, **carry.inputs(0))
+        carry.keep(0, outputs)
+        found = {**task.outcome(outputs, batch), **task.generate(model, batch, tokenizer)}
+        parts.append({"id": torch.from_numpy(rows), **found})
+    return parts
 
 
 def check_generation(task: Task, sharded: bool) -> None:
@@ -113,12 +153,17 @@ def _on_host(values: Any) -> Any:
     return values.cpu().numpy()
 
 
-def _gather(parts: list[dict[str, Any]]) -> dict[str, Any]:
-    """Outcomes of all batches of all processes, one array, or pair of arrays, per name."""
+def _joined(parts: list[dict[str, Any]]) -> dict[str, Any]:
+    """Outcomes of batches: one array, or pair of arrays, per name."""
     names = parts[0].keys() if parts else ()
-    own = {name: _join([_on_host(part[name]) for part in parts]) for name in names}
-    everyone = [share for share in gather_object([own]) if share]
-    return {name: _join([share[name] for share in everyone]) for name in everyone[0]}
+    return {name: _join([_on_host(part[name]) for part in parts]) for name in names}
+
+
+def _whole(task: Task, split: Split, shares: list[dict[str, Any]]) -> dict[str, Any]:
+    """The outcome of a split from those of the processes, of which some may have had no batch."""
+    everyone = [share for share in shares if share]
+    found = _in_order({name: _join([share[name] for share in everyone]) for name in everyone[0]})
+    return task.joined(found | split.columns(task.scored_with))
 
 
 def _join(parts: list[Any]) -> Any:

@@ -128,10 +128,18 @@ def test_rows_name_labels_and_predictions():
         "nll": np.array([0.1, 0.2], np.float32),
         "probability": np.array([[0.9, 0.6, 0.1], [0.2, 0.1, 0.0]], np.float32),
         "label": np.array([[True, False, False], [False, False, True]]),
+        "tokens": np.array([3, 4]),
     }
     rows = list(MultiLabel().rows(outcome, LABELS))
-    assert rows[0] == {"id": 0, "labels": ["odd"], "prediction": ["odd", "funny"], "nll": pytest.approx(0.1)}
-    assert (rows[1]["labels"], rows[1]["prediction"]) == (["sad"], [])
+    assert rows[0] == {
+        "id": 0,
+        "gold": ["odd"],
+        "prediction": ["odd", "funny"],
+        "scores": pytest.approx([0.9, 0.6, 0.1]),
+        "nll": pytest.approx(0.1),
+        "tokens": 3,
+    }
+    assert (rows[1]["gold"], rows[1]["prediction"]) == (["sad"], [])
     assert json.loads(json.dumps(rows)) == rows
 
 

@@ -233,8 +233,26 @@ def test_rows_are_sentences_with_the_tags_of_their_words():
     outcome = outcome_of([[0, 1, 2], [1, 2], [0]], [[0, 1], [1], [0, 1]], gold, [True, False, True])
     rows = list(Ner().rows(outcome, labels))
     assert rows == [
-        {"id": 0, "tags": ["O", "B-X", "I-X"], "prediction": ["O", "B-X", "I-X"], "nll": 2.0},
-        {"id": 1, "tags": ["O", "O"], "prediction": ["O", "O"], "nll": 1.0},
+        {
+            "id": 0,
+            "gold": ["O", "B-X", "I-X"],
+            "prediction": ["O", "B-X", "I-X"],
+            "gold_spans": [{"type": "X", "start": 1, "end": 3}],
+            "predicted_spans": [{"type": "X", "start": 1, "end": 3}],
+            "lost_entities": 0,
+            "nll": 2.0,
+            "tokens": 4,
+        },
+        {
+            "id": 1,
+            "gold": ["O", "O"],
+            "prediction": ["O", "O"],
+            "gold_spans": [],
+            "predicted_spans": [],
+            "lost_entities": 0,
+            "nll": 1.0,
+            "tokens": 2,
+        },
     ]
     assert json.loads(json.dumps(rows)) == rows
 

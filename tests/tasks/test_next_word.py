@@ -84,19 +84,42 @@ def scores(model, split, tokenizer, rows: int, running: bool):
     return evaluate(model, task, arranged, tokenizer, [], rows, Accelerator(cpu=True)).scores
 
 
+@pytest.mark.parametrize("running", [False, True])
 @pytest.mark.parametrize("kind", ["lstm", "gpt2"])
-def test_rows_are_windows_whose_figures_add_up_to_the_scores(lines, kind):
-    data = prepared(lines / "text.txt")
+def test_rows_are_lines_or_documents_whose_figures_add_up_to_the_scores(lines, kind, running):
+    data = prepared(lines / ("text.txt" if running else "rows.csv"))
     split, tokenizer = data.splits["validation"], data.tokenizer
     model = recurrent(len(tokenizer)) if kind == "lstm" else transformer(kind, len(tokenizer))
-    arranged = NextWord().arrange(split, model, tokenizer, 2, running=True, training=False)
+    arranged = NextWord().arrange(split, model, tokenizer, 2, running=running, training=False)
     found = evaluate(model, NextWord(), arranged, tokenizer, [], 2, Accelerator(cpu=True))
     rows = list(found.rows())
-    assert [row["id"] for row in rows] == list(range(len(arranged)))
-    assert set(rows[0]) == {"id", "nll", "tokens", "first", "in_five"}
-    assert sum(row["tokens"] for row in rows) == found.scores["tokens"] == sum(split["length"])
+    assert [row["id"] for row in rows] == list(range(len(split)))
+    assert set(rows[0]) == {"id", "nll", "token_nll", "tokens", "words", "bytes", "first", "in_five"}
+    assert [len(row["token_nll"]) for row in rows] == [row["tokens"] for row in rows] == split["length"][:]
+    assert sum(row["tokens"] for row in rows) == found.scores["tokens"]
     assert math.fsum(row["nll"] for row in rows) / found.scores["tokens"] == found.scores["loss"]
     assert sum(row["first"] for row in rows) / found.scores["tokens"] == found.scores["accuracy"]
+    assert [row["nll"] for row in rows] == pytest.approx([math.fsum(row["token_nll"]) for row in rows])
+
+
+@pytest.mark.parametrize("running", [False, True])
+def test_the_nll_of_a_row_is_that_of_its_own_tokens_whatever_the_windows(lines, running):
+    """Against the text in one pass, in float64, with a model that carries its state."""
+    data = prepared(lines / ("text.txt" if running else "rows.csv"))
+    split, tokenizer = data.splits["validation"], data.tokenizer
+    model, rows = recurrent(len(tokenizer)), [list(row) for row in split["input_ids"]]
+    end, before = tokenizer.eos_token_id, [] if running else None
+    expected = []
+    for row in rows:
+        read = [*(before or []), *row]
+        logits = model(torch.tensor([[end, *read[:-1]]])).logits[0, -len(row) :].detach().double()
+        expected.append((logits.logsumexp(1) - logits[torch.arange(len(row)), torch.tensor(row)]).tolist())
+        before = read if running else None
+    for batch_size in (1, 3, 64):
+        arranged = NextWord().arrange(split, model, tokenizer, batch_size, running=running, training=False)
+        found = evaluate(model, NextWord(), arranged, tokenizer, [], batch_size, Accelerator(cpu=True))
+        for row, nll in zip(found.rows(), expected, strict=True):
+            assert row["token_nll"] == pytest.approx(nll, rel=1e-4)
 
 
 def nll_of(model, documents: list[list[int]], end: int) -> tuple[float, int, int]:

@@ -60,7 +60,7 @@ def test_scores_and_rows_are_those_of_the_outcome():
     assert scores["spearman"] == pytest.approx(1.0)
     assert set(scores) == set(Regression().monitors(["score"]))
     rows = list(Regression().rows(an_outcome(), ["score"]))
-    assert rows[1] == {"id": 1, "label": 3.0, "prediction": 2.5, "squared_error": 0.25}
+    assert rows[1] == {"id": 1, "gold": 3.0, "prediction": 2.5, "squared_error": 0.25}
     assert json.loads(json.dumps(rows)) == rows
 
 

@@ -62,10 +62,18 @@ def test_scores_are_of_all_rows():
 
 
 def test_rows_name_the_label_and_the_prediction_of_each_text():
-    rows = list(Sentiment().rows(an_outcome(), LABELS))
-    assert rows[1] == {"id": 1, "label": "good", "prediction": "good", "nll": 1.5}
-    assert rows[3] == {"id": 3, "label": "fair", "prediction": "bad", "nll": 1.0}
+    logits = np.log(np.array([[8, 1, 1], [1, 8, 1], [1, 2, 1], [2, 1, 1]], dtype=np.float32))
+    rows = list(Sentiment().rows({**an_outcome(), "logits": logits, "tokens": np.array([3, 4, 5, 6])}, LABELS))
+    assert rows[1] == {
+        "id": 1,
+        "gold": "good",
+        "prediction": "good",
+        "scores": pytest.approx([0.1, 0.8, 0.1]),
+        "nll": 1.5,
+        "tokens": 4,
+    }
+    assert (rows[3]["gold"], rows[3]["prediction"], rows[3]["nll"]) == ("fair", "bad", 1.0)
     assert json.loads(json.dumps(rows)) == rows
     scores = Sentiment().score(an_outcome(), LABELS)
-    assert np.mean([row["label"] == row["prediction"] for row in rows]) == scores["accuracy"]
+    assert np.mean([row["gold"] == row["prediction"] for row in rows]) == scores["accuracy"]
     assert np.mean([row["nll"] for row in rows]) == pytest.approx(scores["loss"])

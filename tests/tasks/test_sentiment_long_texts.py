@@ -96,7 +96,7 @@ def test_scores_and_predictions_are_those_of_each_texts_windows_pooled(essays, w
     for batch_size in (1, 7, 64):
         scored = inference.evaluate_rows(str(folder), Data(str(essays)), batch_size=batch_size)
         found = [*scored.rows()]
-        assert [row["label"] for row in found] == [row["label"] for row in rows]
+        assert [row["gold"] for row in found] == [row["label"] for row in rows]
         assert [row["prediction"] for row in found] == [labels[best] for best in expected.argmax(axis=1)]
         np.testing.assert_allclose([row["nll"] for row in found], nll, atol=1e-5)
         assert scored.scores["loss"] == pytest.approx(nll.mean(), abs=1e-5)

@@ -168,7 +168,7 @@ def test_a_model_of_single_texts_leaves_the_second_text_alone(place, tmp_path):
 def windows(logits: list[list[float]]) -> dict[str, np.ndarray]:
     """The outcome of three rows: two windows of one text, and another text."""
     values = np.array(logits, dtype=np.float32)
-    return {"begins": np.array([True, False, True]), "logits": values}
+    return {"begins": np.array([True, False, True]), "length": np.array([3, 2, 4]), "logits": values}
 
 
 def test_several_labels_of_a_text_in_windows_are_decided_by_the_mean_of_their_logits():
@@ -180,6 +180,7 @@ def test_several_labels_of_a_text_in_windows_are_decided_by_the_mean_of_their_lo
     assert joined["label"].tolist() == [[True, False], [False, True]]
     nll = -np.log(np.where(joined["label"], expected, 1 - expected)).mean(axis=1)
     np.testing.assert_allclose(joined["nll"], nll, rtol=1e-6)
+    assert joined["tokens"].tolist() == [5, 4]
 
 
 def test_the_number_of_a_text_in_windows_is_the_mean_of_theirs():

@@ -61,6 +61,7 @@ def test_a_run_leaves_the_files_that_other_programs_rely_on(reviews, tmp_path):
         "metrics.json",
         "history.jsonl",
         "model",
+        "predictions",
         "checkpoints",
     }
     assert json.loads((run / "metrics.json").read_text()) == metrics
