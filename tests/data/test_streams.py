@@ -49,7 +49,12 @@ def test_tokens_read_from_pieces_are_those_of_the_whole(lengths):
         for stop in range(start, len(tokens) + 1):
             assert tokens.read(start, stop).tolist() == whole[start:stop].tolist()
     assert tokens.read(-1, 2).tolist() == [END, *whole[:2]]
-    assert tokens.counts == {"words": len(tokens), "bytes": 2 * len(tokens)}
+    assert tokens.counts["tokens"].tolist() == [length + 1 for length in lengths]
+    assert {name: sum(counts) for name, counts in tokens.counts.items()} == {
+        "tokens": len(tokens),
+        "words": len(tokens),
+        "bytes": 2 * len(tokens),
+    }
 
 
 @pytest.mark.parametrize("tracks", [1, 2, 3, 4])

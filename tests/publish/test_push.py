@@ -64,6 +64,7 @@ def refusal(folder: Path, repo_id: str, **settings: Any) -> str:
 
 def test_model_recipe_metrics_and_card_are_pushed(hub: Place, run, capsys):
     name = hub.name()
+    assert (run / "predictions/test.parquet").is_file()  # has the user's texts, and stays here
     push(run, name)
     folder = Path(snapshot_download(name))
     names = {file.name for file in folder.iterdir()} - {".gitattributes"}

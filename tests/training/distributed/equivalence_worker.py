@@ -19,12 +19,13 @@ from typing import Any
 import torch
 from torch.distributed.tensor import DTensor
 
-from pipeline import inference, run
+from pipeline import inference, predictions, run, run_folder
 from pipeline.config.data import Data
 from pipeline.config.models import Lora, ModelSettings, Pretrained, Recurrent, Scratch
 from pipeline.config.recipe import Recipe
 from pipeline.config.training import Optim, Train
 from pipeline.errors import Interrupted
+from pipeline.tasks.base import scores_of
 from pipeline.training import trainer
 from pipeline.training.checkpointing import checkpoint
 from pipeline.training.distributed import fsdp, launch
@@ -205,10 +206,17 @@ def measure(recipe: Recipe) -> dict[str, Any]:
         "gradients": torch.stack(gradients),
         "losses": [line["loss"] for line in history if line["kind"] == "train"],
         "scores": [metrics[split]["loss"] for split in ("validation", "test")],
+        "rows give the scores": [rows_give_scores(recipe, split, metrics) for split in ("validation", "test")],
         "held": held[-1],
         "processes": metrics["train"]["processes"],
         "distributed_type": metrics["train"]["distributed_type"],
     }
+
+
+def rows_give_scores(recipe: Recipe, split: str, metrics: dict[str, Any]) -> bool:
+    """Whether the scores of a run can be computed from the rows that it has left, to the last bit."""
+    rows = predictions.read(run_folder.predictions_of(recipe.folder, split))
+    return json.dumps(scores_of(rows)) == json.dumps(metrics[split])
 
 
 def _elements(parameter: torch.nn.Parameter) -> int:
@@ -263,11 +271,16 @@ def folder_of(place: Path, task: str, kind: str, name: str, batch_size: int, acc
     return place / "runs" / f"{task}-{kind}-{name}-{batch_size}x{accumulation}"
 
 
-def evaluate(place: Path, task: str, kind: str) -> list[dict[str, Any]]:
-    """Metrics of the model that one process has trained, at each batch size."""
+def evaluate(place: Path, name: str, task: str, kind: str) -> tuple[list[dict[str, Any]], list[bytes]]:
+    """Metrics of the model that one process has trained, and the file with its rows, at each batch size."""
     model = folder_of(place, task, kind, "alone", 8, 1) / "model"
     data = Data(str(place / TASKS[task].source))
-    return [inference.evaluate(str(model), data, "validation", batch_size) for batch_size in BATCH_SIZES]
+    files = [place / f"{name}-{task}-{kind}-{batch_size}.parquet" for batch_size in BATCH_SIZES]
+    scores = [
+        inference.evaluate(str(model), data, "validation", batch_size, rows=file)
+        for batch_size, file in zip(BATCH_SIZES, files, strict=True)
+    ]
+    return scores, [file.read_bytes() for file in files if RANK == 0]
 
 
 def measure_all(place: Path, name: str, processes: int, cases: list[tuple[str, str]]) -> dict[tuple, Any]:
@@ -279,7 +292,7 @@ def measure_all(place: Path, name: str, processes: int, cases: list[tuple[str, s
             found[task, kind, batch_size, accumulation] = measure(
                 a_recipe(task, kind, place, folder, batch_size, accumulation)
             )
-        found[task, kind] = evaluate(place, task, kind)
+        found[task, kind], found["rows", task, kind] = evaluate(place, name, task, kind)
     return found
 
 

@@ -65,6 +65,7 @@ spread_cases = pytest.mark.parametrize(
 )
 cases = pytest.mark.parametrize(("task", "kind"), equivalence_worker.CASES, ids=lambda name: name)
 LARGE = (8, 1)
+CUTS = equivalence_worker.CUTS
 NO_DROPOUT = {
     "bert": {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0},
     "gpt2": {"embd_pdrop": 0.0, "attn_pdrop": 0.0, "resid_pdrop": 0.0, "summary_first_dropout": 0.0},
@@ -233,6 +234,18 @@ def test_scores_are_the_same_at_every_batch_size(task, kind, alone):
 def test_scores_are_the_same_on_any_number_of_processes(task, kind, name, alone, spread):
     """To the last bit: the batches are the same, distributed over the processes."""
     assert spread(name)[task, kind] == alone[task, kind]
+
+
+@cases
+def test_the_scores_of_a_run_can_be_computed_from_the_rows_that_it_leaves(task, kind, alone):
+    assert all(alone[(task, kind, *cut)]["rows give the scores"] == [True, True] for cut in CUTS[1])
+
+
+@spread_cases
+def test_rows_are_the_same_to_the_last_bit_on_any_number_of_processes(task, kind, name, alone, spread):
+    assert spread(name)["rows", task, kind] == alone["rows", task, kind]
+    for cut in CUTS[WORLDS[name].processes]:
+        assert spread(name)[(task, kind, *cut)]["rows give the scores"] == [True, True]
 
 
 def about(value: Any, tolerance: float = 1e-6) -> Any:
