@@ -13,6 +13,7 @@ Run it:
     python scripts/benchmark.py scaling        # one process and two: speed, share of the all-reduce, bytes per update
     python scripts/benchmark.py cluster        # calculated, not measured: DDP and FSDP on 1 to 1,024 GPUs
     python scripts/benchmark.py kernels        # bf16, fused AdamW, SDPA, padding, torch.compile, each against without
+    python scripts/benchmark.py rows           # what writing the rows of an evaluation adds to it, and its peak memory
     python scripts/benchmark.py prepare        # from a file to encoded rows: against datasets.map, and on two cores
     python scripts/benchmark.py startup        # CPU time of predict and evaluate, with --against ANOTHER_CHECKOUT
 
@@ -35,6 +36,7 @@ from benchmarks.loops import crf, loop
 from benchmarks.memory import memory
 from benchmarks.models import generate, recurrent
 from benchmarks.prepare import prepare
+from benchmarks.rows import rows
 from benchmarks.scaling import scaling
 from benchmarks.startup import startup
 from benchmarks.trainers import bert
@@ -53,6 +55,7 @@ MEASURES = {
     "scaling": scaling,
     "cluster": cluster,
     "kernels": kernels,
+    "rows": rows,
     "prepare": prepare,
     "startup": startup,
 }
