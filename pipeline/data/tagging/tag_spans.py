@@ -51,25 +51,19 @@ def read(tags: np.ndarray, ends: np.ndarray) -> Spans:
         ends: (S,) number of the word after the last of each sentence.
     """
     coded = pa.array(tags, pa.string()).dictionary_encode()
-    codes, (prefix, kind) = coded.indices.to_numpy(), _parts(coded.dictionary.to_pylist())
+    codes, names = coded.indices.to_numpy(), list(map(split, coded.dictionary.to_pylist()))
+    kinds = {kind: number for number, kind in enumerate(dict.fromkeys(kind for _, kind in names))}
+    flags = [(kinds[kind], prefix != "O", prefix in GOES_ON, prefix in OPEN) for prefix, kind in names]
+    known = np.array(flags, dtype=np.int64).reshape(-1, 4)
+    kind, is_inside, may_go_on, is_open = known.T[:, codes]  # (M,) each
     begins = np.concatenate([[0], ends[:-1]])
-    prefixes, kinds = prefix[codes], kind[codes]  # (M,)
-    # The tag before the first of a sentence is O; behind the last sentence there is nothing.
-    before, kind_before = np.roll(prefixes, 1), np.roll(kinds, 1)
-    at_begin = begins[begins < len(tags)]
-    before[at_begin] = "O"
-    goes_on = np.isin(prefixes, list(GOES_ON)) & np.isin(before, list(OPEN)) & (kinds == kind_before)
-    first = np.flatnonzero((prefixes != "O") & ~goes_on)
+    goes_on = np.zeros(len(tags), dtype=bool)
+    goes_on[1:] = may_go_on[1:].astype(bool) & is_open[:-1].astype(bool) & (kind[1:] == kind[:-1])
+    goes_on[begins[begins < len(tags)]] = False  # the tag before the first of a sentence counts as O
+    first = np.flatnonzero(is_inside.astype(bool) & ~goes_on)
     followed = np.append(goes_on[1:], False)[: len(tags)]
-    last = np.flatnonzero((prefixes != "O") & ~followed) + 1
+    last = np.flatnonzero(is_inside.astype(bool) & ~followed) + 1
     sentence = np.searchsorted(ends, first, side="right")
     counts = np.bincount(sentence, minlength=len(ends))
-    return Spans(counts, kinds[first], first - begins[sentence], last - begins[sentence])
-
-
-def _parts(tags: list[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Prefix and type of each tag."""
-    parts = np.empty((2, len(tags)), dtype=object)
-    for index, tag in enumerate(tags):
-        parts[:, index] = split(tag)
-    return parts[0].astype("U1"), parts[1]
+    types = np.array([*kinds], dtype=object)[kind[first]]
+    return Spans(counts, types, first - begins[sentence], last - begins[sentence])
