@@ -83,6 +83,8 @@ def metrics_of(
     progress, model = run.progress, run.accelerator.unwrap_model(run.model)
     cost = {
         "seconds": progress.seconds,
+        "training_seconds": progress.busy_seconds,
+        "tokens": progress.tokens,
         "tokens_per_second": progress.tokens / max(progress.busy_seconds, 1e-9),
         "peak_memory_bytes": hardware.peak_memory(run.accelerator.device),
         "parameters": sum(parameter.numel() for parameter in model.parameters()),

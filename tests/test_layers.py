@@ -37,6 +37,7 @@ LAYERS = (
     "training.unfreezing",
     "training.checkpointing.serialization",
     "training.hidden_state",
+    "training.budget",
     "training.step",
     "training.evaluation",
     "training.checkpointing",

@@ -53,6 +53,12 @@ class Recipe(Settings):
             for name in ("layer_decay", "gradual_unfreezing"):
                 if getattr(self.optim, name) is not None:
                     self.optim.refuse(name, "only for pretrained models; all layers of this model are new: remove it")
+        if self.optim.gradual_unfreezing is not None and self.train.max_seconds is not None:
+            self.optim.refuse(
+                "gradual_unfreezing",
+                "it is a share of the updates, whose number train.max_seconds leaves open"
+                "; set train.max_steps or train.max_tokens instead",
+            )
         if self.hub.push and self.hub.repo_id is None and not is_repo_id(self.name):
             self.hub.refuse("repo_id", f"the recipe's name, {self.name}, cannot name a repository; set it to user/name")
         self._refuse_with_crf()

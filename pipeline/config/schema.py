@@ -22,6 +22,7 @@ BOUNDS = {Ge: (">=", operator.ge), Gt: (">", operator.gt), Le: ("<=", operator.l
 # Larger counts overflow in libraries that use 32-bit integers.
 LARGEST = 2**31 - 1
 Count = Annotated[int, Ge(1), Le(LARGEST)]
+Tokens = Annotated[int, Ge(1), Le(2**63 - 1)]  # counted in 64 bits
 # Each layer takes memory and time even before its weights are drawn; more than this is a typo.
 MOST_LAYERS = 1000
 Layers = Annotated[int, Ge(1), Le(MOST_LAYERS)]

@@ -15,9 +15,13 @@ from pipeline.config.schema import (
     Seed,
     Settings,
     Share,
+    Tokens,
     WarmupRatio,
     settings,
 )
+
+# Settings of Train that end a run: what contenders are compared at.
+BUDGETS = ("max_steps", "max_tokens", "max_seconds")
 
 
 @settings("optim")
@@ -31,7 +35,7 @@ class Optim(Settings):
     schedule: Literal["linear", "cosine", "constant"] = "linear"
     """Learning rate after warmup: linear or cosine decay to zero, or constant."""
     warmup_ratio: WarmupRatio = 0.1
-    """Share of the updates in which the learning rate rises linearly from zero."""
+    """Share of the updates, or of train.max_seconds, in which the learning rate rises linearly from zero."""
     layer_decay: Annotated[float, Gt(0.0), Le(1.0)] | None = None
     """For pretrained models: factor by which the learning rate falls from each layer to the one below (Clark et al.
     2020)."""
@@ -53,6 +57,11 @@ class Train(Settings):
     """Passes over the training split."""
     max_steps: Count | None = None
     """Stop after this many updates, even in the middle of an epoch."""
+    max_tokens: Tokens | None = None
+    """Stop after the update that reaches this many training tokens, without padding, on all processes together."""
+    max_seconds: Positive | None = None
+    """Stop after this many seconds of training; evaluation and checkpoints do not count. How many updates fit depends
+    on the machine and on what else it does, so the weights cannot be reproduced."""
     batch_size: Count = 32
     """Rows per process in a micro-batch."""
     accumulation: Count = 1
@@ -95,3 +104,11 @@ class Train(Settings):
     """Experiment trackers to log to, in addition to history.jsonl; each must be installed."""
     overwrite: bool = False
     """Overwrite an existing run in its folder."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        chosen = [name for name in BUDGETS if getattr(self, name) is not None]
+        if len(chosen) > 1:
+            self.refuse(chosen[1], f"train.{chosen[0]} is a budget, too, and a run has only one; remove one of them")
+        if self.max_seconds is not None and self.deterministic:
+            self.refuse("max_seconds", "the number of updates is not deterministic; set train.max_tokens instead")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
+import math
 import os
 import platform
 import shutil
@@ -98,13 +99,13 @@ def _plan(recipe: Recipe) -> dict[str, str]:
         "tokens": f"{int(profile.lengths.sum()):,} per epoch; {profile.padding:.1%} of the batches is padding",
         "model": f"{type(model).__name__}, {model.num_parameters():,} parameters, {_trained(model):,} of them trained",
         **{name: str(value) for name, value in build_info.items()},
-        "updates": f"{this.total_updates:,}, of {this.rows_per_update} rows; {this.updates_per_epoch:,} per epoch",
+        "updates": f"{_updates(profile)}, of {this.rows_per_update} rows; {this.updates_per_epoch:,} per epoch",
         "batches": str(this.layout),
         "processes": f"{accelerator.num_processes} on {accelerator.device.type}; distributed: "
         + accelerator.distributed_type.value.lower(),
         "precision": "bf16" if this.autocast else "fp32",
         "memory": memory,
-        "time": _time(this, seconds_per_token),
+        "time": _time(this, profile.total_updates, seconds_per_token),
         "disk": f"{_disk(model, recipe.train.keep_checkpoints) / GIBIBYTE:.2f} GiB for checkpoints and the model",
         "folder": str(recipe.folder),
         **{f"note {number}": note for number, note in enumerate(prepared.report["notes"], start=1)},
@@ -116,8 +117,17 @@ def _trained(model: PreTrainedModel) -> int:
     return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
 
 
+def _updates(profile: RunProfile) -> str:
+    seconds = profile.recipe.train.max_seconds
+    if seconds is None:
+        return f"{profile.total_updates:,}"
+    return f"about {profile.total_updates:,} in {_duration(seconds)}"
+
+
 def _profile(this: trainer.Run, prepared: Prepared, seconds_per_token: float) -> RunProfile:
-    report, train = prepared.report, this.splits["train"]
+    report, train, seconds = prepared.report, this.splits["train"], this.recipe.train.max_seconds
+    seconds_per_update = seconds_per_token * int(train.lengths.sum()) / this.updates_per_epoch
+    fitting = this.total_updates if seconds is None else math.ceil(seconds / seconds_per_update)
     return RunProfile(
         recipe=this.recipe,
         lengths=train.lengths,
@@ -127,9 +137,9 @@ def _profile(this: trainer.Run, prepared: Prepared, seconds_per_token: float) ->
         unknown={split: counts["unknown_share"] for split, counts in report["encoded"].items()},
         tokenizer=report["tokenizer"],
         padding=_padding(this),
-        total_updates=this.total_updates,
+        total_updates=min(this.total_updates, fitting),
         updates_per_epoch=this.updates_per_epoch,
-        seconds_per_update=seconds_per_token * int(train.lengths.sum()) / this.updates_per_epoch,
+        seconds_per_update=seconds_per_update,
         on_fast_gpu=this.accelerator.device.type == "cuda" and has_fast_bf16(this.accelerator.device),
         autocast=this.autocast,
     )
@@ -162,13 +172,13 @@ def _disk(model: PreTrainedModel, kept: int) -> int:
     return (kept + 2) * (weights + 2 * 4 * _trained(model)) + weights
 
 
-def _time(this: trainer.Run, seconds_per_token: float) -> str:
+def _time(this: trainer.Run, total_updates: int, seconds_per_token: float) -> str:
     """Time of training and evaluation. A forward pass is taken as a third of an update: the backward pass computes
     two matrix products for each of the forward pass."""
-    epochs = this.total_updates / this.updates_per_epoch
+    epochs = total_updates / this.updates_per_epoch
     training = seconds_per_token * int(this.splits["train"].lengths.sum()) * epochs
     every = this.recipe.train.eval_every or this.updates_per_epoch
-    evaluations = -(-this.total_updates // every) + 1  # ceil, and once more with the best weights
+    evaluations = -(-total_updates // every) + 1  # ceil, and once more with the best weights
     tokens = evaluations * int(this.splits["validation"].lengths.sum())
     if "test" in this.splits:
         tokens += int(this.splits["test"].lengths.sum())

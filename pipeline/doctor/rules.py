@@ -28,7 +28,7 @@ class RunProfile:
         unknown: split -> share of its tokens that are unknown, in [0, 1].
         tokenizer: the kind of tokenizer that is trained, or the name of a pretrained one.
         padding: share of padding in the batches of the first epoch, in [0, 1].
-        total_updates, updates_per_epoch: optimizer steps.
+        total_updates, updates_per_epoch: optimizer steps; of a budget of time, as many as fit.
         seconds_per_update: measured.
         on_fast_gpu: whether the device is a GPU that computes bfloat16 in hardware.
         autocast: whether the run computes in bfloat16.
@@ -97,6 +97,23 @@ def _updates(profile: RunProfile) -> str | None:
         f"a run of {profile.total_updates} updates is short; raise train.epochs or train.max_steps, or lower"
         " train.batch_size"
     )
+
+
+def _budget(profile: RunProfile) -> str | None:
+    """A budget makes runs comparable only if it is what ends them. Times are measured, so nearly all of it will do."""
+    train = profile.recipe.train
+    tokens = int(profile.lengths.sum()) * train.epochs
+    if train.max_tokens is not None and tokens < train.max_tokens:
+        return f"train.max_tokens {train.max_tokens}: train.epochs ends the run after {tokens} tokens; raise it"
+    updates = profile.updates_per_epoch * train.epochs
+    if train.max_steps is not None and updates < train.max_steps:
+        return f"train.max_steps {train.max_steps}: train.epochs ends the run after {updates} updates; raise it"
+    seconds = updates * profile.seconds_per_update
+    if train.max_seconds is not None and seconds < 0.9 * train.max_seconds:
+        return (
+            f"train.max_seconds {train.max_seconds:g}: train.epochs ends the run after {seconds:.0f} seconds; raise it"
+        )
+    return None
 
 
 def _large_updates(profile: RunProfile) -> str | None:
@@ -199,6 +216,7 @@ RULES: tuple[Rule, ...] = (
     _clipping,
     _epochs,
     _updates,
+    _budget,
     _large_updates,
     _length,
     _truncation,

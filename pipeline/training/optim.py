@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import nn
@@ -69,3 +71,38 @@ def build_scheduler(
         num_warmup_steps=math.ceil(settings.warmup_ratio * total_updates),
         num_training_steps=total_updates,
     )
+
+
+class TimedSchedule(torch.optim.lr_scheduler.LambdaLR):
+    """The schedule over a budget of time: a function of the share that is used, or of the share of `total_updates` that
+    are done if that is larger.
+
+    Attributes:
+        share: of the budget, as measured after the last update.
+    """
+
+    def __init__(
+        self, optimizer: torch.optim.Optimizer, settings: Optim, total_updates: int, measure: Callable[[], float]
+    ):
+        """`measure`: the share of the budget that is used, in [0, 1], the same on all processes."""
+        self._measure, self.share = measure, 0.0
+        super().__init__(optimizer, lambda done: factor(settings, min(max(self.share, done / total_updates), 1.0)))
+
+    def step(self, epoch: int | None = None) -> None:
+        self.share = self._measure()
+        super().step(epoch)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {name: value for name, value in super().state_dict().items() if name != "_measure"}
+
+
+def factor(settings: Optim, share: float) -> float:
+    """The learning rate relative to its peak after a `share` of the training, in [0, 1]: what `build_scheduler` gives
+    after as large a share of many updates."""
+    warmup = settings.warmup_ratio
+    if share < warmup:
+        return share / warmup
+    if settings.schedule == "constant":
+        return 1.0
+    left = (1.0 - share) / (1.0 - warmup) if warmup < 1.0 else 1.0
+    return left if settings.schedule == "linear" else (1.0 - math.cos(math.pi * left)) / 2.0

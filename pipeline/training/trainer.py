@@ -23,6 +23,7 @@ from pipeline.data.fingerprints import Fingerprints
 from pipeline.errors import Interrupted, UserError
 from pipeline.tasks.base import Split, Task
 from pipeline.training import seeding, selection
+from pipeline.training.budget import TimeBudget, most_updates
 from pipeline.training.checkpointing import checkpoint
 from pipeline.training.checkpointing.run_progress import RunProgress
 from pipeline.training.checkpointing.writer import Writer
@@ -33,7 +34,7 @@ from pipeline.training.loss import Objective, build_objective
 from pipeline.training.monitoring.log import Log, UpdateStats
 from pipeline.training.monitoring.progress import Display
 from pipeline.training.monitoring.trackers import Trackers
-from pipeline.training.optim import build_optimizer, build_scheduler
+from pipeline.training.optim import TimedSchedule, build_optimizer, build_scheduler
 from pipeline.training.selection import Monitor
 from pipeline.training.signals import StopRequest
 from pipeline.training.step import Batch, TrainState, UpdateBatch, padded_tokens, update, update_batches
@@ -81,17 +82,25 @@ class Run:
     def updates_per_epoch(self) -> int:
         return math.ceil(len(self.splits["train"]) / self.rows_per_update)
 
-    @property
+    @cached_property
     def total_updates(self) -> int:
-        planned = self.updates_per_epoch * self.recipe.train.epochs
-        return min(planned, self.recipe.train.max_steps or planned)
+        """Updates after which the run ends at the latest."""
+        return most_updates(self.recipe.train, self.splits["train"], self.rows_per_update)
+
+    @cached_property
+    def time_budget(self) -> TimeBudget:
+        return TimeBudget(self.recipe.train.max_seconds, self.accelerator)
+
+    @property
+    def is_spent(self) -> bool:
+        """Whether all updates are done, or the time is up."""
+        return self.progress.step >= self.total_updates or self.time_budget.is_spent
 
     @property
     def is_over(self) -> bool:
-        """Whether all updates are done, or the validation score has not improved for too long."""
+        """Whether the budget is spent, or the validation score has not improved for too long."""
         patience = self.recipe.train.patience
-        done = self.progress
-        return done.step >= self.total_updates or (patience is not None and done.stale >= patience)
+        return self.is_spent or (patience is not None and self.progress.stale >= patience)
 
     @cached_property
     def monitor(self) -> Monitor:
@@ -157,12 +166,14 @@ def fit(run: Run, stop: StopRequest, started: Callable[[], None] = lambda: None)
     started()
     run.model.train()
     with _log(run) as log, Writer().running() as writer:
+        run.time_budget.start(lambda: log.training_seconds)
         if _score(run, log, stop):  # due if an earlier process was stopped before it
             raise Interrupted
         for batch in log.timed(_remaining_batches(run)):
             _log_unfreezing(run, state, log)
             results = update(run.accelerator, state, batch, run.recipe.optim.max_grad_norm, run.autocast)
             _advance(run)
+            log.display.expect(run.time_budget.expected_updates(run.progress.step, run.total_updates))
             log.add(_stats(run, batch, *results))
             stopping = _score(run, log, stop)
             if _save_is_due(run) or stopping:
@@ -183,13 +194,19 @@ def _train_state(run: Run) -> TrainState:
         run.model = fsdp.shard(run.model, run.accelerator)
     unfreezing = Unfreezing.of(run.model, run.recipe.optim, run.total_updates)
     optimizer = build_optimizer(run.model, run.recipe.optim, run.task.output_scale)
-    scheduler = build_scheduler(optimizer, run.recipe.optim, run.total_updates)
+    scheduler = _scheduler(run, optimizer)
     if deepspeed.is_asked_for(run.accelerator):
         run.model, sharded = deepspeed.shard(run.model, optimizer, run.accelerator, run.autocast)
         return TrainState(run.model, sharded, scheduler, _carry(run), run.objective, backend=sharded)
     if run.meta_copy is None:
         run.model = run.accelerator.prepare(run.model)  # the optimiser is not wrapped, see backend.py
     return TrainState(run.model, optimizer, scheduler, _carry(run), run.objective, unfreezing=unfreezing)
+
+
+def _scheduler(run: Run, optimizer: torch.optim.Optimizer) -> torch.optim.lr_scheduler.LRScheduler:
+    if run.recipe.train.max_seconds is None:
+        return build_scheduler(optimizer, run.recipe.optim, run.total_updates)
+    return TimedSchedule(optimizer, run.recipe.optim, run.total_updates, run.time_budget.measure)
 
 
 def _resume(run: Run, state: TrainState) -> RunProgress:
@@ -258,7 +275,7 @@ def _stats(run: Run, batch: UpdateBatch, loss: torch.Tensor, norm: torch.Tensor,
 
 def _evaluation_is_due(run: Run) -> bool:
     every = run.recipe.train.eval_every or run.updates_per_epoch
-    return run.progress.step % every == 0 or run.progress.step == run.total_updates
+    return run.progress.step % every == 0 or run.is_spent
 
 
 def _save_is_due(run: Run) -> bool:

@@ -87,6 +87,18 @@ CASES = [
         profile(labels={"good": 2900, "bad": 100}),
         "train.class_weights None: 97% of the labels are good; set it to balanced if others matter, and train.monitor",
     ),
+    (
+        profile(train={"max_tokens": 721}),
+        "train.max_tokens 721: train.epochs ends the run after 720 tokens; raise it",
+    ),
+    (
+        profile(train={"max_steps": 301}),
+        "train.max_steps 301: train.epochs ends the run after 300 updates; raise it",
+    ),
+    (
+        profile(train={"max_seconds": 40.0}),
+        "train.max_seconds 40: train.epochs ends the run after 30 seconds; raise it",
+    ),
     (profile(train={"eval_every": 1000}), "train.eval_every 1000: the run is evaluated only at its end, after 300"),
     (profile(**LONG_RUN), "train.save_every None: a killed run loses up to 67 minutes"),
     (profile(on_fast_gpu=True), "train.precision fp32: this GPU is several times faster in bf16; set it to"),
@@ -113,6 +125,8 @@ def test_every_rule_has_a_case():
         profile(labels={}),
         profile(labels={"good": 2900, "bad": 100}, train={"class_weights": "balanced"}),
         profile(train={"save_every": 100}, **LONG_RUN),
+        profile(train={"max_tokens": 720}),
+        profile(train={"max_seconds": 32.0}),
         profile(on_fast_gpu=True, autocast=True, train={"precision": "bf16"}),
     ],
 )

@@ -142,6 +142,11 @@ class Log:
         finally:
             self.busy_since = time.monotonic()
 
+    @property
+    def training_seconds(self) -> float:
+        """Seconds of training until now, pauses excluded; not to be read in a pause."""
+        return self.progress.busy_seconds + time.monotonic() - self.busy_since
+
     def write(self, kind: str, record: dict[str, Any]) -> None:
         """Append `record` to history.jsonl with the current step and epoch, and send it to the trackers."""
         if self.trackers:

@@ -72,6 +72,13 @@ class Display:
         if self._bar:
             self._bar.stop()
 
+    def expect(self, total: int) -> None:
+        """Let the run have `total` updates, if that is not what was expected."""
+        if total != self.total:
+            self.total = total
+            if self._bar and self._task is not None:
+                self._bar.update(self._task, total=total)
+
     def advance(self, step: int) -> None:
         """Move the bar to `step`."""
         if self._bar and self._task is not None:

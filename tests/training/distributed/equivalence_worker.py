@@ -29,6 +29,7 @@ from pipeline.tasks.base import scores_of
 from pipeline.training import trainer
 from pipeline.training.checkpointing import checkpoint
 from pipeline.training.distributed import fsdp, launch
+from pipeline.training.monitoring.log import Log
 
 ROWS = 8  # of an update, on all processes
 DRY = {"dropout": 0.0, "embedding_dropout": 0.0}
@@ -152,6 +153,18 @@ def stop(recipe: Recipe) -> None:
     finally:
         trainer._advance = advance
     raise AssertionError("the run was not stopped")
+
+
+def timed(place: Path, name: str, processes: int) -> dict[str, Any]:
+    """The costs of a run of four seconds, in which an update takes a second by the clock of the first process and far
+    longer by those of the others."""
+    recipe = a_recipe("sentiment", "lstm", place, place / "runs" / f"{name}-timed", ROWS // processes, 1)
+    recipe = replace(recipe, train=replace(recipe.train, epochs=9, max_seconds=4.0))
+    clock, Log.training_seconds = Log.training_seconds, property(lambda log: log.progress.step * (1.0 + 99.0 * RANK))
+    try:
+        return run.train(recipe)["train"]
+    finally:
+        Log.training_seconds = clock
 
 
 def measure(recipe: Recipe) -> dict[str, Any]:
@@ -305,6 +318,7 @@ if __name__ == "__main__":
     leave(folder, name, processes)
     found |= {("resumed", task): resumes(folder, name, task) for task in RESUMED}
     found |= {("went on", task): go_on(folder, name, task, processes) for task in RESUMED}
+    found |= {"timed": timed(folder, name, processes)}
     if fsdp.is_asked_for(launch.start()):
         found |= {"kept": kept()}
     if RANK == 0:

@@ -198,6 +198,14 @@ def test_several_processes_resume_what_one_has_saved(task, name, spread, place):
         assert spread(name)["went on", task][split] == about(undisturbed[split], 1e-5)
 
 
+@worlds
+def test_all_processes_stop_when_the_time_of_the_first_is_up(name, spread, place):
+    processes, costs = WORLDS[name].processes, spread(name)["timed"]
+    alone = equivalence_worker.timed(place, f"{name} alone", 1)
+    assert costs["updates"] == alone["updates"] == 5
+    assert (costs["processes"], costs["tokens"]) == (processes, alone["tokens"])
+
+
 def test_a_sharded_model_keeps_its_buffers_and_frozen_weights(spread):
     for found in spread("two with FSDP")["kept"]:
         torch.testing.assert_close(found["then"], found["trained"], atol=0, rtol=0)
