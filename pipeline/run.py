@@ -52,6 +52,7 @@ def train(recipe: Recipe) -> dict[str, Any]:
                 metrics = saving.metrics_of(run, build_info, prepared, _scores(run, prepared), revisions)
             run.model = run.full_model()
             if accelerator.is_main_process:
+                metrics["train"] |= saving.answering_speed_of(run, prepared)
                 saving.save(run, metrics, prepared)
         accelerator.wait_for_everyone()
     if accelerator.is_main_process and recipe.hub.push:

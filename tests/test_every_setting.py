@@ -300,7 +300,9 @@ def assert_usable(recipe: Recipe, text: Any) -> None:
     assert list(loaded.task.predict([text], loaded.model, loaded.tokenizer, loaded.labels))
     lora = getattr(recipe.model, "lora", None)
     if lora is None or lora.merge:
-        assert open_run(str(recipe.folder)).metrics["train"]["updates"]
+        costs = open_run(str(recipe.folder)).metrics["train"]
+        assert costs["updates"]
+        assert min(costs["answering"].values()) > 0
 
 
 def test_every_setting_has_a_case():

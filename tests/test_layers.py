@@ -44,6 +44,7 @@ LAYERS = (
     "training.monitoring",
     "training.trainer",
     "training.batch_size_finder",
+    "training.answering_speed",
     "publish",
     "assembly",
     "inference",

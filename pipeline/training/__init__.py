@@ -5,6 +5,6 @@ may start from the hidden states of the previous one (`hidden_state`), synchroni
 and leaves out layers that are still frozen (`unfreezing`). A run ends when its `budget` is spent.
 Between updates, `fit` scores the validation split (`evaluation`), keeps the best weights by one of the scores
 (`selection`), reports (`monitoring`), saves (`checkpointing`) and stops when a signal asks for it (`signals`).
-`batch_size_finder` measures micro-batches before the run; `hardware` and `seeding` deal with the device and the random
-generators.
+`batch_size_finder` measures micro-batches before the run, and `answering_speed` the model after it; `hardware` and
+`seeding` deal with the device and the random generators.
 """
