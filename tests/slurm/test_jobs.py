@@ -341,6 +341,44 @@ def test_a_sweep_survives_the_requeue_of_one_of_its_tasks(cluster, place):
     assert not are_the_same(sweep / "1-seed-3", sweep / "1-seed-2")
 
 
+STUDY = """
+from pipeline import Study
+print("a study may print")
+study = Study(name="cells", recipes=["tiny.py"], grid={{"model.cell": {cells}, "train.epochs": [{epochs}]}}, seeds=[0])
+"""
+
+
+@pytest.mark.skipif("study" not in COMMANDS, reason="needs finetune study")
+def test_a_study_is_an_array_whose_finished_runs_are_skipped(cluster, place):
+    (place / "study.py").write_text(STUDY.format(cells=["gru", "rnn"], epochs=1))
+    job = cluster.submit(place, "--array=0-2", str(SWEEP), "study.py", SWEEP="runs/of two")
+    assert [cluster.ended(f"{job}_{task}") for task in range(3)] == ["COMPLETED", "COMPLETED", "FAILED"]
+    assert "there is no run 2 in this study" in (place / f"slurm-{job}_2.out").read_text()
+    recipes = sorted((place / "runs/of two").glob("*/recipe.json"))
+    assert [json.loads(file.read_text())["model"]["cell"] for file in recipes] == ["gru", "rnn"]
+    kept = [file.with_name("metrics.json").stat().st_mtime_ns for file in recipes]
+    again = cluster.submit(place, "--array=1", str(SWEEP), "study.py", SWEEP="runs/of two")
+    assert cluster.ended(f"{again}_1") == "COMPLETED"
+    assert "is already finished" in (place / f"slurm-{again}_1.out").read_text()
+    assert [file.with_name("metrics.json").stat().st_mtime_ns for file in recipes] == kept
+
+
+@pytest.mark.slow
+@pytest.mark.skipif("study" not in COMMANDS, reason="needs finetune study")
+def test_a_run_of_a_study_survives_its_requeue(cluster, place):
+    (place / "long.py").write_text(STUDY.format(cells=["gru"], epochs=100))
+    job = cluster.submit(place, "--array=0", str(SWEEP), "long.py", SWEEP="runs/long")
+    wait_for(lambda: any((place / "runs/long").glob("*/history.jsonl")), 180, "the run of the study")
+    (run,) = (file.parent for file in (place / "runs/long").glob("*/history.jsonl"))
+    wait_for_update(run)
+    cluster.ask("scancel", "--signal=TERM", f"{job}_0")
+    assert cluster.ended(f"{job}_0") == "COMPLETED", (place / f"slurm-{job}_0.out").read_text()
+    assert restarts(cluster, f"{job}_0") == 1
+    settings = ("--train.epochs", "100", "--model.cell", "gru", "--train.output-dir", "runs/undisturbed")
+    assert finetune("run", "tiny.py", *settings, cwd=place).returncode == 0
+    assert are_the_same(run, place / "runs/undisturbed")
+
+
 @pytest.mark.slow
 @pytest.mark.skipif("fetch" not in COMMANDS, reason="needs finetune fetch")
 def test_a_recipe_fetched_on_a_login_node_trains_without_network(cluster, place):
