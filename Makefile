@@ -21,7 +21,7 @@ setup: .venv/.installed
 run: setup
 	$(BIN)/finetune run recipes/sentiment_bilstm.py --train.overwrite
 	$(BIN)/finetune run recipes/sentiment_bert.py --train.overwrite
-	$(BIN)/finetune compare runs/sentiment-bilstm runs/sentiment-bert
+	$(BIN)/finetune compare runs/sentiment-bilstm runs/sentiment-bert --html runs/comparison.html
 
 test: setup
 	$(BIN)/python -m pytest

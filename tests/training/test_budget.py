@@ -23,6 +23,7 @@ from pipeline.run import train
 from pipeline.training import trainer
 from pipeline.training.budget import TimeBudget, most_updates
 from pipeline.training.monitoring.log import Log
+from pipeline.training.monitoring.progress import Display
 from pipeline.training.optim import build_optimizer, build_scheduler, factor
 
 
@@ -160,3 +161,11 @@ def test_layers_cannot_begin_at_a_share_of_an_unknown_number_of_updates(reviews,
     recipe = dataclasses.replace(a_recipe(reviews, tmp_path, max_seconds=5), model=Pretrained("org/bert"))
     with pytest.raises(UserError, match=r"optim\.gradual_unfreezing: .* train\.max_seconds leaves open"):
         dataclasses.replace(recipe, optim=Optim(gradual_unfreezing=0.5))
+
+
+def test_the_display_counts_to_the_updates_that_are_expected(capsys):
+    display = Display(total=1000, done=0, updates_per_epoch=10, shown=True)
+    display.last_line -= 60
+    display.expect(40)
+    display.show(10, "loss 0.5")
+    assert capsys.readouterr().out.startswith("epoch 1/4  step 10/40  loss 0.5")
