@@ -1,0 +1,266 @@
+"""Two systems compared on the same rows: the difference of their scores, its interval, and the test that suits it.
+
+Shapes: N rows, K columns of contributions (`decomposed`), R resamples, S runs of a system that differ in the seed.
+
+With one run each, the question is whether these two runs differ on such rows. With several, it is whether the systems
+differ: other seeds would give other runs, so the error is that over seeds and rows together.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipeline.metrics import paired_tests, power
+from pipeline.metrics.bootstrap import (
+    Interval,
+    bootstrap_sums,
+    hierarchical_samples,
+    percentile_interval,
+    score_of,
+)
+from pipeline.metrics.decomposed import DecomposedScore
+
+MCNEMAR = "exact McNemar test"
+RANDOMIZATION = "approximate randomisation"
+BOOTSTRAP = "paired bootstrap"
+SEEDS_AND_ROWS = "t-test over seeds and rows"
+
+Runs = Sequence[np.ndarray]
+
+
+@dataclass(frozen=True)
+class TestResult:
+    """A test of one score of two systems. Differences are first - second, whatever is better.
+
+    Attributes:
+        name: of the test.
+        p_value: two-sided.
+        difference: of the mean scores over runs.
+        low, high: bounds of the interval of the difference.
+        standard_error: of the difference.
+        detectable: the smallest true difference that this test would have found with a power of 0.8 at 0.05.
+        degrees_of_freedom: of the standard error; infinite if it comes from rows alone.
+        mid_p_value: McNemar's mid-p-value beside the exact one; None for other tests.
+        discordant_share: rows that one of two runs alone gets right; None for other tests.
+    """
+
+    name: str
+    p_value: float
+    difference: float
+    low: float
+    high: float
+    standard_error: float
+    detectable: float
+    degrees_of_freedom: float = math.inf
+    mid_p_value: float | None = None
+    discordant_share: float | None = None
+
+
+def estimate(
+    score: DecomposedScore,
+    runs: Runs,
+    sums: Runs | None = None,
+    block_length: int = 1,
+    seed: int = 0,
+    confidence: float = 0.95,
+) -> Interval:
+    """The mean score of a system's runs and its interval: over rows, or over seeds and rows with several runs.
+
+    Args:
+        score: of the contributions.
+        runs: contributions (N, K) of each run.
+        sums: (R, K) of each run from `bootstrap_sums`; None to draw them here.
+        block_length: rows in a block, for running text.
+        seed: of the resamples.
+        confidence: of the interval, in (0, 1).
+    """
+    if sums is None:
+        sums = bootstrap_sums(runs, seed=seed, block_length=block_length)
+    values = _values(score, sums)
+    observed = np.array([score_of(score, [run]) for run in runs])
+    value = float(observed.mean())
+    error, freedom = _error_of_one(values, observed)
+    samples = hierarchical_samples(values, _generator(seed)) if len(runs) > 1 else values[:, 0]
+    low, high = _interval(samples, value, error, freedom, confidence)
+    return Interval(value, max(low, score.bounds[0]), min(high, score.bounds[1]), error)
+
+
+def paired_test(
+    score: DecomposedScore,
+    first: Runs,
+    second: Runs,
+    first_sums: Runs | None = None,
+    second_sums: Runs | None = None,
+    block_length: int = 1,
+    seed: int = 0,
+    confidence: float = 0.95,
+) -> TestResult:
+    """Whether two systems differ in `score`, by the test that suits it.
+
+    One run each: the exact McNemar test for shares of rows, the paired bootstrap for negative log-likelihoods, and
+    approximate randomisation for F1 and the rest. With blocks, whole blocks are exchanged. Several runs of one or both:
+    Student's t, with the error over seeds and rows (`_error_of_two`).
+
+    Args:
+        score: of the contributions.
+        first: contributions (N, K) of each run of the first system.
+        second: those of the second, on the same rows.
+        first_sums: (R, K) of each run from `bootstrap_sums`, on the same resamples as `second_sums`; None to draw both.
+        second_sums: see `first_sums`.
+        block_length: rows in a block, for running text; that of the sums, if they are given.
+        seed: of the resamples and exchanges.
+        confidence: of the interval, in (0, 1).
+    """
+    if first_sums is None or second_sums is None:
+        sums = bootstrap_sums([*first, *second], seed=seed, block_length=block_length)
+        first_sums, second_sums = sums[: len(first)], sums[len(first) :]
+    ours, theirs = _values(score, first_sums), _values(score, second_sums)
+    if len(first) == len(second) == 1:
+        return _of_single_runs(score, first[0], second[0], ours[:, 0] - theirs[:, 0], block_length, seed, confidence)
+    observed = [np.array([score_of(score, [run]) for run in runs]) for runs in (first, second)]
+    difference = float(observed[0].mean() - observed[1].mean())
+    error, freedom = _error_of_two(ours, theirs, *observed)
+    generator = _generator(seed)
+    samples = hierarchical_samples(ours, generator) - hierarchical_samples(theirs, generator)
+    low, high = _interval(samples, difference, error, freedom, confidence)
+    p_value = paired_tests.t_test(difference, error, freedom)
+    detectable = power.detectable_difference(error, freedom)
+    return TestResult(SEEDS_AND_ROWS, p_value, difference, low, high, error, detectable, freedom)
+
+
+def _of_single_runs(
+    score: DecomposedScore,
+    first: np.ndarray,
+    second: np.ndarray,
+    samples: np.ndarray,
+    block_length: int,
+    seed: int,
+    confidence: float,
+) -> TestResult:
+    """The test of one run against another; `samples` (R,) are the resampled differences."""
+    difference = score_of(score, [first]) - score_of(score, [second])
+    error = float(samples.std())
+    low, high = percentile_interval(samples, confidence)
+    if score.kind == "share" and block_length == 1:
+        right, others_right = first[:, 0] > 0, second[:, 0] > 0
+        split = int((right & ~others_right).sum()), int((others_right & ~right).sum())
+        share = sum(split) / len(first)
+        detectable = power.detectable_difference_of_shares(share, len(first))
+        return TestResult(
+            MCNEMAR,
+            paired_tests.mcnemar_exact(*split),
+            difference,
+            low,
+            high,
+            error,
+            detectable,
+            mid_p_value=paired_tests.mcnemar_mid_p(*split),
+            discordant_share=share,
+        )
+    detectable = power.detectable_difference(error)
+    if score.kind == "nll":
+        p_value = paired_tests.paired_bootstrap(samples, difference)
+        return TestResult(BOOTSTRAP, p_value, difference, low, high, error, detectable)
+    first, second = (_in_blocks(rows, block_length) for rows in (first, second))
+    p_value = paired_tests.approximate_randomization(score, [first], [second], seed=seed)
+    return TestResult(RANDOMIZATION, p_value, difference, low, high, error, detectable)
+
+
+def _in_blocks(contributions: np.ndarray, length: int) -> np.ndarray:
+    """(ceil(N / length), K) sums of consecutive rows; the last block may be shorter."""
+    return np.add.reduceat(contributions, np.arange(0, len(contributions), length), axis=0)
+
+
+def _values(score: DecomposedScore, sums: Runs) -> np.ndarray:
+    """(R, S) score of each run on each resample."""
+    return np.stack([score.value(run) for run in sums], axis=1)
+
+
+def _own_noise(values: np.ndarray) -> float:
+    """Variance over resamples of what a run does not share with the other runs of its system, from (R, S)."""
+    own = values - values.mean(axis=1, keepdims=True)
+    return float(own.var(axis=0).sum() / (values.shape[1] - 1))
+
+
+def _error_of_one(values: np.ndarray, observed: np.ndarray) -> tuple[float, float]:
+    """Standard error over seeds and rows of a system's mean score, and its degrees of freedom.
+
+    See `_error`; `values` (R, S) are the scores on resamples and `observed` (S,) those on the rows.
+    """
+    runs = len(observed)
+    if runs == 1:
+        return float(values[:, 0].std()), math.inf
+    seeds, noise = observed.var(ddof=1) / runs, _own_noise(values) / runs
+    return _error(float(values.mean(axis=1).var()), noise, seeds, seeds**2 / (runs - 1))
+
+
+def _error_of_two(ours: np.ndarray, theirs: np.ndarray, first: np.ndarray, second: np.ndarray) -> tuple[float, float]:
+    """Standard error over seeds and rows of the difference of two mean scores, and its degrees of freedom.
+
+    See `_error`. A system with a single run is taken to vary over seeds as much as the other one.
+
+    Args:
+        ours: (R, m) scores of the first system's runs on resamples.
+        theirs: (R, n) those of the second.
+        first: (m,) scores of the first system's runs on the rows.
+        second: (n,) those of the second.
+    """
+    over_rows = float((ours.mean(axis=1) - theirs.mean(axis=1)).var())
+    several = [(values, scores) for values, scores in ((ours, first), (theirs, second)) if len(scores) > 1]
+    noises = [_own_noise(values) for values, _ in several]
+    variances = [scores.var(ddof=1) for _, scores in several]
+    if len(several) == 1:
+        weight = 1 / len(first) + 1 / len(second)
+        seeds = variances[0] * weight
+        return _error(over_rows, noises[0] * weight, seeds, seeds**2 / (len(several[0][1]) - 1))
+    counts = [len(scores) for _, scores in several]
+    parts = [variance / count for variance, count in zip(variances, counts, strict=True)]
+    noise = sum(noise / count for noise, count in zip(noises, counts, strict=True))
+    spread = sum(part**2 / (count - 1) for part, count in zip(parts, counts, strict=True))
+    return _error(over_rows, noise, sum(parts), spread)
+
+
+def _error(over_rows: float, noise: float, seeds: float, spread: float) -> tuple[float, float]:
+    """Standard error and its degrees of freedom, as for readers and cases in Obuchowski & Rockette 1995; Hillis 2007.
+
+    The runs are the readers, and the rows are the cases. The scores of runs with different seeds vary because of the
+    seeds and because of what each run gets right by chance on these rows; `seeds` measures both together. `over_rows`
+    holds the second as well, so it is taken out there. The degrees of freedom are Satterthwaite's, with those of
+    `over_rows` taken as infinite.
+
+    Args:
+        over_rows: variance over resampled rows, with these runs.
+        noise: the part of `over_rows` that runs of the same system do not share.
+        seeds: variance of the mean, or of the difference of means, estimated from the scores of the runs.
+        spread: sum of the squared parts of `seeds`, each divided by its degrees of freedom.
+    """
+    variance = max(over_rows - noise, 0.0) + seeds
+    return math.sqrt(variance), float(variance**2 / spread) if spread else math.inf
+
+
+def _generator(seed: int) -> np.random.Generator:
+    return np.random.Generator(np.random.PCG64([seed, 1]))
+
+
+def _interval(
+    samples: np.ndarray, value: float, error: float, freedom: float, confidence: float
+) -> tuple[float, float]:
+    """Percentile interval of hierarchical samples (R,), stretched about `value` to the error and quantile of the test.
+
+    With few seeds the plain percentiles are too narrow: their quantiles are those of a normal distribution (expanded
+    percentile interval; Hesterberg 2015, section 4.3). Samples over rows alone are not stretched.
+    """
+    low, high = percentile_interval(samples, confidence)
+    deviation = float(samples.std())
+    if math.isinf(freedom) or deviation == 0:
+        return low, high
+    from scipy.stats import norm, t
+
+    probability = (1 + confidence) / 2
+    stretch = error / deviation * float(t.ppf(probability, freedom) / norm.ppf(probability))
+    centre = float(samples.mean())
+    return value + stretch * (low - centre), value + stretch * (high - centre)
