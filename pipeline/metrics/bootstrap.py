@@ -19,7 +19,7 @@ from pipeline.metrics.decomposed import DecomposedScore
 MOST_RESAMPLES = 10_000
 FEWEST_RESAMPLES = 1_000
 MOST_DRAWS = 200_000_000
-BLOCK_BYTES = 32 * 2**20
+PIECE_BYTES = 32 * 2**20
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def resample_counts(rows: int, draws: int, resamples: int, seed: int = 0) -> Ite
     The counts depend on the arguments only, neither on the size of the pieces nor on the machine.
     """
     generator = np.random.Generator(np.random.PCG64(seed))
-    piece = max(1, BLOCK_BYTES // (8 * rows))
+    piece = max(1, PIECE_BYTES // (8 * rows))
     for start in range(0, resamples, piece):
         counts = np.empty((min(piece, resamples - start), rows))
         for row in counts:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -95,6 +95,8 @@ def paired_test(
     second: Runs,
     first_sums: Runs | None = None,
     second_sums: Runs | None = None,
+    first_exchanged: np.ndarray | None = None,
+    second_exchanged: np.ndarray | None = None,
     block_length: int = 1,
     seed: int = 0,
     confidence: float = 0.95,
@@ -111,6 +113,9 @@ def paired_test(
         second: those of the second, on the same rows.
         first_sums: (R, K) of each run from `bootstrap_sums`, on the same resamples as `second_sums`; None to draw both.
         second_sums: see `first_sums`.
+        first_exchanged: (R, K) of the first system's run from `paired_tests.exchange_sums`, with single runs; None to
+            draw both where the test needs them.
+        second_exchanged: that of the second.
         block_length: rows in a block, for running text; that of the sums, if they are given.
         seed: of the resamples and exchanges.
         confidence: of the interval, in (0, 1).
@@ -120,7 +125,9 @@ def paired_test(
         first_sums, second_sums = sums[: len(first)], sums[len(first) :]
     ours, theirs = _values(score, first_sums), _values(score, second_sums)
     if len(first) == len(second) == 1:
-        return _of_single_runs(score, first[0], second[0], ours[:, 0] - theirs[:, 0], block_length, seed, confidence)
+        samples = ours[:, 0] - theirs[:, 0]
+        given = None if first_exchanged is None or second_exchanged is None else (first_exchanged, second_exchanged)
+        return _of_single_runs(score, (first[0], second[0]), samples, given, block_length, seed, confidence)
     observed = [np.array([score_of(score, [run]) for run in runs]) for runs in (first, second)]
     difference = float(observed[0].mean() - observed[1].mean())
     error, freedom = _error_of_two(ours, theirs, *observed)
@@ -134,45 +141,51 @@ def paired_test(
 
 def _of_single_runs(
     score: DecomposedScore,
-    first: np.ndarray,
-    second: np.ndarray,
+    rows: tuple[np.ndarray, np.ndarray],
     samples: np.ndarray,
+    exchanged: tuple[np.ndarray, np.ndarray] | None,
     block_length: int,
     seed: int,
     confidence: float,
 ) -> TestResult:
-    """The test of one run against another; `samples` (R,) are the resampled differences."""
-    difference = score_of(score, [first]) - score_of(score, [second])
+    """The test of one run against another.
+
+    Args:
+        score: of the contributions.
+        rows: contributions (N, K) of both runs.
+        samples: (R,) resampled differences.
+        exchanged: (R, K) of both from `paired_tests.exchange_sums`; None to draw them where they are needed.
+        block_length: rows in a block.
+        seed: of the exchanges.
+        confidence: of the interval.
+    """
+    difference = score_of(score, rows[:1]) - score_of(score, rows[1:])
     error = float(samples.std())
-    low, high = percentile_interval(samples, confidence)
+    result = TestResult("", 1.0, difference, *percentile_interval(samples, confidence), error, 0.0)
     if score.kind == "share" and block_length == 1:
-        right, others_right = first[:, 0] > 0, second[:, 0] > 0
-        split = int((right & ~others_right).sum()), int((others_right & ~right).sum())
-        share = sum(split) / len(first)
-        detectable = power.detectable_difference_of_shares(share, len(first))
-        return TestResult(
-            MCNEMAR,
-            paired_tests.mcnemar_exact(*split),
-            difference,
-            low,
-            high,
-            error,
-            detectable,
-            mid_p_value=paired_tests.mcnemar_mid_p(*split),
-            discordant_share=share,
-        )
-    detectable = power.detectable_difference(error)
+        return _mcnemar(result, *rows)
     if score.kind == "nll":
-        p_value = paired_tests.paired_bootstrap(samples, difference)
-        return TestResult(BOOTSTRAP, p_value, difference, low, high, error, detectable)
-    first, second = (_in_blocks(rows, block_length) for rows in (first, second))
-    p_value = paired_tests.approximate_randomization(score, [first], [second], seed=seed)
-    return TestResult(RANDOMIZATION, p_value, difference, low, high, error, detectable)
+        name, p_value = BOOTSTRAP, paired_tests.paired_bootstrap(samples, difference)
+    else:
+        name = RANDOMIZATION
+        first, second = exchanged or paired_tests.exchange_sums(rows, seed=seed, block_length=block_length)
+        p_value = paired_tests.approximate_randomization(score, rows[:1], rows[1:], [first], [second])
+    return replace(result, name=name, p_value=p_value, detectable=power.detectable_difference(error))
 
 
-def _in_blocks(contributions: np.ndarray, length: int) -> np.ndarray:
-    """(ceil(N / length), K) sums of consecutive rows; the last block may be shorter."""
-    return np.add.reduceat(contributions, np.arange(0, len(contributions), length), axis=0)
+def _mcnemar(result: TestResult, first: np.ndarray, second: np.ndarray) -> TestResult:
+    """`result` with McNemar's test of two runs (N, 2), whose first column says whether the row is right."""
+    right, others_right = first[:, 0] > 0, second[:, 0] > 0
+    split = int((right & ~others_right).sum()), int((others_right & ~right).sum())
+    share = sum(split) / len(first)
+    return replace(
+        result,
+        name=MCNEMAR,
+        p_value=paired_tests.mcnemar_exact(*split),
+        detectable=power.detectable_difference_of_shares(share, len(first)),
+        mid_p_value=paired_tests.mcnemar_mid_p(*split),
+        discordant_share=share,
+    )
 
 
 def _values(score: DecomposedScore, sums: Runs) -> np.ndarray:
@@ -195,13 +208,14 @@ def _error_of_one(values: np.ndarray, observed: np.ndarray) -> tuple[float, floa
     if runs == 1:
         return float(values[:, 0].std()), math.inf
     seeds, noise = observed.var(ddof=1) / runs, _own_noise(values) / runs
-    return _error(float(values.mean(axis=1).var()), noise, seeds, seeds**2 / (runs - 1))
+    return _error(float(values.mean(axis=1).var()), noise, float(seeds), runs - 1)
 
 
 def _error_of_two(ours: np.ndarray, theirs: np.ndarray, first: np.ndarray, second: np.ndarray) -> tuple[float, float]:
     """Standard error over seeds and rows of the difference of two mean scores, and its degrees of freedom.
 
-    See `_error`. A system with a single run is taken to vary over seeds as much as the other one.
+    See `_error`. The variance over seeds is pooled, as the runs of both systems should vary alike if the systems are
+    equal; a system with a single run is taken to vary as much as the other one.
 
     Args:
         ours: (R, m) scores of the first system's runs on resamples.
@@ -211,35 +225,29 @@ def _error_of_two(ours: np.ndarray, theirs: np.ndarray, first: np.ndarray, secon
     """
     over_rows = float((ours.mean(axis=1) - theirs.mean(axis=1)).var())
     several = [(values, scores) for values, scores in ((ours, first), (theirs, second)) if len(scores) > 1]
-    noises = [_own_noise(values) for values, _ in several]
-    variances = [scores.var(ddof=1) for _, scores in several]
-    if len(several) == 1:
-        weight = 1 / len(first) + 1 / len(second)
-        seeds = variances[0] * weight
-        return _error(over_rows, noises[0] * weight, seeds, seeds**2 / (len(several[0][1]) - 1))
-    counts = [len(scores) for _, scores in several]
-    parts = [variance / count for variance, count in zip(variances, counts, strict=True)]
-    noise = sum(noise / count for noise, count in zip(noises, counts, strict=True))
-    spread = sum(part**2 / (count - 1) for part, count in zip(parts, counts, strict=True))
-    return _error(over_rows, noise, sum(parts), spread)
+    freedom = sum(len(scores) - 1 for _, scores in several)
+    weight = 1 / len(first) + 1 / len(second)
+    seeds = sum(scores.var(ddof=1) * (len(scores) - 1) for _, scores in several) / freedom * weight
+    noise = sum(_own_noise(values) * (len(scores) - 1) for values, scores in several) / freedom * weight
+    return _error(over_rows, noise, seeds, freedom)
 
 
-def _error(over_rows: float, noise: float, seeds: float, spread: float) -> tuple[float, float]:
+def _error(over_rows: float, noise: float, seeds: float, freedom: int) -> tuple[float, float]:
     """Standard error and its degrees of freedom, as for readers and cases in Obuchowski & Rockette 1995; Hillis 2007.
 
     The runs are the readers, and the rows are the cases. The scores of runs with different seeds vary because of the
     seeds and because of what each run gets right by chance on these rows; `seeds` measures both together. `over_rows`
-    holds the second as well, so it is taken out there. The degrees of freedom are Satterthwaite's, with those of
-    `over_rows` taken as infinite.
+    holds the second as well, so it is taken out there. The degrees of freedom are Satterthwaite's, with the part over
+    rows taken as known (Hillis 2007).
 
     Args:
         over_rows: variance over resampled rows, with these runs.
         noise: the part of `over_rows` that runs of the same system do not share.
         seeds: variance of the mean, or of the difference of means, estimated from the scores of the runs.
-        spread: sum of the squared parts of `seeds`, each divided by its degrees of freedom.
+        freedom: degrees of freedom of `seeds`.
     """
     variance = max(over_rows - noise, 0.0) + seeds
-    return math.sqrt(variance), float(variance**2 / spread) if spread else math.inf
+    return math.sqrt(variance), float(freedom * (variance / seeds) ** 2) if seeds else math.inf
 
 
 def _generator(seed: int) -> np.random.Generator:
@@ -249,18 +257,17 @@ def _generator(seed: int) -> np.random.Generator:
 def _interval(
     samples: np.ndarray, value: float, error: float, freedom: float, confidence: float
 ) -> tuple[float, float]:
-    """Percentile interval of hierarchical samples (R,), stretched about `value` to the error and quantile of the test.
+    """Percentile interval of hierarchical samples (R,), as wide as that of Student's t with the error of the test.
 
-    With few seeds the plain percentiles are too narrow: their quantiles are those of a normal distribution (expanded
-    percentile interval; Hesterberg 2015, section 4.3). Samples over rows alone are not stretched.
+    With few seeds the plain percentiles lie too near: two draws from three runs are never far from their mean, and
+    their quantiles are not those of t (Hesterberg 2015, section 4.3, expands them for the same reasons). What is kept
+    of them is the ratio of the upper part to the lower. Samples over rows alone are kept as they are.
     """
     low, high = percentile_interval(samples, confidence)
-    deviation = float(samples.std())
-    if math.isinf(freedom) or deviation == 0:
+    if math.isinf(freedom) or low == high:
         return low, high
-    from scipy.stats import norm, t
+    from scipy.stats import t
 
-    probability = (1 + confidence) / 2
-    stretch = error / deviation * float(t.ppf(probability, freedom) / norm.ppf(probability))
+    stretch = 2 * error * float(t.ppf((1 + confidence) / 2, freedom)) / (high - low)
     centre = float(samples.mean())
     return value + stretch * (low - centre), value + stretch * (high - centre)

@@ -12,10 +12,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pipeline.metrics.bootstrap import BLOCK_BYTES
+from pipeline.metrics.bootstrap import PIECE_BYTES, number_of_resamples
 from pipeline.metrics.decomposed import DecomposedScore
 
-RANDOMIZATIONS = 10_000
 # All splits of 10 + 10 runs are enumerated; of more runs, as many are drawn.
 MOST_SPLITS = 184_756
 # Two differences that are equal but for rounding count as equal.
@@ -51,12 +50,44 @@ def mcnemar_mid_p(first_only: int, second_only: int) -> float:
     return mcnemar_exact(first_only, second_only) - float(binom.pmf(first_only, discordant, 0.5))
 
 
+def exchange_sums(
+    contributions: Sequence[np.ndarray], randomizations: int | None = None, seed: int = 0, block_length: int = 1
+) -> list[np.ndarray]:
+    """Sums of contributions over rows chosen at random, each with probability 1/2, the same rows for all.
+
+    These are the rows that two systems exchange in `approximate_randomization`.
+
+    Args:
+        contributions: arrays (N, K), of the same N rows; K may differ.
+        randomizations: R; None for `number_of_resamples`.
+        seed: of the choice.
+        block_length: consecutive rows that are chosen together, for running text.
+
+    Returns:
+        An array (R, K) for each of `contributions`.
+    """
+    joined = np.concatenate(list(contributions), axis=1, dtype=np.float64)
+    if block_length > 1:
+        joined = np.add.reduceat(joined, np.arange(0, len(joined), block_length), axis=0)
+    rows = len(joined)
+    if randomizations is None:
+        randomizations = number_of_resamples(rows)
+    generator = np.random.Generator(np.random.PCG64([seed, 2]))
+    sums, piece = [], max(1, PIECE_BYTES // (8 * rows))
+    for start in range(0, randomizations, piece):
+        size, width = min(piece, randomizations - start), -(-rows // 8)
+        bits = np.unpackbits(np.frombuffer(generator.bytes(size * width), dtype=np.uint8).reshape(size, width), axis=1)
+        sums.append(bits[:, :rows].astype(np.float64) @ joined)
+    widths = [array.shape[1] for array in contributions]
+    return np.split(np.concatenate(sums), np.cumsum(widths)[:-1], axis=1)
+
+
 def approximate_randomization(
     score: DecomposedScore,
     first: Sequence[np.ndarray],
     second: Sequence[np.ndarray],
-    randomizations: int = RANDOMIZATIONS,
-    seed: int = 0,
+    first_exchanged: Sequence[np.ndarray],
+    second_exchanged: Sequence[np.ndarray],
 ) -> float:
     """P-value of the paired permutation test: does exchanging the systems on random rows give so great a difference?
 
@@ -70,69 +101,25 @@ def approximate_randomization(
         score: of the contributions.
         first: contributions (N, K) of each of S runs.
         second: the same of the other system, of as many runs.
-        randomizations: R, at least 1.
-        seed: of the exchanges.
+        first_exchanged: (R, K) of each run of `first` from `exchange_sums`.
+        second_exchanged: the same of `second`, from the same call.
 
     Raises:
         ValueError: the systems have different numbers of runs.
     """
-    if len(first) != len(second):
-        raise ValueError(
-            f"rows can be exchanged only between equal numbers of runs, not {len(first)} and {len(second)}"
-        )
-    runs = len(first)
-    one, other = (np.concatenate(list(system), axis=1, dtype=np.float64) for system in (first, second))
-    totals = [_per_run(array.sum(axis=0), runs) for array in (one, other)]
-    observed = abs(float(_mean_difference(score, *totals)))
-    least = observed - ROUNDING * float(np.abs([score.value(sums) for sums in totals]).max())
-    exchanged = one - other
-    patterns, counts = _distinct(exchanged[np.any(exchanged != 0, axis=1)])
-    extreme = 0
-    for moved in _moved(patterns, counts, randomizations, np.random.Generator(np.random.PCG64(seed))):
-        moved_of_runs = _per_run(moved, runs)
-        differences = _mean_difference(score, totals[0] - moved_of_runs, totals[1] + moved_of_runs)
-        extreme += int((np.abs(differences) >= least).sum())
-    return (extreme + 1) / (randomizations + 1)
-
-
-def _per_run(sums: np.ndarray, runs: int) -> np.ndarray:
-    """(..., S * K) -> (..., S, K)."""
-    return sums.reshape(*sums.shape[:-1], runs, -1)
-
-
-def _mean_difference(score: DecomposedScore, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """(...) difference of the mean scores, from sums (..., S, K)."""
-    return score.value(first).mean(axis=-1) - score.value(second).mean(axis=-1)
-
-
-def _distinct(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The distinct rows (P, K), and how often each occurs (P,)."""
-    if not len(rows):
-        return rows, np.zeros(0, dtype=np.int64)
-    order = np.lexsort(rows.T)
-    ordered = rows[order]
-    begins = np.flatnonzero(np.append(True, np.any(ordered[1:] != ordered[:-1], axis=1)))
-    return ordered[begins], np.diff(np.append(begins, len(rows)))
-
-
-def _moved(
-    patterns: np.ndarray, counts: np.ndarray, randomizations: int, generator: np.random.Generator
-) -> itertools.chain[np.ndarray] | list[np.ndarray]:
-    """Pieces (r, K) of what random exchanges move from the first system to the second, R rows in all.
-
-    Of equal rows only the number that is exchanged matters, and this is binomial.
-    """
-    piece = max(1, BLOCK_BYTES // (8 * max(len(counts), 1)))
-    sizes = [min(piece, randomizations - start) for start in range(0, randomizations, piece)]
-    single = bool(np.all(counts == 1))
-
-    def exchanges(size: int) -> np.ndarray:
-        if single:  # a bit each, eight from a random byte
-            bits = np.unpackbits(np.frombuffer(generator.bytes(size * -(-len(counts) // 8)), dtype=np.uint8))
-            return bits.reshape(size, -1)[:, : len(counts)].astype(np.float64)
-        return generator.binomial(counts, 0.5, size=(size, len(counts))).astype(np.float64)
-
-    return itertools.chain.from_iterable([exchanges(size) @ patterns] for size in sizes)
+    pairs = list(zip(first, second, first_exchanged, second_exchanged, strict=True))
+    totals = [(one.sum(axis=0), other.sum(axis=0)) for one, other, _, _ in pairs]
+    values = [(float(score.value(one)), float(score.value(other))) for one, other in totals]
+    observed = abs(float(np.mean([one - other for one, other in values])))
+    differences = np.mean(
+        [
+            score.value(one - ours + theirs) - score.value(other + ours - theirs)
+            for (one, other), (_, _, ours, theirs) in zip(totals, pairs, strict=True)
+        ],
+        axis=0,
+    )
+    extreme = np.abs(differences) >= observed - ROUNDING * float(np.abs(values).max())
+    return (int(extreme.sum()) + 1) / (len(differences) + 1)
 
 
 def paired_bootstrap(differences: np.ndarray, observed: float) -> float:
