@@ -195,6 +195,9 @@ def designs() -> Iterator[Design]:
         yield Design(f"macro F1, {name}", decomposed.MACRO_F1, classes(853, seeds, spread, _counts))
         yield Design(f"entity F1, {name}", decomposed.F1, entities(853, seeds, spread))
         yield Design(f"loss, {name}", decomposed.LOSS, likelihoods(853, seeds, spread / 10))
+    for seeds in (3, 5):
+        draw = classes(100, seeds, 0.5, _correct)
+        yield Design(f"accuracy, {seeds} seeds, spread 0.5, 100 rows", decomposed.ACCURACY, draw)
     for ratio in (2, 4):
         name = f"loss, 3 seeds, spread 0.1 against {0.1 * ratio}, 853 rows"
         yield Design(name, decomposed.LOSS, likelihoods(853, 3, 0.01, ratio=ratio))

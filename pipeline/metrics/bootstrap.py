@@ -38,11 +38,13 @@ def number_of_resamples(rows: int) -> int:
 
 
 def default_block_length(rows: int) -> int:
-    """Rows in a block of running text: N^(1/3), the order that makes the estimated variance most precise.
+    """Rows in a block of running text: 2 N^(1/3).
 
-    Künsch 1989, section 3; Hall, Horowitz & Jing 1995, section 2.
+    N^(1/3) is the order that estimates a variance best (Künsch 1989, section 3; Hall, Horowitz & Jing 1995, section 2).
+    Twice as much keeps the rate of false alarms under 6 % if neighbouring differences correlate by 0.5
+    (`scripts/false_alarms.py`).
     """
-    return max(1, round(rows ** (1 / 3)))
+    return max(1, min(rows, round(2 * rows ** (1 / 3))))
 
 
 def resample_counts(rows: int, draws: int, resamples: int, seed: int = 0) -> Iterator[np.ndarray]:

@@ -108,11 +108,10 @@ def rank_pseudovalues(predictions: np.ndarray, references: np.ndarray) -> np.nda
     rho = float(np.clip(zx @ zy / spread, -1.0, 1.0))
     vx, vy = zx @ zx / n, zy @ zy / n
     direct = zx * zy / np.sqrt(vx * vy) - rho * (zx * zx / vx + zy * zy / vy) / 2
-    # d rho / d rank of each row; a further copy of row i adds 1 to the ranks above its own, and half to its equals.
+    # N times d rho / d rank of each row. A further copy of a row adds 1 to the ranks above its own, 1/2 to its equals.
     slope_x = zy / np.sqrt(vx * vy) - rho * zx / vx
     slope_y = zx / np.sqrt(vx * vy) - rho * zy / vy
-    moved = (_sum_above(x, slope_x) + _sum_above(y, slope_y)) / n
-    influence = direct + moved
+    influence = direct + _sum_above(x, slope_x) + _sum_above(y, slope_y)
     return weighted(rho + influence - influence.mean())
 
 
