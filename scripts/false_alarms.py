@@ -53,14 +53,12 @@ class Design:
         name: of the line.
         score: that is compared.
         draw: generator -> the two systems.
-        truth: the score on infinitely many rows and seeds; None if it is not known.
         block_length: as for `comparison.paired_test`.
     """
 
     name: str
     score: decomposed.DecomposedScore
     draw: Draw
-    truth: float | None = None
     block_length: int = 1
 
 
@@ -207,7 +205,7 @@ def measure(design: Design, simulations: int) -> dict[str, float]:
     """Shares of `simulations` pairs: false alarms of each test that applies, and intervals that hold the truth."""
     generator = np.random.default_rng(0)
     found: dict[str, list[bool]] = {}
-    truth = design.truth if design.truth is not None else truth_of(design)
+    truth = truth_of(design)
     for _ in range(simulations):
         first, second = design.draw(generator)
         sums = bootstrap_sums([*first, *second], RESAMPLES, int(generator.integers(2**32)), design.block_length)
@@ -246,7 +244,7 @@ def _of_several_runs(
     }
 
 
-def truth_of(design: Design, repetitions: int = 400) -> float:
+def truth_of(design: Design, repetitions: int = 200) -> float:
     """The score on the sums of many draws, averaged over runs as `estimate` does."""
     generator = np.random.default_rng(1)
     runs = [run for _ in range(repetitions) for system in design.draw(generator) for run in system]

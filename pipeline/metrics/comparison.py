@@ -83,9 +83,9 @@ def estimate(
     values = _values(score, sums)
     observed = np.array([score_of(score, [run]) for run in runs])
     value = float(observed.mean())
-    error, freedom = _error_of_one(values, observed)
+    error, quantile = _error_of_one(values, observed, confidence)
     samples = hierarchical_samples(values, _generator(seed)) if len(runs) > 1 else values[:, 0]
-    low, high = _interval(samples, value, error, freedom, confidence)
+    low, high = _interval(samples, value, error, quantile, confidence)
     return Interval(value, max(low, score.bounds[0]), min(high, score.bounds[1]), error)
 
 
@@ -133,7 +133,7 @@ def paired_test(
     error, freedom = _error_of_two(ours, theirs, *observed)
     generator = _generator(seed)
     samples = hierarchical_samples(ours, generator) - hierarchical_samples(theirs, generator)
-    low, high = _interval(samples, difference, error, freedom, confidence)
+    low, high = _interval(samples, difference, error, _quantile(confidence, freedom), confidence)
     p_value = paired_tests.t_test(difference, error, freedom)
     detectable = power.detectable_difference(error, freedom)
     return TestResult(SEEDS_AND_ROWS, p_value, difference, low, high, error, detectable, freedom)
@@ -199,16 +199,29 @@ def _own_noise(values: np.ndarray) -> float:
     return float(own.var(axis=0).sum() / (values.shape[1] - 1))
 
 
-def _error_of_one(values: np.ndarray, observed: np.ndarray) -> tuple[float, float]:
-    """Standard error over seeds and rows of a system's mean score, and its degrees of freedom.
+def _error_of_one(values: np.ndarray, observed: np.ndarray, confidence: float) -> tuple[float, float | None]:
+    """Standard error over seeds and rows of a system's mean score, and by how many of it the interval reaches out.
 
-    See `_error`; `values` (R, S) are the scores on resamples and `observed` (S,) those on the rows.
+    See `_error`. Of two or three seeds alone, Satterthwaite's degrees of freedom promise too much, so the quantiles of
+    the two parts are averaged with their variances as weights (Cochran & Cox 1950, section 4.14).
+
+    Args:
+        values: (R, S) scores of the runs on resamples.
+        observed: (S,) their scores on the rows.
+        confidence: of the interval.
+
+    Returns:
+        The error and the quantile; None for the quantile if rows are the only source of error.
     """
     runs = len(observed)
     if runs == 1:
-        return float(values[:, 0].std()), math.inf
-    seeds, noise = observed.var(ddof=1) / runs, _own_noise(values) / runs
-    return _error(float(values.mean(axis=1).var()), noise, float(seeds), runs - 1)
+        return float(values[:, 0].std()), None
+    seeds, noise = float(observed.var(ddof=1)) / runs, _own_noise(values) / runs
+    error, freedom = _error(float(values.mean(axis=1).var()), noise, seeds, runs - 1)
+    if math.isinf(freedom):
+        return error, None
+    share = seeds / error**2
+    return error, share * _t(confidence, runs - 1) + (1 - share) * _t(confidence, math.inf)
 
 
 def _error_of_two(ours: np.ndarray, theirs: np.ndarray, first: np.ndarray, second: np.ndarray) -> tuple[float, float]:
@@ -254,20 +267,30 @@ def _generator(seed: int) -> np.random.Generator:
     return np.random.Generator(np.random.PCG64([seed, 1]))
 
 
+def _quantile(confidence: float, freedom: float) -> float | None:
+    """Student's t for an interval; None if rows are the only source of error."""
+    return None if math.isinf(freedom) else _t(confidence, freedom)
+
+
+def _t(confidence: float, freedom: float) -> float:
+    from scipy.stats import norm, t
+
+    probability = (1 + confidence) / 2
+    return float(norm.ppf(probability) if math.isinf(freedom) else t.ppf(probability, freedom))
+
+
 def _interval(
-    samples: np.ndarray, value: float, error: float, freedom: float, confidence: float
+    samples: np.ndarray, value: float, error: float, quantile: float | None, confidence: float
 ) -> tuple[float, float]:
-    """Percentile interval of hierarchical samples (R,), as wide as that of Student's t with the error of the test.
+    """Percentile interval of hierarchical samples (R,), made as wide as that of Student's t: 2 * quantile * error.
 
     With few seeds the plain percentiles lie too near: two draws from three runs are never far from their mean, and
     their quantiles are not those of t (Hesterberg 2015, section 4.3, expands them for the same reasons). What is kept
     of them is the ratio of the upper part to the lower. Samples over rows alone are kept as they are.
     """
     low, high = percentile_interval(samples, confidence)
-    if math.isinf(freedom) or low == high:
+    if quantile is None or low == high:
         return low, high
-    from scipy.stats import t
-
-    stretch = 2 * error * float(t.ppf((1 + confidence) / 2, freedom)) / (high - low)
+    stretch = 2 * error * quantile / (high - low)
     centre = float(samples.mean())
     return value + stretch * (low - centre), value + stretch * (high - centre)

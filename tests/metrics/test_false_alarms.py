@@ -1,6 +1,6 @@
 """The tests find differences between equal systems about as often as they should: `scripts/false_alarms.py`, shortened.
 
-The rates in docs/compare.md come from more pairs. With 300, a rate of 5 % has a standard deviation of 1.3 points.
+The rates in docs/compare.md come from more pairs. With 200, a rate of 5 % has a standard deviation of 1.5 points.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from conftest import ROOT
 
 from pipeline.metrics import comparison
 
-SIMULATIONS = 300
+SIMULATIONS = 200
 
 
 @pytest.fixture(scope="module")
@@ -38,11 +38,11 @@ def script():
 def test_equal_systems_differ_in_about_five_of_a_hundred_pairs(script, line, test):
     (design,) = [design for design in script.designs() if design.name == line]
     shares = script.measure(design, SIMULATIONS)
-    assert 0.02 <= shares[test] <= 0.09
-    assert 0.91 <= shares["interval of the difference holds 0"] <= 0.98
-    assert 0.90 <= shares["interval of the score holds it"] <= 0.985
+    assert 0.01 <= shares[test] <= 0.1
+    assert 0.9 <= shares["interval of the difference holds 0"] <= 0.99
+    assert 0.90 <= shares["interval of the score holds it"] <= 0.995
 
 
 def test_rows_of_these_runs_alone_say_nothing_of_other_seeds(script):
     (design,) = [design for design in script.designs() if design.name == "accuracy, 3 seeds, spread 0.5, 853 rows"]
-    assert script.measure(design, 50)["rows of these runs alone"] > 0.4
+    assert script.measure(design, 30)["rows of these runs alone"] > 0.4
