@@ -18,7 +18,7 @@ from typing import Any
 
 import tyro
 
-from pipeline.compare.table import read_metrics
+from pipeline.compare.runs import read_metrics
 from pipeline.config.loading import load_recipe
 from pipeline.errors import UserError, report
 from pipeline.metrics import statistics

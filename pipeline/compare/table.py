@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,45 +15,12 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline import run_folder
-from pipeline.config.serialization import read_json
-from pipeline.errors import UserError, reason
+from pipeline.compare.runs import ComparedRun, is_unfinished, read_metrics
+from pipeline.errors import UserError
 from pipeline.metrics import statistics
-from pipeline.metrics.scores import flatten
 
 MEBIBYTE = 2**20
 SEED = "train.seed"
-# What every run writes under `train` in metrics.json.
-TRAIN_METRICS = ("parameters", "seconds", "tokens_per_second", "peak_memory_bytes")
-
-
-@dataclass(frozen=True)
-class ComparedRun:
-    """A finished run: its folder, and the contents of its metrics.json."""
-
-    folder: Path
-    metrics: dict[str, Any]
-
-    @property
-    def name(self) -> str:
-        return self.folder.resolve().name
-
-    @property
-    def monitor(self) -> str | None:
-        """The score that selected the weights; None if a run of an older version does not say."""
-        return self.metrics["train"].get("monitor")
-
-    def scores(self, split: str) -> dict[str, float]:
-        """Every score of `split`, nested ones under names such as `per_class.good.f1`."""
-        return flatten(self.metrics.get(split, {}))
-
-    @cached_property
-    def settings(self) -> dict[str, Any]:
-        """Each setting in recipe.json, as `optim.learning_rate`.
-
-        Raises:
-            UserError: there is no recipe.json, or it cannot be read.
-        """
-        return run_folder.settings_of(read_json(self.folder / run_folder.RECIPE))
 
 
 @dataclass(frozen=True)
@@ -96,7 +62,7 @@ def print_table(folders: Sequence[Path]) -> None:
     Raises:
         UserError: a folder is not that of a finished run.
     """
-    runs = [ComparedRun(folder, read_metrics(folder)) for folder in folders]
+    runs = [ComparedRun(folder, read_metrics(folder), folder.resolve().name) for folder in folders]
     split, metrics = _scores_of(runs)
     _print(["run"], split, metrics, [([run.name], [run]) for run in runs])
 
@@ -118,44 +84,14 @@ def print_seeds(folders: Sequence[Path]) -> None:
     _print(["settings", "seeds"], split, metrics, rows)
 
 
-def read_metrics(folder: Path) -> dict[str, Any]:
-    """metrics.json of a finished run.
-
-    Raises:
-        UserError: the file is missing, or is not what a run writes.
-    """
-    file = folder / run_folder.METRICS
-    if not file.is_file():
-        state = "has not finished" if (folder / run_folder.RECIPE).is_file() else "is not the folder of a run"
-        raise UserError(f"{folder}: it {state}; there is no {run_folder.METRICS} in it")
-    try:
-        metrics = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{file}: not JSON: {reason(error)}") from error
-    if not _are_of_a_run(metrics):
-        raise UserError(f"{file}: not the metrics of a run, or some of them are missing; run it again")
-    return metrics
-
-
-def _are_of_a_run(metrics: Any) -> bool:
-    if not isinstance(metrics, dict) or not isinstance(metrics.get("train"), dict):
-        return False
-    scores = [metrics[split] for split in ("validation", "test") if split in metrics]
-    return (
-        bool(scores)
-        and all(isinstance(score, dict) for score in scores)
-        and all(isinstance(metrics["train"].get(name), (int, float)) for name in TRAIN_METRICS)
-    )
-
-
 def _group_by_settings(folders: Sequence[Path]) -> list[list[ComparedRun]]:
     """The finished runs, grouped by all settings that change what a run computes, except the seed."""
     groups: dict[str, dict[int, ComparedRun]] = {}
     for folder in folders:
-        if (folder / run_folder.RECIPE).is_file() and not (folder / run_folder.METRICS).is_file():
+        if is_unfinished(folder):
             print(f"{folder}: it has not finished, and is left out")
             continue
-        run = ComparedRun(folder, read_metrics(folder))
+        run = ComparedRun(folder, read_metrics(folder), folder.resolve().name)
         seed = run.settings[SEED]
         key = json.dumps({n: v for n, v in run.settings.items() if n not in (SEED, *run_folder.FREE)})
         if seed in groups.setdefault(key, {}):

@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 
 from pipeline.compare import table
+from pipeline.compare.runs import TRAIN_METRICS
 from pipeline.config.data import Data
 from pipeline.config.models import Recurrent
 from pipeline.config.recipe import Recipe
 from pipeline.config.training import Optim, Train
+from pipeline.errors import UserError
 
 TRAIN = {"parameters": 1234567, "seconds": 12.4, "tokens_per_second": 4567.8, "peak_memory_bytes": 300 * 2**20}
 
@@ -77,10 +79,10 @@ def test_runs_are_compared_on_validation_if_one_has_no_test_split(tmp_path, caps
     assert "validation loss" in headers(capsys.readouterr().out)
 
 
-@pytest.mark.parametrize("missing", table.TRAIN_METRICS)
+@pytest.mark.parametrize("missing", TRAIN_METRICS)
 def test_metrics_without_a_cost_are_refused(tmp_path, missing):
     run = a_run(tmp_path / "a")
     train = {name: value for name, value in TRAIN.items() if name != missing}
     (run / "metrics.json").write_text(json.dumps({"test": {"loss": 1.0}, "train": train}))
-    with pytest.raises(table.UserError, match="not the metrics of a run, or some of them are missing"):
+    with pytest.raises(UserError, match="not the metrics of a run, or some of them are missing"):
         table.print_table([run])
