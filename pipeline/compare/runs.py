@@ -99,6 +99,19 @@ def read_runs(folders: Sequence[Path]) -> list[ComparedRun]:
     return [ComparedRun(folder, read_metrics(folder), name) for folder, name in zip(folders, names, strict=True)]
 
 
+def split_of(runs: Sequence[ComparedRun], split: str | None) -> str:
+    """The split on which `runs` are compared: `split`, or if it is None test, or validation if a run has no test split.
+
+    Raises:
+        UserError: a run has no such split.
+    """
+    chosen = split or ("test" if all("test" in run.metrics for run in runs) else "validation")
+    without = [run for run in runs if chosen not in run.metrics]
+    if without and split:
+        raise UserError(f"--split: {without[0].folder} has no scores on {split}; leave out --split {split}")
+    return chosen
+
+
 def distinct_names(folders: Sequence[Path]) -> list[str]:
     """The last part of each of these different, absolute paths, preceded by as many others as make it distinct."""
     return [next(name for name in _names(folder) if _is_only(name, folders)) for folder in folders]

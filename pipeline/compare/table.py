@@ -1,26 +1,26 @@
-"""The table of `finetune compare`: the metrics of several runs, or of several settings over seeds.
+"""What `finetune compare` prints: a table of scores and costs, and what a verdict says about them.
 
 A new column is an entry in `COLUMNS`.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from pipeline import run_folder
-from pipeline.compare.runs import ComparedRun, is_unfinished, read_metrics
-from pipeline.errors import UserError
+from pipeline.compare.contenders import Contender, group
+from pipeline.compare.runs import ComparedRun, read_runs, split_of
+from pipeline.compare.verdict import Estimate, PairResult, Verdict
 from pipeline.metrics import statistics
 
 MEBIBYTE = 2**20
-SEED = "train.seed"
+# With more contenders than these, their pairs are too many to be read: those of the best one are printed.
+MOST_CONTENDERS = 4
+MUCH = 10_000  # columns, more than any table needs
 
 
 @dataclass(frozen=True)
@@ -57,92 +57,147 @@ COLUMNS = (
 
 
 def print_table(folders: Sequence[Path]) -> None:
-    """One row for each run: its scores on the test split, or on validation if a run has no test split, and `COLUMNS`.
+    """One row for each run, with its scores on the test split, or on validation if a run has no test split, and
+    `COLUMNS`. Nothing is tested.
 
     Raises:
         UserError: a folder is not that of a finished run.
     """
-    runs = [ComparedRun(folder, read_metrics(folder), folder.resolve().name) for folder in folders]
-    split, metrics = _scores_of(runs)
-    _print(["run"], split, metrics, [([run.name], [run]) for run in runs])
+    runs = read_runs(folders)
+    split = split_of(runs, None)
+    contenders = group(runs, over_seeds=False)
+    names = names_of(runs, [run.scores(split) for run in runs])
+    _print(contenders, split, names, {run.name: run.scores(split) for run in runs}, {})
 
 
-def print_seeds(folders: Sequence[Path]) -> None:
-    """One row for all runs that differ only in the seed: mean and standard deviation of each score, and `COLUMNS`.
+def print_verdict(verdict: Verdict, order: Sequence[Path]) -> None:
+    """The table, with an interval below each score, then the sentences and notes.
 
-    A row is named by the settings in which it differs from the others. Unfinished runs are reported and left out.
-
-    Raises:
-        UserError: a folder is not that of a run, two runs have the same settings and seed, or no run has finished.
+    Args:
+        order: folders of the runs in the order in which the table names them.
     """
-    groups = _group_by_settings(folders)
-    if not groups:
-        raise UserError("finetune compare: none of these runs has finished")
-    split, metrics = _scores_of([run for group in groups for run in group])
-    titles = _differing_settings([group[-1].settings for group in groups])
-    rows = [([title, str(len(group))], group) for title, group in zip(titles, groups, strict=True)]
-    _print(["settings", "seeds"], split, metrics, rows)
+    places = {folder: number for number, folder in reversed([*enumerate(order)])}
+    contenders = sorted(verdict.contenders, key=lambda contender: min(places[run.folder] for run in contender.runs))
+    runs = [run for contender in contenders for run in contender.runs]
+    names = names_of(runs, [verdict.scores_of_runs[run.name] for run in runs])
+    _print(contenders, verdict.split, names, verdict.scores_of_runs, verdict.estimates)
+    for line in lines_of(verdict):
+        print(line)
 
 
-def _group_by_settings(folders: Sequence[Path]) -> list[list[ComparedRun]]:
-    """The finished runs, grouped by all settings that change what a run computes, except the seed."""
-    groups: dict[str, dict[int, ComparedRun]] = {}
-    for folder in folders:
-        if is_unfinished(folder):
-            print(f"{folder}: it has not finished, and is left out")
-            continue
-        run = ComparedRun(folder, read_metrics(folder), folder.resolve().name)
-        seed = run.settings[SEED]
-        key = json.dumps({n: v for n, v in run.settings.items() if n not in (SEED, *run_folder.FREE)})
-        if seed in groups.setdefault(key, {}):
-            raise UserError(f"{folder}: another of these runs has the same settings and the seed {seed}; name only one")
-        groups[key][seed] = run
-    return [list(group.values()) for group in groups.values()]
+def lines_of(verdict: Verdict) -> Iterable[str]:
+    """The sentences below the table: those of all pairs, or of the best contender if there are many; then the notes."""
+    pairs = verdict.pairs_of(verdict.main_score)
+    said = list(zip(pairs, verdict.sentences, strict=True))
+    shown = [(pair, text) for pair, text in said if _is_shown(pair, verdict)]
+    if shown:
+        yield f"{_heading(verdict, pairs)}:"
+    for pair, text in shown:
+        yield f"- {text}{_over_seeds(pair)}"
+    hidden = [pair for pair, _ in said if not _is_shown(pair, verdict)]
+    if hidden:
+        different = sum(pair.better is not None for pair in hidden)
+        yield f"- {len(hidden)} other pairs, of which {different} differ; --json has all of them"
+    for note in verdict.notes:
+        yield f"note: {note}"
 
 
-def _differing_settings(all_settings: Sequence[dict[str, Any]]) -> list[str]:
-    """The settings that distinguish each from the others, as `optim.learning_rate 0.01`; else the recipe's name."""
-    every_name = dict.fromkeys(name for settings in all_settings for name in settings)
-    names = [name for name in every_name if name not in (SEED, *run_folder.FREE)]
-    differing = [name for name in names if len({str(settings.get(name)) for settings in all_settings}) > 1]
-    return [
-        "  ".join(f"{name} {settings[name]}" for name in differing if settings.get(name) is not None)
-        or str(settings["name"])
-        for settings in all_settings
-    ]
+def _is_shown(pair: PairResult, verdict: Verdict) -> bool:
+    return len(verdict.contenders) <= MOST_CONTENDERS or verdict.best.name in (pair.first, pair.second)
 
 
-def _scores_of(runs: Sequence[ComparedRun]) -> tuple[str, list[str]]:
-    """The split on which all runs have scores, and the names of these scores, the loss last."""
-    split = "test" if all("test" in run.metrics for run in runs) else "validation"
-    found = [name for run in runs for name in run.scores(split) if "." not in name or name == run.monitor]
-    return split, [*dict.fromkeys(name for name in found if name != "loss"), "loss"]
+def _heading(verdict: Verdict, pairs: Sequence[PairResult]) -> str:
+    corrected = f", p-values corrected for {len(pairs)} pairs (Holm)" if len(pairs) > 1 else ""
+    tests = " and ".join(dict.fromkeys(pair.test for pair in pairs))
+    return f"{verdict.split} {verdict.main_score}, 95 % intervals, {tests}{corrected}"
 
 
-def _score(runs: Sequence[ComparedRun], split: str, metric: str) -> str:
+def _over_seeds(pair: PairResult) -> str:
+    """The tests of whole runs, which know nothing of the rows."""
+    if pair.over_seeds_p_value is None or pair.aso is None:
+        return ""
+    return f" (whole runs: permutation test p = {pair.over_seeds_p_value:.2g}, almost stochastic order {pair.aso:.2g})"
+
+
+def names_of(runs: Sequence[ComparedRun], scores: Sequence[Iterable[str]]) -> list[str]:
+    """The names of the scores in a table, the loss last: those of no single class, and what selected the weights."""
+    monitors = {run.monitor for run in runs}
+    found = [name for own in scores for name in own if "." not in name or name in monitors]
+    return [*dict.fromkeys(name for name in found if name != "loss"), "loss"]
+
+
+def value_text(verdict: Verdict, contender: Contender, name: str) -> str:
+    """A score on the rows that are compared; of several seeds, the mean and the standard deviation."""
+    return _score([verdict.scores_of_runs[run.name] for run in contender.runs], name)
+
+
+def interval_text(estimate: Estimate | None) -> str:
+    """`0.731–0.786`, or nothing if there is no interval."""
+    if estimate is None or estimate.low is None or estimate.high is None:
+        return ""
+    return f"{estimate.low:.3f}{'–' if estimate.low >= 0 else ' to '}{estimate.high:.3f}"
+
+
+def cost(runs: Sequence[ComparedRun], column: Column) -> str:
+    """The mean over `runs` of what a column shows; empty if no run has it."""
+    values = [value for value in map(column.value, runs) if value is not None]
+    return column.format.format(statistics.mean(values)) if values else ""
+
+
+def _score(runs: Sequence[Mapping[str, float]], name: str) -> str:
     """Mean and, for several runs, standard deviation; empty if no run has the score."""
-    scores = [found[metric] for found in (run.scores(split) for run in runs) if metric in found]
+    scores = [own[name] for own in runs if name in own]
     if not scores:
         return ""
     return f"{statistics.mean(scores):.4f}" + (f" ({statistics.spread(scores):.4f})" if len(scores) > 1 else "")
 
 
-def _cost(runs: Sequence[ComparedRun], column: Column) -> str:
-    values = [value for value in map(column.value, runs) if value is not None]
-    return column.format.format(statistics.mean(values)) if values else ""
-
-
 def _print(
-    headers: Sequence[str], split: str, metrics: Sequence[str], rows: Sequence[tuple[list[str], list[ComparedRun]]]
+    contenders: Sequence[Contender],
+    split: str,
+    names: Sequence[str],
+    scores: Mapping[str, Mapping[str, float]],
+    estimates: Mapping[str, Mapping[str, Estimate]],
 ) -> None:
-    """Print a table; a row is the cells under `headers`, and the runs whose scores and `COLUMNS` follow."""
-    table = Table(*headers, *(f"{split} {metric}" for metric in metrics), *(column.header for column in COLUMNS))
-    for column in table.columns[1:]:
-        column.justify, column.overflow = "right", "fold"  # a truncated heading would be ambiguous
-    for cells, runs in rows:
-        scores, costs = [_score(runs, split, metric) for metric in metrics], [_cost(runs, column) for column in COLUMNS]
-        table.add_row(*cells, *scores, *costs)
+    """Print a row for each contender, from the scores of its runs and the intervals of its own.
+
+    If the terminal is too narrow, the scores and the costs become two tables.
+    """
+    several = any(contender.seeds > 1 for contender in contenders)
+    first = {"settings" if several else "run": [contender.name for contender in contenders]}
+    first |= {"seeds": [str(contender.seeds) for contender in contenders]} if several else {}
+    of_runs = [[scores[run.name] for run in contender.runs] for contender in contenders]
+    intervals = [estimates.get(contender.name, {}) for contender in contenders]
+    found = {
+        name: [_cell(own, estimate.get(name), name) for own, estimate in zip(of_runs, intervals, strict=True)]
+        for name in names
+    }
+    costs = {column.header: [cost(contender.runs, column) for contender in contenders] for column in COLUMNS}
     console = Console(markup=False, emoji=False)  # a name in brackets is not markup
     if not console.is_terminal:
         console.width = 160  # the default width for files and pipes would fold the columns
-    console.print(table)
+    whole = _table({**first, **{f"{split} {name}": cells for name, cells in found.items()}, **costs})
+    wanted = console.measure(whole, options=console.options.update(max_width=MUCH)).maximum
+    if wanted <= console.width or not console.is_terminal:
+        console.print(whole)
+        return
+    console.print(_table({**first, **{f"{split} {name}".replace("_", " "): cells for name, cells in found.items()}}))
+    console.print(_table({**first, **costs}))
+
+
+def _cell(runs: Sequence[Mapping[str, float]], estimate: Estimate | None, name: str) -> str:
+    return "\n".join(filter(None, (_score(runs, name), interval_text(estimate))))
+
+
+def _table(columns: Mapping[str, Sequence[str]]) -> Table:
+    """A table of cells by heading; headings are folded where there is no room, never cells."""
+    table = Table()
+    for header, cells in columns.items():
+        widest = max((len(line) for cell in cells for line in cell.split("\n")), default=0)
+        is_first = not table.columns
+        table.add_column(
+            header, justify="left" if is_first else "right", overflow="fold", min_width=None if is_first else widest
+        )
+    for row in zip(*columns.values(), strict=True):
+        table.add_row(*row)
+    return table

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,6 +11,8 @@ from typing import Any
 from pipeline.compare.contenders import Contender
 from pipeline.metrics.scores import is_lower_better
 from pipeline.predictions import Predictions
+
+LEVEL = 0.05
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,7 @@ class Verdict:
         sentences: what the pairs say about the main score, in words, one for each pair.
         notes: what a reader must know beside the figures, such as how many rows have been left out.
         predictions: name of run -> its predictions, of the rows that are compared and in the same order for all runs.
+        scores_of_runs: name of run -> name of score -> its value on the rows that are compared.
         level: the level of significance; 1 - level is the confidence of the intervals.
     """
 
@@ -90,7 +94,8 @@ class Verdict:
     sentences: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     predictions: Mapping[str, Predictions] = field(default_factory=dict)
-    level: float = 0.05
+    scores_of_runs: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    level: float = LEVEL
 
     @property
     def main_score(self) -> str:
@@ -111,28 +116,42 @@ class Verdict:
         return [pair for pair in self.pairs if pair.score == score]
 
     def to_json(self) -> dict[str, Any]:
-        """Every figure, for `json.dumps`."""
-        return {
-            "task": self.task,
-            "problem_type": self.problem_type,
-            "split": self.split,
-            "rows": self.rows,
-            "confidence": 1 - self.level,
-            "scores": self.scores,
-            "lower_is_better": [score for score in self.scores if self.is_lower_better(score)],
-            "contenders": [
-                {
-                    "name": contender.name,
-                    "runs": [str(run.folder) for run in contender.runs],
-                    "scores": {
-                        score: dataclasses.asdict(estimate)
-                        for score, estimate in self.estimates[contender.name].items()
-                    },
-                    "train": [run.metrics["train"] for run in contender.runs],
-                }
-                for contender in self.contenders
-            ],
-            "pairs": [dataclasses.asdict(pair) for pair in self.pairs],
-            "sentences": self.sentences,
-            "notes": self.notes,
-        }
+        """Every figure, for `json.dumps`; one that is infinite or not a number is None."""
+        return _finite(
+            {
+                "task": self.task,
+                "problem_type": self.problem_type,
+                "split": self.split,
+                "rows": self.rows,
+                "confidence": 1 - self.level,
+                "scores": self.scores,
+                "lower_is_better": [score for score in self.scores if self.is_lower_better(score)],
+                "contenders": [self._contender(contender) for contender in self.contenders],
+                "pairs": [dataclasses.asdict(pair) for pair in self.pairs],
+                "sentences": self.sentences,
+                "notes": self.notes,
+            }
+        )
+
+    def _contender(self, contender: Contender) -> dict[str, Any]:
+        estimates = self.estimates[contender.name]
+        runs = [
+            {
+                "name": run.name,
+                "folder": str(run.folder),
+                "scores": dict(self.scores_of_runs.get(run.name, {})),
+                "train": run.metrics["train"],
+            }
+            for run in contender.runs
+        ]
+        scores = {score: dataclasses.asdict(estimate) for score, estimate in estimates.items()}
+        return {"name": contender.name, "scores": scores, "runs": runs}
+
+
+def _finite(value: Any) -> Any:
+    """`value` with None for each number that JSON does not have."""
+    if isinstance(value, dict):
+        return {name: _finite(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

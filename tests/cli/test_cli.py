@@ -108,7 +108,7 @@ def sweep(workplace) -> list[Path]:
     for rate in (0.05, 0.01):
         for seed in (0, 1):
             runs.append(workplace / f"sweep/{rate}-{seed}")
-            shutil.copytree(workplace / "runs/tiny", runs[-1])
+            shutil.copytree(workplace / "runs/tiny", runs[-1], ignore=shutil.ignore_patterns("predictions"))
             recipe, metrics = (json.loads((runs[-1] / name).read_text()) for name in ("recipe.json", "metrics.json"))
             recipe["optim"]["learning_rate"], recipe["train"]["seed"] = rate, seed
             metrics["test"]["loss"] = next(losses)
@@ -117,11 +117,12 @@ def sweep(workplace) -> list[Path]:
     return runs
 
 
-def test_compare_over_seeds_gives_each_setting_its_mean_and_spread(sweep):
-    done = finetune("compare", "--over-seeds", *sweep)
+@pytest.mark.parametrize("flags", [[], ["--over-seeds"]])
+def test_compare_gives_each_setting_its_mean_and_spread_over_seeds(sweep, flags):
+    done = finetune("compare", *flags, *sweep)
     assert (done.returncode, done.stderr) == (0, "")
     losses = np.array([[0.5, 0.75], [1.25, 1.3]])
-    rows = [line for line in done.stdout.splitlines() if "optim.learning_rate" in line]
+    rows = [line for line in done.stdout.splitlines() if "optim.learning_rate" in line and "│" in line]
     assert len(rows) == 2
     for row, rate, own in zip(rows, (0.05, 0.01), losses, strict=True):
         cells = [cell.strip() for cell in row.strip("│").split("│")]
@@ -129,23 +130,31 @@ def test_compare_over_seeds_gives_each_setting_its_mean_and_spread(sweep):
         assert f"{own.mean():.4f} ({own.std(ddof=1):.4f})" in cells
 
 
-def test_compare_over_seeds_leaves_out_what_has_not_finished_and_counts_no_seed_twice(sweep, workplace):
+def test_compare_gives_each_run_a_row_without_over_seeds(sweep):
+    done = finetune("compare", "--no-over-seeds", *sweep)
+    assert [line.split("│")[1].strip() for line in done.stdout.splitlines() if "│" in line] == [
+        run.name for run in sweep
+    ]
+
+
+def test_compare_leaves_out_what_has_not_finished_and_counts_no_seed_twice(sweep, workplace):
     unfinished = workplace / "sweep/unfinished"
     shutil.copytree(sweep[0], unfinished, dirs_exist_ok=True)
-    done = finetune("compare", "--over-seeds", sweep[0], unfinished)
-    assert refusal(done).startswith(f"error: {unfinished}: another of these runs has the same settings and the seed 0")
+    done = finetune("compare", sweep[0], unfinished)
+    assert [line.split("│")[1].strip() for line in done.stdout.splitlines() if "│" in line] == ["0.05-0", "unfinished"]
     (unfinished / "metrics.json").unlink()
-    done = finetune("compare", "--over-seeds", *sweep, unfinished)
-    assert done.stdout.startswith(f"{unfinished}: it has not finished, and is left out\n")
-    done = finetune("compare", "--over-seeds", unfinished)
-    assert (done.returncode, done.stderr) == (2, "error: finetune compare: none of these runs has finished\n")
+    done = finetune("compare", *sweep, unfinished)
+    assert (done.returncode, done.stderr) == (0, f"{unfinished}: it has not finished, and is left out\n")
+    done = finetune("compare", unfinished)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.endswith("error: finetune compare: none of these runs has finished\n")
 
 
-def test_compare_puts_runs_side_by_side(workplace):
-    done = finetune("compare", "runs/tiny", "runs/tiny", cwd=workplace)
-    assert done.returncode == 0
-    assert done.stdout.count("tiny") == 2
+def test_compare_puts_runs_side_by_side_and_says_what_tests_need(workplace, sweep):
+    done = finetune("compare", "runs/tiny", sweep[0], cwd=workplace)
+    assert (done.returncode, done.stderr) == (0, "")
     assert "parameters" in done.stdout
+    assert "no predictions/test.parquet, and tests need the rows; write the file with finetune evaluate" in done.stdout
 
 
 def test_doctor_reports_what_a_recipe_will_do(workplace):
@@ -180,6 +189,25 @@ def test_doctor_reports_what_a_recipe_will_do(workplace):
             "error: model.vectors: there",
         ),
         (["compare", "parts"], "error: parts: it is not the folder of a run; there is no metrics.json in it"),
+        (["compare"], "error: finetune compare: name the folder of at least one run"),
+        (["compare", "runs/tiny", "--common"], "error: --common: there is nothing to have in common with; name at"),
+        (
+            ["compare", "runs/tiny", "--json", "--markdown"],
+            "error: --json and --markdown: both print to standard output",
+        ),
+        (
+            ["compare", "runs/tiny", "--html", "pages/page.html"],
+            "error: --html: there is no folder pages; name a file in",
+        ),
+        (
+            ["compare", "runs/tiny", "--html", "runs"],
+            "error: --html: runs is a folder; name a file in an existing folder",
+        ),
+        (["compare", "runs/tiny", "--html", "page"], "error: --html: page must end with .html or .htm"),
+        (
+            ["compare", "runs/tiny", "runs/../runs/tiny"],
+            "error: finetune compare: runs/tiny is named twice; name each run",
+        ),
         (["predict", "runs/tiny", "--input", "text.txt"], "error: input: there is no file text.txt"),
         (["predict", "runs/tiny", "--split", "test"], "error: split: standard input is read as one text per line"),
     ],

@@ -209,7 +209,7 @@ def next_words(split: str, options: Options) -> Made:
 KINDS: dict[str, tuple[Callable[[str, Options], Made], str, str]] = {
     "classes": (classes, "sentiment", "accuracy"),
     "several_labels": (several_labels, "sentiment", "micro_f1"),
-    "numbers": (numbers, "sentiment", "loss"),
+    "numbers": (numbers, "sentiment", "mse"),
     "entities": (entities, "ner", "f1"),
     "next_words": (next_words, "next_word", "loss"),
 }

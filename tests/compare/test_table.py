@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
+from run_folders import write_run
 
 from pipeline.compare import table
+from pipeline.compare.judging import judge
 from pipeline.compare.runs import TRAIN_METRICS
 from pipeline.config.data import Data
 from pipeline.config.models import Recurrent
@@ -53,11 +57,41 @@ def test_each_run_is_a_row_with_its_scores_and_costs(tmp_path, capsys):
 def test_seeds_are_averaged_in_one_row_for_each_setting(tmp_path, capsys):
     runs = [a_run(tmp_path / "a", seed=0, accuracy=0.8), a_run(tmp_path / "b", seed=1, accuracy=0.9)]
     runs.append(a_run(tmp_path / "c", rate=0.1, train={"seconds": 20.0}))
-    table.print_seeds(runs)
+    table.print_verdict(judge(runs), runs)
     first, second = cells(capsys.readouterr().out)
     assert first[:4] == ["optim.learning_rate 0.01", "2", "0.8500 (0.0707)", "0.5000 (0.0000)"]
     assert second[:4] == ["optim.learning_rate 0.1", "1", "0.9000", "0.5000"]
     assert (first[5], second[5]) == ("12", "20")
+
+
+def test_a_table_has_an_interval_below_each_score_in_the_order_of_the_arguments(tmp_path, capsys):
+    runs = [write_run(tmp_path / "worse", skill=0.6), write_run(tmp_path / "better", hidden_size=16)]
+    verdict = judge(runs)
+    table.print_verdict(verdict, runs)
+    worse, below, better, _ = cells(capsys.readouterr().out)[:4]
+    assert (worse[0], better[0], below[0]) == ("worse", "better", "")
+    low, high = (getattr(verdict.estimates["worse"]["accuracy"], side) for side in ("low", "high"))
+    assert below[1] == f"{low:.3f}–{high:.3f}"
+    assert verdict.best.name == "better"
+
+
+def test_a_table_too_wide_for_the_terminal_becomes_two_without_cutting_names_or_intervals(
+    tmp_path, capsys, monkeypatch
+):
+    runs = [write_run(tmp_path / "sentiment-bilstm"), write_run(tmp_path / "sentiment-bert", hidden_size=16)]
+    verdict = judge(runs)
+    narrow = functools.partial(Console, force_terminal=True, color_system=None, width=80)
+    monkeypatch.setattr(table, "Console", narrow)
+    table.print_verdict(verdict, runs)
+    printed = capsys.readouterr().out
+    assert max(len(line) for line in printed.splitlines() if line[:1] in "┃│") <= 80
+    assert printed.count("sentiment-bilstm │") == printed.count("sentiment-bert   │") == 2
+    for estimate in (
+        verdict.estimates[name][score]
+        for name in ("sentiment-bert", "sentiment-bilstm")
+        for score in ("accuracy", "loss")
+    ):
+        assert table.interval_text(estimate) in printed
 
 
 def test_a_column_is_an_entry_in_a_table_and_empty_for_runs_that_lack_it(tmp_path, capsys, monkeypatch):
