@@ -72,7 +72,7 @@ class ComparedRun:
 
     def predictions_file(self, split: str) -> Path:
         """Where the run has written what it answered for each row of `split`; versions until 2026 did not."""
-        return self.folder / "predictions" / f"{split}.parquet"
+        return run_folder.predictions_of(self.folder, split)
 
     def predictions(self, split: str) -> Predictions:
         """What the run answered for each row of `split`, read anew each time.
