@@ -146,7 +146,8 @@ def _about_unknown_words(runs: Sequence[ComparedRun], task: str, split: str) -> 
         return []
     shown = listing([f"{name} {share:.1%}" for name, share in shares.items()])
     return [
-        f"unknown words count as one easy token, and the runs do not know equally many ({shown}): their loss is too low"
+        f"an unknown word counts as one easy token, and the runs have different shares of them ({shown}); the more it"
+        " has, the better a run looks"
     ]
 
 

@@ -22,7 +22,8 @@ from pipeline.compare.verdict import LEVEL, Estimate, PairResult, Verdict
 from pipeline.errors import UserError
 from pipeline.metrics import comparison, power, statistics
 from pipeline.metrics.bootstrap import FEWEST_RESAMPLES, bootstrap_sums, number_of_resamples
-from pipeline.metrics.paired_tests import holm, permutation_of_runs
+from pipeline.metrics.decomposed import DecomposedScore
+from pipeline.metrics.paired_tests import exchange_sums, holm, permutation_of_runs
 from pipeline.metrics.scores import is_lower_better
 from pipeline.metrics.stochastic_order import almost_stochastic_order
 
@@ -37,10 +38,13 @@ class Sampled:
     Attributes:
         rows: the scores.
         sums: name of contributions -> (R, K); the resamples are the same for all runs.
+        exchanged: name of contributions -> (R, K) of random halves of the rows, the same for all runs, for those scores
+            that approximate randomisation tests.
     """
 
     rows: RowScores
     sums: Mapping[str, np.ndarray]
+    exchanged: Mapping[str, np.ndarray]
 
 
 Samples = Mapping[str, Sampled]  # by the name of the run
@@ -74,7 +78,7 @@ def judge(folders: Sequence[Path], split: str | None = None, common: bool = Fals
     found = {run.name: scoring.scores_of(aligned.predictions[run.name], run.scores(split)) for run in compared}
     scores, notes = comparability.scores_and_notes(compared, found, aligned, split)
     notes += [comparability.without_rows(missing, split)] if missing else []
-    samples = _sampled(found)
+    samples = _sampled(found, scores)
     estimates = {contender.name: _estimates(contender, samples, scores) for contender in tested}
     of_runs = {run.name: _scores_of_run(run, samples, split, common) for run in runs}
     for contender in contenders:
@@ -101,39 +105,72 @@ def _without_tests(contenders: Sequence[Contender], split: str, notes: list[str]
     return Verdict(task, problem_type, split, 0, scores, ranked, estimates, notes=notes, scores_of_runs=of_runs)
 
 
-def _sampled(found: Mapping[str, RowScores]) -> dict[str, Sampled]:
-    """The sums of all runs on the same resamples."""
+def _sampled(found: Mapping[str, RowScores], scores: Sequence[str]) -> dict[str, Sampled]:
+    """The sums of all runs on the same resamples.
+
+    Args:
+        scores: names of those that will be tested.
+    """
     keys = [(run, name) for run, own in found.items() for name in own.contributions]
+    tested = {found[run].scores[name][1] for run in found for name in scores if _is_randomized(found[run], name)}
     arrays = [found[run].contributions[name] for run, name in keys]
     block = next(iter(found.values())).block_length
     size, columns = len(arrays[0]), sum(array.shape[1] for array in arrays)
     resamples = min(number_of_resamples(size // block), max(FEWEST_RESAMPLES, int(MOST_WORK / (size * columns))))
     sums = dict(zip(keys, bootstrap_sums(arrays, resamples, block_length=block), strict=True))
-    return {run: Sampled(own, {name: sums[run, name] for name in own.contributions}) for run, own in found.items()}
+    moved = [key for key in keys if key[1] in tested and len(found) > 1]
+    drawn = (
+        exchange_sums([found[run].contributions[name] for run, name in moved], resamples, block_length=block)
+        if moved
+        else []
+    )
+    exchanged = dict(zip(moved, drawn, strict=True))
+    return {
+        run: Sampled(
+            own, *({name: of[run, name] for name in own.contributions if (run, name) in of} for of in (sums, exchanged))
+        )
+        for run, own in found.items()
+    }
 
 
-def _side(contender: Contender, samples: Samples, name: str) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Contributions (N, K) and resampled sums (R, K) of the score called `name`, of each run."""
-    own = [samples[run.name] for run in contender.runs]
-    keys = [sampled.rows.scores[name][1] for sampled in own]
-    contributions = [sampled.rows.contributions[key] for sampled, key in zip(own, keys, strict=True)]
-    return contributions, [sampled.sums[key] for sampled, key in zip(own, keys, strict=True)]
+def _is_randomized(own: RowScores, name: str) -> bool:
+    return own.scores[name][0].kind not in ("share", "nll")
+
+
+@dataclass(frozen=True)
+class _Side:
+    """One score of a contender: the values, contributions (N, K) and resampled sums (R, K) of each run."""
+
+    score: DecomposedScore
+    values: list[float]
+    contributions: list[np.ndarray]
+    sums: list[np.ndarray]
+    exchanged: np.ndarray | None
+    block_length: int
+
+    @classmethod
+    def of(cls, contender: Contender, samples: Samples, name: str) -> _Side:
+        own = [samples[run.name] for run in contender.runs]
+        score, key = own[0].rows.scores[name]
+        values = [sampled.rows.value(name) for sampled in own]
+        contributions, sums = (
+            [of[key] for of in part] for part in zip(*((o.rows.contributions, o.sums) for o in own), strict=True)
+        )
+        return cls(score, values, contributions, sums, own[0].exchanged.get(key), own[0].rows.block_length)
 
 
 def _estimates(contender: Contender, samples: Samples, scores: Sequence[str]) -> dict[str, Estimate]:
     """The scores of a contender that has rows, with intervals; of each class, F1 alone."""
     known = samples[contender.runs[0].name].rows
     wanted = [name for name in known.scores if "." not in name or name.endswith(".f1") or name in scores]
-    return {name: _estimate(contender, samples, name) for name in wanted}
+    return {name: _estimate(_Side.of(contender, samples, name)) for name in wanted}
 
 
-def _estimate(contender: Contender, samples: Samples, name: str) -> Estimate:
-    rows_of_runs, sums = _side(contender, samples, name)
-    known = samples[contender.runs[0].name].rows
-    value = statistics.mean(samples[run.name].rows.value(name) for run in contender.runs)
+def _estimate(side: _Side) -> Estimate:
+    value = statistics.mean(side.values)
     if not math.isfinite(value):
         return Estimate(value)
-    found = comparison.estimate(known.scores[name][0], rows_of_runs, sums, known.block_length, confidence=1 - LEVEL)
+    found = comparison.estimate(side.score, side.contributions, side.sums, side.block_length, confidence=1 - LEVEL)
     return Estimate(found.value, found.low, found.high)
 
 
@@ -184,14 +221,18 @@ def _pair(first: Contender, second: Contender, samples: Samples, name: str, leve
     Args:
         level: of significance, at which the detectable difference is computed.
     """
-    (one, one_sums), (other, other_sums) = (_side(contender, samples, name) for contender in (first, second))
-    known = samples[first.runs[0].name].rows
-    ours, theirs = ([samples[run.name].rows.value(name) for run in side.runs] for side in (first, second))
-    if not np.isfinite([*ours, *theirs]).all():
+    one, other = (_Side.of(contender, samples, name) for contender in (first, second))
+    if not np.isfinite([*one.values, *other.values]).all():
         return None
-    score, block = known.scores[name][0], known.block_length
-    test = comparison.paired_test(score, one, other, one_sums, other_sums, block, confidence=1 - LEVEL)
-    both = min(len(ours), len(theirs)) > 1
+    test = comparison.paired_test(
+        one.score,
+        *(one.contributions, other.contributions),
+        *(one.sums, other.sums),
+        *(one.exchanged, other.exchanged),
+        one.block_length,
+        confidence=1 - LEVEL,
+    )
+    both, lower = min(first.seeds, second.seeds) > 1, one.score.lower_is_better
     return PairResult(
         first.name,
         second.name,
@@ -201,9 +242,9 @@ def _pair(first: Contender, second: Contender, samples: Samples, name: str, leve
         test.name,
         test.p_value,
         test.p_value,
-        _detectable(test, len(one[0]), level),
-        permutation_of_runs(ours, theirs) if both else None,
-        almost_stochastic_order(ours, theirs, lower_is_better=score.lower_is_better) if both else None,
+        _detectable(test, len(one.contributions[0]), level),
+        permutation_of_runs(one.values, other.values) if both else None,
+        almost_stochastic_order(one.values, other.values, lower_is_better=lower) if both else None,
     )
 
 

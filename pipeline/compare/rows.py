@@ -36,6 +36,7 @@ READING = {
     )
 }
 ADVICE = "compare the rows that all have with --common"
+ONE_KIND = "compare runs of one kind"
 SHOWN_SETTINGS = 4
 
 
@@ -115,9 +116,11 @@ def _check_task(one: ComparedRun, other: ComparedRun, predictions: Mapping[str, 
         UserError: their tasks, types of answers or labels differ.
     """
     place, ours, theirs = f"{one.folder} and {other.folder}", predictions[one.name].info, predictions[other.name].info
-    for what, own, its in (("task", ours.task, theirs.task), ("labels", ours.problem_type, theirs.problem_type)):
-        if own != its:
-            raise UserError(f"{place}: the {what} of the first is {own}, of the second {its}; compare runs of one kind")
+    if ours.task != theirs.task:
+        raise UserError(f"{place}: the task of the first is {ours.task}, of the second {theirs.task}; {ONE_KIND}")
+    if ours.problem_type != theirs.problem_type:
+        kinds = f"the answers of the first are {ours.problem_type}, of the second {theirs.problem_type}"
+        raise UserError(f"{place}: {kinds}; {ONE_KIND}")
     mine, its_labels = labels_of(ours.labels, ours.task), labels_of(theirs.labels, theirs.task)
     only = [("the first", mine - its_labels), ("the second", its_labels - mine)]
     found = [f"only {side} has {listing(sorted(labels))}" for side, labels in only if labels]

@@ -93,7 +93,7 @@ def lines_of(verdict: Verdict) -> Iterable[str]:
     if shown:
         yield f"{_heading(verdict, pairs)}:"
     for pair, text in shown:
-        yield f"- {text}{_over_seeds(pair)}"
+        yield f"- {text}{_over_seeds(pair, verdict)}"
     hidden = [pair for pair, _ in said if not _is_shown(pair, verdict)]
     if hidden:
         different = sum(pair.better is not None for pair in hidden)
@@ -112,11 +112,18 @@ def _heading(verdict: Verdict, pairs: Sequence[PairResult]) -> str:
     return f"{verdict.split} {verdict.main_score}, 95 % intervals, {tests}{corrected}"
 
 
-def _over_seeds(pair: PairResult) -> str:
+def _over_seeds(pair: PairResult, verdict: Verdict) -> str:
     """The tests of whole runs, which know nothing of the rows."""
     if pair.over_seeds_p_value is None or pair.aso is None:
         return ""
-    return f" (whole runs: permutation test p = {pair.over_seeds_p_value:.2g}, almost stochastic order {pair.aso:.2g})"
+    from pipeline.metrics.paired_tests import smallest_p_of_runs
+
+    seeds = {contender.name: contender.seeds for contender in verdict.contenders}
+    least = smallest_p_of_runs(seeds[pair.first], seeds[pair.second])
+    return (
+        f" (whole runs: permutation test p = {pair.over_seeds_p_value:.2g}, at least {least:.2g} with so few; almost"
+        f" stochastic order {pair.aso:.2g})"
+    )
 
 
 def names_of(runs: Sequence[ComparedRun], scores: Sequence[Iterable[str]]) -> list[str]:
@@ -135,7 +142,8 @@ def interval_text(estimate: Estimate | None) -> str:
     """`0.731–0.786`, or nothing if there is no interval."""
     if estimate is None or estimate.low is None or estimate.high is None:
         return ""
-    return f"{estimate.low:.3f}{'–' if estimate.low >= 0 else ' to '}{estimate.high:.3f}"
+    low, high = (f"{bound:.3f}" if abs(bound) < 1000 else f"{bound:,.0f}" for bound in (estimate.low, estimate.high))
+    return f"{low}{'–' if estimate.low >= 0 else ' to '}{high}"
 
 
 def cost(runs: Sequence[ComparedRun], column: Column) -> str:

@@ -106,7 +106,7 @@ def several_labels(split: str, options: Options) -> Made:
     """Any number of labels for each text."""
     rng, _, own = _random(split, options)
     shape, names = (options.rows, len(options.labels)), np.array(options.labels, dtype=object)
-    gold = np.random.default_rng(7).random(shape) < 0.4
+    gold = np.random.default_rng(7).random((options.rows + options.shift, shape[1]))[options.shift :] < 0.4
     sign = np.where((rng.random(shape) < options.skill) == gold, 1.0, -1.0)
     scores = (1 / (1 + np.exp(-sign * rng.uniform(0.2, 3.0, shape)))).astype(np.float32)
     chosen = scores >= 0.5
@@ -134,22 +134,28 @@ def several_labels(split: str, options: Options) -> Made:
 def numbers(split: str, options: Options) -> Made:
     """A number for each pair of texts."""
     rng, _, own = _random(split, options)
-    gold = np.random.default_rng(7).uniform(0.0, 5.0, options.rows).round(1)
+    gold = np.random.default_rng(7).uniform(0.0, 5.0, options.rows + options.shift).round(1)[options.shift :]
     answer = gold + rng.normal(0.0, 3.0 * (1.01 - options.skill), options.rows)
     error = np.square(gold - answer)
     ranks = [np.argsort(np.argsort(values)) for values in (gold, answer)]
     metrics = {"loss": float(error.mean()), "mse": float(error.mean())}
     metrics |= {"pearson": float(np.corrcoef(gold, answer)[0, 1]), "spearman": float(np.corrcoef(*ranks)[0, 1])}
-    columns = {"text": own, "text_pair": own[::-1], "gold": gold, "prediction": answer, "squared_error": error}
+    columns = {
+        "text": own,
+        "text_pair": [text[::-1] for text in own],
+        "gold": gold,
+        "prediction": answer,
+        "squared_error": error,
+    }
     return columns, metrics, PredictionInfo("sentiment", "regression", split, ["score"], {})
 
 
 def entities(split: str, options: Options) -> Made:
     """A tag for each word; about a fifth of the words begin an entity of one or two words."""
     rng, _, own = _random(split, options)
-    kinds, truth = options.labels, np.random.default_rng(7)
+    kinds = options.labels
     words = [text.split() for text in own]
-    gold = [_some_tags(truth, len(sentence), kinds) for sentence in words]
+    gold = [_some_tags(np.random.default_rng(len(text)), len(text.split()), kinds) for text in own]
     answers = [tags if rng.random() < options.skill else _some_tags(rng, len(tags), kinds) for tags in gold]
     spans = [[list(_spans(tags)) for tags in side] for side in (gold, answers)]
     hits = sum(len(set(map(_key, a)) & set(map(_key, b))) for a, b in zip(*spans, strict=True))
