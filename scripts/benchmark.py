@@ -16,6 +16,7 @@ Run it:
     python scripts/benchmark.py rows           # what writing the rows of an evaluation adds to it, and its peak memory
     python scripts/benchmark.py prepare        # from a file to encoded rows: against datasets.map, and on two cores
     python scripts/benchmark.py startup        # CPU time of predict and evaluate, with --against ANOTHER_CHECKOUT
+    python scripts/benchmark.py compare        # CPU time of finetune compare, with many rows and with many runs
 
 With --device cuda, kernels runs on a GPU and is the default. --scaling prints scaling and cluster: what two processes
 cost, and what many GPUs would.
@@ -30,6 +31,7 @@ from typing import Annotated, Any, Literal
 import tyro
 from benchmarks.cluster import assumptions, cluster
 from benchmarks.common import RowsOfTable
+from benchmarks.compare import compare
 from benchmarks.costs import checkpoint, deterministic
 from benchmarks.kernels import kernels
 from benchmarks.loops import crf, loop
@@ -58,8 +60,9 @@ MEASURES = {
     "rows": rows,
     "prepare": prepare,
     "startup": startup,
+    "compare": compare,
 }
-UNPAIRED = ("memory", "cluster")  # one figure each
+UNPAIRED = ("memory", "cluster", "compare")  # one figure each
 AGAINST = ("startup", "prepare")  # measured against another checkout
 NOTES = {"cluster": assumptions}
 SCALING = ("scaling", "cluster")  # what --scaling prints

@@ -245,6 +245,7 @@ def _pair(first: Contender, second: Contender, samples: Samples, name: str, leve
         _detectable(test, len(one.contributions[0]), level),
         permutation_of_runs(one.values, other.values) if both else None,
         almost_stochastic_order(one.values, other.values, lower_is_better=lower) if both else None,
+        test.mid_p_value,
     )
 
 

@@ -42,11 +42,13 @@ class PairResult:
         test: name of the test.
         p_value: its p-value, not corrected.
         adjusted_p_value: p-value after Holm's correction over all pairs of this score.
-        detectable: the smallest difference, at least 0, that such a test finds on so many rows in 80 of 100 cases, in
-            units of the score; None if it cannot be computed.
+        detectable: the smallest difference, at least 0, that such a test finds on so many rows in 80 of 100 cases, at
+            the first step of Holm's correction (level / number of pairs), in units of the score; None if that cannot be
+            computed.
         over_seeds_p_value: p-value of the permutation test over whole runs; None if a side has a single run.
         aso: epsilon of almost stochastic order of the first over the second, in [0, 1], below 0.5 if the first is
             better; None if a side has a single run.
+        mid_p_value: McNemar's mid-p-value, not corrected; None for other tests.
     """
 
     first: str
@@ -60,6 +62,7 @@ class PairResult:
     detectable: float | None = None
     over_seeds_p_value: float | None = None
     aso: float | None = None
+    mid_p_value: float | None = None
 
 
 @dataclass(frozen=True)

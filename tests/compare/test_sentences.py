@@ -14,9 +14,10 @@ from pipeline.compare.verdict import Estimate, PairResult, Verdict
 FOUND = PairResult("bert", "bilstm", "accuracy", Estimate(0.0711, 0.052, 0.09), "bert", "McNemar", 1e-9, 1e-9, 0.029)
 
 
-@pytest.fixture
-def verdict(tmp_path) -> Verdict:
-    runs = [write_run(tmp_path / name, hidden_size=size) for name, size in (("bert", 8), ("bilstm", 16))]
+@pytest.fixture(scope="module")
+def verdict(tmp_path_factory) -> Verdict:
+    folder = tmp_path_factory.mktemp("runs")
+    runs = [write_run(folder / name, hidden_size=size) for name, size in (("bert", 8), ("bilstm", 16))]
     return replace(judge(runs), rows=853)
 
 
