@@ -17,14 +17,15 @@ class Cost:
     name: str
     title: str
     axis: str
+    column: str
     more_is_better: bool = False
 
 
 COSTS = (
-    Cost("seconds", "Training time", "seconds of training"),
-    Cost("parameters", "Size", "parameters"),
-    Cost("answering.batch_1", "Answering one text at a time", "texts per second", more_is_better=True),
-    Cost("answering.batch_32", "Answering 32 texts at a time", "texts per second", more_is_better=True),
+    Cost("seconds", "Training time", "seconds of training", "seconds of training"),
+    Cost("parameters", "Size", "parameters", "parameters"),
+    Cost("answering.batch_1", "Answering one text at a time", "texts per second", "texts/s, one at a time", more_is_better=True),
+    Cost("answering.batch_32", "Answering 32 texts at a time", "texts per second", "texts/s, 32 at a time", more_is_better=True),
 )
 
 
@@ -73,7 +74,7 @@ def section(view: View, figures: Figures) -> Html | None:
                 *_missing(view, found),
             ),
             group(*pictures),
-            table(["", score_name(score), *(f"{c.title}: {c.axis}" for c in known)], rows, class_="scores"),
+            table(["", score_name(score), *(c.column for c in known)], rows, class_="scores"),
         ]
     )
 

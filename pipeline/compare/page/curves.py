@@ -60,7 +60,7 @@ def _picture(view: View, figures: Figures, kind: str, name: str) -> Html | None:
     shown = [entry for entry in view.entries if curves[entry.key]]
     if not shown:
         return None
-    where = axes("updates", f"{score_name(name)} in {'training' if kind == 'train' else 'validation'}")
+    where = axes("updates", "")
     for entry in reversed(shown):
         for line in curves[entry.key]:
             marker = {"marker": "o", "markersize": 3.5} if len(line) <= MARKED and kind != "train" else {}

@@ -41,6 +41,7 @@ WORDINGS = {
 }
 CHOICES = ("first", "second", "neither")
 FEWEST, MOST = 6, 200  # rows of a pair
+AT_ONCE = 12  # rows of a pair that are shown before more are asked for
 
 
 @dataclass(frozen=True)
@@ -159,8 +160,14 @@ def _pair(view: View, pair: Pair, wording: Wording, is_open: bool) -> Html:
     ]
     summary = join([pair.first.title(), " and ", pair.second.title(), " ", tag("span", class_="count")])
     said = f"{len(rows):,} of {pair.count:,} {wording.rows}."
+    more = len(rows) - AT_ONCE
     return details(
-        summary, tag("p", said, class_="said"), tag("ol", *rows, class_="rows"), open_=is_open, class_="pair"
+        summary,
+        tag("p", said, class_="said"),
+        tag("ol", *rows[:AT_ONCE], class_="rows"),
+        details(f"{more:,} more", tag("ol", *rows[AT_ONCE:], class_="rows"), class_="more") if more > 0 else "",
+        open_=is_open,
+        class_="pair",
     )
 
 

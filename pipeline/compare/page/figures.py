@@ -85,7 +85,7 @@ def axes(x: str, y: str, height: int = HEIGHT, left: int = 46, right: int = 22, 
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width / 72, height / 72), dpi=72)
-    top, bottom = 26, 40
+    top, bottom = 26 if y else 10, 40 if x else 24
     made = figure.add_axes(
         (left / width, bottom / height, (width - left - right) / width, (height - top - bottom) / height)
     )
@@ -174,7 +174,8 @@ class Figures:
 
 def group(*figures: Html | None) -> Html:
     """Pictures beside each other, or below each other where there is no room."""
-    return tag("div", *(figure for figure in figures if figure), class_="figures")
+    shown = [figure for figure in figures if figure]
+    return tag("div", *shown, class_="figures two" if len(shown) in (2, 4) else "figures") if shown else Html("")
 
 
 def _svg(where: Axes, name: str, title: str, description: str) -> Html:
@@ -186,7 +187,7 @@ def _svg(where: Axes, name: str, title: str, description: str) -> Html:
     FigureCanvasSVG(figure).print_svg(written, metadata=nothing)  # type: ignore[arg-type]
     text = written.getvalue()
     body = text[text.index(">", text.index("<svg")) + 1 : text.rindex("</svg>")]
-    body = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", body, flags=re.DOTALL)
+    body = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->|<style.*?</style>", "", body, flags=re.DOTALL)
     used = set(_referred.findall(body))
     body = _named.sub(lambda found: f' id="{name}-{found[1]}"' if found[1] in used else "", body)
     body = _referred.sub(lambda found: found[0].replace(f"#{found[1]}", f"#{name}-{found[1]}"), body)

@@ -6,6 +6,7 @@
   const plain = (text) => text.normalize("NFKC").toLocaleLowerCase();
   const pairs = [...document.querySelectorAll("details.pair")].map((pair) => ({
     count: pair.querySelector(".count"),
+    more: pair.querySelector("details.more"),
     rows: [...pair.querySelectorAll("ol.rows > li")].map((row) => ({ row, text: plain(row.textContent) })),
   }));
   const search = form.querySelector("#search");
@@ -22,6 +23,7 @@
         row.hidden = !fits;
         found += fits;
       }
+      if (filtered && pair.more) pair.more.open = true;
       pair.count.textContent = filtered ? `${found} found` : "";
       all += found;
       total += pair.rows.length;

@@ -56,7 +56,7 @@ def _picture(view: View, figures: Figures, score: str, confidence: str) -> Html 
     entries = [entry for entry in view.entries if found[entry.key] is not None]
     if len(entries) < 2:
         return None
-    where = axes("", score_name(score), height=80 + 26 * len(entries), left=30)
+    where = axes("", "", height=44 + 28 * len(entries), left=30)
     for place, entry in enumerate(entries):
         estimate = found[entry.key]
         assert estimate is not None
@@ -72,5 +72,5 @@ def _picture(view: View, figures: Figures, score: str, confidence: str) -> Html 
     where.set_xlim(left)
     rows = [[entry.title(), number(e.value, 4), _interval(e)] for entry in entries if (e := found[entry.key])]
     said = "; ".join(f"{entry.key} {number(e.value)} ({_interval(e)})" for entry in entries if (e := found[entry.key]))
-    title = f"{score_name(score)} with {confidence} intervals"
+    title = f"{score_name(score).capitalize()} with {confidence} intervals"
     return figures.figure(where, title, f"{said}.", ["", score_name(score), "interval"], rows)
