@@ -4,7 +4,7 @@ BIN := .venv/bin
 PIP := -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 BUILDERS := editables hatchling setuptools
 
-.PHONY: setup run test test-slow test-slurm test-slurm-fast test-tools check format clean
+.PHONY: setup run test test-slow test-slurm test-slurm-fast test-tools test-browser check format clean
 .DELETE_ON_ERROR:
 
 setup: .venv/.installed
@@ -44,6 +44,10 @@ test-slurm-fast: setup
 
 test-tools: .venv-tools/.installed
 	.venv-tools/bin/python -m pytest -m tools tests/tools
+
+# The page of a comparison in a real browser; installs Chromium if it is missing and this is root.
+test-browser: setup
+	$(BIN)/python -m pytest -n 0 -m browser tests/compare/page -rs
 
 check: setup
 	$(BIN)/ruff check .

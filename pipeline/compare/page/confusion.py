@@ -54,9 +54,9 @@ def _total(runs: Sequence[Answers]) -> np.ndarray:
 def _matrix(counts: np.ndarray, labels: Sequence[str]) -> Html:
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     rows = [
-        [user(label), *(_cell(int(n), float(s), i == j) for j, (n, s) in enumerate(zip(counts[i], shares[i], strict=True)))]
+        [user(label), *(_cell(int(counts[i, j]), float(shares[i, j]), i == j) for j in range(len(labels)))]
         for i, label in enumerate(labels)
-    ]  # fmt: skip
+    ]
     return table([tag("small", "gold ↓ answer →"), *(user(label) for label in labels)], rows, class_="confusion")
 
 

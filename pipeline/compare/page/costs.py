@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pipeline.compare.page.figures import Figures, axes, badge, group, log_or_linear
 from pipeline.compare.page.figures import LINE as LINE_COLOUR
+from pipeline.compare.page.figures import Figures, axes, badge, group, log_or_linear
 from pipeline.compare.page.html import Html, Td, cell, join, number, paragraphs, short, table
 from pipeline.compare.page.view import Entry, View, score_name
+
+PER_SECOND = "texts per second"
 
 
 @dataclass(frozen=True)
@@ -24,8 +26,8 @@ class Cost:
 COSTS = (
     Cost("seconds", "Training time", "seconds of training", "seconds of training"),
     Cost("parameters", "Size", "parameters", "parameters"),
-    Cost("answering.batch_1", "Answering one text at a time", "texts per second", "texts/s, one at a time", more_is_better=True),
-    Cost("answering.batch_32", "Answering 32 texts at a time", "texts per second", "texts/s, 32 at a time", more_is_better=True),
+    Cost("answering.batch_1", "Answering one text at a time", PER_SECOND, "texts/s, one at a time", True),
+    Cost("answering.batch_32", "Answering 32 texts at a time", PER_SECOND, "texts/s, 32 at a time", True),
 )
 
 
@@ -98,9 +100,10 @@ def _picture(
     line = sorted((found[key], scores[key]) for key in on_front)
     where.plot(*zip(*line, strict=True), color=LINE_COLOUR, linewidth=2.5, zorder=1)
     shown = [entry for entry in view.entries if entry.key in found]
-    where.scatter([found[e.key] for e in shown], [scores[e.key] for e in shown], alpha=0)
+    where.update_datalim([(found[e.key], scores[e.key]) for e in shown])
     log_or_linear(where.xaxis, list(found.values()))
     where.margins(y=0.15)
+    where.autoscale_view(scalex=False)
     where.locator_params(axis="y", nbins=5)
     for place, entry in enumerate(reversed(shown)):
         badge(where, found[entry.key], scores[entry.key], entry, entry.key not in on_front, 5 + place)

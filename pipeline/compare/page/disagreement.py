@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.compare.page.figures import Figures
-from pipeline.compare.page.html import Html, details, join, number, paragraphs, tag
+from pipeline.compare.page.html import Html, details, join, paragraphs, tag
 from pipeline.compare.page.row_views import ROW_VIEWS
 from pipeline.compare.page.view import Answers, Entry, View
 
@@ -104,8 +104,9 @@ def _differs(kind: str, one: Answers, other: Answers) -> np.ndarray:
     if kind == "ner":
         return np.array([a != b for a, b in zip(one.predicted_spans, other.predicted_spans, strict=True)], bool)
     if kind == "several":
-        return np.array([set(a) != set(b) for a, b in zip(one.values("prediction"), other.values("prediction"),
-                                                          strict=True)], bool)  # fmt: skip
+        return np.array(
+            [set(a) != set(b) for a, b in zip(one.values("prediction"), other.values("prediction"), strict=True)], bool
+        )
     if kind == "numbers":
         return one.array("prediction") != other.array("prediction")
     return np.ones(one.table.num_rows, bool)
@@ -151,12 +152,12 @@ def _pair(view: View, pair: Pair, wording: Wording, is_open: bool) -> Html:
         tag(
             "li",
             item,
-            tag("p", tag("span", user_place), f" · Δ {number(float(gap))}", class_="place"),
+            tag("p", tag("span", user_place), f" · Δ {f'{gap:+.2f}'.replace('-', '−')}", class_="place"),
             data_right=right,
         )
         for item, right, gap, user_place in zip(
             items, pair.right, pair.differences, _places(answers[0], pair.rows), strict=True
-        )  # fmt: skip
+        )
     ]
     summary = join([pair.first.title(), " and ", pair.second.title(), " ", tag("span", class_="count")])
     said = f"{len(rows):,} of {pair.count:,} {wording.rows}."

@@ -30,10 +30,10 @@ def section(view: View, figures: Figures) -> Html | None:
     counts = {entry.key: view.mean(entry, kinds_of) for entry in view.entries}
     rows = [[e.title(), *(_count(n) for n in counts[e.key]), _count(counts[e.key].sum())] for e in view.entries]
     meaning = (
-        ("missed", "an entity that no answer touches"),
-        ("invented", "an answer that touches no entity"),
-        ("wrong border", "the right type, over some of the words or too many"),
-        ("wrong type", "another type, over the same words or some of them"),
+        ("missed", "an entity that no answer is close to"),
+        ("invented", "an answer that is close to no entity"),
+        ("wrong border", "the right type, over some of the words of an entity or too many"),
+        ("wrong type", "another type, over the words of an entity or some of them"),
     )
     return join(
         [
@@ -90,8 +90,15 @@ def _picture(view: View, figures: Figures, counts: dict[str, np.ndarray]) -> Htm
         offset = (number + 0.5) * step - 0.4
         where.barh(places + offset, counts[entry.key], height=step * 0.86, color=colour(entry))
         for place, value in zip(places, counts[entry.key], strict=True):
-            where.annotate(entry.key, (value, place + offset), (3, 0), textcoords="offset points", va="center",
-                           fontsize=min(9.0, 9 * 3 / len(view.entries) + 3), color=colour(entry))  # fmt: skip
+            where.annotate(
+                entry.key,
+                (value, place + offset),
+                (3, 0),
+                textcoords="offset points",
+                va="center",
+                fontsize=min(9.0, 9 * 3 / len(view.entries) + 3),
+                color=colour(entry),
+            )
     where.set_yticks(places, KINDS)
     where.invert_yaxis()
     where.grid(False, axis="y")

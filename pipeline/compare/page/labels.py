@@ -40,8 +40,13 @@ def section(view: View, figures: Figures) -> Html | None:
 def _labels(view: View) -> list[str]:
     """The labels of all runs in their order; of ner, the types in the gold rows and the answers."""
     if view.kind == "ner":
-        spans = {kind for answers in view.answers.values() for column in ("gold_spans", "predicted_spans")
-                 for row in getattr(answers, column) for _, _, kind in row}  # fmt: skip
+        spans = {
+            kind
+            for answers in view.answers.values()
+            for column in ("gold_spans", "predicted_spans")
+            for row in getattr(answers, column)
+            for _, _, kind in row
+        }
         return sorted(spans)
     return list(dict.fromkeys(label for answers in view.answers.values() for label in answers.labels))
 

@@ -67,6 +67,9 @@ def _errors(view: View, figures: Figures) -> Html:
     points = [5, 25, 50, 75, 95]
     quantiles = {key: np.percentile(error, points) for key, error in errors.items()}
     rows = [[e.title(), *(number(float(v)) for v in quantiles[e.key])] for e in view.entries]
-    said = "; ".join(f"{e.key}: half of the errors between {number(float(quantiles[e.key][1]))} and"
-                     f" {number(float(quantiles[e.key][3]))}" for e in view.entries)  # fmt: skip
+    said = "; ".join(
+        f"{e.key}: half of the errors between {number(float(quantiles[e.key][1]))} and"
+        f" {number(float(quantiles[e.key][3]))}"
+        for e in view.entries
+    )
     return figures.figure(where, "Errors", f"{said}.", ["", *(f"{point} % below" for point in points)], rows)

@@ -115,8 +115,13 @@ class EntityRows(RowView):
 
     def __init__(self, view: View):
         super().__init__(view)
-        every = [kind for own in view.answers.values() for spans in (own.gold_spans, own.predicted_spans)
-                 for row in spans for _, _, kind in row]  # fmt: skip
+        every = [
+            kind
+            for own in view.answers.values()
+            for spans in (own.gold_spans, own.predicted_spans)
+            for row in spans
+            for _, _, kind in row
+        ]
         self.types = sorted(set(every))
 
     def legend(self) -> Html:
@@ -144,7 +149,7 @@ class EntityRows(RowView):
 
     def _entity(self, words: Sequence[str], span: Row) -> Html:
         text = " ".join(words[span["start"] : span["end"]])
-        return tag("mark", user(text), tag("small", user(span["type"])), class_=self._colour(span["type"]))
+        return tag("mark", text, tag("small", user(span["type"])), dir="auto", class_=self._colour(span["type"]))
 
     def _colour(self, kind: str) -> str:
         return f"t{self.types.index(kind) % TYPES}"
@@ -172,8 +177,11 @@ class WordRows(RowView):
     def _side(self, entry: Entry, row: Row) -> Html:
         bits = surprisal.word_bits(row["text"], row["token_nll"], self.tokenizers.of(entry.run.folder))
         total = row["nll"] / np.log(2)
-        head = tag("p", entry.badge(), tag("small", f" {number(total)} bits, {number(total / max(row['words'], 1))}"
-                                                    " for each word"))  # fmt: skip
+        head = tag(
+            "p",
+            entry.badge(),
+            tag("small", f" {number(total)} bits, {number(total / max(row['words'], 1))} for each word"),
+        )
         if bits is None:  # its tokens are not those that were scored
             return tag("div", head, user(cut(row["text"], LONGEST), "p", "text"))
         return tag("div", head, surprisal.coloured(bits, MOST_WORDS))
