@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -38,20 +39,16 @@ def curve(run: ComparedRun, kind: str, name: str) -> Curve:
         history = run.history
     except UserError:
         return []
-    points = [
-        (float(record["step"]), float(value))
-        for record in history
-        if isinstance(record, dict) and record.get("kind") == kind and _is_number(record.get("step"))
-        for value in [record.get(name)]
-        if _is_number(value)
-    ]
+    found = (record for record in history if isinstance(record, dict) and record.get("kind") == kind)
+    pairs = ((record.get("step"), record.get(name)) for record in found)
+    points = [(float(step), float(value)) for step, value in pairs if _is_number(step) and _is_number(value)]
     if len(points) <= POINTS:
         return points
     kept = np.unique(np.linspace(0, len(points) - 1, POINTS).round().astype(int))
     return [points[place] for place in kept]
 
 
-def _is_number(value: object) -> bool:
+def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and bool(np.isfinite(value))
 
 
@@ -74,7 +71,7 @@ def _picture(view: View, figures: Figures, kind: str, name: str) -> Html | None:
     return figures.figure(where, title, f"{said}.", ["", "first", "best", "at update", "last", "at update"], rows)
 
 
-def _scale(where, curves: Sequence[Curve]) -> None:
+def _scale(where: Any, curves: Sequence[Curve]) -> None:
     from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
     ends = [line[-1][0] for line in curves]

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.compare.page.figures import Figures
-from pipeline.compare.page.html import Html, details, join, paragraphs, tag
-from pipeline.compare.page.row_views import ROW_VIEWS
+from pipeline.compare.page.html import Html, details, join, paragraphs, tag, user
+from pipeline.compare.page.row_views import ROW_VIEWS, RowView
 from pipeline.compare.page.view import Answers, Entry, View
 
 
@@ -80,7 +80,7 @@ def section(view: View, figures: Figures) -> Html | None:
             ),
             shown.legend(),
             _controls(wording),
-            *(_pair(view, pair, wording, place == 0) for place, pair in enumerate(pairs)),
+            *(_pair(view, shown, pair, wording, place == 0) for place, pair in enumerate(pairs)),
         ]
     )
 
@@ -144,20 +144,18 @@ def _controls(wording: Wording) -> Html:
     )
 
 
-def _pair(view: View, pair: Pair, wording: Wording, is_open: bool) -> Html:
-    shown = ROW_VIEWS[view.kind or ""](view)
+def _pair(view: View, shown: RowView, pair: Pair, wording: Wording, is_open: bool) -> Html:
     answers = view.first(pair.first), view.first(pair.second)
+    places = _places(answers[0], pair.rows)
     items = shown.items(pair.rows, (pair.first, pair.second), answers)
     rows = [
         tag(
             "li",
             item,
-            tag("p", tag("span", user_place), f" · Δ {f'{gap:+.2f}'.replace('-', '−')}", class_="place"),
+            tag("p", user(place), f" · Δ {gap:+.2f}".replace("-", "−"), class_="place"),
             data_right=right,
         )
-        for item, right, gap, user_place in zip(
-            items, pair.right, pair.differences, _places(answers[0], pair.rows), strict=True
-        )
+        for item, right, gap, place in zip(items, pair.right, pair.differences, places, strict=True)
     ]
     summary = join([pair.first.title(), " and ", pair.second.title(), " ", tag("span", class_="count")])
     said = f"{len(rows):,} of {pair.count:,} {wording.rows}."

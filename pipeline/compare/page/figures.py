@@ -115,11 +115,15 @@ def log_or_linear(axis: Any, values: Sequence[float]) -> None:
 
 def badge(where: Axes, x: float, y: float, entry: Entry, hollow: bool = False, order: int = 5) -> None:
     """The letter of a contender in a circle at a point."""
-    circle = {"facecolor": SURFACE if hollow else colour(entry), "edgecolor": colour(entry), "linewidth": 1.4}
+    circle: dict[str, Any] = {
+        "facecolor": SURFACE if hollow else colour(entry),
+        "edgecolor": colour(entry),
+        "linewidth": 1.4,
+    }
     where.scatter([x], [y], s=170, zorder=order, clip_on=False, **circle)
     ink = colour(entry) if hollow else SURFACE
-    text = {"ha": "center", "va": "center_baseline", "fontsize": 9.5, "fontweight": "bold"}
-    where.text(x, y, entry.key, color=ink, zorder=order + 0.1, clip_on=False, **text)  # type: ignore[arg-type]
+    text: dict[str, Any] = {"ha": "center", "va": "center_baseline", "fontsize": 9.5, "fontweight": "bold"}
+    where.text(x, y, entry.key, color=ink, zorder=order + 0.1, clip_on=False, **text)
 
 
 def label_ends(where: Axes, ends: Sequence[tuple[float, Entry]]) -> None:
@@ -181,10 +185,10 @@ def group(*figures: Html | None) -> Html:
 def _svg(where: Axes, name: str, title: str, description: str) -> Html:
     from matplotlib.backends.backend_svg import FigureCanvasSVG
 
-    figure = where.figure
+    figure: Any = where.figure
     written = io.StringIO()
-    nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-    FigureCanvasSVG(figure).print_svg(written, metadata=nothing)  # type: ignore[arg-type]
+    nothing: dict[str, Any] = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+    FigureCanvasSVG(figure).print_svg(written, metadata=nothing)
     text = written.getvalue()
     body = text[text.index(">", text.index("<svg")) + 1 : text.rindex("</svg>")]
     body = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->|<style.*?</style>", "", body, flags=re.DOTALL)

@@ -22,7 +22,7 @@ def section(view: View, figures: Figures) -> Html | None:
     return join(
         [
             paragraphs(
-                f"Each square stands for rows with about the same gold and predicted number; the larger, the more.{seed}"
+                f"A square stands for rows with about the same gold and predicted number; the larger, the more.{seed}"
             ),
             view.legend(),
             group(_errors(view, figures), *pictures[:OPEN]),

@@ -87,7 +87,7 @@ def _pairs(view: View) -> Html:
         paragraphs(
             f"Difference: the first minus the second, with its {confidence:g} % interval. Detectable: the smallest"
             " difference that the test would have found on so many rows in 80 of 100 cases."
-            + " p over seeds: a permutation of whole runs. ε: almost stochastic order, below 0.5 if the first is better."
+            + " p over seeds: whole runs permuted. ε: almost stochastic order, below 0.5 if the first is better."
             * several
         ),
         table(header, (_pair(view, pair, several) for pair in pairs), class_="wide"),
@@ -97,7 +97,7 @@ def _pairs(view: View) -> Html:
 def _pair(view: View, pair: PairResult, several: bool) -> list[object]:
     first, second = view.entry(pair.first), view.entry(pair.second)
     low, high = pair.difference.low, pair.difference.high
-    row = [
+    row: list[object] = [
         join([first.badge(), second.badge()], " "),
         score_name(pair.score),
         number(pair.difference.value, 4),

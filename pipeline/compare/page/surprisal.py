@@ -4,6 +4,7 @@ can be compared."""
 from __future__ import annotations
 
 import bisect
+import itertools
 import math
 import re
 from collections.abc import Sequence
@@ -82,7 +83,7 @@ def coloured(bits: Sequence[tuple[str, float]], most: int) -> Html:
 
 def legend() -> Html:
     """What the colours mean."""
-    names = [f"under {STEPS[0]}", *(f"{a}–{b}" for a, b in zip(STEPS, STEPS[1:], strict=False)), f"{STEPS[-1]} or more"]
+    names = [f"under {STEPS[0]}", *(f"{a}–{b}" for a, b in itertools.pairwise(STEPS)), f"{STEPS[-1]} or more"]
     items = (tag("li", tag("i", name, class_=f"s{place}")) for place, name in enumerate(names))
     said = tag("li", f"bits of surprisal of a word; {END} is the end of a row")
     return tag("ul", *items, said, class_="legend text", aria_label="Bits of surprisal")

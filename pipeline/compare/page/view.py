@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -114,7 +115,7 @@ class Answers:
         fields = [parts.field(name).to_pylist() for name in ("start", "end", "type")]
         triples = list(zip(*fields, strict=True))
         edges = np.concatenate([[0], np.cumsum(lists.value_lengths().to_numpy())]).tolist()
-        return [frozenset(triples[a:b]) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+        return [frozenset(triples[a:b]) for a, b in itertools.pairwise(edges)]
 
     @cached_property
     def gold_spans(self) -> list[frozenset[tuple[int, int, str]]]:

@@ -112,7 +112,7 @@ def test_the_search_shows_the_rows_that_hold_all_words(browser, files):
     texts = rows.all_inner_texts()
     assert tab.locator("form.controls").is_visible()
     tab.locator("#search").fill("CAFÉ  london")
-    shown = [text for text in tab.locator("ol.rows > li:not([hidden])").all_text_contents()]
+    shown = tab.locator("ol.rows > li:not([hidden])").all_text_contents()
     assert 0 < len(shown) < len(texts)
     assert all("café" in text.lower() and "london" in text.lower() for text in shown)
     assert tab.locator("#found").inner_text() == f"{len(shown)} of {len(texts)} rows"
