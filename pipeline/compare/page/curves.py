@@ -9,7 +9,7 @@ import numpy as np
 
 from pipeline.compare.page.figures import Figures, axes, group, label_ends, line_style
 from pipeline.compare.page.html import Html, join, number, paragraphs, short
-from pipeline.compare.page.view import Entry, View, score_name
+from pipeline.compare.page.view import Entry, View, capital, score_name
 from pipeline.compare.runs import ComparedRun
 from pipeline.errors import UserError
 
@@ -67,7 +67,7 @@ def _picture(view: View, figures: Figures, kind: str, name: str) -> Html | None:
     label_ends(where, [(float(np.mean([line[-1][1] for line in curves[e.key]])), e) for e in shown])
     rows = [[entry.title(), *_figures(line, name, view)] for entry in shown for line in curves[entry.key]]
     said = "; ".join(_sentence(entry, curves[entry.key], name, view) for entry in shown)
-    title = f"{score_name(name).capitalize()} in {'training' if kind == 'train' else 'validation'}"
+    title = f"{capital(score_name(name))} in {'training' if kind == 'train' else 'validation'}"
     return figures.figure(where, title, f"{said}.", ["", "first", "best", "at update", "last", "at update"], rows)
 
 

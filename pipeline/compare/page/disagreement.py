@@ -75,8 +75,8 @@ def section(view: View, figures: Figures) -> Html | None:
     return join(
         [
             paragraphs(
-                f"The best contender beside each other one, ordered by {wording.order}, largest first. Long texts are"
-                f" cut.{seeds}"
+                f"The best contender beside each other one, ordered by {wording.order}, largest first"
+                f" (Δ: that of the first minus that of the other). Long texts are cut.{seeds}"
             ),
             shown.legend(),
             _controls(wording),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pipeline.compare.page.figures import Figures, axes, badge, colour, group
 from pipeline.compare.page.html import Html, Td, cell, join, number, paragraphs, table, tag
-from pipeline.compare.page.view import Entry, View, score_name
+from pipeline.compare.page.view import Entry, View, capital, score_name
 from pipeline.compare.verdict import Estimate
 
 PICTURES = 2  # scores with a picture of their own
@@ -72,5 +72,5 @@ def _picture(view: View, figures: Figures, score: str, confidence: str) -> Html 
     where.set_xlim(left)
     rows = [[entry.title(), number(e.value, 4), _interval(e)] for entry in entries if (e := found[entry.key])]
     said = "; ".join(f"{entry.key} {number(e.value)} ({_interval(e)})" for entry in entries if (e := found[entry.key]))
-    title = f"{score_name(score).capitalize()} with {confidence} intervals"
+    title = f"{capital(score_name(score))} with {confidence} intervals"
     return figures.figure(where, title, f"{said}.", ["", score_name(score), "interval"], rows)

@@ -12,7 +12,7 @@ import numpy as np
 from pipeline.compare.page.figures import Figures, axes, group, label_ends, line_style
 from pipeline.compare.page.html import Html, join, number, paragraphs
 from pipeline.compare.page.measures import MEASURES
-from pipeline.compare.page.view import View
+from pipeline.compare.page.view import View, capital
 
 PARTS = 5
 # Scripts that are written without blanks: each character counts as a word.
@@ -47,7 +47,7 @@ def section(view: View, figures: Figures) -> Html | None:
     return join(
         [
             paragraphs(
-                f"{measure.name[0].upper()}{measure.name[1:]} on parts of the rows, which are of about the same number."
+                f"{capital(measure.name)} on parts of the rows, which are of about the same number."
                 " A word is what stands between blanks; of scripts without blanks, a character.",
                 "Rare words are those that are in no other row. How often a word is in the training data is not written"
                 " in the folder of a run.",

@@ -26,12 +26,14 @@ def _sentences(view: View) -> Html:
         return tag("p", "There is nothing to test: name at least two runs that have kept their rows.", class_="lead")
     return join(
         [
-            tag("ul", *(tag("li", text, dir="auto") for text in shown), class_="verdict"),
-            details(f"{len(rest)} more pairs", tag("ul", *(tag("li", text, dir="auto") for text in rest)))
-            if rest
-            else "",
+            tag("ul", *map(_sentence, shown), class_="verdict"),
+            details(f"{len(rest)} more pairs", tag("ul", *map(_sentence, rest))) if rest else "",
         ]
     )
+
+
+def _sentence(text: str) -> Html:
+    return tag("li", text if text.endswith(".") else f"{text}.", dir="auto")
 
 
 def _notes(notes: Sequence[str]) -> Html:

@@ -234,4 +234,9 @@ def _letter(place: int) -> str:
 
 def score_name(score: str) -> str:
     """The name of a score in words."""
-    return score.replace("_", " ")
+    return score.replace("_", " ").replace("f1", "F1")
+
+
+def capital(text: str) -> str:
+    """`text` with a capital at its beginning."""
+    return text[:1].upper() + text[1:]
