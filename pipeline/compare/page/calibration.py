@@ -17,6 +17,7 @@ from pipeline.compare.page.html import Html, join, number, paragraphs, table
 from pipeline.compare.page.view import Answers, Entry, View
 
 BINS = 15
+FEWEST = 5  # cases of a bin that is drawn; of fewer, the share says nothing
 TEMPERATURES = (0.05, 20.0)
 TINY = float(np.finfo(np.float32).tiny)
 
@@ -124,7 +125,8 @@ def section(view: View, figures: Figures) -> Html | None:
     found = [_calibration(view, entry) for entry in view.entries]
     said = (
         "A model is well calibrated if it is right as often as it says: then its line is on the diagonal, and its ECE"
-        " (expected calibration error, 15 bins of equal width) is 0. Below the line, it is too sure of itself."
+        " (expected calibration error, 15 bins of equal width) is 0. Below the diagonal, it is too sure of itself. Bins"
+        f" of fewer than {FEWEST} cases are not drawn."
     )
     if view.kind == "several":
         said += " Each label of each row is a case."
@@ -175,10 +177,10 @@ def _picture(figures: Figures, title: str, found: Sequence[tuple[Entry, tuple[np
     where = axes("probability of the answer", "share that is right", height=300)
     where.plot([0, 1], [0, 1], color=INK, linewidth=1, linestyle=(0, (2, 3)), alpha=0.6)
     binned = [(entry, bins(*data)) for entry, data in found]
-    low = min((float(np.nanmin(mean)) for _, (_, mean, _) in binned), default=0.0)
+    low = min(float(mean[count >= min(FEWEST, count.max())].min()) for _, (count, mean, _) in binned)
     ends = []
     for entry, (count, mean, share) in reversed(binned):
-        filled = count > 0
+        filled = count >= FEWEST if (count >= FEWEST).any() else count > 0
         where.plot(mean[filled], share[filled], color=colour(entry), **_without_colour(entry))
         sizes = 6 + 60 * count[filled] / count.sum()
         where.scatter(mean[filled], share[filled], s=sizes, color=colour(entry), zorder=3)
