@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pipeline.config.hub import Hub
     from pipeline.config.models import Lora, Pretrained, Recurrent, Scratch
     from pipeline.config.recipe import Recipe
+    from pipeline.config.study import Budget, Study
     from pipeline.config.training import Optim, Train
     from pipeline.errors import UserError
     from pipeline.inference import evaluate, predict
@@ -26,6 +27,7 @@ _HOMES = {
     "config.hub": ("Hub",),
     "config.models": ("Lora", "Pretrained", "Recurrent", "Scratch"),
     "config.recipe": ("Recipe",),
+    "config.study": ("Budget", "Study"),
     "config.training": ("Optim", "Train"),
     "errors": ("UserError",),
     "inference": ("evaluate", "predict"),
@@ -33,6 +35,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "Budget",
     "Data",
     "Hub",
     "Lora",
@@ -41,6 +44,7 @@ __all__ = [
     "Recipe",
     "Recurrent",
     "Scratch",
+    "Study",
     "Train",
     "UserError",
     "evaluate",

@@ -8,6 +8,7 @@ import traceback
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import tyro
 
@@ -18,8 +19,10 @@ from pipeline.config.recipe import Recipe
 from pipeline.config.serialization import read_json
 from pipeline.errors import UserError, reason, suggest
 
-# Recipe files that are being imported: `main` must not run then.
+# Files of recipes and studies that are being imported: `main` must not run then.
 loading: list[Path] = []
+
+T = TypeVar("T")
 
 
 def load_recipe(name: str) -> Recipe:
@@ -33,10 +36,15 @@ def load_recipe(name: str) -> Recipe:
         raise UserError(f"{name}: not a recipe; it must be a .py or .json file")
     if not file.is_file():
         raise UserError(f"{name}: no such file{nearby(file)}")
-    return offline.at_home(read_json(file), file) if file.suffix == ".json" else _from_python(file)
+    return offline.at_home(read_json(file), file) if file.suffix == ".json" else from_python(file, Recipe, "recipe")
 
 
-def _from_python(file: Path) -> Recipe:
+def from_python(file: Path, kind: type[T], name: str) -> T:
+    """The value called `name`, of type `kind`, in a .py file.
+
+    Raises:
+        UserError: running the file fails, or it contains no such value.
+    """
     spec = importlib.util.spec_from_file_location(file.stem, file)
     assert spec is not None
     assert spec.loader is not None
@@ -50,15 +58,15 @@ def _from_python(file: Path) -> Recipe:
     except UserError as error:
         raise UserError(f"{file}: {error}") from error
     except SystemExit as error:
-        raise UserError(f"{_place(file, error)}: the recipe exits; call main(recipe) at the end of the file") from error
+        raise UserError(f"{_place(file, error)}: the {name} exits; call main(recipe) at the end of the file") from error
     except Exception as error:  # a recipe is the user's own code, and so are its mistakes
         raise UserError(f"{_place(file, error)}: {reason(error)}") from error
     finally:
         loading.remove(file)
-    recipe = getattr(module, "recipe", None)
-    if not isinstance(recipe, Recipe):
-        raise UserError(f"{file}: no recipe in it; assign recipe = Recipe(...)")
-    return recipe
+    found = getattr(module, name, None)
+    if not isinstance(found, kind):
+        raise UserError(f"{file}: no {name} in it; assign {name} = {kind.__name__}(...)")
+    return found
 
 
 def _place(file: Path, error: BaseException) -> str:

@@ -112,7 +112,7 @@ def _check(name: str, value: Any, hint: Any) -> None:
             )
     elif kind is dict:
         if not isinstance(value, dict):
-            raise UserError(f"{name}: {shorten(repr(value), 80)} is not a mapping of names to numbers")
+            raise UserError(f"{name}: {shorten(repr(value), 80)} is not a mapping of names to values")
         for key, item in value.items():
             _check(name, key, typing.get_args(hint)[0])
             _check(f"{name}.{key}", item, typing.get_args(hint)[1])
