@@ -54,6 +54,7 @@ LAYERS = (
     "compare",
     "doctor",
     "fetch",
+    "studies",
     "cli",
     "__init__",
     "__main__",

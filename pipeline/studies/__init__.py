@@ -1,0 +1,6 @@
+"""Many runs at once: a study that compares contenders, and a search over the settings of one recipe.
+
+`jobs` says which processes a study needs. `runner` runs them, a few at a time, and passes signals on to them; a process
+and what is around it is in `processes`, and `locks` keeps two commands from running the same one. `comparison` ends a
+study with its verdict and page. Nothing here imports torch: every run is a process of its own.
+"""
