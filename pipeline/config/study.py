@@ -58,8 +58,8 @@ class Budget(Settings):
 
     def settings(self) -> dict[str, Any]:
         """The settings that give a recipe this budget; none if there is no limit on a run."""
-        limits = {setting: getattr(self, name) for name, setting in BUDGETS.items() if getattr(self, name) is not None}
-        return {**ENDLESS, **limits} if limits else {}
+        limits = {setting: getattr(self, name) for name, setting in BUDGETS.items()}
+        return {**ENDLESS, **limits} if any(limit is not None for limit in limits.values()) else {}
 
 
 @settings("study")

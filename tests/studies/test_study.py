@@ -55,9 +55,14 @@ def test_a_recipe_may_be_the_path_of_its_file(tmp_path):
     assert found.folder == tmp_path / "out" / "gru-seed-0"
 
 
-def test_a_budget_of_updates_is_not_cut_short_by_the_epochs():
-    (found,) = expand(study(budget=Budget(updates=70)))
-    assert found.recipe.train.max_steps == 70
+@pytest.mark.parametrize(
+    ("name", "setting"), [("updates", "max_steps"), ("tokens", "max_tokens"), ("seconds", "max_seconds")]
+)
+def test_a_budget_takes_the_place_of_any_other_limit(name, setting):
+    limited = replace(GRU, train=replace(GRU.train, max_steps=5))
+    (found,) = expand(study(recipes=[limited], budget=Budget(**{name: 70})))
+    limits = {limit: getattr(found.recipe.train, limit) for limit in ("max_steps", "max_tokens", "max_seconds")}
+    assert limits == {**dict.fromkeys(limits), setting: 70}
     assert found.recipe.train.epochs > 10**6
 
 
