@@ -27,6 +27,7 @@ def quiet() -> None:
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     _quiet_imported()
+    logging.getLogger("optuna").setLevel(logging.ERROR)
     logging.getLogger("accelerate.tracking").setLevel(logging.ERROR)
     logging.getLogger("DeepSpeed").addFilter(_is_error)  # it sets its own level when it is imported
     if not sys.warnoptions:

@@ -99,6 +99,8 @@ def _check(name: str, value: Any, hint: Any) -> None:
         base, *bounds = typing.get_args(hint)
         _check(name, value, base)
         for bound in bounds:
+            if type(bound) not in BOUNDS:  # a mark for the command line
+                continue
             symbol, holds = BOUNDS[type(bound)]
             (limit,) = dataclasses.astuple(bound)
             if not holds(value, limit):

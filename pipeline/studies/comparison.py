@@ -8,6 +8,8 @@ from pathlib import Path
 from pipeline.config.study import StudyRun
 from pipeline.studies.jobs import is_finished
 
+PAGE = "page.html"
+
 
 def conclude(runs: Sequence[StudyRun], folder: Path, say: Callable[[str], None]) -> None:
     """Compare the finished runs among `runs`, print the verdict and write the page into `folder`.
@@ -21,7 +23,7 @@ def conclude(runs: Sequence[StudyRun], folder: Path, say: Callable[[str], None])
     for run in finished:
         by_task.setdefault(run.recipe.task, []).append(run.folder)
     for task, folders in by_task.items():
-        compare(folders, folder / ("page.html" if len(by_task) == 1 else f"page-{task.rpartition(':')[2]}.html"), say)
+        compare(folders, folder / (PAGE if len(by_task) == 1 else f"page-{task.rpartition(':')[2]}.html"), say)
 
 
 def compare(folders: Sequence[Path], page: Path, say: Callable[[str], None]) -> None:

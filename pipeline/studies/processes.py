@@ -49,7 +49,7 @@ class Child:
     """The running process of a job."""
 
     def __init__(self, job: Job, lock: int, environment: Mapping[str, str]):
-        """`lock`: descriptor of its locked file, which the process shares, and which is closed when it ends."""
+        """`lock`: descriptor of its locked file, which the process shares; see `release`."""
         self.job, self._lock = job, lock
         self.started = time.monotonic()
         self.urgency = 0
@@ -77,13 +77,13 @@ class Child:
             with contextlib.suppress(ProcessLookupError):
                 self.process.send_signal(SIGNALS.get(self.urgency, signal.SIGKILL))
 
-    def exit_code(self) -> int | None:
+    def poll(self) -> int | None:
         """Its exit code, negative if a signal has killed it; None while it runs."""
-        code = self.process.poll()
-        if code is not None and self._lock >= 0:
-            locks.release(self._lock)
-            self._lock = -1
-        return code
+        return self.process.poll()
+
+    def release(self) -> None:
+        """Give up the lock on its job, once what has become of it is recorded."""
+        locks.release(self._lock)
 
     def was_stopped(self, code: int) -> bool:
         """Whether it ended with `code` because it was asked to stop, and not by itself."""

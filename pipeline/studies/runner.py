@@ -102,9 +102,10 @@ class Runner:
 
     def _collect(self) -> None:
         for place, child in list(self.children.items()):
-            code = child.exit_code()
+            code = child.poll()
             if code is not None:
                 del self.children[place]
+                child.release()
                 self._report(child.job, self._outcome(child, code))
 
     def _outcome(self, child: Child, code: int) -> str:

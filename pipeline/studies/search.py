@@ -1,0 +1,236 @@
+"""A search: trials that draw settings of a recipe, each a run of its own with the same budget, pruned by validation.
+
+Any number of commands may work on one search: what draws a trial, or takes over one whose command has died, holds a
+lock, and each trial is locked while its run lives.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline import run_folder, storage
+from pipeline.config.recipe import Recipe
+from pipeline.config.study import seeded, with_settings
+from pipeline.errors import UserError
+from pipeline.studies import expected_best, jobs, locks
+from pipeline.studies.processes import Child, Job, StopSignals
+from pipeline.studies.runner import POLL_SECONDS, Results
+from pipeline.studies.trials import Plan, Trials
+
+if TYPE_CHECKING:
+    from optuna.trial import Trial
+
+PICTURE = "search.svg"
+# A search all of whose first trials fail is wrong in what they have in common.
+FIRST_TRIALS = 3
+# Between two looks at the storage for trials to take over.
+WAIT_SECONDS = 1.0
+
+
+@dataclass
+class RunningTrial:
+    """A trial whose run is a process of this command.
+
+    Attributes:
+        is_pruned: whether its process has been asked to stop because others were better.
+    """
+
+    trial: Trial
+    recipe: Recipe
+    child: Child
+    is_pruned: bool = False
+
+    @property
+    def run(self) -> Path:
+        return self.recipe.folder
+
+
+class Search:
+    """The state of a search in one command."""
+
+    def __init__(self, plan: Plan, environments: Sequence[Mapping[str, str]], say: Callable[[str], None]):
+        """`environments`: one for each trial that may run at the same time; `say` prints a line."""
+        self.plan, self.environments, self.say = plan, environments, say
+        (plan.folder / jobs.STATE).mkdir(parents=True, exist_ok=True)
+        with self._drawing():
+            self.trials = Trials(plan)
+        self.running: dict[int, RunningTrial] = {}
+        self.results = Results()
+        self.next_look = 0.0
+
+    def run(self) -> Results:
+        """Run trials until there are as many as planned, or a signal stops them.
+
+        Raises:
+            UserError: the first trials have all failed.
+        """
+        if done := len(self.trials.finished()):
+            self.say(f"{done} of {self.plan.trials} trials have already finished")
+        with StopSignals() as stop:
+            while self.running or not (stop.urgency or self._is_over()):
+                if stop.urgency:
+                    for each in self.running.values():
+                        each.child.ask_to_stop(stop.urgency)
+                else:
+                    self._begin()
+                self._watch()
+                time.sleep(POLL_SECONDS)
+            self.results.urgency = stop.urgency
+        if not stop.urgency and self._is_hopeless():
+            self.trials.best()  # says why the last one has failed
+        return self.results
+
+    def _is_hopeless(self) -> bool:
+        finished = self.trials.finished()
+        return len(finished) >= FIRST_TRIALS and all(trial.state.name == "FAIL" for trial in finished)
+
+    def _is_over(self) -> bool:
+        if time.monotonic() < self.next_look:
+            return False
+        everything = self.trials.all()
+        return self._is_hopeless() or (
+            len(everything) >= self.plan.trials and all(trial.state.is_finished() for trial in everything)
+        )
+
+    def _drawing(self) -> AbstractContextManager[None]:
+        """Held while trials are drawn and taken over, so that there are never too many, nor two runs of one."""
+        return locks.held(self.plan.folder / jobs.STATE / "drawing.lock")
+
+    def _begin(self) -> None:
+        """Fill the free places with trials whose command has died, or with new ones."""
+        if len(self.running) == len(self.environments) or time.monotonic() < self.next_look:
+            return
+        with self._drawing():
+            while len(self.running) < len(self.environments):
+                if not (self._take_over() or self._draw()):
+                    self.next_look = time.monotonic() + WAIT_SECONDS
+                    return
+
+    def _take_over(self) -> bool:
+        for frozen in self.trials.running():
+            lock = locks.acquire(self._lock(frozen.number))
+            if lock is not None:
+                self._start(self.trials.resumed(frozen), lock)
+                return True
+        return False
+
+    def _draw(self) -> bool:
+        if len(self.trials.all()) >= self.plan.trials or self._is_hopeless():
+            return False
+        trial = self.trials.draw()
+        lock = locks.acquire(self._lock(trial.number))
+        assert lock is not None, "the number of a trial is new"
+        self._start(trial, lock)
+        return True
+
+    def _lock(self, number: int) -> Path:
+        return self.plan.folder / jobs.STATE / f"{_name(number)}.lock"
+
+    def _start(self, trial: Trial, lock: int) -> None:
+        """Start the run of `trial`, or finish the trial if the run has ended already or its settings are impossible."""
+        folder = self.plan.folder / _name(trial.number)
+        try:
+            recipe = with_settings(self.plan.recipe, {**trial.params, "train.output_dir": str(folder)})
+        except UserError as error:
+            self.trials.fail(trial, str(error))
+            self._report(trial, f"impossible settings, {error}")
+            locks.release(lock)
+            return
+        job = jobs.run_job(recipe, self.plan.folder)
+        if job.is_finished():  # its command has died before it recorded this
+            self._complete(trial, job, "finished before")
+            locks.release(lock)
+            return
+        place = next(place for place in range(len(self.environments)) if place not in self.running)
+        self.running[place] = RunningTrial(trial, recipe, Child(job, lock, self.environments[place]))
+
+    def _watch(self) -> None:
+        for place, each in list(self.running.items()):
+            if not each.child.urgency and self.trials.report(each.trial, each.run):
+                each.is_pruned = True
+                each.child.ask_to_stop()
+            code = each.child.poll()
+            if code is not None:
+                del self.running[place]
+                self._end(each, code)
+                each.child.release()
+
+    def _end(self, each: RunningTrial, code: int) -> None:
+        """Record how the process of a trial has ended; one that a signal has stopped is resumed by the same command."""
+        child, took = each.child, f"after {each.child.seconds:,.0f} s"
+        if code == 0 and child.job.is_finished():
+            self._complete(each.trial, child.job, f"finished {took}")
+        elif each.is_pruned and child.was_stopped(code):
+            self.trials.prune(each.trial)
+            shutil.rmtree(each.run / run_folder.CHECKPOINTS, ignore_errors=True)
+            self._report(each.trial, f"pruned {took}, others were better")
+        elif child.was_stopped(code):
+            self._report(each.trial, f"stopped {took}")
+        else:
+            self.trials.fail(each.trial, f"{child.last_words()} (log: {child.job.log})")
+            self._report(each.trial, f"failed {took}, {child.last_words()}")
+
+    def _complete(self, trial: Trial, job: Job, what: str) -> None:
+        score = self.trials.complete(trial, self.plan.folder / job.name)
+        shown = "no finite score" if score is None else f"validation {self.trials.monitor} {score:.4f}"
+        self._report(trial, f"{what}, {shown}")
+
+    def _report(self, trial: Trial, what: str) -> None:
+        settings = " ".join(f"{name}={_shown(value)}" for name, value in trial.params.items())
+        self.say(f"[{trial.number + 1}/{self.plan.trials}] {_name(trial.number)}: {what}; {settings}")
+
+
+def _name(number: int) -> str:
+    return f"trial-{number:03}"
+
+
+def _shown(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def _best_recipe(trials: Trials) -> Recipe:
+    return with_settings(trials.plan.recipe, trials.best().params)
+
+
+def write_best(trials: Trials) -> Path:
+    """Write the recipe of the best trial, and return its file.
+
+    Raises:
+        UserError: no trial has succeeded.
+    """
+    recipe = _best_recipe(trials)
+    file = trials.plan.folder / jobs.BEST / run_folder.RECIPE
+    file.parent.mkdir(exist_ok=True)
+    with storage.published(file) as aside:
+        aside.write_text(recipe.to_json(), encoding="utf-8")
+    return file
+
+
+def best_jobs(trials: Trials, seeds: Sequence[int]) -> list[Job]:
+    """The jobs that train the recipe of the best trial with `seeds`, in the folder `best`.
+
+    Raises:
+        UserError: no trial has succeeded, or the folder of a run holds one with other settings.
+    """
+    recipe = _best_recipe(trials)
+    home = trials.plan.folder / jobs.BEST
+    recipes = [seeded(recipe, seed, home / f"{recipe.name}-seed-{seed}") for seed in seeds]
+    for each in recipes:
+        jobs.refuse_other_run(each)
+    return [jobs.run_job(each, trials.plan.folder) for each in recipes]
+
+
+def draw_curve(trials: Trials) -> Path | None:
+    """Draw the expected best validation score against the number of trials; None if no trial has a score."""
+    scores = trials.scores()
+    if not scores:
+        return None
+    file = trials.plan.folder / PICTURE
+    expected_best.plot(scores, trials.lower_is_better, str(trials.monitor), file)
+    return file
