@@ -6,6 +6,7 @@ lock, and each trial is locked while its run lives.
 
 from __future__ import annotations
 
+import itertools
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -58,7 +59,7 @@ class Search:
         """`environments`: one for each trial that may run at the same time; `say` prints a line."""
         self.plan, self.environments, self.say = plan, environments, say
         (plan.folder / jobs.STATE).mkdir(parents=True, exist_ok=True)
-        with self._drawing():
+        with drawing(self.plan):
             self.trials = Trials(plan)
         self.running: dict[int, RunningTrial] = {}
         self.results = Results()
@@ -98,15 +99,11 @@ class Search:
             len(everything) >= self.plan.trials and all(trial.state.is_finished() for trial in everything)
         )
 
-    def _drawing(self) -> AbstractContextManager[None]:
-        """Held while trials are drawn and taken over, so that there are never too many, nor two runs of one."""
-        return locks.held(self.plan.folder / jobs.STATE / "drawing.lock")
-
     def _begin(self) -> None:
         """Fill the free places with trials whose command has died, or with new ones."""
         if len(self.running) == len(self.environments) or time.monotonic() < self.next_look:
             return
-        with self._drawing():
+        with drawing(self.plan):
             while len(self.running) < len(self.environments):
                 if not (self._take_over() or self._draw()):
                     self.next_look = time.monotonic() + WAIT_SECONDS
@@ -186,6 +183,11 @@ class Search:
         self.say(f"[{trial.number + 1}/{self.plan.trials}] {_name(trial.number)}: {what}; {settings}")
 
 
+def drawing(plan: Plan) -> AbstractContextManager[None]:
+    """Held while trials are drawn and taken over, so that there are never too many, nor two runs of one."""
+    return locks.held(plan.folder / jobs.STATE / "drawing.lock")
+
+
 def _name(number: int) -> str:
     return f"trial-{number:03}"
 
@@ -199,16 +201,20 @@ def _best_recipe(trials: Trials) -> Recipe:
 
 
 def write_best(trials: Trials) -> Path:
-    """Write the recipe of the best trial, and return its file.
+    """Write the recipe of the best trial, and return its file. If another trial was the best before, its folder, with
+    the runs in it, gets another name.
 
     Raises:
         UserError: no trial has succeeded.
     """
-    recipe = _best_recipe(trials)
+    text = _best_recipe(trials).to_json()
     file = trials.plan.folder / jobs.BEST / run_folder.RECIPE
-    file.parent.mkdir(exist_ok=True)
-    with storage.published(file) as aside:
-        aside.write_text(recipe.to_json(), encoding="utf-8")
+    with drawing(trials.plan):
+        if file.is_file() and file.read_text(encoding="utf-8") != text:
+            names = (file.parent.with_name(f"{jobs.BEST}-before-{number}") for number in itertools.count(1))
+            file.parent.rename(next(name for name in names if not name.exists()))
+        file.parent.mkdir(exist_ok=True)
+        storage.write(file, text)
     return file
 
 
