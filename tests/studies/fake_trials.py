@@ -1,7 +1,7 @@
 """A search without training: its runs write the validation scores that their learning rate deserves.
 
-As a program this is the search itself: `python fake_trials.py FOLDER TRIALS [options of finetune search]`. Each
-evaluation of a run takes PAUSE seconds.
+As a program this is the search itself: `python fake_trials.py FOLDER TRIALS`. Each evaluation of a
+run takes PAUSE seconds.
 """
 
 from __future__ import annotations
@@ -57,6 +57,7 @@ def fake_command(name: str, recipe: str) -> tuple[str, ...]:
 
 def plan(folder: Path, trials: int, **options) -> Plan:
     texts = options.pop("space", ["optim.learning_rate=1e-4..1:log"])
+    options = {"journal": folder / "journal.log", **options}  # a database takes a second to create
     return Plan(RECIPE, space.parse(texts, RECIPE), trials, folder, **options)
 
 
@@ -69,6 +70,5 @@ def search(this: Plan, processes: int = 1) -> Search:
 
 
 if __name__ == "__main__":
-    place, number, *rest = sys.argv[1:]
-    journal = Path(rest[0]) if rest else None
-    sys.exit(exit_code(lambda: search(plan(Path(place), int(number), journal=journal))))
+    place, number = sys.argv[1:]
+    sys.exit(exit_code(lambda: search(plan(Path(place), int(number), pruner="none"))))

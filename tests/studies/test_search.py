@@ -29,8 +29,8 @@ def fake_runs(monkeypatch):
     monkeypatch.setenv("PAUSE", "0.01")
 
 
-def begin(folder: Path, trials: int, *rest: str, pause: str = "0.05") -> subprocess.Popen:
-    command = [sys.executable, fake_trials.__file__, str(folder), str(trials), *rest]
+def begin(folder: Path, trials: int, pause: str = "0.05") -> subprocess.Popen:
+    command = [sys.executable, fake_trials.__file__, str(folder), str(trials)]
     return subprocess.Popen(command, env={**os.environ, "PAUSE": pause}, stdout=subprocess.PIPE, text=True)
 
 
@@ -53,9 +53,9 @@ def test_the_best_is_that_of_validation_and_its_recipe_loads(tmp_path):
 def test_a_search_goes_on_where_it_ended_and_draws_what_it_would_have_drawn(tmp_path):
     (tmp_path / "whole").mkdir()
     (tmp_path / "parts").mkdir()
-    whole = search(plan(tmp_path / "whole", 4, pruner="none")).trials
+    whole = search(plan(tmp_path / "whole", 4)).trials
     for count in (1, 2, 4):
-        parts = search(plan(tmp_path / "parts", count, pruner="none")).trials
+        parts = search(plan(tmp_path / "parts", count, journal=None)).trials  # in a database
         assert len(parts.all()) == count
     assert [trial.params for trial in parts.all()] == [trial.params for trial in whole.all()]
     assert len(of(tmp_path / "parts", "begin")) == 4
@@ -82,7 +82,7 @@ def test_a_killed_search_is_resumed_and_no_trial_run_twice(tmp_path, also_the_ru
         os.kill(int(ledger(tmp_path)[-1][2]), signal.SIGKILL)
     trials = search(plan(tmp_path, 3)).trials
     assert [trial.state.name for trial in trials.all()] == ["COMPLETE"] * 3
-    assert of(tmp_path, "end") == ["trial-000", "trial-001", "trial-002"]
+    assert sorted(of(tmp_path, "end")) == ["trial-000", "trial-001", "trial-002"]
     assert of(tmp_path, "begin").count("trial-001") == (2 if also_the_run else 1)
 
 
@@ -100,25 +100,22 @@ def test_a_stopped_search_keeps_its_trial_for_the_next_command(tmp_path):
 
 
 def test_two_commands_share_a_journal(tmp_path):
-    journal = tmp_path / "journal.log"
-    both = [begin(tmp_path, 6, str(journal)) for _ in range(2)]
+    both = [begin(tmp_path, 6) for _ in range(2)]
     assert [each.wait() for each in both] == [0, 0]
     assert sorted(of(tmp_path, "begin")) == sorted(of(tmp_path, "end")) == [f"trial-{n:03}" for n in range(6)]
     assert len(set(rates(tmp_path))) == 6
-    assert len(search(plan(tmp_path, 6, journal=journal)).trials.finished()) == 6
     for each in both:
         each.stdout.close()
 
 
 def test_a_trial_below_the_median_is_stopped_and_never_the_best(tmp_path, monkeypatch, capsys):
-    monkeypatch.setenv("PAUSE", "0.2")  # so that it can be stopped before it ends
-    choices = "optim.learning_rate=0.01,0.011,0.012,0.013,0.014,0.9,0.95,1.0"
-    trials = search(plan(tmp_path, 14, space=[choices]), processes=2).trials
+    monkeypatch.setenv("PAUSE", "0.15")  # so that it can be stopped before it ends
+    trials = search(plan(tmp_path, 10, space=["optim.learning_rate=0.01,1.0"], sampler="random"), processes=2).trials
     pruned = [trial for trial in trials.all() if trial.state.name == "PRUNED"]
     assert pruned
-    assert all(trial.params["optim.learning_rate"] > 0.5 for trial in pruned)
-    assert trials.best().params["optim.learning_rate"] < 0.1
-    assert len(trials.scores()) == 14
+    assert {trial.params["optim.learning_rate"] for trial in pruned} == {1.0}
+    assert trials.best().params["optim.learning_rate"] == 0.01
+    assert len(trials.scores()) == 10
     assert "pruned after" in capsys.readouterr().out
     assert sorted(of(tmp_path, "stop")) == [f"trial-{trial.number:03}" for trial in pruned]
 
@@ -137,7 +134,7 @@ def test_a_trial_that_fails_is_reported_and_the_others_go_on(tmp_path, capsys):
 
 def test_a_search_whose_first_trials_all_fail_ends_with_the_reason(tmp_path):
     with pytest.raises(UserError, match="no trial has succeeded; error: nine layers are too many"):
-        search(plan(tmp_path, 20, space=["model.layers=9,9"[:14]]))
+        search(plan(tmp_path, 20, space=["model.layers=9"]))
     assert len(of(tmp_path, "begin")) == 3
 
 
