@@ -158,7 +158,10 @@ def test_the_python_of_every_page_runs_as_it_stands(workplace):
     export, rows = blocks("docs/export.md", "python")
     assert "tensor([[" in run([sys.executable, "-c", export], workplace, False)
     assert "torch.Size([2, 2, " in run([sys.executable, "-c", rows], workplace, False)
-    assert sum(len(blocks(page, "python")) for page in PAGES) == 7
+    (study,) = blocks("docs/studies.md", "python")
+    count = "from pipeline.config.study import expand\nprint(len(expand(study)))"
+    assert run([sys.executable, "-c", study + count], workplace) == "18\n"
+    assert sum(len(blocks(page, "python")) for page in PAGES) == 8
 
 
 def test_the_options_of_push_that_the_page_on_the_hub_lists_exist():

@@ -1,0 +1,150 @@
+"""The commands `finetune study` and `finetune search`: refusals at once, and small real runs from end to end."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, finetune
+from test_runner import wait_until
+
+from pipeline import UserError
+from pipeline.cli import main
+from pipeline.config.loading import load_recipe
+from pipeline.config.study import load_study
+from pipeline.studies import trials
+from pipeline.studies.jobs import runs_of
+
+STUDY = """
+from pipeline import Budget, Data, Recipe, Recurrent, Study, Train
+
+recipe = Recipe(name="tiny", task="sentiment", data=Data(source="reviews.csv"),
+                model=Recurrent(hidden_size=8, embedding_size=8), train=Train(batch_size=16))
+study = Study(name="small", recipes=[recipe], grid={"model.cell": ["rnn", "gru"]}, seeds=[0],
+              budget=Budget(updates=4))
+"""
+
+
+@pytest.fixture
+def workplace(tmp_path: Path) -> Path:
+    rows = [f'"warm and funny {n}",good\n"dull and empty {n}",bad\n' for n in range(60)]
+    (tmp_path / "reviews.csv").write_text("text,label\n" + "".join(rows))
+    (tmp_path / "small.py").write_text(STUDY)
+    return tmp_path
+
+
+def refusal(done: subprocess.CompletedProcess) -> str:
+    assert (done.returncode, done.stdout) == (2, "")
+    (line,) = done.stderr.splitlines()
+    return line
+
+
+def test_a_study_lists_and_counts_its_runs(workplace):
+    assert finetune("study", "small.py", "--count", cwd=workplace).stdout == "2\n"
+    lines = finetune("study", "small.py", "--list", "--folder", "here", cwd=workplace).stdout.splitlines()
+    assert lines[1].split("\t") == ["1", "here/tiny-cell-gru-seed-0", "model.cell=gru train.seed=0"]
+    file = finetune("study", "small.py", "--recipe", "1", cwd=workplace).stdout.strip()
+    assert load_recipe(str(workplace / file)).model.cell == "gru"
+    assert not any((workplace / "runs/small").glob("tiny*"))
+
+
+def test_what_stops_any_run_is_refused_before_the_first(workplace):
+    assert "smal.py: no such file; did you mean small.py?" in refusal(finetune("study", "smal.py", cwd=workplace))
+    assert "only: there is no run 2 in this study; it has 2, from 0 to 1" in refusal(
+        finetune("study", "small.py", "--only", "2", cwd=workplace)
+    )
+    (workplace / "reviews.csv").rename(workplace / "gone.csv")
+    assert "tiny-cell-rnn-seed-0: data.source: " in refusal(finetune("study", "small.py", cwd=workplace))
+    assert not (workplace / "runs/small/tiny-cell-rnn-seed-0").exists()
+
+
+def test_a_folder_whose_runs_have_other_settings_is_refused(workplace):
+    (run, *_) = runs_of(load_study(str(workplace / "small.py")), workplace / "runs/small")
+    run.folder.mkdir(parents=True)
+    (run.folder / "recipe.json").write_text(run.recipe.to_json().replace('"hidden_size": 8', '"hidden_size": 9'))
+    (run.folder / "metrics.json").write_text("{}")
+    line = refusal(finetune("study", "small.py", "--folder", workplace / "runs/small", cwd=workplace))
+    assert "it holds a run with other settings (model.hidden_size 8, was 9); remove it" in line
+
+
+def test_a_study_does_not_import_torch_before_its_runs(workplace):
+    code = (
+        "import sys; sys.argv[1:] = ['study', 'small.py', '--recipe', '0']\n"
+        "from pipeline.cli import study\nstudy.command(sys.argv[2:])\n"
+        "print([name for name in ('torch', 'transformers', 'optuna') if name in sys.modules])"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", code], cwd=workplace, env=environment, capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == "[]", done.stderr
+
+
+def test_a_search_without_optuna_says_what_to_install(monkeypatch):
+    monkeypatch.setattr(trials.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r"pip install 'finetune-pipeline\[search\]'"):
+        trials.check_installed()
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (
+            ["--trials", "3", "--space", "model.layer=1,2"],
+            "space: model.layer: no such setting; did you mean model.layers",
+        ),
+        (["--trials", "3", "--updates", "5", "--space", "train.max_steps=5,6"], "the budget determines it"),
+        (["--trials", "3", "--updates", "5", "--tokens", "6"], "budget.tokens: budget.updates already limits each run"),
+    ],
+)
+def test_a_search_that_cannot_be_run_is_refused(workplace, flags, message):
+    (workplace / "tiny.py").write_text(STUDY.partition("study =")[0])
+    assert message in refusal(finetune("search", "tiny.py", *flags, cwd=workplace))
+    assert not (workplace / "runs").exists()
+
+
+def test_both_commands_are_listed_with_what_they_do():
+    assert {"study", "search"} <= set(main.COMMANDS)
+
+
+@pytest.mark.slow  # four processes that train: 20 seconds
+def test_a_study_that_is_stopped_while_it_trains_ends_with_all_runs_and_the_page(workplace):
+    command = [sys.executable, "-m", "pipeline", "study", "small.py", "--processes", "2"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    first = subprocess.Popen(command, cwd=workplace, env=environment, stdout=subprocess.PIPE, text=True)
+    wait_until(lambda: any(workplace.glob("runs/small/*/history.jsonl")), 60)
+    first.send_signal(signal.SIGTERM)
+    first.communicate()
+    assert first.returncode in (0, 75)
+    done = finetune("study", "small.py", "--processes", "2", cwd=workplace)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    runs = sorted(path.parent.name for path in workplace.glob("runs/small/*/metrics.json"))
+    assert runs == ["tiny-cell-gru-seed-0", "tiny-cell-rnn-seed-0"]
+    for run in runs:
+        metrics = json.loads((workplace / "runs/small" / run / "metrics.json").read_text())
+        assert metrics["train"]["updates"] == 4
+    assert "page: runs/small/page.html" in done.stdout
+    assert "tiny-cell-gru" in (workplace / "runs/small/page.html").read_text()
+    assert "1 of 1 have already finished" in finetune("study", "small.py", "--only", "1", cwd=workplace).stdout
+
+
+@pytest.mark.slow  # three processes that train: 20 seconds
+def test_a_search_ends_with_the_best_recipe_trained_with_each_seed(workplace):
+    (workplace / "tiny.py").write_text(STUDY.partition("study =")[0])
+    flags = ["--trials", "2", "--updates", "4", "--space", "optim.learning_rate=1e-3..1e-1:log", "--seeds", "0", "1"]
+    done = finetune("search", "tiny.py", *flags, "--processes", "2", cwd=workplace)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    home = workplace / "runs/tiny-search"
+    best = load_recipe(str(home / "best/recipe.json"))
+    found = re.findall(r"validation accuracy ([\d.]+); optim.learning_rate=([\d.e-]+)", done.stdout)
+    assert len(found) == 2
+    assert f"{best.optim.learning_rate:.3g}" in {rate for score, rate in found if score == max(found)[0]}
+    assert sorted(path.parent.name for path in home.glob("best/*/metrics.json")) == ["tiny-seed-0", "tiny-seed-1"]
+    assert (home / "page.html").is_file()
+    assert "expected best validation accuracy" in (home / "search.svg").read_text()
