@@ -190,6 +190,10 @@ class Scratch(ModelSettings):
     """Attention heads; must divide hidden_size."""
     dropout: Rate = 0.1
     """Dropout on embeddings, attention and residuals, and before the classifier."""
+    positions: Literal["learned", "none"] = "learned"
+    """Position embeddings: learned, or none, to see what they are for. Without them bert reads a text as a set of
+    words; gpt2 still sees which words are to the left. The saved model then has position embeddings of zero, which
+    were not trained here but will be if another run starts from it."""
     crf: bool = False
     """Score whole tag sequences with a conditional random field (CRF)."""
 

@@ -252,7 +252,18 @@ def _scratch(
     for name, value in {"pad_token_id": tokenizer.pad_token_id, **_label_maps(labels), **decoder}.items():
         setattr(config, name, value)
     model = _from_config(config, head)
+    if settings.positions == "none":
+        _silence(model.base_model.get_submodule(POSITION_EMBEDDINGS[settings.architecture]))
     return _with_crf(model, tokenizer) if settings.crf else model, {}
+
+
+def _silence(embeddings: torch.nn.Module) -> None:
+    """Make `embeddings` zero for good. They stay part of the model, so that plain transformers loads it and returns the
+    same outputs."""
+    weight = embeddings.get_parameter("weight")
+    with torch.no_grad():
+        weight.zero_()
+    weight.requires_grad_(False)
 
 
 def _from_config(config: transformers.PreTrainedConfig, head: str) -> PreTrainedModel:
@@ -304,6 +315,9 @@ def _gpt2(settings: Scratch, vocab_size: int, max_length: int) -> transformers.P
         n_positions=max_length,
     )
 
+
+# Where a base model of transformers keeps its position embeddings.
+POSITION_EMBEDDINGS = {"bert": "embeddings.position_embeddings", "gpt2": "wpe"}
 
 SCRATCH: dict[str, Callable[[Scratch, int, int], transformers.PreTrainedConfig]] = {"bert": _bert, "gpt2": _gpt2}
 
