@@ -19,22 +19,32 @@ SYMBOLS, NOISE = 8, 50
 RECALLED = 0.9
 
 
-def texts(length: int, count: int, rng: random.Random) -> list[tuple[str, str]]:
-    """`count` texts with `length` words of noise, and their labels, every label equally often but for the rest."""
-    rows = []
-    for number in range(count):
-        symbol = f"k{number % SYMBOLS}"
-        noise = [f"n{rng.randrange(NOISE)}" for _ in range(length)]
-        rows.append((" ".join([symbol, *noise, "?"]), symbol))
-    return rows
+def texts(longest: int, count: int, rng: random.Random) -> list[tuple[str, str]]:
+    """`count` texts and their labels, every label equally often but for the rest.
+
+    Args:
+        longest: most words of noise; each text has a random number above half of it, because a recurrent network can
+            also learn to answer after a fixed number of words.
+    """
+    return [text_of(rng.randint(longest // 2 + 1, longest), number, rng) for number in range(count)]
+
+
+def text_of(noise: int, number: int, rng: random.Random) -> tuple[str, str]:
+    """A text with `noise` words of noise, and its label, which is the `number`-th of the symbols, in turn."""
+    symbol = f"k{number % SYMBOLS}"
+    return " ".join([symbol, *(f"n{rng.randrange(NOISE)}" for _ in range(noise)), "?"]), symbol
 
 
 def write(folder: Path, lengths: Sequence[int], counts: Mapping[str, int], seed: int = 0) -> None:
-    """Write one csv file for each split, with `counts[split]` texts of each of the `lengths`."""
+    """Write one csv file for each split, with `counts[split]` texts in all, the same share for each of the lengths.
+
+    Args:
+        lengths: most words of noise in a text, see `texts`; powers of two.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     rng = random.Random(seed)
     for split, count in counts.items():
-        rows = [row for length in lengths for row in texts(length, count, rng)]
+        rows = [row for length in lengths for row in texts(length, count // len(lengths), rng)]
         rng.shuffle(rows)
         storage.write(folder / f"{split}.csv", "".join(f"{text},{label}\n" for text, label in [("text", "label"), *rows]))
 
@@ -46,16 +56,16 @@ def read(file: Path) -> tuple[list[str], list[str]]:
     return [text for text, _ in rows], [label for _, label in rows]
 
 
-def noise_length(text: str) -> int:
-    """How many words of noise a text has."""
-    return len(text.split()) - 2
+def length_of(text: str) -> int:
+    """The power of two that is the most words of noise of texts such as this."""
+    return int(1 << (len(text.split()) - 3).bit_length())
 
 
 def correct_by_length(texts: Sequence[str], correct: Sequence[bool]) -> dict[int, np.ndarray]:
     """Length -> (N,) whether each of its texts was answered correctly, in the order of the rows."""
     found: dict[int, list[bool]] = {}
     for text, is_correct in zip(texts, correct, strict=True):
-        found.setdefault(noise_length(text), []).append(bool(is_correct))
+        found.setdefault(length_of(text), []).append(bool(is_correct))
     return {length: np.array(found[length]) for length in sorted(found)}
 
 
