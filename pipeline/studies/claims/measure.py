@@ -114,7 +114,20 @@ def _by_length(seeds: Sequence[dict[int, np.ndarray]]) -> Figures:
             "high": interval.high,
             "seeds": rounded([float(correct[length].mean()) for correct in seeds]),
         }
-    return {"by_length": found, "longest": recall.longest_recalled({n: each["low"] for n, each in found.items()})}
+    return _with_longest(found)
+
+
+def _with_longest(by_length: Figures) -> Figures:
+    lows = {int(length): each["low"] for length, each in by_length.items()}
+    return {"by_length": by_length, "longest": recall.longest_recalled(lows)}
+
+
+def joined(parts: Sequence[Figures]) -> Figures:
+    """What `accuracy_by_length` has found about models of different lengths, as if about one."""
+    return {
+        name: _with_longest({length: each for part in parts for length, each in part[name]["by_length"].items()})
+        for name in parts[0]
+    }
 
 
 def layer_sizes(cells: Sequence[str]) -> Figures:

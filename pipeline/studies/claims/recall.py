@@ -1,5 +1,6 @@
-"""The memory task: a symbol, then noise, then the question which symbol it was (Hochreiter & Schmidhuber 1997, section 5).
+"""The memory task: a symbol, then noise, then the question which symbol it was.
 
+It is of the kind of Hochreiter & Schmidhuber (1997, section 5).
 A text is `k3 n17 n4 ... n25 ?` and its label `k3`. All words but the first say nothing about the label.
 """
 
@@ -46,7 +47,9 @@ def write(folder: Path, lengths: Sequence[int], counts: Mapping[str, int], seed:
     for split, count in counts.items():
         rows = [row for length in lengths for row in texts(length, count // len(lengths), rng)]
         rng.shuffle(rows)
-        storage.write(folder / f"{split}.csv", "".join(f"{text},{label}\n" for text, label in [("text", "label"), *rows]))
+        storage.write(
+            folder / f"{split}.csv", "".join(f"{text},{label}\n" for text, label in [("text", "label"), *rows])
+        )
 
 
 def read(file: Path) -> tuple[list[str], list[str]]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.studies.claims import gradients, timing
+from pipeline.studies.claims import gradients, recall, timing
 from pipeline.studies.claims.statements import Statement
 
 # A gradient has vanished where it is under this share of that at the last word.
@@ -63,9 +63,7 @@ def recalls_further(found: Figures, better: str, other: str, text: str) -> State
         found: name -> `{"longest": words of noise, ...}`.
     """
     ours, theirs = found[better]["longest"], found[other]["longest"]
-    rule = (
-        "the longest noise up to which the 95 % interval of the accuracy, over seeds and rows, lies above 90 % is longer"
-    )
+    rule = f"the longest noise up to which the interval of its accuracy lies above {recall.RECALLED:.0%} is longer"
     return Statement(text, rule, ours > theirs, f"{better} {ours} words, {other} {theirs} words")
 
 
@@ -110,7 +108,9 @@ def fastest_of(seconds: timing.Seconds, model: str, action: str, length: int, te
     """Whether `model` takes less time than each recurrent model."""
     found = {name: timing.median_interval(timing.ratios(seconds, model, name, action, length)) for name in RECURRENT}
     rule = f"the interval of the median ratio of times to each recurrent model, {length} words, lies below 1"
-    evidence = ", ".join(f"{model} to {name} {mid:.2f} ({low:.2f} to {high:.2f})" for name, (mid, low, high) in found.items())
+    evidence = ", ".join(
+        f"{model} to {name} {mid:.2f} ({low:.2f} to {high:.2f})" for name, (mid, low, high) in found.items()
+    )
     return Statement(text, rule, all(high < 1 for _, _, high in found.values()), evidence)
 
 
@@ -134,39 +134,40 @@ def is_better(comparison: Figures, better: str, other: str, text: str) -> Statem
     Args:
         comparison: `Verdict.to_json()` of two contenders.
     """
-    pair = main_pair(comparison)
+    pair = main_pair(comparison, better, other)
     rule = f"the test of {pair['score']} over seeds and rows finds the {better} better, p < 0.05"
     return Statement(text, rule, pair["better"] == better, evidence_of(comparison, better, other))
 
 
 def is_nearly_as_good(comparison: Figures, first: str, second: str, text: str) -> Statement:
     """Whether the interval of the difference, `first` - `second`, lies above `NEARLY`; the higher score is better."""
-    low, _ = interval_of(comparison, first)
+    low, _ = interval_of(comparison, first, second)
     rule = f"the 95 % interval of the difference, {first} less {second}, lies above {100 * NEARLY:g} points"
     return Statement(text, rule, low > NEARLY, evidence_of(comparison, first, second))
 
 
-def main_pair(comparison: Figures) -> Figures:
-    """The pair of the main score; there are two contenders."""
-    return next(pair for pair in comparison["pairs"] if pair["score"] == comparison["scores"][0])
+def main_pair(comparison: Figures, first: str, second: str) -> Figures:
+    """The pair of these contenders, for the main score."""
+    score, names = comparison["scores"][0], {first, second}
+    return next(p for p in comparison["pairs"] if p["score"] == score and {p["first"], p["second"]} == names)
 
 
-def interval_of(comparison: Figures, first: str) -> tuple[float, float]:
-    """The interval of the difference of the main score, `first` less the other."""
-    pair = main_pair(comparison)
+def interval_of(comparison: Figures, first: str, second: str) -> tuple[float, float]:
+    """The interval of the difference of the main score, `first` - `second`."""
+    pair = main_pair(comparison, first, second)
     low, high = pair["difference"]["low"], pair["difference"]["high"]
     return (low, high) if pair["first"] == first else (-high, -low)
 
 
 def evidence_of(comparison: Figures, first: str, second: str) -> str:
     """The scores of both, their difference with its interval, and the p-value."""
-    pair, score = main_pair(comparison), comparison["scores"][0]
+    pair, score = main_pair(comparison, first, second), comparison["scores"][0]
     values = {each["name"]: each["scores"][score]["value"] for each in comparison["contenders"]}
-    low, high = interval_of(comparison, first)
-    difference = values[first] - values[second]
+    low, high = interval_of(comparison, first, second)
     return (
-        f"{score} {values[first]:.4f} and {values[second]:.4f}, difference {difference:+.4f} ({low:+.4f} to"
-        f" {high:+.4f}), {pair['test']}, p {p_value(pair['adjusted_p_value'])}"
+        f"{score.replace('_', ' ')} {values[first]:.4f} and {values[second]:.4f}, difference"
+        f" {values[first] - values[second]:+.4f} ({low:+.4f} to {high:+.4f}), {pair['test']}, p"
+        f" {p_value(pair['adjusted_p_value'])}"
     )
 
 

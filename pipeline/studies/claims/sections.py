@@ -25,7 +25,10 @@ def vanishing(measured: Measured) -> Section:
     statements = [
         rules.vanishes_soon(start, "rnn, uniform", "at the start, with the usual uniform weights, it vanishes soon"),
         rules.shorter_reach(
-            start, "rnn", ("gru", "lstm"), "at the start, with the weights of this package, it vanishes first in the RNN"
+            start,
+            "rnn",
+            ("gru", "lstm"),
+            "at the start, with the weights of this package, it vanishes first in the RNN",
         ),
         rules.shorter_reach(trained, "rnn", ("gru", "lstm"), "after training, it vanishes first in the RNN"),
     ]
@@ -36,13 +39,13 @@ def vanishing(measured: Measured) -> Section:
         claim="The gradient that a plain RNN passes back through time shrinks with every word, so that it cannot learn"
         " from words far back. Gates keep it alive (Hochreiter & Schmidhuber 1997; Pascanu et al. 2013).",
         method=[
-            f"The norm of the gradient of the loss at the last word with respect to the state at each word before it, as"
-            f" a share of that at the last word: the median over {found['texts']} texts of the memory task with"
+            f"The norm of the gradient of the loss at the last word with respect to the state at each word before it,"
+            f" as a share of that at the last word: the median over {found['texts']} texts of the memory task with"
             f" {found['noise']} words of noise, in evaluation mode. The state of an LSTM is h and c together; the curve"
             " \u201ch alone\u201d leaves c out. The models are those of claim 2 that were trained on all lengths"
-            " together, with 64 units; \u201cat the start\u201d is the same model with fresh weights. Here the recurrent"
-            " matrices start orthogonal and the LSTM's forget gate starts open, \u201cuniform\u201d is the usual start"
-            " of torch.nn.RNN."
+            " together, with 64 units; \u201cat the start\u201d is the same model with fresh weights. Here the"
+            " recurrent matrices start orthogonal and the LSTM's forget gate starts open, \u201cuniform\u201d is the"
+            " usual start of torch.nn.RNN."
         ],
         statements=statements,
         picture=Picture(drawing.draw(panels), _in_words(statements)),
@@ -77,7 +80,13 @@ def _reach_table(start: Any, trained: Any) -> list[list[str]]:
         reach = [rules.gradients.reach(np.array(seed), rules.VANISHED) for seed in found[name]]
         return [f"{np.median(reach):g}", f"{last:.1e}"]
 
-    headings = ["cell", "words until 1 %, start", "share left, start", "words until 1 %, trained", "share left, trained"]
+    headings = [
+        "cell",
+        "words until 1 %, start",
+        "share left, start",
+        "words until 1 %, trained",
+        "share left, trained",
+    ]
     names = sorted(start, key=_rank)
     return [headings, *([_named(name), *cells(start, name), *cells(trained, name)] for name in names)]
 
@@ -99,9 +108,9 @@ def memory(measured: Measured) -> Section:
         claim="An LSTM or a GRU remembers over longer distances than a plain RNN.",
         method=[
             "A text is a symbol, noise and a question mark, and its label is the symbol, one of eight. The noise has"
-            " between half of a length and all of it. Each cell has 64 units, no dropout, the same learning rate and the"
-            " same number of updates for every cell and length. A length counts as recalled if the 95 % interval of the"
-            " accuracy, over seeds and rows, lies above 90 %; chance is 12.5 %."
+            " between half of a length and all of it. Each cell has 64 units, no dropout, the same learning rate and"
+            " the same number of updates for every cell and length. A length counts as recalled if the 95 %"
+            " interval of the accuracy, over seeds and rows, lies above 90 %; chance is 12.5 %."
         ],
         statements=statements,
         picture=Picture(drawing.draw(panels), _in_words(statements)),
@@ -147,10 +156,7 @@ def frugal(measured: Measured) -> Section:
         [
             NAMES[cell],
             f"{sizes[cell]:,}",
-            *(
-                f"{1e6 * np.median(seconds[cell][action][str(words)]):.1f}"
-                for action in ("training", "answering")
-            ),
+            *(f"{1e6 * np.median(seconds[cell][action][str(words)]):.1f}" for action in ("training", "answering")),
             _score(comparison, cell),
         ]
         for cell in CELLS
@@ -161,12 +167,12 @@ def frugal(measured: Measured) -> Section:
         claim="A GRU has fewer parameters than an LSTM and needs less time, and does nearly as well.",
         method=[
             f"Parameters are those of a layer with 128 inputs and 128 units, with the two biases that torch's cells"
-            f" have. Times are per token, two layers of 128 units, batches of {timing.TEXTS} texts of {words} words, one"
-            " thread, the cells in turn; the interval of the median assumes nothing but independent rounds. Scores are"
-            " those of the recipes sentiment_rnn, sentiment_gru and sentiment_lstm on 30 % of Rotten Tomatoes."
+            f" have. Times are per token, two layers of 128 units, batches of {timing.TEXTS} texts of {words} words,"
+            " one thread, the cells in turn; the interval of the median assumes nothing but independent rounds. Scores"
+            " are those of the recipes sentiment_rnn, sentiment_gru and sentiment_lstm on 30 % of Rotten Tomatoes."
         ],
         statements=statements,
-        picture=Picture(drawing.draw([_points(comparison)]), _in_words(statements)),
+        picture=Picture(drawing.draw([_points(comparison, "Test scores")]), _in_words(statements)),
         table=[["cell", "parameters", "\u03bcs a token, training", "\u03bcs a token, answering", "accuracy"], *rows],
         remarks=[
             "On a CPU, PyTorch runs the LSTM as one oneDNN operator, and the GRU word by word. On a GPU both are one"
@@ -180,7 +186,7 @@ def _score(comparison: Mapping[str, Any], name: str, form: str = "{:.4f}") -> st
     return _interval(contender["scores"][comparison["scores"][0]], form)
 
 
-def _points(comparison: Mapping[str, Any], title: str = "Test scores with 95 % intervals") -> Points:
+def _points(comparison: Mapping[str, Any], title: str) -> Points:
     score = comparison["scores"][0]
     points = {}
     for contender in comparison["contenders"]:
@@ -257,7 +263,9 @@ def parallel(measured: Measured) -> Section:
     """Claim 6."""
     one, two = measured["timing-1"]["seconds"], measured["timing-2"]["seconds"]
     statements = [
-        rules.gains_most_by_threads(one, two, "bert", "training", "a second thread helps the transformer most, training"),
+        rules.gains_most_by_threads(
+            one, two, "bert", "training", "a second thread helps the transformer most, training"
+        ),
         rules.gains_most_by_threads(
             one, two, "bert", "answering", "a second thread helps the transformer most, answering"
         ),
@@ -268,8 +276,8 @@ def parallel(measured: Measured) -> Section:
     return Section(
         number=6,
         title="Transformers work in parallel",
-        claim="A recurrent network must read word by word, a transformer reads all words at once, so it makes better use"
-        " of parallel hardware; its price is that attention grows with the square of the length.",
+        claim="A recurrent network must read word by word, a transformer reads all words at once, so it makes better"
+        " use of parallel hardware; its price is that attention grows with the square of the length.",
         method=[
             f"Time per token of classifiers with two layers of width {timing.WIDTH} and fresh weights, forward and"
             f" backward in training, forward alone in answering, batches of {timing.TEXTS} texts or a single text, all"
@@ -331,7 +339,14 @@ def pretraining(measured: Measured) -> Section:
         "MiniLM as in the recipe sentiment_bert, against a BERT of the same sizes with random weights and MiniLM's"
         " tokenizer; both have one pass over the same rows. The one from scratch has the learning rate of the recipe"
         " sentiment_transformer, and position embeddings for 128 words instead of 512.",
-        [(measured["compare-pretraining"], "minilm-pretrained", "minilm-scratch", "pretraining helps to classify texts")],
+        [
+            (
+                measured["compare-pretraining"],
+                "minilm-pretrained",
+                "minilm-scratch",
+                "pretraining helps to classify texts",
+            )
+        ],
     )
 
 
