@@ -9,6 +9,7 @@ Hochreiter & Schmidhuber (1997, section 3.2) built the LSTM against that.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import torch
@@ -47,7 +48,7 @@ def state_gradients(
 
 def _states(model: RecurrentForSequenceClassification, input_ids: torch.Tensor) -> list[torch.Tensor]:
     """The state after each of the T words, (P, N, H) each, connected by the graph of autograd."""
-    layer = model.model.layers[0]
+    layer: Any = model.model.layers[0]
     cell = layer.cell
     weights = {name: getattr(layer, f"{name}_l0") for name in cell.parameter_shapes()}
     values = F.linear(model.model.embed_tokens(input_ids), weights["weight_ih"], weights["bias_ih"])  # (N, T, G*H)
@@ -83,7 +84,7 @@ def reach(medians: np.ndarray, share: float) -> int:
 
 def start_like_torch(model: RecurrentForSequenceClassification) -> None:
     """Give the recurrent layer the initial weights of `torch.nn.RNN`: uniform in ±1 / sqrt(H), biases as well."""
-    layer = model.model.layers[0]
+    layer: Any = model.model.layers[0]
     bound = 1 / math.sqrt(layer.cell.hidden_size)
     with torch.no_grad():
         for parameter in layer.parameters():

@@ -105,10 +105,10 @@ def _by_length(seeds: Sequence[dict[int, np.ndarray]]) -> Figures:
     from pipeline.metrics.comparison import estimate
     from pipeline.metrics.decomposed import ACCURACY, weighted
 
-    found = {}
+    found: Figures = {}
     for length in seeds[0]:
         interval = estimate(ACCURACY, [weighted(correct[length]) for correct in seeds])
-        found[length] = {
+        found[str(length)] = {
             "value": interval.value,
             "low": interval.low,
             "high": interval.high,

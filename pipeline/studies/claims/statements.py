@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
 HELD, IN_PART, NOT_HELD = "held", "held in part", "not held here"
-Result = Literal["held", "held in part", "not held here"]
 
 
 @dataclass(frozen=True)
@@ -27,7 +25,7 @@ class Statement:
     evidence: str
 
 
-def result(statements: Sequence[Statement]) -> Result:
+def result(statements: Sequence[Statement]) -> str:
     """The verdict on a claim: held if all of its statements hold, in part if some do.
 
     Raises:
@@ -77,6 +75,6 @@ class Section:
     remarks: list[str] = field(default_factory=list)
 
     @property
-    def result(self) -> Result:
+    def result(self) -> str:
         """The verdict."""
         return result(self.statements)
