@@ -145,7 +145,7 @@ def lasting(recipe: Recipe, scale: float) -> Recipe:
     return replace(recipe, data=replace(recipe.data, limit=limit), train=replace(recipe.train, patience=None))
 
 
-# ---- The story: times while nothing else runs, then the runs, then what they show.
+# ---- The story: the runs, then times while nothing else runs, then what both show.
 
 
 def main(options: Options) -> None:
@@ -156,13 +156,11 @@ def main(options: Options) -> None:
         raise UserError("course: claims are numbers from 1 to 8, and the scale is above 0 and at most 1")
     figures = options.folder / "figures"
     figures.mkdir(parents=True, exist_ok=True)
-    if {3, 6} & set(options.claims):
-        rounds = max(2, round(9 * options.scale))
-        lengths = timing.LENGTHS
-        timing.measure_in_processes(figures, (1, 2), rounds, lengths)
     if {1, 2} & set(options.claims):
         write_texts(options.folder / "recall")
     train_all(options)
+    if {3, 6} & set(options.claims):
+        timing.measure_in_processes(figures, (1, 2), rounds=max(2, round(9 * options.scale)))
     measure(options, figures)
     write(options, figures)
 

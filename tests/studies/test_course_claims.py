@@ -117,7 +117,7 @@ def comparison(values: dict[str, float], low: float, high: float, better: str | 
     first, second = values
     difference = {"value": values[first] - values[second], "low": low, "high": high}
     pair = {"first": first, "second": second, "score": "accuracy", "difference": difference, "better": better}
-    train = [{"parameters": 1000, "seconds": 2.5}]
+    train = [{"parameters": 1000, "training_seconds": 2.5}]
     contenders = [
         {"name": name, "scores": {"accuracy": {"value": value, "low": value - 0.01, "high": value + 0.01}}}
         for name, value in values.items()

@@ -156,10 +156,18 @@ def compared(runs: Runs, page: Path) -> Figures:
 def _without_places(found: Figures) -> Figures:
     """The same without folders, so that two machines leave the same file, and with contenders named after recipes even
     if they have a single run."""
-    for contender in found["contenders"]:
-        contender["runs"] = [Path(run).name for run in contender["runs"]]
-        contender["name"] = contender["name"].partition("-seed-")[0]
-    for pair in found["pairs"]:
-        for side in ("first", "second", "better"):
-            pair[side] = pair[side] and pair[side].partition("-seed-")[0]
-    return found
+
+    def named(name: str | None) -> str | None:
+        return name and name.partition("-seed-")[0]
+
+    contenders = [
+        {
+            "name": named(each["name"]),
+            "scores": each["scores"],
+            "runs": [run["name"] for run in each["runs"]],
+            "train": [run["train"] for run in each["runs"]],
+        }
+        for each in found["contenders"]
+    ]
+    pairs = [{**pair, **{side: named(pair[side]) for side in ("first", "second", "better")}} for pair in found["pairs"]]
+    return {**found, "contenders": contenders, "pairs": pairs}
