@@ -187,7 +187,7 @@ def train_all(options: Options) -> None:
 
 
 def measure(options: Options, figures: Path) -> None:
-    """Write a JSON file for each measurement that is not there yet."""
+    """Write a JSON file for each measurement, unless it is there for the same seeds."""
     from pipeline.studies.claims import measure as measuring
 
     def runs(*names: str) -> dict[str, list[Path]]:
@@ -212,9 +212,15 @@ def measure(options: Options, figures: Path) -> None:
         page = options.folder / f"{name}.html"
         measurements[f"compare-{name}"] = (claims, lambda pair=pair, page=page: measuring.compared(pair, page))
     for name, (claims, found) in measurements.items():
-        if set(claims) & set(options.claims) and not (figures / f"{name}.json").is_file():
+        file = figures / f"{name}.json"
+        if set(claims) & set(options.claims) and seeds_of(file) != list(options.seeds):
             print(f"measuring {name}", flush=True)
-            storage.write(figures / f"{name}.json", json.dumps(found(), indent=1) + "\n")
+            storage.write(file, json.dumps({"seeds": options.seeds, **found()}, indent=1) + "\n")
+
+
+def seeds_of(file: Path) -> list[int] | None:
+    """The seeds of the runs that were measured; None if they have not been."""
+    return json.loads(file.read_text()).get("seeds") if file.is_file() else None
 
 
 def write(options: Options, figures: Path) -> None:

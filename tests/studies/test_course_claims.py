@@ -78,7 +78,7 @@ def test_times_are_measured_for_every_model_action_and_length_and_leave_out_the_
 
 
 def test_the_parameters_of_a_layer_are_exactly_one_to_three_to_four():
-    sizes = measure.layer_sizes(("rnn", "gru", "lstm"))
+    sizes = measure.layer_sizes(("rnn", "gru", "lstm"))["cells"]
     for name in ("parameters", "weight_ih", "weight_hh", "bias_ih", "bias_hh"):
         assert [sizes[cell][name] // sizes["rnn"][name] for cell in ("rnn", "gru", "lstm")] == [1, 3, 4]
         assert all(sizes[cell][name] % sizes["rnn"][name] == 0 for cell in sizes)
@@ -199,7 +199,7 @@ def made_up() -> dict:
             "trained": {**gradients, "lstm, h alone": [decaying(0.8)]},
         },
         "recall": {"alone": remembered, "mixed": remembered},
-        "sizes": {cell: {"parameters": share} for cell, share in {"rnn": 1, "gru": 3, "lstm": 4}.items()},
+        "sizes": {"cells": {cell: {"parameters": share} for cell, share in {"rnn": 1, "gru": 3, "lstm": 4}.items()}},
         "timing-1": {"seconds": seconds_of(TIMES)},
         "timing-2": {"seconds": seconds_of(TIMES)},
         **compared,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from pipeline.studies.claims.statements import Section, Statement
 
 TITLE = "The course's claims, measured"
 IMAGES = "images"
+WIDTH = 120
 STYLE = """
 body { font: 1rem/1.5 system-ui, sans-serif; max-width: 62rem; margin: 0 auto; padding: 1rem; color: #1a1a1a;
   background: #fff; }
@@ -42,20 +44,24 @@ def _image(section: Section) -> str:
 
 def markdown(sections: Sequence[Section], introduction: Sequence[str], command: str) -> str:
     """The chapter."""
-    parts = [f"# {TITLE}", *introduction, _table(_overview(sections))]
+    parts = [f"# {TITLE}", *map(_wrapped, introduction), _table(_overview(sections))]
     for section in sections:
         parts += [
             f"## {section.number}. {section.title}",
-            f"**Claim.** {section.claim}",
-            *section.method,
+            _wrapped(f"**Claim.** {section.claim}"),
+            *map(_wrapped, section.method),
             f"`{command} --claims {section.number}`",
             f"![{_plain(section.picture.alt)}]({_image(section)})",
             _table(section.table),
-            *section.remarks,
+            *map(_wrapped, section.remarks),
             _table(_statements(section.statements)),
             f"**Verdict: {section.result}.**",
         ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _wrapped(paragraph: str) -> str:
+    return textwrap.fill(paragraph, WIDTH, break_long_words=False, break_on_hyphens=False)
 
 
 def _overview(sections: Sequence[Section]) -> list[list[str]]:

@@ -134,13 +134,13 @@ def layer_sizes(cells: Sequence[str]) -> Figures:
     """Parameters of a layer of each cell that reads and returns `WIDTH` features: all, and the recurrent matrix's."""
     from pipeline.models.recurrent import RecurrentConfig, RecurrentModel
 
-    found = {}
+    found: Figures = {}
     for cell in cells:
         config = RecurrentConfig(vocab_size=8, embedding_size=WIDTH, units=WIDTH, cell_type=cell)
         parameters = dict(RecurrentModel(config).layers[0].named_parameters())
         sizes = {name.removesuffix("_l0"): parameter.numel() for name, parameter in parameters.items()}
         found[cell] = {"parameters": sum(sizes.values()), **sizes}
-    return found
+    return {"cells": found}
 
 
 def compared(runs: Runs, page: Path) -> Figures:

@@ -135,7 +135,7 @@ def is_better(comparison: Figures, better: str, other: str, text: str) -> Statem
         comparison: `Verdict.to_json()` of two contenders.
     """
     pair = main_pair(comparison, better, other)
-    rule = f"the test of {pair['score']} over seeds and rows finds the {better} better, p < 0.05"
+    rule = f"the test of {pair['score']} over seeds and rows finds {better} better, p < 0.05"
     return Statement(text, rule, pair["better"] == better, evidence_of(comparison, better, other))
 
 
