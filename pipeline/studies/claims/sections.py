@@ -16,8 +16,8 @@ Measured = Mapping[str, Any]
 NAMES = {"rnn": "RNN", "gru": "GRU", "lstm": "LSTM", "bert": "BERT", "gpt2": "GPT-2"}
 CELLS = ("rnn", "gru", "lstm")
 SCORE_RULE = (
-    "Scores are those of 30 % of the rows, held out for testing. Each pair has a test of its own, at 5 %: of twenty such"
-    " tests, one finds a difference where there is none."
+    "Scores are those of 30 % of the rows, held out for testing. Each pair has a test of its own, at 5 %: of twenty"
+    " such tests, one finds a difference where there is none."
 )
 
 
