@@ -229,7 +229,7 @@ def _costs(comparison: Mapping[str, Any], name: str) -> list[str]:
     """Parameters, and the median seconds of training."""
     contender = next(each for each in comparison["contenders"] if each["name"] == name)
     runs = contender["train"]
-    return [f"{runs[0]['parameters']:,}", f"{np.median([run['seconds'] for run in runs]):.0f}"]
+    return [f"{runs[0]['parameters']:,}", f"{np.median([run['training_seconds'] for run in runs]):.0f}"]
 
 
 def both_ways(measured: Measured) -> Section:
