@@ -6,12 +6,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
 from pipeline import run_folder, storage
 from pipeline.config import paths
+from pipeline.data import source_rows
 from pipeline.data.prepare import Prepared
 from pipeline.data.tokenization.saved_forms import saved_form
 from pipeline.errors import reason
@@ -22,6 +22,7 @@ from pipeline.publish.card import card
 from pipeline.publish.card_data import CardData
 from pipeline.publish.staging import has_word_pieces, labels_in
 from pipeline.training import answering_speed, hardware
+from pipeline.training.evaluation import Evaluation
 from pipeline.training.trainer import Run
 
 
@@ -51,21 +52,26 @@ def save(run: Run, metrics: dict[str, Any], prepared: Prepared) -> None:
     storage.write(run.folder / run_folder.METRICS, _json(metrics))
 
 
+def save_rows(folder: Path, split: str, found: Evaluation, prepared: Prepared) -> None:
+    """Write the rows of an evaluation of `split` into the run folder `folder`."""
+    file = run_folder.predictions_of(folder, split)
+    file.parent.mkdir(exist_ok=True)
+    storage.sync(folder)
+    found.write(file, split, prepared.texts[split])
+
+
 def answering_speed_of(run: Run, prepared: Prepared) -> dict[str, Any]:
     """`answering`, the texts per second that the whole model of the run answers on the run's device; nothing if it
     cannot be measured, because no run may fail by that: its task may not predict, or its model was sharded and does not
     fit on the device."""
-    model, rows = run.accelerator.unwrap_model(run.model), prepared.splits["validation"]
+    model = run.accelerator.unwrap_model(run.model)
     if model.device.type != run.accelerator.device.type:
         return {}
     try:
         tokenizer = saved_tokenizer(run)
         longest = checkpoints.longest(adapters.base_of(model))
         tokenizer.model_max_length = min(tokenizer.model_max_length, longest or tokenizer.model_max_length)
-        spread = rows.select(np.linspace(0, len(rows) - 1, min(len(rows), 4 * answering_speed.TEXTS)).astype(int))
-        texts = reference_outputs.sample_texts(
-            spread, tokenizer, bool(run.task.reads_pairs), answering_speed.TEXTS, run.recipe.data.max_length
-        )
+        texts = source_rows.sample(prepared.texts["validation"], answering_speed.TEXTS)
         speeds = answering_speed.measure(run.task, model, tokenizer, run.labels, texts, run.progress.seconds)
     except Exception as error:
         print(f"answering: the speed was not measured: {reason(error)}", flush=True)

@@ -69,7 +69,7 @@ def command(given: Arguments) -> None:
     startup.stop_on_signals()
     plan = _plan(options, shared)
     check_installed()
-    with startup.importing("optuna"):
+    with startup.importing("optuna", "pipeline.compare.judging"):
         from pipeline.studies.search import Search
 
     search = Search(plan, environments(options.processes, imports=Path(options.recipe).parent), say)

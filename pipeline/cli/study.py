@@ -55,6 +55,8 @@ def _study(
         for number, title in enumerate(_titles(study, home)):
             print(number, *title, sep="\t")
     elif recipe is not None:
+        if study.budget.trials is not None:
+            raise UserError("recipe: this study searches for the settings of its runs; use --only")
         print(jobs.prepare(study, home)[recipe].recipe)
     else:
         startup.stop_on_signals()
@@ -91,6 +93,8 @@ def _run(study: Study, folder: Path, file: Path, processes: int, only: int | Non
     results.raise_if_stopped()
     unfinished = [job for job in all_jobs if not job.is_finished()]
     if only is None or not unfinished:
+        with startup.importing("pipeline.compare.judging"):  # silent, as in `finetune compare`
+            pass
         comparison.conclude(jobs.runs_of(study, folder), folder, say)
     else:
         say(f"{len(unfinished)} of {len(all_jobs)} have not finished; the last of them ends with the comparison")

@@ -76,3 +76,15 @@ def _joined(batch: pa.RecordBatch, own: pa.RecordBatch) -> pa.RecordBatch:
     added = [name for name in own.schema.names if name not in batch.schema.names]
     names: Sequence[str] = [batch.schema.names[0], *added, *batch.schema.names[1:]]
     return pa.RecordBatch.from_arrays([(own if name in added else batch).column(name) for name in names], names=names)
+
+
+def sample(file: Path, count: int) -> list[str | tuple[str, str] | list[str]]:
+    """What a model reads of `count` rows, or of all if there are fewer, spread over the split: texts, pairs of texts or
+    lists of words."""
+    with pa.memory_map(str(file)) as source, pa.ipc.open_stream(source) as stream:
+        table = stream.read_all()
+        spread = [number * len(table) // count for number in range(count)] if count < len(table) else range(len(table))
+        rows = [row for number in spread for row in table.slice(number, 1).to_pylist()]
+    if "words" in table.column_names:
+        return [row["words"] for row in rows]
+    return [(row["text"], row["text_pair"]) if "text_pair" in row else row["text"] for row in rows]

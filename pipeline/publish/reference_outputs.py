@@ -54,29 +54,23 @@ def compute_outputs(model, tokenizer, texts, classes=None):
     return found
 
 
-def sample_texts(
-    rows: Dataset,
-    tokenizer: PreTrainedTokenizerBase,
-    pairs: bool = False,
-    count: int = TEXTS,
-    max_tokens: int = MAX_TOKENS,
-) -> list[Any]:
-    """Up to `count` different texts, or lists of two texts, of up to `max_tokens` together, decoded from the first of
-    the encoded `rows`; rows with a blank text are skipped."""
-    first = rows[: 8 * count]
+def sample_texts(rows: Dataset, tokenizer: PreTrainedTokenizerBase, pairs: bool = False) -> list[Any]:
+    """Up to TEXTS different texts, or lists of two texts, decoded from the first of the encoded `rows`; rows with a
+    blank text are skipped."""
+    first = rows[: 8 * TEXTS]
     types = first.get("token_type_ids") or [None] * len(first["input_ids"])
     found: dict[tuple[str, ...], None] = {}
     for ids, own in zip(first["input_ids"], types, strict=True):
-        parts = _parts(ids, own, tokenizer, max_tokens // 2) if pairs else [ids[:max_tokens]]
+        parts = _parts(ids, own, tokenizer) if pairs else [ids[:MAX_TOKENS]]
         texts = tuple(tokenizer.decode(part, skip_special_tokens=True) for part in parts)
         if all(text.strip() for text in texts) and len(texts) == 1 + pairs:
             found[texts] = None
-    chosen = list(found)[:count] or [(".",) * (1 + pairs)]
+    chosen = list(found)[:TEXTS] or [(".",) * (1 + pairs)]
     return [list(texts) if pairs else texts[0] for texts in chosen]
 
 
-def _parts(ids: list[int], types: list[int] | None, tokenizer: PreTrainedTokenizerBase, most: int) -> list[list[int]]:
-    """Up to `most` tokens of each text of a pair, told apart by their types or, without types, by special tokens."""
+def _parts(ids: list[int], types: list[int] | None, tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:
+    """The tokens of each text of a pair, told apart by their types or, without types, by special tokens."""
     if types is not None:
         parts = [[token for token, own in zip(ids, types, strict=True) if own == number] for number in (0, 1)]
     else:
@@ -84,7 +78,7 @@ def _parts(ids: list[int], types: list[int] | None, tokenizer: PreTrainedTokeniz
         special |= {tokenizer.eos_token_id}  # which is also GPT-2's unknown token
         runs = itertools.groupby(ids, key=lambda token: token in special)
         parts = [list(run) for is_special, run in runs if not is_special]
-    return [part[:most] for part in parts]
+    return [part[: MAX_TOKENS // 2] for part in parts]
 
 
 def write(

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pipeline.config.study import StudyRun
+from pipeline.errors import UserError, writing
 from pipeline.studies.jobs import is_finished
 
 PAGE = "page.html"
@@ -27,7 +28,16 @@ def conclude(runs: Sequence[StudyRun], folder: Path, say: Callable[[str], None])
 
 
 def compare(folders: Sequence[Path], page: Path, say: Callable[[str], None]) -> None:
-    """Print the verdict on the runs in `folders`, grouped over their seeds, and write it to the file `page`."""
-    from pipeline.compare import table
+    """Print the verdict on the runs in `folders`, seeds joined, and write its page; or say why they have none."""
+    from pipeline.compare import judging, table
+    from pipeline.compare.page import write
 
-    table.print_seeds(folders)
+    try:
+        verdict = judging.judge(folders)
+    except UserError as error:  # the runs are as the study wants them; they only cannot be compared
+        say(f"no comparison: {error}")
+        return
+    table.print_verdict(verdict, folders)
+    with writing("folder", page.parent):
+        write(page, verdict)
+    say(f"page: {page}")
