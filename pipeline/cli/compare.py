@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import sys
 from pathlib import Path
@@ -58,8 +57,10 @@ def _compare(
     else:
         table.print_verdict(verdict, folders)
     if page is not None:
+        from pipeline.compare.page import write
+
         with writing("html", page):
-            importlib.import_module("pipeline.compare.page").write(page, verdict)
+            write(page, verdict)
         print(f"page: {page}", file=sys.stderr if as_json or markdown else sys.stdout)
 
 
