@@ -83,13 +83,21 @@ def span_counts(
 def moments(predictions: np.ndarray, references: np.ndarray) -> np.ndarray:
     """(N, 6) contributions of Pearson's correlation: 1, x, y, x^2, y^2, xy.
 
-    Both are measured from the mean of the references in units of their deviation, which keeps the digits and is the
-    same for every run on these rows.
+    Each side is measured from its own mean in units of its own standard deviation. That changes no correlation, and it
+    makes the rows of two runs exchangeable: the correlation ignores the scale of a run's predictions, but mixed with
+    those of a run on another scale, they would correlate with nothing.
     """
-    true = np.asarray(references, dtype=np.float64)
-    centre, unit = true.mean(), np.ptp(true) or 1.0
-    x, y = (np.asarray(predictions, dtype=np.float64) - centre) / unit, (true - centre) / unit
+    x, y = (_standardized(np.asarray(values, dtype=np.float64)) for values in (predictions, references))
     return np.stack([np.ones_like(x), x, y, x * x, y * y, x * y], axis=1)
+
+
+def _standardized(values: np.ndarray) -> np.ndarray:
+    """(N,) with mean 0 and standard deviation 1; zeros if all are equal."""
+    if np.ptp(values) == 0:
+        return np.zeros_like(values)
+    deviations = values - values.mean()
+    deviations /= np.abs(deviations).max()  # keeps the squares of very small or very large numbers in range
+    return deviations / deviations.std()
 
 
 def rank_pseudovalues(predictions: np.ndarray, references: np.ndarray) -> np.ndarray:

@@ -152,3 +152,19 @@ def test_the_same_rows_give_the_same_figures():
     assert comparison.paired_test(decomposed.LOSS, rows[:2], rows[2:]) == comparison.paired_test(
         decomposed.LOSS, rows[:2], rows[2:]
     )
+
+
+@pytest.mark.parametrize(
+    ("score", "contributions"),
+    [(decomposed.PEARSON, decomposed.moments), (decomposed.SPEARMAN, decomposed.rank_pseudovalues)],
+)
+def test_the_test_of_a_correlation_ignores_the_scale_of_the_predictions_as_the_correlation_does(score, contributions):
+    generator = np.random.default_rng(5)
+    gold = generator.normal(size=ROWS)
+    first, second = (gold + generator.normal(0, error, ROWS) for error in (0.7, 0.9))
+    rows = contributions(first, gold)
+    others = [contributions(guess, gold) for guess in (second, second / 4 + 3)]
+    results = [comparison.paired_test(score, [rows], [other]) for other in others]
+    assert results[0].p_value < 0.05
+    assert results[1].p_value == pytest.approx(results[0].p_value, abs=1e-9)
+    assert (results[1].low, results[1].high) == pytest.approx((results[0].low, results[0].high))
