@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from pipeline.compare.verdict import Estimate, PairResult, Verdict
+from pipeline.compare.verdict import LEVEL, Estimate, PairResult, Verdict
 
 # Shares, whose differences are given in points: hundredths of the whole.
 SHARES = ("accuracy", "accuracy_top5", "f1", "macro_f1", "micro_f1", "strict_f1", "precision", "recall")
@@ -43,8 +43,11 @@ def of_pair(pair: PairResult, verdict: Verdict) -> str:
 
 
 def p_text(p_value: float) -> str:
-    """`p < 0.001` or `p = 0.012`."""
-    return "p < 0.001" if p_value < 0.001 else f"p = {p_value:.2g}"
+    """`p < 0.001` or `p = 0.012`; with more digits next to the level, so that it is seen on which side it lies."""
+    if p_value < 0.001:
+        return "p < 0.001"
+    digits = next((d for d in (2, 3, 4) if float(f"{p_value:.{d}g}") != LEVEL), 2)
+    return f"p = {p_value:.{digits}g}"
 
 
 def is_share(score: str) -> bool:

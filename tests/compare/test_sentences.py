@@ -80,3 +80,20 @@ def test_markdown_is_a_table_sentences_and_how_the_figures_were_made(verdict):
         rest[-1]
         == "In brackets: 95 % intervals, by bootstrap over rows; 853 rows. Test of accuracy: exact McNemar test."
     )
+
+
+@pytest.mark.parametrize(
+    ("p_value", "text"),
+    [
+        (0.00099, "p < 0.001"),
+        (0.001, "p = 0.001"),
+        (0.0496, "p = 0.0496"),
+        (0.04997, "p = 0.04997"),
+        (0.0504, "p = 0.0504"),
+        (0.05, "p = 0.05"),
+        (0.051, "p = 0.051"),
+        (1.0, "p = 1"),
+    ],
+)
+def test_a_p_value_is_never_rounded_onto_the_level(p_value, text):
+    assert sentences.p_text(p_value) == text
