@@ -20,6 +20,8 @@ BINS = 15
 FEWEST = 5  # cases of a bin that is drawn; of fewer, the share says nothing
 TEMPERATURES = (0.05, 20.0)
 TINY = float(np.finfo(np.float32).tiny)
+# A float32 of 1 stands for anything nearer to 1 than half of the distance to the number below it.
+NEAREST_TO_ONE = float(np.finfo(np.float32).epsneg) / 2
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ def cases(answers: Answers) -> Cases:
     """The cases of a run; rows whose gold class the model does not know are left out."""
     if answers.info.problem_type == "multi_label_classification":
         p = answers.scores.ravel()
-        logits = np.stack([np.log(np.maximum(p, TINY)), np.log(np.maximum(1 - p, TINY))], axis=1)
+        logits = np.stack([np.log(np.maximum(p, TINY)), np.log(np.maximum(1 - p, NEAREST_TO_ONE))], axis=1)
         return Cases(logits, np.where(answers.gold_sets.ravel(), 0, 1), True)
     known = answers.gold >= 0
     return Cases(np.log(np.maximum(answers.scores[known], TINY)), answers.gold[known], False)

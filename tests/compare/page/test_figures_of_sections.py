@@ -61,6 +61,14 @@ def test_the_nll_before_scaling_is_that_of_the_rows(tmp_path):
     assert calibration.cases(own).nll() == pytest.approx(own.array("nll").mean(), rel=1e-5)
 
 
+def test_a_wrong_label_whose_probability_is_rounded_to_one_does_not_count_as_impossible():
+    scores = np.float32(1 / (1 + np.exp(-np.array([[20.0, 2.0]])))).astype(np.float64)
+    info = SimpleNamespace(problem_type="multi_label_classification")
+    found = calibration.cases(SimpleNamespace(info=info, scores=scores, gold_sets=np.array([[False, True]])))
+    assert scores[0, 0] == 1.0
+    assert found.nll() == pytest.approx((20 + math.log1p(math.exp(-2))) / 2, abs=2)
+
+
 def test_of_several_labels_each_label_of_each_row_is_a_case(tmp_path):
     own = answers_of(tmp_path, "several_labels")
     found = calibration.cases(own)
