@@ -40,7 +40,7 @@ def number_of_resamples(rows: int) -> int:
 def default_block_length(rows: int) -> int:
     """Rows in a block of running text: 2 N^(1/3).
 
-    N^(1/3) is the order that estimates a variance best (Künsch 1989, section 3; Hall, Horowitz & Jing 1995, section 2).
+    N^(1/3) is the order that estimates a variance best (Künsch 1989; Hall, Horowitz & Jing 1995).
     Twice as much keeps the rate of false alarms under 6 % if neighbouring differences correlate by 0.5
     (`scripts/false_alarms.py`).
     """
@@ -110,8 +110,7 @@ def hierarchical_samples(values: np.ndarray, generator: np.random.Generator) -> 
     """(R,) means over resampled seeds of scores that are already on resampled rows.
 
     For each resample of the rows, S - 1 of the S runs are drawn with replacement (one, if there is one). S draws would
-    give a variance that is too small by the factor (S - 1) / S; S - 1 draws make it unbiased (Rao & Wu 1988, section
-    2.1).
+    give a variance that is too small by the factor (S - 1) / S; S - 1 draws make it unbiased (Rao & Wu 1988).
 
     Args:
         values: (R, S) score of each run on each resample.

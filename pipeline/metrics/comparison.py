@@ -203,7 +203,7 @@ def _error_of_one(values: np.ndarray, observed: np.ndarray, confidence: float) -
     """Standard error over seeds and rows of a system's mean score, and by how many of it the interval reaches out.
 
     See `_error`. Of two or three seeds alone, Satterthwaite's degrees of freedom promise too much, so the quantiles of
-    the two parts are averaged with their variances as weights (Cochran & Cox 1950, section 4.14).
+    the two parts are averaged with their variances as weights (Cochran & Cox 1950).
 
     Args:
         values: (R, S) scores of the runs on resamples.
@@ -248,10 +248,10 @@ def _error_of_two(ours: np.ndarray, theirs: np.ndarray, first: np.ndarray, secon
 def _error(over_rows: float, noise: float, seeds: float, freedom: int) -> tuple[float, float]:
     """Standard error and its degrees of freedom, as for readers and cases in Obuchowski & Rockette 1995; Hillis 2007.
 
-    The runs are the readers, and the rows are the cases. The scores of runs with different seeds vary because of the
-    seeds and because of what each run gets right by chance on these rows; `seeds` measures both together. `over_rows`
-    holds the second as well, so it is taken out there. The degrees of freedom are Satterthwaite's, with the part over
-    rows taken as known (Hillis 2007).
+    The runs are the readers, each of one system (nested, Hillis 2014), and the rows are the cases. The scores of runs
+    with different seeds vary because of the seeds and because of what each run gets right by chance on these rows;
+    `seeds` measures both together. `over_rows` holds the second as well, so it is taken out there. The degrees of
+    freedom are Satterthwaite's, with the part over rows taken as known (Hillis 2007).
 
     Args:
         over_rows: variance over resampled rows, with these runs.
@@ -285,7 +285,7 @@ def _interval(
     """Percentile interval of hierarchical samples (R,), made as wide as that of Student's t: 2 * quantile * error.
 
     With few seeds the plain percentiles lie too near: two draws from three runs are never far from their mean, and
-    their quantiles are not those of t (Hesterberg 2015, section 4.3, expands them for the same reasons). What is kept
+    their quantiles are not those of t (Hesterberg 2015 expands them for the same reasons). What is kept
     of them is the ratio of the upper part to the lower. Samples over rows alone are kept as they are.
     """
     low, high = percentile_interval(samples, confidence)

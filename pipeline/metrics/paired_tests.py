@@ -92,7 +92,7 @@ def approximate_randomization(
     """P-value of the paired permutation test: does exchanging the systems on random rows give so great a difference?
 
     p = (k + 1) / (R + 1), where k of R random exchanges give an absolute difference at least as great as the observed
-    one (Noreen 1989, section 2; Yeh 2000, section 3.2; Phipson & Smyth 2010 for the + 1). Identical systems get 1.
+    one (Noreen 1989; Yeh 2000; Phipson & Smyth 2010 for the + 1). Identical systems get 1.
 
     With several runs, a row is exchanged in all of them at once, and the difference is that of the mean scores. The
     test then says whether these very runs differ, as it does for one run: it knows nothing of other seeds.
@@ -126,7 +126,7 @@ def paired_bootstrap(differences: np.ndarray, observed: float) -> float:
     """P-value of the paired bootstrap: how often does a resample's difference stray so far from the observed one?
 
     p = (k + 1) / (R + 1), where k of the R resampled differences d* have |d* - d| >= |d|: the resampled differences,
-    centred, stand for those under the null hypothesis (Berg-Kirkpatrick, Burkett & Klein 2012, section 3.1, here
+    centred, stand for those under the null hypothesis (Berg-Kirkpatrick, Burkett & Klein 2012, here
     two-sided; Efron & Tibshirani 1993, section 16.4).
 
     Args:

@@ -13,9 +13,9 @@ def detectable_difference_of_shares(
 ) -> float:
     """The smallest difference of two accuracies on the same rows that McNemar's test finds with probability `power`.
 
-    The delta that solves Connor's (1987, equation 1) formula for the number of rows,
+    The delta that solves Connor's (1987) formula for the number of rows,
     N = (z_(1 - alpha/2) sqrt(p) + z_power sqrt(p - delta^2))^2 / delta^2, with p the share of discordant rows; Card et
-    al. (2020, section 4) recommend to report it. If delta would exceed p, so few rows are discordant that no
+    al. (2020) recommend to report it. If delta would exceed p, so few rows are discordant that no
     difference could be found; then p = delta, where one system alone is right on all of them.
 
     Args:

@@ -18,7 +18,7 @@ def violation_ratio(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """The share of the squared Wasserstein distance where the first system's quantile is the lower one.
 
     epsilon_W2 = int max(G^-1(t) - F^-1(t), 0)^2 dt / int (F^-1(t) - G^-1(t))^2 dt over t in (0, 1), with F of the first
-    and G of the second (Dror et al. 2019, section 4). Both quantile functions are step functions, so the integrals are
+    and G of the second (Dror et al. 2019). Both quantile functions are step functions, so the integrals are
     sums. 0: the first is better at every quantile; 1: worse at every one; 0.5 if the two are equal.
 
     Args:
@@ -47,8 +47,7 @@ def almost_stochastic_order(
 
     epsilon_min = epsilon_W2 - sqrt((m + n) / (m n)) * sigma * z_(1 - confidence), within [0, 1], where sigma^2 is the
     variance of sqrt(m n / (m + n)) (epsilon* - epsilon) over bootstrap samples of both sets of scores (Ulmer et al.
-    2022, equations 4 to 6). Below 0.5 the first system is almost stochastically dominant; Ulmer et al. (2022, section
-    4) advise to ask for less than 0.2.
+    2022). Below 0.5 the first system is almost stochastically dominant; Ulmer et al. advise to ask for less than 0.2.
 
     Args:
         first: score of each of m runs.

@@ -22,7 +22,7 @@ def expected_best(scores: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
 
     The n scores are drawn from the empirical distribution of all N, with replacement. With F the empirical cumulative
     distribution function, the best of them is at most v with probability F(v)^n, so that over the sorted scores
-    E[best] = sum_i v_i (F(v_i)^n - F(v_{i-1})^n) (section 3.1).
+    E[best] = sum_i v_i (F(v_i)^n - F(v_{i-1})^n).
 
     Args:
         scores: one for each trial; at least one.
