@@ -53,6 +53,12 @@ SECTIONS: dict[str, Callable[[View, Figures], Html | None]] = {
     "Settings, data and machines": differences.section,
 }
 
+# Those that read rows show only the contenders that have kept them.
+OF_ROWS = (
+    *("Confusion", "Calibration", "Predicted numbers", "Kinds of errors"),
+    *("Length and rare words", "Labels", "Disagreement"),
+)
+
 
 def write(file: Path, verdict: Verdict) -> None:
     """Write the page about `verdict` to `file`. The same runs give the same bytes.
@@ -70,7 +76,8 @@ def write(file: Path, verdict: Verdict) -> None:
 def page(verdict: Verdict) -> str:
     """The page as text; call it within `figures.drawing`."""
     view, figures = View(verdict), Figures()
-    made = {title: section(view, figures) for title, section in SECTIONS.items()}
+    of_rows = view.with_rows()
+    made = {title: section(of_rows if title in OF_ROWS else view, figures) for title, section in SECTIONS.items()}
     shown = {title: body for title, body in made.items() if body}
     script = _resource("page.js")
     title = _title(verdict)

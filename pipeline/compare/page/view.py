@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -177,6 +178,12 @@ class View:
         kind = types.get(self.verdict.problem_type or "", self.verdict.task)
         known = kind in needed and all(answers.has(*needed[kind]) for answers in self.answers.values())
         return kind if known else None
+
+    def with_rows(self) -> View:
+        """The same without the contenders whose rows were not kept, for the sections that read them."""
+        own = copy.copy(self)
+        own.entries = [e for e in self.entries if all(run.name in self.answers for run in e.contender.runs)]
+        return own
 
     def entry(self, name: str) -> Entry:
         return self._by_name[name]

@@ -11,7 +11,7 @@ import pytest
 import run_folders
 import verdicts
 
-from pipeline.compare import page
+from pipeline.compare import judging, page
 from pipeline.compare.page import figures as drawing_style
 from pipeline.compare.verdict import Verdict
 from pipeline.errors import UserError
@@ -172,6 +172,17 @@ def test_runs_without_rows_have_a_page_without_the_sections_about_rows(tmp_path)
     bare = Verdict(verdict.task, verdict.problem_type, "test", 0, verdict.scores, verdict.contenders, verdict.estimates)
     text = written(tmp_path, bare)
     assert set(re.findall("<h2>(.*?)</h2>", text)) == ALWAYS
+
+
+@pytest.mark.parametrize("kind", SECTIONS)
+def test_a_run_without_rows_is_on_the_page_but_not_in_the_sections_about_rows(kind, tmp_path):
+    runs = folders(tmp_path, kind, 3, rows=60)
+    (runs[0] / "predictions" / "test.parquet").unlink()
+    text = written(tmp_path, judging.judge(runs))
+    assert set(re.findall("<h2>(.*?)</h2>", text)) == ALWAYS | SECTIONS[kind]
+    parts = {body.partition("</h2>")[0]: body for body in text.split("<h2>")[1:]}
+    assert [name for name in SECTIONS[kind] if runs[0].name in parts[name]] == []
+    assert runs[0].name in parts["Ranking"]
 
 
 def test_a_single_run_has_a_page(tmp_path):
