@@ -16,7 +16,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline import storage
+from pipeline import run_folder, storage
 from pipeline.errors import UserError, reason
 
 if TYPE_CHECKING:
@@ -73,6 +73,7 @@ def write(file: Path, info: PredictionInfo, batches: Iterable[pa.RecordBatch]) -
     remaining = iter(batches)
     first = next(remaining)
     schema = first.schema.with_metadata({KEY: json.dumps(dataclasses.asdict(info), ensure_ascii=False).encode()})
+    file.parent.mkdir(exist_ok=True)
     with storage.published(file) as aside, pq.ParquetWriter(aside, schema, **_options(schema)) as writer:
         writer.write_batch(first.replace_schema_metadata(schema.metadata))
         for batch in remaining:
@@ -120,10 +121,13 @@ def check_target(name: str, setting: str) -> Path:
         raise UserError(f"{setting}: {name} is a folder; name a file in it, such as {file / 'rows.parquet'}")
     if file.suffix != SUFFIX:
         raise UserError(f"{setting}: {name} does not end in {SUFFIX}; rows are written as Parquet, so name it so")
-    if not file.parent.is_dir():
-        raise UserError(f"{setting}: there is no folder {file.parent}; make it, or name a file in another")
-    if not os.access(file.parent, os.W_OK):
-        raise UserError(f"{setting}: {file.parent} cannot be written to; name a file in another folder")
+    folder = file.parent
+    if folder.name == run_folder.PREDICTIONS and (folder.parent / run_folder.RECIPE).is_file() and not folder.exists():
+        folder = folder.parent  # a run of an older version has no such folder yet; `write` makes it
+    if not folder.is_dir():
+        raise UserError(f"{setting}: there is no folder {folder}; make it, or name a file in another")
+    if not os.access(folder, os.W_OK):
+        raise UserError(f"{setting}: {folder} cannot be written to; name a file in another folder")
     return file
 
 

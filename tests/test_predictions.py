@@ -223,6 +223,16 @@ def test_a_target_that_cannot_be_written_is_refused_before_anything_is_read(tmp_
         main._dispatch(["evaluate", "no-such-model", "--data", "no-such-file.csv", "--rows", str(tmp_path / name)])
 
 
+def test_the_rows_of_a_run_of_an_older_version_can_be_written_into_its_folder(tmp_path):
+    file = tmp_path / "predictions/test.parquet"
+    with pytest.raises(UserError, match="there is no folder"):
+        predictions.check_target(str(file), "rows")
+    (tmp_path / "recipe.json").write_text("{}")
+    assert predictions.check_target(str(file), "rows") == file
+    predictions.write(file, INFO, [pa.RecordBatch.from_pydict({"id": [0]})])
+    assert predictions.read(file).table.num_rows == 1
+
+
 def test_rows_are_read_as_they_were_written(tmp_path):
     batches = [pa.RecordBatch.from_pydict({"id": [0, 1], "gold": ["a", None]}),
                pa.RecordBatch.from_pydict({"id": [2], "gold": ["b"]})]  # fmt: skip

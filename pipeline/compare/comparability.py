@@ -39,8 +39,8 @@ def without_rows(runs: Sequence[ComparedRun], split: str) -> str:
     command = f"finetune evaluate {first.folder} --data {_source(first)} --split {split} --rows {file}"
     verb, it = ("has", "it") if len(runs) == 1 else ("have", "them")
     return (
-        f"{names} {verb} no predictions/{split}.parquet, and tests need the rows; write the file with {command}, or run"
-        f" {it} again"
+        f"{names} {verb} no predictions/{split}.parquet, and tests need the rows; if the data has a {split} split of"
+        f" its own, write the file with {command}; if not, run {it} again"
     )
 
 

@@ -154,7 +154,7 @@ def test_compare_puts_runs_side_by_side_and_says_what_tests_need(workplace, swee
     done = finetune("compare", "runs/tiny", sweep[0], cwd=workplace)
     assert (done.returncode, done.stderr) == (0, "")
     assert "parameters" in done.stdout
-    assert "no predictions/test.parquet, and tests need the rows; write the file with finetune evaluate" in done.stdout
+    assert "no predictions/test.parquet, and tests need the rows; if the data has a test split" in done.stdout
 
 
 def test_doctor_reports_what_a_recipe_will_do(workplace):
