@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline import run_folder
 from pipeline.config.serialization import read_json
-from pipeline.errors import UserError, reason
+from pipeline.errors import UserError, reason, suggest
 from pipeline.metrics.scores import flatten
 
 if TYPE_CHECKING:
@@ -137,6 +137,9 @@ def read_metrics(folder: Path) -> dict[str, Any]:
         UserError: the file is missing, or is not what a run writes.
     """
     file = folder / run_folder.METRICS
+    if not folder.exists():
+        others = [path.parent.name for path in folder.parent.glob(f"*/{run_folder.METRICS}")]
+        raise UserError(f"{folder}: there is no such folder{suggest(folder.name, others) if others else ''}")
     if not file.is_file():
         state = "has not finished" if is_unfinished(folder) else "is not the folder of a run"
         raise UserError(f"{folder}: it {state}; there is no {run_folder.METRICS} in it")
