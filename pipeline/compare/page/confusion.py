@@ -15,12 +15,14 @@ OPEN_CLASSES = 4  # up to so many classes, all matrices are shown at once
 MOST_PAIRS = 20
 
 
-def matrix(answers: Answers) -> np.ndarray:
-    """(C, C) number of rows by gold class and predicted class."""
+def matrix(answers: Answers, labels: Sequence[str] | None = None) -> np.ndarray:
+    """(C, C) number of rows by gold class and predicted class, in the order of `labels`, or of the run's own."""
     count = len(answers.labels)
     known = (answers.gold >= 0) & (answers.prediction >= 0)
     flat = answers.gold[known] * count + answers.prediction[known]
-    return np.bincount(flat, minlength=count * count).reshape(count, count)
+    own = np.bincount(flat, minlength=count * count).reshape(count, count)
+    order = [answers.labels.index(label) for label in labels or answers.labels]
+    return own[np.ix_(order, order)]
 
 
 def section(view: View, figures: Figures) -> Html | None:
@@ -34,7 +36,7 @@ def section(view: View, figures: Figures) -> Html | None:
     tables = [
         tag("div", tag("p", entry.title()), _matrix(total, labels), class_="panel")
         for entry in view.entries
-        for total in [_total(view.of(entry))]
+        for total in [_total(view.of(entry), labels)]
     ]
     head = 2 if len(labels) > OPEN_CLASSES else len(tables)
     rest = tables[head:]
@@ -47,8 +49,8 @@ def section(view: View, figures: Figures) -> Html | None:
     )
 
 
-def _total(runs: Sequence[Answers]) -> np.ndarray:
-    return np.sum([matrix(answers) for answers in runs], axis=0)
+def _total(runs: Sequence[Answers], labels: Sequence[str]) -> np.ndarray:
+    return np.sum([matrix(answers, labels) for answers in runs], axis=0)
 
 
 def _matrix(counts: np.ndarray, labels: Sequence[str]) -> Html:
@@ -68,7 +70,7 @@ def _cell(count: int, share: float, is_right: bool) -> Html:
 
 
 def _pairs(view: View, labels: Sequence[str]) -> Html:
-    totals = [_total(view.of(entry)) for entry in view.entries]
+    totals = [_total(view.of(entry), labels) for entry in view.entries]
     off = sum(totals) * (1 - np.eye(len(labels), dtype=int))
     order = np.argsort(-off, axis=None, kind="stable")[:MOST_PAIRS]
     pairs = [divmod(int(flat), len(labels)) for flat in order if off.flat[flat] > 0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -17,6 +18,7 @@ from pipeline.compare.page.disagreement import compared
 from pipeline.compare.page.html import cut, escape, number, short, tag
 from pipeline.compare.page.measures import MEASURES
 from pipeline.compare.page.view import Answers, View
+from pipeline.predictions import Predictions
 
 
 def answers_of(where, kind: str, **options) -> Answers:
@@ -155,6 +157,13 @@ def test_the_confusion_matrix_is_that_of_the_run(tmp_path):
     view = View(verdicts.a_verdict([run_folders.write_run(tmp_path / "run", labels=("a", "b", "c"), rows=150)]))
     (own,) = view.answers.values()
     assert matrix(own).tolist() == view.verdict.contenders[0].runs[0].metrics["test"]["confusion"]
+
+
+def test_confusion_matrices_of_models_with_another_order_of_labels_have_the_same_order(tmp_path):
+    own = answers_of(tmp_path, "classes", labels=("a", "b", "c"))
+    shuffled = Answers(Predictions(own.table, replace(own.info, labels=("c", "a", "b"))))
+    assert matrix(shuffled, own.labels).tolist() == matrix(own).tolist()
+    assert matrix(shuffled).tolist() != matrix(own).tolist()
 
 
 def test_parts_by_length_hold_every_row_once():
