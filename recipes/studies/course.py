@@ -85,7 +85,7 @@ SAME_SIZES = replace(
     sentiment_bert.recipe,
     data=replace(sentiment_bert.recipe.data, tokenizer="sample:minilm"),
     model=Scratch(architecture="bert", hidden_size=384, layers=6, heads=12),
-    optim=BERT.optim,
+    optim=Optim(learning_rate=1e-4),
 )
 
 
@@ -103,7 +103,7 @@ def next_words(name: str, positions: str) -> Recipe:
     return replace(GPT2, name=name, model=replace(GPT2.model, positions=positions), train=replace(GPT2.train, epochs=3))
 
 
-# Name -> the contenders that are compared, and the claims that need it.
+# Name -> the claims that need it, and the contenders that are compared.
 COMPARISONS: dict[str, tuple[tuple[int, ...], list[Recipe]]] = {
     "cells": ((3,), [reviews(LSTM, cell, 8, cell=cell) for cell in CELLS]),
     "both-ways": ((4,), [reviews(LSTM, "lstm", 8), reviews(LSTM, "lstm-both-ways", 8, bidirectional=True)]),
@@ -111,7 +111,7 @@ COMPARISONS: dict[str, tuple[tuple[int, ...], list[Recipe]]] = {
     "layers": ((5,), [reviews(LSTM, "lstm", 8), reviews(LSTM, "lstm-two-layers", 8, layers=2)]),
     "attention": ((5,), [reviews(LSTM, "lstm", 8), reviews(LSTM, "lstm-attention", 8, pooling="attention")]),
     "positions": (
-        (7,),
+        (7, 8),
         [
             reviews(BERT, "bert-positions", 5, positions="learned"),
             reviews(BERT, "bert-no-positions", 5, positions="none"),

@@ -43,8 +43,8 @@ def shorter_reach(found: Figures, first: str, others: Sequence[str], text: str) 
     holds = all(own < each for other in others for own, each in zip(reaches[first], reaches[other], strict=True))
     evidence = "; ".join(f"{name} {_all(reach)} words" for name, reach in reaches.items())
     rule = (
-        f"with each seed, the median norm falls under {VANISHED:.0%} of that at the last word at a shorter distance"
-        f" for the {first} than for the {' and the '.join(others)}"
+        f"with each seed, the median norm falls under {100 * VANISHED:g} % of that at the last word at a shorter"
+        f" distance for the {first} than for the {' and the '.join(others)}"
     )
     return Statement(text, rule, holds, evidence)
 
@@ -52,7 +52,9 @@ def shorter_reach(found: Figures, first: str, others: Sequence[str], text: str) 
 def vanishes_soon(found: Figures, name: str, text: str) -> Statement:
     """Whether the gradient of `name` vanishes within `SOON` words in each seed."""
     reaches = [gradients.reach(np.array(medians), VANISHED) for medians in found[name]]
-    rule = f"with each seed, the median norm falls under {VANISHED:.0%} of that at the last word within {SOON} words"
+    rule = (
+        f"with each seed, the median norm falls under {100 * VANISHED:g} % of that at the last word within {SOON} words"
+    )
     return Statement(text, rule, max(reaches) < SOON, f"{name} {_all(reaches)} words")
 
 
@@ -63,7 +65,9 @@ def recalls_further(found: Figures, better: str, other: str, text: str) -> State
         found: name -> `{"longest": words of noise, ...}`.
     """
     ours, theirs = found[better]["longest"], found[other]["longest"]
-    rule = f"the longest noise up to which the interval of its accuracy lies above {recall.RECALLED:.0%} is longer"
+    rule = (
+        f"the longest noise up to which the interval of its accuracy lies above {100 * recall.RECALLED:g} % is longer"
+    )
     return Statement(text, rule, ours > theirs, f"{better} {ours} words, {other} {theirs} words")
 
 

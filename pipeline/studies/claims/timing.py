@@ -65,6 +65,7 @@ def measure(options: Options) -> dict[str, Any]:
     import torch
 
     torch.set_num_threads(options.threads)
+    machine = {"threads": options.threads, "cores": os.cpu_count(), "torch": torch.__version__, "load": _load()}
     models = {name: _build(name, max(options.lengths)) for name in MODELS}
     seconds: dict[str, Any] = {n: {a: {str(t): [] for t in options.lengths} for a in ACTIONS} for n in MODELS}
     for number in range(options.rounds + 1):
@@ -74,7 +75,12 @@ def measure(options: Options) -> dict[str, Any]:
                     taken = _seconds_per_token(_step(model, action, length), length, action)
                     if number:
                         seconds[name][action][str(length)].append(taken)
-    return {"threads": options.threads, "cores": os.cpu_count(), "torch": torch.__version__, "seconds": seconds}
+    return {**machine, "seconds": seconds}
+
+
+def _load() -> float:
+    """Processes that want to run, on average over the last minute; NaN where the system does not say."""
+    return os.getloadavg()[0] if hasattr(os, "getloadavg") else float("nan")
 
 
 def _build(name: str, longest: int) -> Any:
