@@ -85,7 +85,7 @@ SAME_SIZES = replace(
     sentiment_bert.recipe,
     data=replace(sentiment_bert.recipe.data, tokenizer="sample:minilm"),
     model=Scratch(architecture="bert", hidden_size=384, layers=6, heads=12),
-    optim=Optim(learning_rate=1e-4),
+    optim=BERT.optim,
 )
 
 
