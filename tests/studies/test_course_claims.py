@@ -70,6 +70,7 @@ def test_the_interval_of_a_median_covers_it_as_often_as_it_should(count):
 def test_times_are_measured_for_every_model_action_and_length_and_leave_out_the_first_round(tmp_path):
     found = timing.measure(timing.Options(threads=1, output=tmp_path / "x.json", rounds=2, lengths=(4, 8)))
     assert set(found["seconds"]) == set(timing.MODELS)
+    assert not found["waited"] > 1
     for actions in found["seconds"].values():
         assert set(actions) == set(timing.ACTIONS)
         for lengths in actions.values():
@@ -200,8 +201,10 @@ def made_up() -> dict:
         },
         "recall": {"alone": remembered, "mixed": remembered},
         "sizes": {"cells": {cell: {"parameters": share} for cell, share in {"rnn": 1, "gru": 3, "lstm": 4}.items()}},
-        "timing-1": {"seconds": seconds_of(TIMES)},
-        "timing-2": {"seconds": seconds_of(TIMES), "cores": 2, "torch": "2.0", "load": 0.5},
+        **{
+            f"timing-{threads}": {"seconds": seconds_of(TIMES), "cores": 2, "torch": "2.0", "load": 0.5, "waited": 0.01}
+            for threads in (1, 2)
+        },
         **compared,
     }
 

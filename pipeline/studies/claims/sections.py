@@ -297,8 +297,10 @@ def parallel(measured: Measured) -> Section:
             f"Time per token of classifiers with two layers of width {timing.WIDTH} and fresh weights, forward and"
             f" backward in training, forward alone in answering, batches of {timing.TEXTS} texts or a single text, all"
             " models in turn. One thread and two are measured in processes of their own. The picture shows one thread."
-            f" The machine has {machine['cores']} cores and PyTorch {machine['torch']}; its load was {machine['load']:.1f}"
-            " when the measurement with two threads began."
+            f" The machine has {machine['cores']} cores and PyTorch {machine['torch']}. Two threads can only be judged"
+            " if both have a core to themselves: while they were measured, the load was"
+            f" {machine['load']:.1f} at the start, and they waited for a core {machine['waited']:.0%} of the time (one"
+            f" thread {measured['timing-1']['waited']:.0%})."
         ],
         statements=statements,
         picture=Picture(drawing.draw(panels), _in_words(statements)),
@@ -367,8 +369,8 @@ def pretraining(measured: Measured) -> Section:
         ],
     )
     remark = (
-        "One pass is little for six layers with random weights: the small BERT of claim 7, which is also trained from scratch, reaches"
-        f" {small['scores']['accuracy']['value']:.4f} after five passes."
+        "One pass is little for six layers with random weights: the small BERT of claim 7, which is also trained from"
+        f" scratch, reaches {small['scores']['accuracy']['value']:.4f} after five passes."
     )
     return replace(section, remarks=[*section.remarks, remark])
 

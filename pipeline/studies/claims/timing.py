@@ -75,12 +75,24 @@ def measure(options: Options) -> dict[str, Any]:
                     taken = _seconds_per_token(_step(model, action, length), length, action)
                     if number:
                         seconds[name][action][str(length)].append(taken)
-    return {**machine, "seconds": seconds}
+    return {**machine, "waited": _waited(), "seconds": seconds}
 
 
 def _load() -> float:
     """Processes that want to run, on average over the last minute; NaN where the system does not say."""
     return os.getloadavg()[0] if hasattr(os, "getloadavg") else float("nan")
+
+
+def _waited() -> float:
+    """Share of the time, in [0, 1], that the threads of this process were ready to run but had no core, on Linux; NaN
+    elsewhere. Two threads cannot be compared with one if it is large."""
+    files = list(Path("/proc/self/task").glob("*/schedstat"))
+    if not files:
+        return float("nan")
+    ran, waited = (
+        sum(times) for times in zip(*(map(int, file.read_text().split()[:2]) for file in files), strict=True)
+    )
+    return waited / max(1, ran + waited)
 
 
 def _build(name: str, longest: int) -> Any:
