@@ -312,7 +312,11 @@ def parallel(measured: Measured) -> Section:
                 for name in timing.MODELS
             ),
         ],
-        remarks=["In the table: microseconds a token on one thread, and how many times as fast two threads are."],
+        remarks=[
+            "In the table: microseconds a token on one thread, and how many times as fast two threads are. To measure"
+            " the times again on a machine that does nothing else, delete `runs/course/figures/timing-1.json` and"
+            " `timing-2.json`, and run the command."
+        ],
     )
 
 
