@@ -21,6 +21,7 @@ from pipeline.data.tagging import model_labels, tag_spans
 from pipeline.data.tagging import tags as schemes
 from pipeline.data.tagging.model_labels import ModelLabels
 from pipeline.data.tagging.tag_codes import LETTERS, OUTSIDE, Coded, Coder, write_prefixes
+from pipeline.data.tagging.tag_spans import Tags
 from pipeline.data.tokenization import word_windows
 from pipeline.data.tokenization.segmentation import cutter
 from pipeline.data.tokenization.word_alignment import ranges, surroundings, tokenize
@@ -136,11 +137,16 @@ class Ner(Task):
             "prediction": (logits.argmax(dim=-1)[real], real.sum(dim=1)),
         }
 
+    def joined(self, outcome: dict[str, Any]) -> dict[str, Any]:
+        """The outcome with the tags of the data as `tag_spans.Tags`."""
+        return {**outcome, "tags": Tags.of(outcome["tags"][0])}
+
     def score(self, outcome: dict[str, Any], labels: list[str]) -> dict[str, Any]:
         """Scores over words, against the tags of the data; an entity with a word that has no token is missed."""
         words, begins = _words(outcome, labels), np.flatnonzero(outcome["begins"])
         gold, predicted = (
-            [own.tolist() for own in np.split(tags, words.ends[:-1])] for tags in (words.gold, words.predicted)
+            [own.tolist() for own in np.split(tags.strings(), words.ends[:-1])]
+            for tags in (words.gold, words.predicted)
         )
         nll = np.add.reduceat(outcome["nll"], begins)
         lost = int(_lost_entities(words, tag_spans.read(words.gold, words.ends)).sum())
@@ -162,8 +168,8 @@ class Ner(Task):
             yield pa.RecordBatch.from_pydict(
                 {
                     "id": pa.array(np.arange(start, start + len(part.ends))),
-                    "gold": tag_spans.lists_of(part.gold, part.ends),
-                    "prediction": tag_spans.lists_of(part.predicted, part.ends),
+                    "gold": part.gold.lists(part.ends),
+                    "prediction": part.predicted.lists(part.ends),
                     "gold_spans": gold.arrow(),
                     "predicted_spans": predicted.arrow(),
                     "lost_entities": pa.array(_lost_entities(part, gold), pa.int32()),
@@ -244,8 +250,8 @@ class _Words(NamedTuple):
         ends: (S,) number of the word after the last of each sentence.
     """
 
-    gold: np.ndarray
-    predicted: np.ndarray
+    gold: Tags
+    predicted: Tags
     lost: np.ndarray
     ends: np.ndarray
 
@@ -253,24 +259,25 @@ class _Words(NamedTuple):
         """Some of the sentences."""
         begin, ends = (self.ends[start - 1] if start else 0), self.ends[start:stop]
         own = slice(begin, ends[-1])
-        return _Words(self.gold[own], self.predicted[own], self.lost[own], ends - begin)
+        gold, predicted = (Tags(tags.codes[own], tags.names) for tags in (self.gold, self.predicted))
+        return _Words(gold, predicted, self.lost[own], ends - begin)
 
 
 def _words(outcome: dict[str, Any], labels: list[str]) -> _Words:
     """The words of a split, whose sentences are joined from their windows; see `Ner.outcome` and `Ner.encode`."""
-    (guesses, tokens), (first, words), (gold, _) = (outcome[name] for name in ("prediction", "first", "tags"))
+    (guesses, tokens), (first, words) = (outcome[name] for name in ("prediction", "first"))
     window = np.repeat(np.arange(len(words)), words)  # (M,)
     lost = (first < 0) | (first >= tokens[window])
     # Place of each word's first token among the tokens of all windows, one window after another.
     at = np.where(lost, 0, (np.cumsum(tokens) - tokens)[window] + first)
     known = model_labels.read(labels)
-    names = np.array([*known.iob2, "O"], dtype=object)
-    predicted = names[np.where(lost, len(labels), guesses[at])]
+    predicted = Tags(np.where(lost, len(labels), guesses[at]), [*known.iob2, "O"])
     ends = np.cumsum(np.add.reduceat(words, np.flatnonzero(outcome["begins"])))
     if not known.has_begin:
-        sentences = (_written(own.tolist(), known) for own in np.split(predicted, ends[:-1]))
-        predicted = np.fromiter(itertools.chain.from_iterable(sentences), dtype=object, count=len(predicted))
-    return _Words(gold, predicted, lost, ends)
+        sentences = (_written(own.tolist(), known) for own in np.split(predicted.strings(), ends[:-1]))
+        written = itertools.chain.from_iterable(sentences)
+        predicted = Tags.of(np.fromiter(written, dtype=object, count=len(predicted.codes)))
+    return _Words(outcome["tags"], predicted, lost, ends)
 
 
 def _lost_entities(words: _Words, spans: tag_spans.Spans) -> np.ndarray:

@@ -214,7 +214,7 @@ def outcome_of(predictions, first, tags, begins):
     def flat(lists):
         return np.array([value for values in lists for value in values]), np.array([len(values) for values in lists])
 
-    return {
+    outcome = {
         "nll": np.array([1.0] * len(tags)),
         "labels": np.array([2] * len(tags)),
         "prediction": flat(predictions),
@@ -222,6 +222,7 @@ def outcome_of(predictions, first, tags, begins):
         "tags": (np.array([tag for row in tags for tag in row], dtype=object), np.array([len(row) for row in tags])),
         "begins": np.array(begins),
     }
+    return Ner().joined(outcome)
 
 
 def score(predictions, first, tags, begins, labels):
