@@ -124,6 +124,8 @@ def test_the_scores_of_a_language_model_follow_from_its_rows(tmp_path, running, 
     source = str(tmp_path / "text.txt") if running else write(tmp_path, "rows.jsonl", [{"text": x} for x in TEXTS])
     recipe, metrics = a_run(tmp_path, "next_word", source, model, max_length=8, tokenizer="whitespace")
     for split in ("validation", "test"):
+        info = predictions.read(run_folder.predictions_of(recipe.folder, split)).info
+        assert info.settings["running"] is running
         for row in agree(recipe, metrics, split).to_pylist():
             line = int(row["place"].rpartition(":")[2]) - 1
             assert row["text"] == (TEXTS[line] if line % 10 or not running else "")

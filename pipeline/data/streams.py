@@ -32,6 +32,7 @@ class Tokens:
 
     Attributes:
         borders: (documents + 1,) where each document begins, and the end; a running text is one document.
+        running: whether the rows of the data are lines of one text.
         counts: tokens, words and bytes of each row of the data, (rows,) each. A row counts one word more than it has,
             for its end, as published perplexities per word do, and one byte more, for its line break.
     """
@@ -40,7 +41,7 @@ class Tokens:
         # Arrow has a column in chunks; token t of the split is in the chunk whose start is the last one <= t.
         self._parts = [chunk.flatten().to_numpy() for chunk in dataset.data.column("input_ids").chunks]
         self._starts = np.cumsum([0, *map(len, self._parts)])
-        self._end = end
+        self._end, self.running = end, running
         names = {"tokens": "length", "words": "words", "bytes": "bytes"}
         self.counts = {name: numpy_column(dataset, column) for name, column in names.items()}
         lengths = self.counts["tokens"]
@@ -116,6 +117,7 @@ class Streams:
         self._begins = np.minimum(begins.flatten(), self._stops)
         self.lengths = (self._stops - self._begins).astype(np.int32)
         self._columns = {**tokens.counts, "starts": self._begins, "context": "all of the text before", "stride": 1}
+        self._columns |= {"running": tokens.running}
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -142,7 +144,7 @@ class Streams:
 
     def columns(self, names: Sequence[str]) -> dict[str, Any]:
         """By name: tokens, words and bytes of each row of the data; `starts`, (N,), the number of the first token that
-        each window scores; and the context and stride with which tokens are predicted."""
+        each window scores; the context and stride with which tokens are predicted; and `running`, see `Tokens`."""
         return {name: self._columns[name] for name in names}
 
 
@@ -172,6 +174,7 @@ class Blocks:
         self._spans = np.array(spans)  # (N, 3): start of the row, start of its scoring, end of both
         self.lengths = (self._spans[:, 2] - self._spans[:, 0]).astype(np.int32)
         self._columns = {**tokens.counts, "starts": self._spans[:, 1], "context": length, "stride": stride or length}
+        self._columns |= {"running": tokens.running}
 
     def __len__(self) -> int:
         return len(self.lengths)

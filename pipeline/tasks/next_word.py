@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 LIKELIEST = 5
+# How the tokens of a split were predicted, and whether its rows are lines of one text, which depend on one another.
+SETTINGS = ("context", "stride", "running")
 
 
 class NextWord(Task):
@@ -36,7 +38,7 @@ class NextWord(Task):
         "text": ("text", "sentence", "content", "document", "review", "article", "body")
     }
     running_text: ClassVar[bool] = True
-    scored_with: ClassVar[Sequence[str]] = ("words", "bytes", "tokens", "starts", "context", "stride")
+    scored_with: ClassVar[Sequence[str]] = ("words", "bytes", "tokens", "starts", *SETTINGS)
 
     def monitors(self, labels: Sequence[str]) -> Sequence[str]:
         perplexities = ("perplexity_per_token", "perplexity_per_word", "bits_per_byte")
@@ -110,7 +112,7 @@ class NextWord(Task):
         return _scores(outcome["nll"], {**hits, **totals}, self.scored_by(outcome, labels))
 
     def scored_by(self, outcome: dict[str, Any], labels: list[str]) -> dict[str, Any]:
-        return {name: outcome[name] for name in ("context", "stride")}
+        return {name: outcome[name] for name in SETTINGS}
 
     def rows(self, outcome: dict[str, Any], labels: list[str]) -> Iterator[dict[str, Any]]:
         """A row per document or, of a running text, per line: its `tokens`, `words` and `bytes`, the summed `nll` and

@@ -149,8 +149,8 @@ def test_every_float_that_sentiment_reports_can_be_monitored():
 
 
 def test_every_float_that_next_word_reports_can_be_monitored():
-    outcome = {name: np.array([2]) for name in ("tokens", "first", "in_five")}
-    outcome |= {"nll": np.array([1.0]), "words": 2, "bytes": 9, "context": 8, "stride": 4}
+    outcome = {name: np.array([2]) for name in ("tokens", "words", "bytes")}
+    outcome |= {"nll": np.array([1.0]), "rank": np.array([0, 3]), "context": 8, "stride": 4, "running": False}
     assert [*NextWord().monitors([])] == [*flatten(NextWord().score(outcome, []))]
 
 
