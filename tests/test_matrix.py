@@ -202,7 +202,7 @@ def test_a_trained_model_gives_the_same_outputs_after_it_is_saved_and_loaded(
 ):
     trained: list[Any] = []
     scores = run._scores
-    monkeypatch.setattr(run, "_scores", lambda this: (trained.append(this), scores(this))[1])
+    monkeypatch.setattr(run, "_scores", lambda this, *rest: (trained.append(this), scores(this, *rest))[1])
     recipe = a_recipe(task, kind, workplace, tmp_path / "run")
     metrics = run.train(recipe)
     (this,) = trained

@@ -17,7 +17,7 @@ from pipeline.config.loading import load_recipe
 from pipeline.config.schema import Count, Positive, Seed, Settings, settings
 from pipeline.config.study import Budget, with_settings
 from pipeline.errors import UserError
-from pipeline.studies import comparison, expected_best, space
+from pipeline.studies import comparison, space
 from pipeline.studies.processes import environments
 from pipeline.studies.runner import Runner
 from pipeline.studies.trials import Plan, Pruner, Sampler, Trials, check_installed
@@ -111,6 +111,8 @@ def _conclude(trials: Trials, options: Options) -> None:
 
 
 def _print_curve(trials: Trials) -> None:
+    from pipeline.studies import expected_best
+
     scores = trials.scores()
     if not scores:
         return

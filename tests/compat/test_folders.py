@@ -113,7 +113,7 @@ def test_finished_runs_of_a_task_are_compared_in_one_table(names, command, capsy
     assert command("compare", *(f"finished/{name}" for name in names)) == 0
     table = capsys.readouterr().out
     for name in names:
-        (row,) = (line for line in table.splitlines() if re.search(rf"\b{name}\b", line))
+        (row,) = (line for line in table.splitlines() if re.search(rf"^│ {name} ", line))
         assert f"{read(f'finished/{name}/metrics.json')['test']['loss']:.4f}" in row
 
 

@@ -161,9 +161,9 @@ def test_a_study_that_is_wrong_in_its_last_run_is_refused_without_torch(tmp_path
     ],
 )
 def test_a_file_without_a_study_is_refused(tmp_path, text, message):
-    (tmp_path / "no.py").write_text(text)
+    (tmp_path / "without_a_study.py").write_text(text)
     with pytest.raises(UserError) as refused:
-        load_study(str(tmp_path / "no.py"))
+        load_study(str(tmp_path / "without_a_study.py"))
     assert message in str(refused.value)
     with pytest.raises(UserError, match="not a study; it must be"):
         load_study(str(tmp_path / "no.json"))

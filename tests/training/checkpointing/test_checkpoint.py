@@ -121,6 +121,7 @@ def test_the_newest_checkpoints_are_kept_with_the_best_of_each(reviews, tmp_path
     scores = iter([0.1, 0.2, 0.9, *np.linspace(0.8, 0.1, 20)])
     evaluate = checkpoint_free_evaluation(scores)
     monkeypatch.setattr("pipeline.training.trainer.Run.evaluate", evaluate)
+    monkeypatch.setattr("pipeline.saving.save_rows", lambda *arguments: None)  # there are none
     train(a_recipe(reviews, tmp_path, eval_every=2, max_steps=16, patience=None, keep_checkpoints=3))
     kept = [int(folder.name.removeprefix("step-")) for folder in checkpoint.list_checkpoints(tmp_path / "run")]
     assert kept == [16, 14, 12, 6]
