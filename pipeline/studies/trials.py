@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
-
-import numpy as np
 
 from pipeline import run_folder
 from pipeline.config.recipe import Recipe
@@ -116,6 +115,8 @@ class Trials:
 
     def draw(self) -> Trial:
         """A new trial with its settings: the same after the same trials, however often the search was stopped."""
+        import numpy as np  # the help of the command needs no numpy
+
         seed = np.random.SeedSequence([self.plan.seed, len(self.all())]).generate_state(1)[0]
         self.study.sampler = _sampler(self.plan.sampler, int(seed))
         return self.study.ask(self.distributions)
@@ -170,7 +171,7 @@ class Trials:
         if self.monitor is None:
             self.study.set_user_attr(MONITOR, metrics["train"]["monitor"])
         score = flatten(metrics["validation"]).get(str(self.monitor), float("nan"))
-        if not np.isfinite(score):
+        if not math.isfinite(score):
             self.fail(trial, f"its validation {self.monitor} is {score}")
             return None
         self.report(trial, run)
@@ -211,7 +212,7 @@ def _best_value(trial: FrozenTrial) -> float | None:
     """Signed; a failed trial has none, because nothing of it could be used."""
     if trial.state.name == "COMPLETE":
         return trial.value
-    reported = [value for value in trial.intermediate_values.values() if np.isfinite(value)]
+    reported = [value for value in trial.intermediate_values.values() if math.isfinite(value)]
     return max(reported, default=None) if trial.state.name == "PRUNED" else None
 
 
