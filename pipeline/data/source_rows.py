@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -31,7 +32,8 @@ def shown(places: Places, source: ResolvedSource) -> Places:
     elif given.startswith("~"):
         begin, _, _ = given.partition("/")
         home = str(Path(begin).expanduser())
-        parts = tuple(begin + part[len(home) :] if part.startswith(home) else part for part in parts)
+        inside = f"{home}{os.sep}"  # not in the folder of someone whose name begins like that of this user
+        parts = tuple(begin + part[len(home) :] if part.startswith(inside) else part for part in parts)
     return replace(places, parts=parts)
 
 
