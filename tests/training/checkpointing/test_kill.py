@@ -166,7 +166,8 @@ def killed(kind: type, command: list[str], run: Path, draw: random.Random, late:
 
 
 def outcome(run: Path, stopped: bool) -> tuple:
-    """All that must not depend on kills: the weights' bytes, the scores, and the history except timings and memory.
+    """All that must not depend on kills: the bytes of the weights and of the rows, the scores, and the history except
+    timings and memory.
 
     A run that is asked to stop writes a line of history where it stops, over fewer updates than the others.
     """
@@ -177,7 +178,8 @@ def outcome(run: Path, stopped: bool) -> tuple:
     for line in history:
         for name in ("tokens_per_second", "memory_bytes", "waiting"):
             line.pop(name, None)
-    return (run / "model/model.safetensors").read_bytes(), metrics["validation"], metrics["test"], ends, history
+    files = [run / "model/model.safetensors", *sorted((run / "predictions").iterdir())]
+    return [file.read_bytes() for file in files], metrics["validation"], metrics["test"], ends, history
 
 
 def survives(kind: type, recipe: Recipe, folder: Path, kills: int, seed: int, counts: Counter) -> None:
