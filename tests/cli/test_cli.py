@@ -189,7 +189,7 @@ def test_doctor_reports_what_a_recipe_will_do(workplace):
             "error: model.vectors: there",
         ),
         (["compare", "runs/tinny"], "error: runs/tinny: there is no such folder; did you mean tiny?"),
-        (["compare", "parts"], "error: parts: it is not the folder of a run; there is no metrics.json in it"),
+        (["compare", "runs"], "error: runs: it is not the folder of a run; there is no metrics.json in it"),
         (["compare"], "error: finetune compare: name the folder of at least one run"),
         (["compare", "runs/tiny", "--common"], "error: --common: there is nothing to have in common with; name at"),
         (
