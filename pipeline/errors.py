@@ -18,7 +18,8 @@ from types import TracebackType
 EXIT_USER_ERROR = 2
 EXIT_LOST = 69  # EX_UNAVAILABLE: another process of the run has died, so this one cannot continue
 EXIT_INTERRUPTED = 75  # EX_TEMPFAIL: stopped by a signal and can be resumed; a scheduler may requeue the job
-STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)  # signals that stop a run with this code
+EXIT_CTRL_C = 130
+STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)  # signals that stop a run with EXIT_INTERRUPTED
 
 DISK_ERRORS = {
     getattr(errno, name)

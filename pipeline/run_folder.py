@@ -145,7 +145,7 @@ def _clear(folder: Path) -> None:
 def differences(one: Recipe, other: Recipe) -> list[str]:
     """Settings of `one` that differ from `other`, as `data.limit 100, was 200`."""
     left, right = settings_of(one), settings_of(other)
-    names = [name for name in {**left, **right} if not _is_free(name) and left.get(name) != right.get(name)]
+    names = [name for name in {**left, **right} if not is_free(name) and left.get(name) != right.get(name)]
     return [f"{name} {left.get(name)}, was {right.get(name)}" for name in names]
 
 
@@ -154,7 +154,8 @@ def settings_of(recipe: Recipe) -> dict[str, Any]:
     return _flat(json.loads(recipe.to_json()))
 
 
-def _is_free(name: str) -> bool:
+def is_free(name: str) -> bool:
+    """Whether the setting called `name` does not change what a run computes."""
     return name in FREE or name.startswith("hub.")
 
 

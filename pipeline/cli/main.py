@@ -12,8 +12,8 @@ import sys
 from typing import TYPE_CHECKING, NoReturn
 
 from pipeline.cli import startup
-from pipeline.cli.startup import EXIT_CTRL_C, KILLED, STOPPED
-from pipeline.errors import EXIT_INTERRUPTED, EXIT_LOST, Interrupted, UserError, report, suggest
+from pipeline.cli.startup import KILLED, STOPPED
+from pipeline.errors import EXIT_CTRL_C, EXIT_INTERRUPTED, EXIT_LOST, Interrupted, UserError, report, suggest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -12,9 +12,8 @@ from collections.abc import Iterator
 from types import FrameType
 
 from pipeline.cli.quiet import quiet
-from pipeline.errors import EXIT_INTERRUPTED, STOPPING, Interrupted
+from pipeline.errors import EXIT_CTRL_C, EXIT_INTERRUPTED, STOPPING, Interrupted
 
-EXIT_CTRL_C = 130
 STOPPED = "stopped; everything written so far is complete, and the same command resumes from there"
 KILLED = "stopped; if the run has saved a checkpoint, the same command resumes from it"
 

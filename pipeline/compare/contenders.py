@@ -58,11 +58,7 @@ def settings_of(run: ComparedRun) -> dict[str, Any] | None:
         settings = run.settings
     except UserError:
         return None
-    return {name: value for name, value in settings.items() if not _is_free(name)}
-
-
-def _is_free(name: str) -> bool:
-    return name in run_folder.FREE or name.startswith("hub.")
+    return {name: value for name, value in settings.items() if not run_folder.is_free(name)}
 
 
 def _identity(run: ComparedRun) -> str:

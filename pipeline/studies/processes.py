@@ -12,11 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType, TracebackType
 
-from pipeline.errors import EXIT_INTERRUPTED, STOPPING, shorten
+from pipeline.errors import EXIT_CTRL_C, EXIT_INTERRUPTED, STOPPING, shorten
 from pipeline.studies import locks
 
-# What the command ends with after a second Ctrl-C; see cli/startup.py.
-EXIT_CTRL_C = 130
 # The first request to stop lets a run write a checkpoint; the second, only on Ctrl-C, ends it where it is.
 SIGNALS = {1: signal.SIGTERM, 2: signal.SIGINT}
 _DRIVER = Path("/proc/driver/nvidia/gpus")
