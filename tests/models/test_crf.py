@@ -12,7 +12,13 @@ import torch
 
 from pipeline.models.recurrent import crf_inference, tag_constraints
 from pipeline.models.recurrent.crf import LinearChainCRF, tag
-from pipeline.models.recurrent.crf_inference import IMPOSSIBLE, compact_rows, log_partition
+from pipeline.models.recurrent.crf_inference import (
+    IMPOSSIBLE,
+    compact_rows,
+    log_marginals,
+    log_pair_marginals,
+    log_partition,
+)
 from pipeline.models.recurrent.tag_constraints import read_constraints
 
 FREE = ("NOUN", "VERB", "ADJ")
@@ -267,3 +273,51 @@ def test_a_model_used_in_inference_mode_can_be_trained_afterwards():
         crf.eval()(emissions, MASK)
     crf.train()(emissions, MASK, torch.where(MASK, 0, -100)).loss.backward()
     assert crf.transitions.grad.isfinite().all()
+
+
+def enumerate_marginals(crf, labels, row) -> tuple[torch.Tensor, torch.Tensor]:
+    """(T, C) probability of each tag, and (T - 1, C, C) of each two neighbouring ones, from all possible sequences."""
+    size = len(labels)
+    paths = [
+        path
+        for path in itertools.product(range(size), repeat=len(row))
+        if POSSIBLE[labels](tuple(labels[tag] for tag in path))
+    ]
+    probabilities = torch.stack([score(crf, row, path) for path in paths]).softmax(dim=0)
+    # (paths, T, C): 1 for the tags of each path.
+    one_hot = torch.nn.functional.one_hot(torch.tensor(paths), size).double()
+    pairs = torch.einsum("p,pta,ptb->tab", probabilities, one_hot[:, :-1], one_hot[:, 1:])
+    return torch.einsum("p,ptc->tc", probabilities, one_hot), pairs
+
+
+@pytest.mark.parametrize("labels", SCHEMES, ids=["free", "iob2", "bioes"])
+@pytest.mark.parametrize("scale", [1.0, 200.0], ids=["scaled", "in logs"])
+def test_marginals_and_their_gradients_are_those_of_the_enumeration(labels, scale):
+    crf, emissions = a_crf(labels, scale), some_emissions(labels, scale)
+    rows, weights = compact_rows(MASK), crf._weights(emissions)
+    assert (crf_inference._spread(emissions, weights) < crf_inference.SPREAD) == (scale == 1.0)
+    gathered = rows.gather(emissions)
+    ours = log_marginals(gathered, weights, rows)
+    pairs = log_pair_marginals(gathered, weights, rows).exp()
+    inputs, generator = [emissions, *crf.parameters()], torch.Generator().manual_seed(3)
+    for index, row in taggable(emissions):
+        own, (expected, expected_pairs) = ours[: len(row), index], enumerate_marginals(crf, labels, row)
+        torch.testing.assert_close(own.exp(), expected)
+        torch.testing.assert_close(pairs[: len(row) - 1, index], expected_pairs)
+        # Of a loss as in training: the cross-entropy against some distribution over the possible tags.
+        counts = expected > 1e-250  # the enumeration loses smaller ones
+        target = torch.rand(expected.shape, generator=generator, dtype=torch.float64)[counts]
+        losses = [-target @ own[counts], -target @ expected[counts].log()]
+        # A row of one word has no transition.
+        options = {"retain_graph": True, "materialize_grads": True}
+        found, reference = (torch.autograd.grad(loss, inputs, **options) for loss in losses)
+        for one, other in zip(found, reference, strict=True):
+            torch.testing.assert_close(one, other)
+
+
+def test_marginals_of_scores_beyond_float64_are_finite_in_log_space():
+    crf, emissions = a_crf(FREE), some_emissions(FREE, 1000.0)
+    rows = compact_rows(MASK)
+    found = log_marginals(rows.gather(emissions), crf._weights(emissions), rows).detach()
+    assert found.isfinite().all()
+    assert float(found.min()) < -750.0  # exp(-750) is 0

@@ -1,4 +1,4 @@
-"""Exact inference in a linear-chain CRF: the partition, the score of a path, the best path and max-marginals.
+"""Exact inference in a linear-chain CRF: the partition, the score of a path, marginals, the best path and max-marginals.
 
 The score of tags y for emissions e is start[y_1] + sum_t e_t[y_t] + sum_t transitions[y_t, y_t+1] + end[y_n], and
 their probability is exp(score) / Z, where the partition Z is the sum of exp(score) over all sequences (Lafferty et al.
@@ -156,12 +156,62 @@ def log_partition(emissions: torch.Tensor, weights: Weights, rows: Rows) -> torc
     return torch.where(rows.lengths > 0, torch.logsumexp(last + weights.end, dim=-1), 0.0)
 
 
+def log_marginals(emissions: torch.Tensor, weights: Weights, rows: Rows) -> torch.Tensor:
+    """The logarithm of the probability of each tag at each position, (T, B, C), from compacted `emissions` (T, B, C), by
+    the forward-backward algorithm (Rabiner 1989, section III.B); -inf where no valid sequence has the tag.
+
+    Gradients flow to the emissions and the weights. Computed in float64: by scaled products if the scores of a position
+    are within `SPREAD` of each other, else in log space, which is slower and exact for scores of any size.
+    """
+    small = can_read(emissions) and _spread(emissions, weights) < SPREAD
+    emissions, weights, dtype = emissions.double(), Weights(*(part.double() for part in weights)), emissions.dtype
+    if not small:
+        inside, outside = _log_states(emissions, weights, rows)
+        return (inside[:, 0] + rows.flip(outside[:, 1])).log_softmax(dim=-1).to(dtype)
+    # What is left out of a factor here, to keep its exponential in range, is the same for all tags of a position.
+    first, step = (part.exp() for part in weights.both_ways())
+    local = (emissions - emissions.detach().amax(dim=-1, keepdim=True)).exp()
+    state, states, outside = first.expand(2, emissions.shape[1], -1), [], []
+    for emitted in torch.stack([local, rows.flip(local)], dim=1).unbind():  # (2, B, C)
+        outside.append(state)
+        states.append(state * emitted)
+        state = torch.bmm(states[-1] / states[-1].detach().sum(dim=-1, keepdim=True), step)
+    products = torch.stack(states)[:, 0] * rows.flip(torch.stack(outside)[:, 1])
+    never = products == 0.0
+    return products.masked_fill(never, 1.0).log().masked_fill(never, float("-inf")).log_softmax(dim=-1).to(dtype)
+
+
+def log_pair_marginals(emissions: torch.Tensor, weights: Weights, rows: Rows) -> torch.Tensor:
+    """The logarithm of the probability of each tag (row) at a position and each tag (column) at the next one,
+    (T - 1, B, C, C), in float64; see `log_marginals`."""
+    emissions, weights = emissions.double(), Weights(*(part.double() for part in weights))
+    inside, _ = _log_states(emissions, weights, rows)
+    after = rows.flip(inside[:, 1])  # with the emission at its own position
+    pairs = inside[:-1, 0, :, :, None] + weights.transitions + after[1:, :, None]
+    return pairs.flatten(2).log_softmax(dim=-1).view(pairs.shape)
+
+
+def _log_states(emissions: torch.Tensor, weights: Weights, rows: Rows) -> tuple[torch.Tensor, torch.Tensor]:
+    """The states of both recursions in log space, (T, 2, B, C): with the emission at their own position, and without;
+    see `_LogPartition`."""
+    first, step = weights.both_ways()
+    both = torch.stack([emissions, rows.flip(emissions)], dim=1)
+    _, outside = scan(_sum_both_step, first.expand(both.shape[1:]), both, [step[:, None]])
+    return outside + both, outside
+
+
 # The steps of the recursions: from the state that stops short of the emission at a position to that at the next one.
 def _sum_step(
     before: torch.Tensor, emitted: torch.Tensor, weights: list[torch.Tensor]
 ) -> tuple[torch.Tensor, torch.Tensor]:
     state = before + emitted
     return torch.logsumexp(state[:, :, None] + weights[0], dim=1), state
+
+
+def _sum_both_step(
+    before: torch.Tensor, emitted: torch.Tensor, weights: list[torch.Tensor]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    return torch.logsumexp((before + emitted)[..., None] + weights[0], dim=-2), before
 
 
 def _max_step(
@@ -233,4 +283,14 @@ def _trace_back(states: torch.Tensor, weights: Weights, rows: Rows) -> torch.Ten
     return rows.flip(tags)
 
 
-__all__ = ["IMPOSSIBLE", "Rows", "Weights", "compact_rows", "log_partition", "max_marginals", "path_score"]
+__all__ = [
+    "IMPOSSIBLE",
+    "Rows",
+    "Weights",
+    "compact_rows",
+    "log_marginals",
+    "log_pair_marginals",
+    "log_partition",
+    "max_marginals",
+    "path_score",
+]
