@@ -26,21 +26,34 @@ from .tag_labels import learned_labels
 IGNORED = -100
 
 
+class Chain(NamedTuple):
+    """What makes the emissions of a CRF a distribution over sequences: the mask (B, T) of the positions to tag and the
+    scores of its `Weights`, -inf where the tagging scheme forbids a tag."""
+
+    mask: torch.Tensor
+    start: torch.Tensor
+    transitions: torch.Tensor
+    end: torch.Tensor
+
+
 class Tagged(NamedTuple):
-    """What a CRF returns: the loss, logits (B, T, C) and the NLL of each row (B,)."""
+    """What a CRF returns: the loss, logits (B, T, C), the NLL of each row (B,), and in training the chain."""
 
     loss: torch.Tensor | None
     logits: torch.Tensor
     nll: torch.Tensor | None
+    chain: Chain | None
 
 
 @dataclass
 class TaggerOutput(ModelOutput):
-    """A [`TokenClassifierOutput`] with the NLL of each row, (B,), which the logits of a CRF do not determine."""
+    """A [`TokenClassifierOutput`] with what the logits of a CRF do not determine: the NLL of each row, (B,), and in
+    training the [`Chain`] whose emissions the logits are."""
 
     loss: torch.Tensor | None = None
     logits: torch.Tensor | None = None
     nll: torch.Tensor | None = None
+    chain: Chain | None = None
     hidden_states: tuple[torch.Tensor, ...] | None = None
     attentions: tuple[torch.Tensor, ...] | None = None
 
@@ -81,9 +94,9 @@ class LinearChainCRF(nn.Module):
 
         Returns:
             The loss, the sum of the NLLs of the rows divided by the number of labels; NaN if there are no labels, as
-            the mean cross-entropy. The logits: in training, the emissions; in evaluation, the max-marginals at the
-            positions of `mask`, whose argmax is the best path, and the log-softmax elsewhere. Labels do not change
-            them.
+            the mean cross-entropy. The logits: in training, the emissions, with their chain; in evaluation, the
+            max-marginals at the positions of `mask`, whose argmax is the best path, and the log-softmax elsewhere.
+            Labels do not change them.
 
         Raises:
             ValueError: the labels of a row are a forbidden sequence. Only detected on the CPU: on a GPU the loss is
@@ -98,8 +111,9 @@ class LinearChainCRF(nn.Module):
                 tagged = labels != IGNORED
                 nll = self._nll(scores, labels, tagged, weights)
                 loss = nll.sum() / (tagged.sum() if num_items_in_batch is None else num_items_in_batch)
-            logits = emissions if self.training else self._decode(scores, mask, weights).to(emissions.dtype)
-            return Tagged(loss, logits, nll)
+            if self.training:
+                return Tagged(loss, emissions, nll, Chain(mask, *weights))
+            return Tagged(loss, self._decode(scores, mask, weights).to(emissions.dtype), nll, None)
 
     def _weights(self, scores: torch.Tensor) -> Weights:
         weights = [w.to(scores.dtype) for w in (self.start_transitions, self.transitions, self.end_transitions)]
@@ -177,4 +191,4 @@ def tag(
     return crf(emissions, mask, labels, num_items_in_batch)
 
 
-__all__ = ["IGNORED", "LinearChainCRF", "TaggerOutput", "tag"]
+__all__ = ["IGNORED", "Chain", "LinearChainCRF", "TaggerOutput", "tag"]

@@ -135,7 +135,7 @@ class CrfTaggerForTokenClassification(CrfTaggerPreTrainedModel):
 
         Returns:
             loss, the mean NLL per label, and the nll of each row (B,), if labels are given; logits (B, T, C);
-            hidden_states and attentions, if requested.
+            hidden_states and attentions, if requested; in training, the chain of the CRF.
         """
         kwargs |= {**_given(token_type_ids, position_ids, inputs_embeds, char_ids), "return_dict": True}
         outputs = self.model(input_ids=input_ids, attention_mask=attention_mask, **kwargs)

@@ -479,7 +479,7 @@ class RecurrentForTokenClassification(RecurrentPreTrainedModel):
 
         Returns:
             loss, the mean NLL per label, if labels are given; logits (B, T, C); hidden_states, if requested; with a
-            CRF and labels, also the nll of each row (B,).
+            CRF and labels, also the nll of each row (B,), and with a CRF in training its chain.
         """
         pad = self.config.pad_token_id if self.config.pad_token_id != self.config.eos_token_id else None
         if input_ids is not None and attention_mask is not None and pad is not None:
