@@ -19,6 +19,7 @@ class ModelLabels:
     A label without a prefix, such as PER or LABEL_0, is a type, whose neighbouring words are one entity.
 
     Attributes:
+        tags: by id, the letter of BIOES and the type of the label; those of O are O and "".
         iob2: by id, the label as a tag of IOB2.
         types: of entities.
         scheme: iob2 or bioes, that of the targets.
@@ -28,7 +29,7 @@ class ModelLabels:
     def __init__(self, labels: Sequence[str]):
         form = form_of(Counter(labels))
         standard = [(form.standard(label) if form else None) or f"I-{label}" for label in labels]
-        pairs = [tags.split(tag) for tag in standard]
+        self.tags = pairs = [tags.split(tag) for tag in standard]
         self._ids: dict[tuple[str, str], int] = {}
         for index, pair in enumerate(pairs):
             self._ids.setdefault(pair, index)

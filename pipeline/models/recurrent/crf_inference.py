@@ -1,4 +1,4 @@
-"""Exact inference in a linear-chain CRF: the partition, the score of a path, marginals, the best path and max-marginals.
+"""Exact inference in a linear-chain CRF: the partition, the score of a path, the best path, marginals, max-marginals.
 
 The score of tags y for emissions e is start[y_1] + sum_t e_t[y_t] + sum_t transitions[y_t, y_t+1] + end[y_n], and
 their probability is exp(score) / Z, where the partition Z is the sum of exp(score) over all sequences (Lafferty et al.
@@ -157,8 +157,8 @@ def log_partition(emissions: torch.Tensor, weights: Weights, rows: Rows) -> torc
 
 
 def log_marginals(emissions: torch.Tensor, weights: Weights, rows: Rows) -> torch.Tensor:
-    """The logarithm of the probability of each tag at each position, (T, B, C), from compacted `emissions` (T, B, C), by
-    the forward-backward algorithm (Rabiner 1989, section III.B); -inf where no valid sequence has the tag.
+    """The logarithm of the probability of each tag at each position, (T, B, C), from compacted `emissions` (T, B, C),
+    by the forward-backward algorithm (Rabiner 1989, section III.B); -inf where no valid sequence has the tag.
 
     Gradients flow to the emissions and the weights. Computed in float64: by scaled products if the scores of a position
     are within `SPREAD` of each other, else in log space, which is slower and exact for scores of any size.
