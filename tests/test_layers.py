@@ -48,6 +48,7 @@ LAYERS = (
     "publish",
     "assembly",
     "inference",
+    "distil",
     "saving",
     "rehearsal",
     "run",

@@ -9,7 +9,7 @@ import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -45,6 +45,37 @@ class Split(Protocol):
     def updates(self, rows_per_update: int, seed: int, epoch: int) -> list[np.ndarray]: ...
     def batches(self, batch_size: int) -> list[np.ndarray]: ...
     def columns(self, names: Sequence[str]) -> dict[str, Any]: ...
+
+
+class Teacher(Protocol):
+    """A trained model that a student learns from, in evaluation mode; see `inference.Loaded`."""
+
+    @property
+    def model(self) -> PreTrainedModel: ...
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase: ...
+    @property
+    def task(self) -> Task: ...
+    @property
+    def labels(self) -> list[str]: ...
+
+
+class Places(NamedTuple):
+    """What student, teacher and data say about the M places of a micro-batch that the teacher has answered: its rows,
+    or its words or tokens, one row after another.
+
+    Attributes:
+        student: (M, C) logits or log-probabilities, through which gradients flow.
+        teacher: (M, C) the same of the teacher.
+        labels: (M,) or (M, C) as the model reads them; IGNORED or, if they are float, NaN where there is none.
+        label_loss: (M,) what each label costs, if it is not the usual loss of the logits, as for a CRF; 0 where there
+            is none.
+    """
+
+    student: torch.Tensor
+    teacher: torch.Tensor
+    labels: torch.Tensor
+    label_loss: torch.Tensor | None = None
 
 
 class Task(ABC):
@@ -144,7 +175,8 @@ class Task(ABC):
         self, rows: dict[str, Any], tokenizer: PreTrainedTokenizerBase, max_length: int, labels: list[str]
     ) -> dict[str, Any]:
         """Rows by role -> `input_ids`, `truncated` and the targets, as lists or Arrow arrays with an element per row.
-        The values of a role are a list, or an Arrow array if `encodes_arrow`.
+        The values of a role are a list, or an Arrow array if `encodes_arrow`. Rows that only a teacher answers have no
+        values of roles of targets, and their targets are those of a row without a label, see `Places.labels`.
 
         The result has more rows than `rows` if long ones are split into windows.
         """
@@ -170,6 +202,45 @@ class Task(ABC):
     @abstractmethod
     def collate(self, rows: Any, tokenizer: PreTrainedTokenizerBase) -> tuple[Batch, int]:
         """What `Split.take` returns -> the model's keyword arguments, (B, T) and targets, and the number of labels."""
+
+    def check_teacher(self, teacher: Teacher, labels: list[str], tokenizer: PreTrainedTokenizerBase) -> None:
+        """Refuse a teacher that cannot answer for a student of this task; by default, each one.
+
+        Args:
+            labels, tokenizer: of the student.
+
+        Raises:
+            UserError: as above.
+        """
+        raise UserError(f"distil.teacher: the task {full_name(self)} does not learn from a teacher; see Task.places")
+
+    def teacher_answers(self, contents: Sequence[Any], teacher: Teacher, labels: list[str]) -> list[np.ndarray]:
+        """What `teacher` says about each of `contents`: a float32 array, with classes in the order of `labels`, those
+        of the student.
+
+        Called once for a batch of similar length, in inference mode and in the teacher's best precision. The answers
+        must be the same for any batch, but for rounding.
+
+        Args:
+            contents: as `predict` gets them.
+        """
+        raise NotImplementedError
+
+    def teacher_column(self, encoded: pa.Table, answers: pa.ListArray) -> pa.ListArray:
+        """The column `teacher` of encoded rows: lists of float32, which `collate` makes `batch["teacher"]`.
+
+        Args:
+            encoded: all rows of a split as `encode` returned them, with `id` and `length`.
+            answers: what `teacher_answers` returned for each row of the data, flattened.
+        """
+        raise NotImplementedError
+
+    def places(self, outputs: Any, batch: Batch) -> Places:
+        """What the loss against a teacher compares; `batch` is what `collate` made of rows with a column `teacher`.
+
+        Their number is what `collate` returned as the number of labels, on which the weight of the micro-batch depends.
+        """
+        raise NotImplementedError
 
     @abstractmethod
     def outcome(self, outputs: Any, batch: Batch) -> dict[str, Any]:
