@@ -26,6 +26,7 @@ LAYERS = (
     "models",
     "data",
     "metrics",
+    "training.divergences",
     "tasks",
     "training.hardware",
     "training.seeding",

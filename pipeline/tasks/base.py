@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
@@ -16,6 +16,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from pipeline import predictions
+from pipeline.config.distil import Distil
 from pipeline.config.task_specs import TASKS
 from pipeline.config.training import Train
 from pipeline.data.bucketing import Rows, pad
@@ -60,22 +61,31 @@ class Teacher(Protocol):
     def labels(self) -> list[str]: ...
 
 
-class Places(NamedTuple):
-    """What student, teacher and data say about the M places of a micro-batch that the teacher has answered: its rows,
-    or its words or tokens, one row after another.
+class Student(NamedTuple):
+    """What a teacher's answers must suit: the classes of the model that learns from them, its tokenizer and its
+    configuration."""
+
+    labels: list[str]
+    tokenizer: PreTrainedTokenizerBase
+    config: Any
+
+
+class TeacherLosses(NamedTuple):
+    """What the M places of a micro-batch cost that a teacher has answered: rows, words or tokens.
 
     Attributes:
-        student: (M, C) logits or log-probabilities, through which gradients flow.
-        teacher: (M, C) the same of the teacher.
-        labels: (M,) or (M, C) as the model reads them; IGNORED or, if they are float, NaN where there is none.
-        label_loss: (M,) what each label costs, if it is not the usual loss of the logits, as for a CRF; 0 where there
-            is none.
+        soft: (M,) against the teacher.
+        hard: (M,) against the labels, 0 where there is none.
+        labelled: (M,) bool, whether there is a label.
     """
 
-    student: torch.Tensor
-    teacher: torch.Tensor
-    labels: torch.Tensor
-    label_loss: torch.Tensor | None = None
+    soft: torch.Tensor
+    hard: torch.Tensor
+    labelled: torch.Tensor
+
+
+# Logits (M, C) and labels of M places, as the model reads them -> what each label costs (M,), 0 where there is none.
+LabelLosses = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 class Task(ABC):
@@ -176,7 +186,8 @@ class Task(ABC):
     ) -> dict[str, Any]:
         """Rows by role -> `input_ids`, `truncated` and the targets, as lists or Arrow arrays with an element per row.
         The values of a role are a list, or an Arrow array if `encodes_arrow`. Rows that only a teacher answers have no
-        values of roles of targets, and their targets are those of a row without a label, see `Places.labels`.
+        values of roles of targets, and their targets are those of a row without a label, whose loss is 0: IGNORED or, of
+        a float, NaN.
 
         The result has more rows than `rows` if long ones are split into windows.
         """
@@ -203,23 +214,25 @@ class Task(ABC):
     def collate(self, rows: Any, tokenizer: PreTrainedTokenizerBase) -> tuple[Batch, int]:
         """What `Split.take` returns -> the model's keyword arguments, (B, T) and targets, and the number of labels."""
 
-    def check_teacher(self, teacher: Teacher, labels: list[str], tokenizer: PreTrainedTokenizerBase) -> None:
-        """Refuse a teacher that cannot answer for a student of this task; by default, each one.
-
-        Args:
-            labels, tokenizer: of the student.
+    def check_teacher(self, teacher: Teacher, student: Student) -> None:
+        """Refuse a teacher that cannot answer for this student; by default, each one.
 
         Raises:
             UserError: as above.
         """
-        raise UserError(f"distil.teacher: the task {full_name(self)} does not learn from a teacher; see Task.places")
+        raise UserError(f"distil.teacher: the task {full_name(self)} learns from no teacher; see Task.teacher_losses")
 
-    def teacher_answers(self, contents: Sequence[Any], teacher: Teacher, labels: list[str]) -> list[np.ndarray]:
-        """What `teacher` says about each of `contents`: a float32 array, with classes in the order of `labels`, those
-        of the student.
+    def answers_for(self, student: Student) -> Any:
+        """What of the student the answers of a teacher depend on, JSON-serializable: students for which it is the same
+        share them. By default, its classes."""
+        return student.labels
 
-        Called once for a batch of similar length, in inference mode and in the teacher's best precision. The answers
-        must be the same for any batch, but for rounding.
+    def teacher_answers(self, contents: Sequence[Any], teacher: Teacher, student: Student) -> list[np.ndarray]:
+        """What `teacher` says about each of `contents`: a float32 array of any shape, with classes in the order of the
+        student's.
+
+        Called for a batch of similar length, in inference mode and in the teacher's best precision. An answer must not
+        depend on the others of the batch, but for rounding.
 
         Args:
             contents: as `predict` gets them.
@@ -235,10 +248,12 @@ class Task(ABC):
         """
         raise NotImplementedError
 
-    def places(self, outputs: Any, batch: Batch) -> Places:
-        """What the loss against a teacher compares; `batch` is what `collate` made of rows with a column `teacher`.
+    def teacher_losses(self, outputs: Any, batch: Batch, settings: Distil, label_losses: LabelLosses) -> TeacherLosses:
+        """What each place of a micro-batch costs; their number is what `collate` returned as the number of labels.
 
-        Their number is what `collate` returned as the number of labels, on which the weight of the micro-batch depends.
+        Args:
+            batch: made by `collate` of rows with a column `teacher`.
+            label_losses: the usual losses of labels, with the class weights and the label smoothing of the recipe.
         """
         raise NotImplementedError
 
