@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pipeline.cli.main import main
     from pipeline.config.data import Data
+    from pipeline.config.distil import Distil
     from pipeline.config.hub import Hub
     from pipeline.config.models import Lora, Pretrained, Recurrent, Scratch
     from pipeline.config.recipe import Recipe
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "cli.main": ("main",),
     "config.data": ("Data",),
+    "config.distil": ("Distil",),
     "config.hub": ("Hub",),
     "config.models": ("Lora", "Pretrained", "Recurrent", "Scratch"),
     "config.recipe": ("Recipe",),
@@ -37,6 +39,7 @@ _HOMES = {
 __all__ = [
     "Budget",
     "Data",
+    "Distil",
     "Hub",
     "Lora",
     "Optim",

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from pipeline import run_folder, storage
 from pipeline.config import paths, references, sources
-from pipeline.config.loading import check_names
+from pipeline.config.distil import Distil
+from pipeline.config.loading import check_names, teachers_recipe
 from pipeline.config.offline import MARK
 from pipeline.config.recipe import Recipe
 from pipeline.data import hub_source
@@ -31,6 +33,7 @@ def fetch(recipe: Recipe, to: Path | None) -> None:
     if recipe.data.streaming:
         recipe.data.refuse("streaming", "streamed rows cannot be fetched; set it to False")
     check_names(recipe)
+    recipe = _with_trained_teacher(recipe)
     recipe, revisions = pinning.resolve_revisions(recipe, sources.resolve(recipe.data, recipe.task))
     _load_all(recipe, revisions)
     for setting, entry in revisions.items():
@@ -46,6 +49,20 @@ def fetch(recipe: Recipe, to: Path | None) -> None:
     print(f"fetched to {to}; run offline: HF_HUB_OFFLINE=1 finetune run {to / run_folder.RECIPE}")
 
 
+def _with_trained_teacher(recipe: Recipe) -> Recipe:
+    """`recipe` with the folder of its teacher in place of the recipe that trains it.
+
+    Raises:
+        UserError: that run has not finished.
+    """
+    maker = teachers_recipe(recipe)
+    if maker is None or recipe.distil is None:
+        return recipe
+    if not run_folder.is_finished(maker.folder):
+        recipe.distil.refuse("teacher", f"its run has not finished; first: finetune run {recipe.distil.teacher}")
+    return replace(recipe, distil=replace(recipe.distil, teacher=str(maker.folder / run_folder.MODEL)))
+
+
 def _load_all(recipe: Recipe, revisions: pinning.Revisions) -> None:
     """Load everything from the Hub as a run does: this fills the caches and shows that it can be read."""
     model: Any = recipe.model
@@ -58,6 +75,17 @@ def _load_all(recipe: Recipe, revisions: pinning.Revisions) -> None:
             load_tokenizer(model.checkpoint, model.revision, trust_remote_code=model.trust_remote_code)
     if "data.tokenizer" in revisions:
         load_tokenizer(str(recipe.data.tokenizer), recipe.data.tokenizer_revision)
+    if recipe.distil is not None:
+        _load_for_distillation(recipe.distil, revisions)
+
+
+def _load_for_distillation(distil: Distil, revisions: pinning.Revisions) -> None:
+    if "distil.teacher" in revisions:
+        download.snapshot(distil.teacher, distil.revision, "distil.teacher", distil.allow_pickle)
+    for source in distil.sources:
+        if sources.resolve(source).kind == "hub":
+            for rows, _ in hub_source.load(source, source.revision).values():
+                next(rows)
 
 
 def _copy_files(recipe: Recipe, revisions: pinning.Revisions, to: Path) -> dict[str, str]:
@@ -85,7 +113,7 @@ def _copy(source: Path, target: Path, setting: str) -> None:
 def _with_copied_files(recipe: Recipe, copies: dict[str, str]) -> str:
     """The recipe as JSON, with each copied file by its path relative to the recipe."""
     values = json.loads(recipe.to_json())
-    for setting, place in copies.items():
-        section, _, name = setting.partition(".")
-        values[section][name] = place
+    for reference in references.references_in(recipe):
+        if reference.setting in copies:
+            reference.put(values, copies[reference.setting])
     return json.dumps(values, indent=2, ensure_ascii=False) + "\n"

@@ -51,7 +51,7 @@ def check(recipe: Recipe) -> None:
         raise UserError(f"train.output_dir: {folder} holds something that is not a run; name another folder")
     if recipe.train.overwrite:
         return
-    if (folder / METRICS).is_file():
+    if is_finished(folder):
         raise UserError(
             f"train.output_dir: {folder} holds a finished run; name another folder or add --train.overwrite"
         )
@@ -61,6 +61,11 @@ def check(recipe: Recipe) -> None:
             f"train.output_dir: {folder} holds an unfinished run with other settings ({'; '.join(changed)});"
             " name another folder or add --train.overwrite"
         )
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether `folder` holds a finished run."""
+    return (folder / METRICS).is_file()
 
 
 def unfinished(recipe: Recipe) -> Recipe | None:

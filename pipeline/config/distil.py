@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Annotated, Literal
 
 from annotated_types import Ge, Lt
 
 from pipeline.config.data import Data
 from pipeline.config.schema import Count, Positive, Settings, settings
+
+# Settings of a source that say which texts are read; the others are those of the student's own data.
+READ = (
+    *("source", "revision", "subset", "streaming", "limit", "text_column", "text_pair_column", "token_column"),
+    *("separate", "format", "separator", "quoting", "header", "encoding"),
+)
 
 
 @settings("distil")
@@ -52,6 +59,11 @@ class Distil(Settings):
             self.refuse("limit", "it counts rows without labels; set distil.unlabelled or distil.augment, or remove it")
         if self.loss == "mse" and self.temperature != 1.0:
             self.refuse("temperature", "mse compares logits, not probabilities; remove this setting, or set loss to kl")
+
+        for source in self.sources:
+            for f in dataclasses.fields(source):
+                if f.name not in READ and getattr(source, f.name) != f.default:
+                    self.refuse(f"unlabelled.{f.name}", "it is not used of texts without labels; remove this setting")
 
     @property
     def sources(self) -> tuple[Data, ...]:

@@ -109,13 +109,64 @@ def check_names(recipe: Recipe) -> None:
             recipe.data.refuse(
                 "tokenizer_revision", f"{folder} is a local folder without revisions; remove this setting"
             )
+    references.check_trust(recipe)
     if isinstance(recipe.model, Pretrained):
-        references.check_trust(recipe)
         folder = paths.saved_model(recipe.model.checkpoint, "model.checkpoint")
         if folder and recipe.model.revision:
             recipe.model.refuse("revision", f"{folder} is a local folder without revisions; remove this setting")
     if isinstance(recipe.model, Recurrent) and recipe.model.vectors:
         paths.vectors(recipe.model.vectors, "model.vectors")
+    _check_teacher(recipe)
+
+
+def teachers_recipe(recipe: Recipe) -> Recipe | None:
+    """The recipe whose run leaves the teacher of `recipe`; None: distil.teacher names no recipe.
+
+    Raises:
+        UserError: there is no such file, or it contains no recipe of the same task.
+    """
+    if recipe.distil is None or not references.is_recipe(recipe.distil.teacher):
+        return None
+    try:
+        found = load_recipe(recipe.distil.teacher)
+    except UserError as error:
+        raise UserError(f"distil.teacher: {error}") from error
+    if found.task != recipe.task:
+        recipe.distil.refuse("teacher", f"{recipe.distil.teacher} is for the task {found.task}, not {recipe.task}")
+    return found
+
+
+def _check_teacher(recipe: Recipe) -> None:
+    """Check what the teacher and the sources of unlabelled texts name."""
+    distil = recipe.distil
+    if distil is None:
+        return
+    is_local = references.is_recipe(distil.teacher)
+    if is_local:
+        _refuse_circle(recipe)
+    else:
+        folder = paths.saved_model(distil.teacher, "distil.teacher", adapters=True)
+        is_local = folder is not None
+        if folder and folder.resolve() == (recipe.folder / paths.MODEL).resolve():
+            distil.refuse("teacher", f"{distil.teacher} is the folder of this run; name another one")
+    if distil.revision and is_local:
+        distil.refuse("revision", f"{distil.teacher} is on this machine and has no revisions; remove this setting")
+    for source in distil.sources:
+        try:
+            sources.resolve(source, recipe.task)
+        except UserError as error:
+            raise UserError(f"distil.unlabelled: {error}") from error
+
+
+def _refuse_circle(recipe: Recipe) -> None:
+    """Refuse a recipe whose run would be needed to train its own teacher."""
+    folders, maker = {recipe.folder}, teachers_recipe(recipe)
+    while maker is not None:
+        if maker.folder in folders:
+            teacher = recipe.distil.teacher if recipe.distil else ""
+            raise UserError(f"distil.teacher: the run of {teacher} would need its own model; name another teacher")
+        folders.add(maker.folder)
+        maker = teachers_recipe(maker)
 
 
 def nearby(file: Path) -> str:

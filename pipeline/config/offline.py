@@ -8,10 +8,10 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from pipeline.config import references
 from pipeline.config.recipe import Recipe
 
 # Lists the settings whose files are in the folder by relative path, so that the folder can be moved.
@@ -37,7 +37,7 @@ def at_home(recipe: Recipe, file: Path) -> Recipe:
     with contextlib.suppress(OSError, ValueError):
         listed = json.loads((file.parent / MARK).read_text(encoding="utf-8"))
     for setting, place in listed.get("files", {}).items():
-        section, _, name = setting.partition(".")
-        changed = replace(getattr(recipe, section), **{name: str(file.parent / place)})
-        recipe = replace(recipe, **{section: changed})
+        for reference in references.references_in(recipe):
+            if reference.setting == setting:
+                recipe = reference.with_values(recipe, **{reference.name: str(file.parent / place)})
     return recipe

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config.data import WHOLE_WORDS, Data
+from pipeline.config.distil import Distil
 from pipeline.config.hub import Hub, is_repo_id
 from pipeline.config.models import ModelSettings, Recurrent, Scratch, kind_name
 from pipeline.config.schema import Settings, settings
@@ -29,7 +30,7 @@ _OWN_TASK = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 
 @settings("")
 class Recipe(Settings):
-    """A run: task, data, model, optimizer, training, and where the model is pushed."""
+    """A run: task, data, model, optimizer, training, where the model is pushed, and the teacher that it learns from."""
 
     name: str
     """Name of the run and of its folder under runs/."""
@@ -40,6 +41,7 @@ class Recipe(Settings):
     optim: Optim = field(default_factory=Optim)
     train: Train = field(default_factory=Train)
     hub: Hub = field(default_factory=Hub)
+    distil: Distil | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -62,6 +64,7 @@ class Recipe(Settings):
         if self.hub.push and self.hub.repo_id is None and not is_repo_id(self.name):
             self.hub.refuse("repo_id", f"the recipe's name, {self.name}, cannot name a repository; set it to user/name")
         self._refuse_with_crf()
+        self._refuse_with_teacher()
         self._refuse_tokenizer()
         self._refuse_monitor()
 
@@ -78,6 +81,17 @@ class Recipe(Settings):
                 if getattr(self.train, name):
                     self.train.refuse(
                         name, "a CRF scores whole sequences, not labels; remove this setting or model.crf"
+                    )
+
+    def _refuse_with_teacher(self) -> None:
+        """Refuse settings of the labels' loss if no label is trained on."""
+        if self.distil is not None and not self.distil.hard_share:
+            for name in ("class_weights", "label_smoothing"):
+                if getattr(self.train, name):
+                    self.train.refuse(
+                        name,
+                        "it is about the loss of labels, which distil.hard_share 0 leaves out; raise that, or remove"
+                        " this setting",
                     )
 
     def _refuse_tokenizer(self) -> None:

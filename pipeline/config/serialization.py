@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config.data import Data
+from pipeline.config.distil import Distil
 from pipeline.config.hub import Hub
 from pipeline.config.models import Lora, Pretrained, kind_called
 from pipeline.config.recipe import Recipe
@@ -14,7 +15,7 @@ from pipeline.config.schema import Settings
 from pipeline.config.training import Optim, Train
 from pipeline.errors import UserError, reason, shorten
 
-SECTIONS: dict[str, type[Settings]] = {"data": Data, "optim": Optim, "train": Train, "hub": Hub}
+SECTIONS: dict[str, type[Settings]] = {"data": Data, "optim": Optim, "train": Train, "hub": Hub, "distil": Distil}
 
 
 def read_json(file: Path) -> Recipe:
@@ -53,7 +54,7 @@ def from_json(text: str, origin: str) -> Recipe:
 
 
 def _section(name: str, value: Any) -> Any:
-    if name != "model" and name not in SECTIONS:
+    if (name != "model" and name not in SECTIONS) or (name == "distil" and value is None):
         return value
     if not isinstance(value, dict):
         raise UserError(f"{name}: {shorten(repr(value), 80)} is not a JSON object of settings")
@@ -61,7 +62,16 @@ def _section(name: str, value: Any) -> Any:
     kind = kind_called(value.pop("kind", None)) if name == "model" else SECTIONS[name]
     if kind is Pretrained and isinstance(value.get("lora"), dict):
         value["lora"] = Lora(**_values(value["lora"]))
+    if kind is Distil:
+        value["unlabelled"] = _sources(value.get("unlabelled"))
     return kind(**_values(value))
+
+
+def _sources(value: Any) -> Any:
+    """One source of data or several."""
+    if isinstance(value, list):
+        return tuple(map(_sources, value))
+    return Data(**_values(value)) if isinstance(value, dict) else value
 
 
 def _values(values: dict[str, Any]) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-from dataclasses import replace
 from pathlib import Path
 
 from pipeline import run_folder, storage
@@ -32,11 +31,11 @@ def resolve_revisions(recipe: Recipe, source: ResolvedSource) -> tuple[Recipe, R
         UserError: a repository or revision does not exist, or the Hub cannot be reached and it was never fetched.
     """
     recorded, revisions = _recorded(recipe), Revisions()
-    for reference in references.REFERENCES:
+    for reference in references.references_in(recipe):
         repo = reference.on_hub(recipe, source)
         if repo is None:
             continue
-        section, entry = getattr(recipe, reference.section), recorded.get(reference.setting, {})
+        section, entry = reference.section_in(recipe), recorded.get(reference.setting, {})
         name, asked = getattr(section, reference.name), getattr(section, repo.revision)
         if entry.get("name") != name or asked not in (entry.get("asked"), entry.get("commit")):
             commit = download.resolve(name, asked, reference.setting, repo.repo_type)
@@ -67,11 +66,10 @@ def _recorded(recipe: Recipe) -> Revisions:
 
 
 def _with_revisions(recipe: Recipe, revisions: Revisions) -> Recipe:
-    for reference in references.REFERENCES:
-        section, entry = getattr(recipe, reference.section), revisions.get(reference.setting)
+    for reference in references.references_in(recipe):
+        section, entry = reference.section_in(recipe), revisions.get(reference.setting)
         if not entry or reference.hub is None or entry.get("name") != getattr(section, reference.name, None):
             continue
         if getattr(section, reference.hub.revision) in (entry["asked"], entry["commit"]):
-            section = replace(section, **{reference.hub.revision: entry["commit"]})
-            recipe = replace(recipe, **{reference.section: section})
+            recipe = reference.with_values(recipe, **{reference.hub.revision: entry["commit"]})
     return recipe

@@ -23,7 +23,7 @@ def redacted_recipe(recipe: Recipe, metrics: dict[str, Any]) -> Recipe:
     """
     values = json.loads(recipe.to_json())
     for reference, path in references.local_names(recipe, metrics.get("revisions", {})).items():
-        values[reference.section][reference.name] = paths.last_part(path)
+        reference.put(values, paths.last_part(path))
     values["train"]["output_dir"] = None
     values["train"]["overwrite"] = False
     values.pop("hub", None)

@@ -186,8 +186,7 @@ class Task(ABC):
     ) -> dict[str, Any]:
         """Rows by role -> `input_ids`, `truncated` and the targets, as lists or Arrow arrays with an element per row.
         The values of a role are a list, or an Arrow array if `encodes_arrow`. Rows that only a teacher answers have no
-        values of roles of targets, and their targets are those of a row without a label, whose loss is 0: IGNORED or, of
-        a float, NaN.
+        role of a target; their targets are those of a row without a label: IGNORED or, of a float, NaN.
 
         The result has more rows than `rows` if long ones are split into windows.
         """

@@ -9,6 +9,7 @@ from huggingface_hub import HfApi
 from pipeline import fetch, run
 from pipeline.config import references, sources
 from pipeline.config.data import Data
+from pipeline.config.distil import Distil
 from pipeline.config.models import Pretrained, Recurrent
 from pipeline.config.recipe import Recipe
 from pipeline.config.references import HubRepo, Reference
@@ -69,7 +70,7 @@ def test_samples_and_kinds_of_tokenizers_name_nothing_outside_the_recipe():
 
 @pytest.mark.parametrize("reference", references.REFERENCES, ids=lambda reference: reference.setting)
 def test_every_row_names_settings_that_exist(reference):
-    sections = {"data": [Data], "model": [Recurrent, Pretrained]}[reference.section]
+    sections = {"data": [Data], "model": [Recurrent, Pretrained], "distil": [Distil]}[reference.section]
     settings = {name for section in sections for name in section.__dataclass_fields__}
     assert {reference.name, *([reference.hub.revision] if reference.hub else [])} <= settings
 
