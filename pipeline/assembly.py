@@ -30,6 +30,7 @@ def prepare_for(recipe: Recipe, task: Task, source: ResolvedSource) -> Prepared:
         pair_encoding=recipe.model.pair_encoding,
         known_words=_words_with_vectors(recipe, task),
         trust_remote_code=own and getattr(recipe.model, "trust_remote_code", False),
+        keep_texts=recipe.distil is not None,
         may_change=own and recipe.model.default_tokenizer is not None and not recipe.model.reads_characters,
     )
 

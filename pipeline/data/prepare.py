@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 DONE = "prepared.json"
 TOKENIZER = "tokenizer"
 SCORED = ("validation", "test")
+KEPT = ("train", *SCORED)
 SCRIPT_ROWS = 2000
 
 
@@ -57,7 +58,8 @@ class Prepared:
         report: counts, and data warnings under `notes`; `data` in metrics.json. See checks.report.
         source: where the rows come from.
         fingerprints: of all that a run must find unchanged to go on.
-        texts: split that is scored -> file with its rows as they were read, and where they stand; see source_rows.
+        texts: split that is scored, or each split if they are kept -> file with its rows as they were read, and where
+            they stand; see source_rows.
     """
 
     splits: dict[str, Dataset]
@@ -81,6 +83,7 @@ def prepare(
     trust_remote_code: bool = False,
     may_change: bool = False,
     pair_encoding: PairEncoding | None = None,
+    keep_texts: bool = False,
 ) -> Prepared:
     """Read, check, split and encode `source` for `task`, or open what an earlier run has cached.
 
@@ -93,6 +96,7 @@ def prepare(
         may_change: whether `tokenizer` is only a default; then texts in a script without blanks get one that can cut
             them.
         pair_encoding: how pairs of texts are written into rows, see `text_pairs.for_pairs`.
+        keep_texts: whether the texts of train are kept, too, for a teacher that will answer them.
 
     Raises:
         UserError: something about the data or a setting is refused; nothing is written to the cache then.
@@ -101,17 +105,20 @@ def prepare(
     choice = TokenizerChoice(
         tokenizer, tokenizer_revision, characters, known_words, trust_remote_code, may_change, pair_encoding
     )
-    target = root / _key(task, choice, source)
+    kept = KEPT if keep_texts else SCORED
+    target = root / _key(task, choice, source, kept)
     if _is_complete(target):
         try:
-            return _open(target, source)
+            return _open(target, source, kept)
         except (OSError, ValueError, TypeError, LookupError):  # damaged, though every size is right
             with writing("FINETUNE_CACHE", root):
                 storage.discard(target)
     with writing("FINETUNE_CACHE", root):
         # If another process was faster, its entry is as good.
-        storage.publish_folder(target, lambda folder: _build(task, choice, source, folder), keep_existing=_is_complete)
-    return _open(target, source)
+        storage.publish_folder(
+            target, lambda folder: _build(task, choice, source, folder, kept), keep_existing=_is_complete
+        )
+    return _open(target, source, kept)
 
 
 def cache_root() -> Path:
@@ -119,7 +126,7 @@ def cache_root() -> Path:
     return Path(os.environ.get("FINETUNE_CACHE") or Path.home() / ".cache" / "finetune-pipeline")
 
 
-def _key(task: Encoder, choice: TokenizerChoice, source: ResolvedSource) -> str:
+def _key(task: Encoder, choice: TokenizerChoice, source: ResolvedSource, kept: Sequence[str]) -> str:
     """Hash of the rows, the settings, the tokenizer and the code that turns one into the other."""
     # Every module in this folder, imported or not: all processes must arrive at the same entry.
     code = [
@@ -136,6 +143,7 @@ def _key(task: Encoder, choice: TokenizerChoice, source: ResolvedSource) -> str:
         "names": {split: [str(part.file) for part in parts] for split, parts in source.parts.items()},
         "home": source.data.source.partition("/")[0] if source.data.source.startswith("~") else None,
         "task": task.name,
+        "texts": list(kept),
         "tokenizer": choice.fingerprint(),
         "code": sorted(hashlib.sha256(file.read_bytes()).hexdigest() for file in code),
         "versions": [importlib.metadata.version(name) for name in ("tokenizers", "transformers", "pyarrow")],
@@ -158,7 +166,7 @@ def _is_complete(target: Path) -> bool:
         return False
 
 
-def _build(task: Encoder, choice: TokenizerChoice, source: ResolvedSource, folder: Path) -> None:
+def _build(task: Encoder, choice: TokenizerChoice, source: ResolvedSource, folder: Path, kept: Sequence[str]) -> None:
     """Fill `folder` with the encoded splits, the tokenizer and the report."""
     work, data = folder / "work", source.data
     work.mkdir()
@@ -168,7 +176,7 @@ def _build(task: Encoder, choice: TokenizerChoice, source: ResolvedSource, folde
     long_texts.keep(tokenizer, data.long_texts)
     for split, rows in raw.items():
         report.setdefault("encoded", {})[split] = encode(rows, task, tokenizer, data.max_length, labels, folder / split)
-        if split in SCORED:
+        if split in kept:
             source_rows.write(rows, task.columns, source_rows.shown(places[split], source), _texts_of(folder, split))
     report["notes"] += length_warnings(report["encoded"], data.max_length)
     unknown = {split: counted["unknown_share"] for split, counted in report["encoded"].items()}
@@ -257,7 +265,7 @@ def unify_tags(
     return loaded, {"scheme": unified.found}
 
 
-def _open(folder: Path, source: ResolvedSource) -> Prepared:
+def _open(folder: Path, source: ResolvedSource, kept: Sequence[str]) -> Prepared:
     from datasets import Dataset
 
     done = json.loads((folder / DONE).read_text(encoding="utf-8"))
@@ -272,5 +280,5 @@ def _open(folder: Path, source: ResolvedSource) -> Prepared:
         report={**done["report"], "fingerprint": source.fingerprint},
         source=source,
         fingerprints=Fingerprints(rows, list(done["labels"]), fingerprints.of_vocabulary(tokenizer)),
-        texts={split: _texts_of(folder, split) for split in SCORED},
+        texts={split: _texts_of(folder, split) for split in kept},
     )

@@ -80,13 +80,25 @@ def _joined(batch: pa.RecordBatch, own: pa.RecordBatch) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays([(own if name in added else batch).column(name) for name in names], names=names)
 
 
+def contents(file: Path) -> list[str | tuple[str, str] | list[str]]:
+    """What a model reads of each row: texts, pairs of texts or lists of words."""
+    with pa.memory_map(str(file)) as source, pa.ipc.open_stream(source) as stream:
+        return _contents(stream.read_all())
+
+
 def sample(file: Path, count: int) -> list[str | tuple[str, str] | list[str]]:
     """What a model reads of `count` rows, or of all if there are fewer, spread over the split: texts, pairs of texts or
     lists of words."""
     with pa.memory_map(str(file)) as source, pa.ipc.open_stream(source) as stream:
         table = stream.read_all()
-        spread = [number * len(table) // count for number in range(count)] if count < len(table) else range(len(table))
-        rows = [row for number in spread for row in table.slice(number, 1).to_pylist()]
+        if count < len(table):
+            table = table.take([number * len(table) // count for number in range(count)])
+        return _contents(table)
+
+
+def _contents(table: pa.Table) -> list[str | tuple[str, str] | list[str]]:
     if "words" in table.column_names:
-        return [row["words"] for row in rows]
-    return [(row["text"], row["text_pair"]) if "text_pair" in row else row["text"] for row in rows]
+        return table["words"].to_pylist()
+    if "text_pair" in table.column_names:
+        return list(zip(table["text"].to_pylist(), table["text_pair"].to_pylist(), strict=True))
+    return table["text"].to_pylist()

@@ -11,13 +11,16 @@ import pyarrow.compute as pc
 import torch
 from torch.nn import functional as F
 
+from pipeline.config.distil import Distil
 from pipeline.config.training import Train
 from pipeline.data import labels as labelling
 from pipeline.data.checks import MANY_CLASSES, in_order
+from pipeline.data.rows import whole
 from pipeline.errors import UserError
 from pipeline.predictions import Predictions
 from pipeline.tasks.base import Batch
 from pipeline.tasks.text_answers import TextAnswers, lists_of
+from pipeline.training import divergences
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -89,10 +92,18 @@ class MultiLabel(TextAnswers):
             hot[row, [ids[name] for name in names]] = True
         return pa.FixedSizeListArray.from_arrays(pa.array(hot.ravel()), len(labels)).cast(pa.list_(pa.bool_()))
 
+    def no_targets(self, count: int, labels: list[str]) -> pa.Array:
+        """Lists of C nulls."""
+        nulls = pa.nulls(count * len(labels), pa.bool_())
+        return pa.FixedSizeListArray.from_arrays(nulls, len(labels)).cast(pa.list_(pa.bool_()))
+
+    def divergence(self, student: torch.Tensor, teacher: torch.Tensor, settings: Distil) -> torch.Tensor:
+        return divergences.of_each_class(student, teacher, settings)
+
     def stacked(self, targets: pa.ChunkedArray) -> torch.Tensor:
-        """(B, C) float32, 1 for the labels of a text and 0 for all others."""
-        flat = targets.combine_chunks().flatten().to_numpy(zero_copy_only=False)
-        return torch.from_numpy(flat.reshape(len(targets), -1).astype(np.float32))
+        """(B, C) float32, 1 for the labels of a text and 0 for all others; NaN if nothing is known about them."""
+        flat = whole(targets).flatten().cast(pa.float32()).to_numpy(zero_copy_only=False)
+        return torch.tensor(flat.reshape(len(targets), -1))
 
     def outcome(self, outputs: Any, batch: Batch) -> dict[str, Any]:
         logits, labels = outputs.logits.float(), batch["labels"].float()  # (B, C)

@@ -10,12 +10,14 @@ import pyarrow as pa
 import torch
 from transformers import PreTrainedModel
 
+from pipeline.config.distil import Distil
 from pipeline.data.rows import numpy_column
 from pipeline.errors import UserError
 from pipeline.models.layers import output_layer
 from pipeline.predictions import Predictions
 from pipeline.tasks.base import Batch
 from pipeline.tasks.text_answers import TextAnswers
+from pipeline.training import divergences
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -32,6 +34,7 @@ class Regression(TextAnswers):
 
     problem_type: ClassVar[str | None] = "regression"
     monitor: ClassVar[str] = "mse"
+    names_classes: ClassVar[bool] = False
     lower_is_better: ClassVar[bool] = True
     unused: ClassVar[Mapping[str, str]] = {
         "class_weights": "the labels are numbers, so there are no classes to weight",
@@ -64,8 +67,14 @@ class Regression(TextAnswers):
         """The numbers as they are."""
         return pa.array(answers, pa.float64())
 
+    def no_targets(self, count: int, labels: list[str]) -> pa.Array:
+        return pa.nulls(count, pa.float64())
+
+    def divergence(self, student: torch.Tensor, teacher: torch.Tensor, settings: Distil) -> torch.Tensor:
+        return divergences.of_numbers(student, teacher, self.output_scale)
+
     def stacked(self, targets: pa.ChunkedArray) -> torch.Tensor:
-        """(B,) float32."""
+        """(B,) float32, NaN where there is no number."""
         return torch.from_numpy(targets.to_numpy().astype(np.float32))
 
     def start(self, model: PreTrainedModel, train: Dataset) -> dict[str, Any]:

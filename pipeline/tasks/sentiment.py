@@ -11,13 +11,16 @@ import pyarrow.compute as pc
 import torch
 from torch.nn import functional as F
 
+from pipeline.config.distil import Distil
 from pipeline.data.checks import label_set
 from pipeline.errors import UserError, listing
+from pipeline.models.recurrent.crf import IGNORED
 from pipeline.predictions import Predictions
 from pipeline.tasks.base import Batch, Task
 from pipeline.tasks.multi_label import MultiLabel
 from pipeline.tasks.regression import Regression
 from pipeline.tasks.text_answers import TextAnswers, lists_of
+from pipeline.training import divergences
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -57,6 +60,12 @@ class Sentiment(TextAnswers):
         """Class ids."""
         ids = {label: index for index, label in enumerate(labels)}
         return [ids[label] for label in answers]
+
+    def no_targets(self, count: int, labels: list[str]) -> list[int]:
+        return [IGNORED] * count
+
+    def divergence(self, student: torch.Tensor, teacher: torch.Tensor, settings: Distil) -> torch.Tensor:
+        return divergences.of_classes(student, teacher, settings)
 
     def stacked(self, targets: pa.ChunkedArray) -> torch.Tensor:
         """(B,) int64."""

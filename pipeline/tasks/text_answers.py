@@ -12,11 +12,23 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.modeling_outputs import SequenceClassifierOutput
 
+from pipeline.config.distil import Distil
+from pipeline.data.rows import whole
 from pipeline.data.tokenization import long_texts, text_pairs
 from pipeline.data.tokenization.long_texts import Encoded
-from pipeline.errors import UserError
+from pipeline.errors import UserError, listing
+from pipeline.models.recurrent.crf import IGNORED
 from pipeline.predictions import ROWS_PER_GROUP
-from pipeline.tasks.base import Batch, Task, padded_inputs, rows_of
+from pipeline.tasks.base import (
+    Batch,
+    LabelLosses,
+    Student,
+    Task,
+    Teacher,
+    TeacherLosses,
+    padded_inputs,
+    rows_of,
+)
 
 if TYPE_CHECKING:
     Text = str | tuple[str, str]
@@ -26,6 +38,12 @@ if TYPE_CHECKING:
 NOUNS, BLANKS, ENDS = ("text", "sentence", "sent", "s", "question", "q"), ("", "_", " "), (("a", "b"), ("1", "2"))
 # Rows in a forward pass of `predict`.
 ROWS_PER_BATCH = 64
+# What the answers are, for messages.
+PROBLEM_TYPES = {
+    "single_label_classification": "one of several labels",
+    "multi_label_classification": "any number of labels",
+    "regression": "a number",
+}
 
 
 class TextAnswers(Task):
@@ -63,6 +81,8 @@ class TextAnswers(Task):
     scored_with: ClassVar[Sequence[str]] = ("begins", "length")
     keeps_logits: ClassVar[bool] = False
     """Whether the outcome of a split has the logits of its texts."""
+    names_classes: ClassVar[bool] = True
+    """Whether the outputs of the model are classes with names."""
     thresholds: list[float] | None = None
     """Of each class, the probability from which on a text gets it, if something is decided by thresholds."""
 
@@ -95,6 +115,10 @@ class TextAnswers(Task):
         """The answers of rows, as they are in the data -> as a list or Arrow array, with an element for each row."""
 
     @abstractmethod
+    def no_targets(self, count: int, labels: list[str]) -> Any:
+        """The same of `count` rows without an answer in the data."""
+
+    @abstractmethod
     def stacked(self, targets: pa.ChunkedArray) -> torch.Tensor:
         """What `targets` returned for the rows of a batch -> (B, ...), the `labels` of the model."""
 
@@ -111,9 +135,11 @@ class TextAnswers(Task):
         columns = {
             "input_ids": encoded.input_ids,
             "truncated": encoded.truncated,
-            "label": self.targets([rows["label"][text] for text in encoded.text], labels),
+            "label": self.no_targets(len(encoded.text), labels),
             "begins": encoded.begins,
         }
+        if "label" in rows:
+            columns["label"] = self.targets([rows["label"][text] for text in encoded.text], labels)
         if encoded.token_type_ids is not None:
             columns["token_type_ids"] = pa.array(encoded.token_type_ids, pa.list_(pa.int32()))
         return columns
@@ -121,7 +147,48 @@ class TextAnswers(Task):
     def collate(self, rows: pa.Table, tokenizer: PreTrainedTokenizerBase) -> tuple[Batch, int]:
         batch = padded_inputs(rows, tokenizer)
         batch["labels"] = self.stacked(rows["label"])
+        if "teacher" in rows.column_names:
+            batch["teacher"] = torch.from_numpy(_matrix(whole(rows["teacher"])).copy())  # (B, C)
         return batch, len(rows)
+
+    def check_teacher(self, teacher: Teacher, student: Student) -> None:
+        answers, kind = teacher.task, PROBLEM_TYPES.get(str(teacher.task.problem_type), "something else")
+        if not isinstance(answers, TextAnswers) or answers.problem_type != self.problem_type:
+            own = PROBLEM_TYPES[str(self.problem_type)]
+            raise UserError(f"distil.teacher: it answers each text with {kind}, and the data has {own}; name another")
+        if answers.reads_pairs is not None and answers.reads_pairs != self.reads_pairs:
+            theirs, ours = (
+                "pairs of texts" if pairs else "single texts" for pairs in (answers.reads_pairs, self.reads_pairs)
+            )
+            raise UserError(f"distil.teacher: it reads {theirs}, and the data has {ours}; name another")
+        if self.names_classes and sorted(teacher.labels) != sorted(student.labels):
+            raise UserError(
+                f"distil.teacher: its labels are {listing(teacher.labels)}, and those of the data"
+                f" {listing(student.labels)}; set data.label_names, or name another teacher"
+            )
+
+    def teacher_answers(self, contents: Sequence[Text], teacher: Teacher, student: Student) -> list[np.ndarray]:
+        """Logits (C,)."""
+        logits = _logits(contents, teacher.model, teacher.tokenizer)
+        order = [teacher.labels.index(label) for label in student.labels] if self.names_classes else [0]
+        return list(logits[:, order])
+
+    def teacher_column(self, encoded: pa.Table, answers: pa.ListArray) -> pa.ListArray:
+        """The logits of its text for each row."""
+        text = np.cumsum(encoded["begins"].to_numpy()) - 1
+        return lists_of(_matrix(answers)[text])
+
+    def teacher_losses(self, outputs: Any, batch: Batch, settings: Distil, label_losses: LabelLosses) -> TeacherLosses:
+        labels = batch["labels"]  # (B,) or (B, C)
+        known = ~labels.isnan() if labels.is_floating_point() else labels != IGNORED
+        soft = self.divergence(outputs.logits, batch["teacher"], settings)
+        return TeacherLosses(
+            soft, label_losses(outputs.logits, labels), known if known.dim() == 1 else known.all(dim=1)
+        )
+
+    @abstractmethod
+    def divergence(self, student: torch.Tensor, teacher: torch.Tensor, settings: Distil) -> torch.Tensor:
+        """(B,) what the logits of a student cost against those of its teacher, both (B, C)."""
 
     def joined(self, outcome: dict[str, Any]) -> dict[str, Any]:
         """The outcome of each text, from the mean of its windows' logits, and the `tokens` that were read of it."""
@@ -157,24 +224,14 @@ class TextAnswers(Task):
         tokenizer: PreTrainedTokenizerBase,
         labels: list[str],
     ) -> Iterable[dict[str, Any]]:
-        filled = [_with_words(text, tokenizer) for text in texts]
-        self._check_pairs(filled)
-        roles = dict(zip(("text", "text_pair"), zip(*filled, strict=True), strict=False))
-        encoded = _encoded(roles, tokenizer, int(tokenizer.model_max_length))
-        inputs = {"input_ids": encoded.input_ids, "token_type_ids": encoded.token_type_ids}
-        logits = []
-        for start in range(0, len(encoded.input_ids), ROWS_PER_BATCH):
-            rows = {name: ids[start : start + ROWS_PER_BATCH] for name, ids in inputs.items() if ids is not None}
-            batch = tokenizer.pad(rows, return_tensors="pt").to(model.device)
-            with torch.inference_mode():
-                logits.append(model(**batch).logits.float().cpu())  # (B, C)
-        pooled = long_texts.mean_over_texts(torch.cat(logits).numpy(), np.array(encoded.begins))
-        for text, answer in zip(texts, self.answers(torch.from_numpy(pooled), labels), strict=True):
+        self._check_pairs(texts)
+        logits = _logits(texts, model, tokenizer)
+        for text, answer in zip(texts, self.answers(torch.from_numpy(logits), labels), strict=True):
             given = {"text": text} if isinstance(text, str) else dict(zip(("text", "text_pair"), text, strict=True))
             yield {**given, **answer}
 
-    def _check_pairs(self, texts: Sequence[tuple[str, ...]]) -> None:
-        sizes = {len(text) for text in texts}
+    def _check_pairs(self, texts: Sequence[Text]) -> None:
+        sizes = {1 if isinstance(text, str) else len(text) for text in texts}
         if len(sizes) > 1:
             raise UserError("predict: some rows have one text and some have two; give all of them as many")
         if self.reads_pairs and sizes == {1}:
@@ -190,6 +247,26 @@ def lists_of(values: np.ndarray) -> pa.ListArray:
     """The rows of an array (N, C) as lists of C numbers."""
     offsets = np.arange(len(values) + 1, dtype=np.int32) * values.shape[1]
     return pa.ListArray.from_arrays(pa.array(offsets), pa.array(np.ascontiguousarray(values).ravel()))
+
+
+def _matrix(lists: pa.ListArray) -> np.ndarray:
+    """The inverse of `lists_of`."""
+    return lists.flatten().to_numpy().reshape(len(lists), -1)
+
+
+def _logits(texts: Sequence[Text], model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> np.ndarray:
+    """(N, C) float32, of each text the mean of its rows."""
+    filled = [_with_words(text, tokenizer) for text in texts]
+    roles = dict(zip(("text", "text_pair"), zip(*filled, strict=True), strict=False))
+    encoded = _encoded(roles, tokenizer, int(tokenizer.model_max_length))
+    inputs = {"input_ids": encoded.input_ids, "token_type_ids": encoded.token_type_ids}
+    logits = []
+    for start in range(0, len(encoded.input_ids), ROWS_PER_BATCH):
+        rows = {name: ids[start : start + ROWS_PER_BATCH] for name, ids in inputs.items() if ids is not None}
+        batch = tokenizer.pad(rows, return_tensors="pt").to(model.device)
+        with torch.inference_mode():
+            logits.append(model(**batch).logits.float().cpu())  # (B, C)
+    return long_texts.mean_over_texts(torch.cat(logits).numpy(), np.array(encoded.begins))
 
 
 def _encoded(rows: Mapping[str, Sequence[str]], tokenizer: PreTrainedTokenizerBase, max_length: int) -> Encoded:

@@ -99,7 +99,7 @@ def _train_copy(run: Run, size: int) -> None:
     batch = {name: value.to(device) for name, value in run.weighted_batch(rows)[0].items()}
     for _ in range(2):
         with torch.autocast(device.type, torch.bfloat16, enabled=run.autocast):
-            outputs = model(**batch, **carry.inputs(0))
+            outputs = model(**run.objective.inputs(batch), **carry.inputs(0))
         carry.keep(0, outputs)
         run.objective.loss(outputs, batch).float().backward()
         optimizer.step()

@@ -1,28 +1,46 @@
-"""The loss that training minimises: the model's own, or one with class weights and label smoothing.
+"""The loss that training minimises: the model's own, one with class weights and label smoothing, or one against a
+teacher's answers.
 
-Shapes: B rows, C classes.
+Shapes: B rows, C classes, M places: rows, words or tokens.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from pipeline.config.distil import Distil
 from pipeline.config.training import Train
 from pipeline.errors import UserError, suggest
 from pipeline.models.recurrent.crf import IGNORED
+
+# What a teacher says about the places of a batch; the model does not get it.
+TEACHER = "teacher"
 
 
 class Objective:
     """The loss that the model computes itself, a mean over labels."""
 
-    def loss(self, outputs: Any, batch: Mapping[str, Tensor]) -> Tensor:
+    def inputs(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """What of a micro-batch the model gets."""
+        return batch
+
+    def loss(self, outputs: Any, batch: dict[str, Tensor]) -> Tensor:
         """Mean loss of a micro-batch, a scalar."""
         return outputs.loss
+
+    def losses(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """(M,) what each label costs on its own, 0 where there is none.
+
+        Args:
+            logits: (M, C).
+            labels: (M,) or (M, C).
+        """
+        return F.cross_entropy(logits.float(), labels, ignore_index=IGNORED, reduction="none")
 
     def weight(self, batch: Mapping[str, Tensor], labels: int) -> float:
         """The weight of the micro-batch's mean loss in an update: the number of its `labels`."""
@@ -57,14 +75,21 @@ class LabelObjective(WeightedObjective):
     (1 - e) w_y nll_y + e / C * sum_c w_c nll_c, and the mean divides by the sum of the w_y.
     """
 
-    def loss(self, outputs: Any, batch: Mapping[str, Tensor]) -> Tensor:
-        logits, labels = outputs.logits, batch["labels"]
+    def loss(self, outputs: Any, batch: dict[str, Tensor]) -> Tensor:
+        logits = outputs.logits
+        return self._cross_entropy(logits.reshape(-1, logits.shape[-1]), batch["labels"].reshape(-1), "mean")
+
+    def losses(self, logits: Tensor, labels: Tensor) -> Tensor:
+        return self._cross_entropy(logits, labels, "none")
+
+    def _cross_entropy(self, logits: Tensor, labels: Tensor, reduction: str) -> Tensor:
         return F.cross_entropy(
-            logits.reshape(-1, logits.shape[-1]).float(),
-            labels.reshape(-1),
+            logits.float(),
+            labels,
             weight=None if self._weights is None else self._weights.to(logits.device),
             label_smoothing=self._smoothing,
             ignore_index=IGNORED,
+            reduction=reduction,
         )
 
     def weight(self, batch: Mapping[str, Tensor], labels: int) -> float:
@@ -83,12 +108,20 @@ class MultiLabelObjective(WeightedObjective):
     e/2 instead of 0, which is the uniform smoothing of Szegedy et al. 2016, section 7, over having a label or not.
     """
 
-    def loss(self, outputs: Any, batch: Mapping[str, Tensor]) -> Tensor:
-        logits, labels = outputs.logits.float(), batch["labels"]  # (B, C)
+    def loss(self, outputs: Any, batch: dict[str, Tensor]) -> Tensor:
+        return self._cross_entropy(outputs.logits, batch["labels"]).mean()
+
+    def losses(self, logits: Tensor, labels: Tensor) -> Tensor:
+        known = ~labels.isnan()
+        return (self._cross_entropy(logits, labels.where(known, 0.0)) * known).mean(dim=-1)
+
+    def _cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """(B, C)."""
         return F.binary_cross_entropy_with_logits(
-            logits,
+            logits.float(),
             labels * (1 - self._smoothing) + self._smoothing / 2,
             pos_weight=None if self._weights is None else self._weights.to(logits.device),
+            reduction="none",
         )
 
 
@@ -104,10 +137,71 @@ class RegressionObjective(Objective):
         """
         self._scale = scale
 
-    def loss(self, outputs: Any, batch: Mapping[str, Tensor]) -> Tensor:
-        error = (outputs.logits.float()[:, 0] - batch["labels"]) / self._scale
-        scaled = error.square().mean()
-        return scaled.detach() * self._scale**2 + (scaled - scaled.detach())  # value + 0
+    def loss(self, outputs: Any, batch: dict[str, Tensor]) -> Tensor:
+        return in_units(self.losses(outputs.logits, batch["labels"]).mean(), self._scale)
+
+    def losses(self, logits: Tensor, labels: Tensor) -> Tensor:
+        known = ~labels.isnan()
+        error = (logits.float()[:, 0] - labels.where(known, 0.0)) / self._scale
+        return (error * known).square()
+
+
+def in_units(scaled: Tensor, scale: float) -> Tensor:
+    """A squared error in units of `scale`, with its own gradient and the value that it has in the units of the data."""
+    return scaled.detach() * scale**2 + (scaled - scaled.detach())  # value + 0
+
+
+class TeacherLosses(Protocol):
+    """What places of a micro-batch cost, see `tasks.base.TeacherLosses`."""
+
+    @property
+    def soft(self) -> Tensor: ...
+    @property
+    def hard(self) -> Tensor: ...
+    @property
+    def labelled(self) -> Tensor: ...
+
+
+class DistilObjective(Objective):
+    """The loss against a teacher's answers, of which labels may take a share (Hinton et al. 2015, section 2).
+
+    A place costs (1 - h) soft + h hard if it has a label, and soft if it has none, where h is the share; the loss is
+    the mean over places. So every place weighs the same, whichever others are in its update. Weights of classes are
+    divided by their mean over the training labels, so they do not change the share of the labels.
+    """
+
+    def __init__(
+        self,
+        settings: Distil,
+        places: Callable[[Any, dict[str, Tensor], Distil, Callable[[Tensor, Tensor], Tensor]], TeacherLosses],
+        labels: Objective,
+        mean_weight: float = 1.0,
+        output_scale: float = 1.0,
+    ):
+        """Args:
+        places: `Task.teacher_losses`.
+        labels: the objective of the labels alone.
+        mean_weight: of the training labels.
+        output_scale: see `Task`.
+        """
+        self._settings, self._places, self._labels = settings, places, labels
+        self._mean_weight, self._scale = mean_weight, output_scale
+
+    def inputs(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        return {name: values for name, values in batch.items() if name != TEACHER}
+
+    def losses(self, logits: Tensor, labels: Tensor) -> Tensor:
+        return self._labels.losses(logits, labels) / self._mean_weight
+
+    def loss(self, outputs: Any, batch: dict[str, Tensor]) -> Tensor:
+        found, share = self._places(outputs, batch, self._settings, self.losses), self._settings.hard_share
+        losses = found.soft
+        if share:
+            losses = torch.where(found.labelled, (1 - share) * found.soft + share * found.hard, found.soft)
+        return in_units(losses.mean(), self._scale)
+
+    def metadata(self) -> dict[str, Any]:
+        return self._labels.metadata()
 
 
 def build_objective(
@@ -140,12 +234,22 @@ def build_objective(
     return (MultiLabelObjective if multi_label else LabelObjective)(names, weights, settings.label_smoothing)
 
 
+def mean_weight(objective: Objective, labels: Iterable[Tensor]) -> float:
+    """The mean weight of the classes of all `labels`; 1 for an objective without such weights."""
+    total, count = 0.0, 0
+    for part in labels if isinstance(objective, LabelObjective) else ():
+        known = int((part != IGNORED).sum())
+        total, count = total + objective.weight({"labels": part}, known), count + known
+    return total / count if total else 1.0
+
+
 def _positive_weights(classes: int, labels: Iterable[Tensor]) -> Tensor:
     """(C,) rows without the label / rows with it; 1 for a label that no row or every row has."""
     with_it, rows = torch.zeros(classes, dtype=torch.float64), 0
     for part in labels:  # (B, C)
-        with_it += part.double().sum(dim=0)
-        rows += len(part)
+        known = part[~part.isnan().any(dim=1)]
+        with_it += known.double().sum(dim=0)
+        rows += len(known)
     without = rows - with_it
     return torch.where((with_it > 0) & (without > 0), without / with_it.clamp(min=1), 1.0).float()
 

@@ -142,7 +142,7 @@ def update(
             is_last = index == len(batch.micro_batches) - 1
             with contextlib.nullcontext() if is_last else accelerator.no_sync(model):
                 with torch.autocast(accelerator.device.type, torch.bfloat16, enabled=autocast):
-                    outputs = model(**inputs, **state.carry.inputs(index))
+                    outputs = model(**state.objective.inputs(inputs), **state.carry.inputs(index))
                 state.carry.keep(index, outputs)
                 if weight:
                     loss = state.objective.loss(outputs, inputs).float() * (weight / total)

@@ -30,7 +30,7 @@ from pipeline.training.checkpointing.writer import Writer
 from pipeline.training.distributed import deepspeed, fsdp
 from pipeline.training.evaluation import Evaluation, evaluate
 from pipeline.training.hidden_state import BatchLayout, HiddenStateCarry
-from pipeline.training.loss import Objective, build_objective
+from pipeline.training.loss import DistilObjective, Objective, build_objective, mean_weight
 from pipeline.training.monitoring.log import Log, UpdateStats
 from pipeline.training.monitoring.progress import Display
 from pipeline.training.monitoring.trackers import Trackers
@@ -110,8 +110,12 @@ class Run:
     @cached_property
     def objective(self) -> Objective:
         """The loss that is minimised."""
-        kind, scale = self.task.problem_type, self.task.output_scale
-        return build_objective(self.recipe.train, self.labels, self._training_labels, kind, scale)
+        kind, scale, distil = self.task.problem_type, self.task.output_scale, self.recipe.distil
+        objective = build_objective(self.recipe.train, self.labels, self._training_labels, kind, scale)
+        if distil is None:
+            return objective
+        mean = mean_weight(objective, self._training_labels()) if self.recipe.train.class_weights else 1.0
+        return DistilObjective(distil, self.task.teacher_losses, objective, mean, scale)
 
     def _training_labels(self) -> Iterator[torch.Tensor]:
         rows = self.splits["train"]
