@@ -4,4 +4,6 @@
 answer for each text, or for each pair of texts, is the subject of `text_answers`: how they are read. What an answer is
 differs: in `sentiment` one label, in `multi_label` any number of labels, in `regression` a number. A recipe names all
 three `sentiment`; which of them it is, the labels of the data tell (`Task.variant`).
+
+`ner_teacher` and `next_word_teacher` are what a teacher says about words and tokens, and what that costs a student.
 """

@@ -238,7 +238,7 @@ class Task(ABC):
         """
         raise NotImplementedError
 
-    def teacher_column(self, encoded: pa.Table, answers: pa.ListArray) -> pa.ListArray:
+    def teacher_column(self, encoded: pa.Table, answers: pa.ListArray, student: Student) -> pa.ListArray:
         """The column `teacher` of encoded rows: lists of float32, which `collate` makes `batch["teacher"]`.
 
         Args:

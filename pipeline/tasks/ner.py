@@ -14,6 +14,7 @@ import torch
 from torch.nn import functional as F
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from pipeline.config.distil import Distil
 from pipeline.data.bucketing import jagged, pad
 from pipeline.data.checks import entity_types
 from pipeline.data.labels import count
@@ -28,7 +29,17 @@ from pipeline.data.tokenization.word_alignment import ranges, surroundings, toke
 from pipeline.models.recurrent import CrfTaggerConfig, tag_labels
 from pipeline.models.recurrent.crf import IGNORED
 from pipeline.predictions import ROWS_PER_GROUP, Predictions
-from pipeline.tasks.base import Batch, Task, padded_inputs, rows_of
+from pipeline.tasks import ner_teacher
+from pipeline.tasks.base import (
+    Batch,
+    LabelLosses,
+    Student,
+    Task,
+    Teacher,
+    TeacherLosses,
+    padded_inputs,
+    rows_of,
+)
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -85,13 +96,14 @@ class Ner(Task):
         self, rows: dict[str, Any], tokenizer: PreTrainedTokenizerBase, max_length: int, labels: list[str]
     ) -> dict[str, Any]:
         """Windows, with the columns `labels`, `first` (position of the first token of each of the window's own words),
-        `tags` (of these words in the data, in IOB2), `begins` (whether it is the first window of its sentence) and
-        `char_ids`, flattened."""
+        `pieces` (how many tokens the tokenizer has for each of them), `tags` (of these words in the data, in IOB2),
+        `begins` (whether it is the first window of its sentence) and `char_ids`, flattened."""
         before, behind = surroundings(tokenizer)
         size = max_length - len(before) - len(behind)
         coder = Coder()
-        tags = coder.read(_lists(rows["tags"]))
-        words = tokenize(_lists(rows["tokens"]).flatten(), tokenizer, size)
+        tokens = _lists(rows["tokens"])
+        tags = coder.read(_lists(rows["tags"]) if "tags" in rows else _outside(tokens))
+        words = tokenize(tokens.flatten(), tokenizer, size)
         parts = word_windows.cut(words.first, tags, size)
         framed = word_windows.Framed(parts, words.first, len(before), len(behind))
         columns = {"input_ids": framed.fill(words.input_ids[framed.at], before, behind)}
@@ -99,6 +111,7 @@ class Ner(Task):
         labelled = (framed.at >= np.repeat(words.first[parts.labels_from], framed.counts)) & (
             framed.at < np.repeat(words.first[parts.labels_to], framed.counts)
         )
+        labelled &= "tags" in rows
         targets = _targets(tags, words.first, coder.kinds, labels)[framed.at]
         blank = ([IGNORED] * len(before), [IGNORED] * len(behind))
         columns["labels"] = framed.fill(np.where(labelled, targets, IGNORED), *blank)
@@ -107,6 +120,8 @@ class Ner(Task):
         at = ranges(parts.begin, own)
         first = words.first[at] - np.repeat(words.first[parts.start] - len(before), own)
         columns["first"] = pa.ListArray.from_arrays(offsets, pa.array(first, pa.int32()))
+        pieces = np.where(words.is_read, np.diff(words.first), 0)[at]
+        columns["pieces"] = pa.ListArray.from_arrays(offsets, pa.array(pieces, pa.int32()))
         if words.char_ids is not None:
             zeros = ([0] * len(before), [0] * len(behind))
             columns["char_ids"] = framed.fill(words.char_ids[framed.at], *zeros)
@@ -121,7 +136,32 @@ class Ner(Task):
         if "char_ids" in rows.column_names:
             shape = batch["input_ids"].shape
             batch["char_ids"] = torch.from_numpy(pad(rows["char_ids"], 0)).reshape(*shape, -1)  # (B, T, W)
+        if "teacher" in rows.column_names:
+            batch["teacher"] = ner_teacher.padded(rows["teacher"], rows["length"].to_numpy())
+            return batch, int(ner_teacher.is_answered(batch["teacher"]).sum())
         return batch, int((batch["labels"] != IGNORED).sum())
+
+    def check_teacher(self, teacher: Teacher, student: Student) -> None:
+        ner_teacher.check(teacher, student)
+
+    def teacher_answers(self, contents: Sequence[list[str]], teacher: Teacher, student: Student) -> list[np.ndarray]:
+        """(words, C) logarithms of the probabilities of each word's tags, NaN for a word that the teacher's tokenizer
+        drops. See `TagMap` for a teacher whose tags follow another scheme; there, the tags of two words that no window
+        of the teacher reads together count as independent."""
+        answers = ner_teacher.Answers(teacher, student)
+        size = min(teacher.tokenizer.model_max_length, LONGEST)
+        columns = self.encode({"tokens": list(contents)}, teacher.tokenizer, size, teacher.labels)
+        with ner_teacher.emissions(teacher.model):
+            for rows, outputs in self._outputs(columns, teacher.model, teacher.tokenizer):
+                answers.add(rows, outputs)
+        is_read = columns["pieces"].flatten().to_numpy() > 0
+        return answers.of_sentences([len(words) for words in contents], is_read)
+
+    def teacher_column(self, encoded: pa.Table, answers: pa.ListArray, student: Student) -> pa.ListArray:
+        return ner_teacher.column(encoded, answers, student)
+
+    def teacher_losses(self, outputs: Any, batch: Batch, settings: Distil, label_losses: LabelLosses) -> TeacherLosses:
+        return ner_teacher.losses(outputs, batch, settings, label_losses)
 
     def outcome(self, outputs: Any, batch: Batch) -> dict[str, Any]:
         logits, labels = outputs.logits.float(), batch["labels"]  # (B, T, C), (B, T)
@@ -220,6 +260,16 @@ class Ner(Task):
         self, columns: dict[str, Any], model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
     ) -> Iterator[tuple[int, float]]:
         """Tag id and probability of each word, in order."""
+        for rows, outputs in self._outputs(columns, model, tokenizer):
+            probabilities, tags = outputs.logits.float().softmax(dim=-1).max(dim=-1)  # (B, T)
+            first, words = jagged(rows["first"])
+            at = np.repeat(np.arange(len(words)), words), first
+            yield from zip(tags.cpu().numpy()[at].tolist(), probabilities.cpu().numpy()[at].tolist(), strict=True)
+
+    def _outputs(
+        self, columns: dict[str, Any], model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
+    ) -> Iterator[tuple[pa.Table, Any]]:
+        """The encoded windows, some at a time, and what the model returns for them."""
         names = ("input_ids", "labels", "first", "char_ids")
         arrays: dict[str, Any] = {name: columns[name] for name in names if name in columns}
         arrays["length"] = pc.list_value_length(columns["input_ids"])
@@ -229,10 +279,7 @@ class Ner(Task):
             batch = {name: values.to(model.device) for name, values in self.collate(rows, tokenizer)[0].items()}
             del batch["labels"]
             with torch.inference_mode():
-                probabilities, tags = model(**batch).logits.float().softmax(dim=-1).max(dim=-1)  # (B, T)
-            first, words = jagged(rows["first"])
-            at = np.repeat(np.arange(len(words)), words), first
-            yield from zip(tags.cpu().numpy()[at].tolist(), probabilities.cpu().numpy()[at].tolist(), strict=True)
+                yield rows, model(**batch)
 
 
 def _places(words: Sequence[str]) -> list[tuple[int, int]]:
@@ -306,6 +353,13 @@ def _written(tags: list[str], known: ModelLabels) -> list[str]:
 
 def _lists(column: Any) -> pa.ListArray:
     return column if isinstance(column, pa.Array) else pa.array(column, LISTS)
+
+
+def _outside(tokens: pa.ListArray) -> pa.ListArray:
+    """Tags for words without any: O."""
+    lengths = pc.list_value_length(tokens).to_numpy()
+    offsets = pa.array(np.concatenate([[0], np.cumsum(lengths)]), pa.int32())
+    return pa.ListArray.from_arrays(offsets, pa.array(["O"] * int(lengths.sum()), pa.string()))
 
 
 def _targets(tags: Coded, first: np.ndarray, kinds: Sequence[str], labels: Sequence[str]) -> np.ndarray:

@@ -34,9 +34,10 @@ def one_by_one(words, tags, tokenizer, max_length, labels):
     """The windows of a sentence by their definition: entities are written over tokens as over words."""
     before, behind = surroundings(tokenizer)
     size = max_length - len(before) - len(behind)
-    ids, chars, first = [], [], [0]
+    ids, chars, first, pieces = [], [], [0], []
     for word in words:
         encoded = tokenizer([[word]], is_split_into_words=True, add_special_tokens=False)
+        pieces.append(len(encoded["input_ids"][0][:size]))
         own = encoded["input_ids"][0][:size] or [tokenizer.unk_token_id]
         ids += own
         if "char_ids" in encoded:
@@ -57,6 +58,7 @@ def one_by_one(words, tags, tokenizer, max_length, labels):
             "input_ids": [*before, *ids[start:stop], *behind],
             "labels": [*[IGNORED] * len(before), *own, *[IGNORED] * len(behind)],
             "first": [first[word] - start + len(before) for word in range(part.begin, part.end)],
+            "pieces": pieces[part.begin : part.end],
             "tags": schemes.convert(tags, "iob2")[part.begin : part.end],
             "begins": part.begin == 0,
             "truncated": False,
@@ -99,6 +101,18 @@ def test_sentences_are_encoded_together_as_one_by_one(kind, prefixes):
             found = pa.table(Ner().encode(given, tokenizer, 24, labels)).to_pylist()
             assert found == expected
         assert len(expected) > len(rows["tokens"])
+
+
+def test_rows_without_tags_differ_from_those_of_o_in_their_labels_alone():
+    rows, labels = random_rows(random.Random(3), "BIO"), ["O", "B-X", "I-X", "B-Y", "I-Y"]
+    outside = {**rows, "tags": [["O"] * len(words) for words in rows["tokens"]]}
+    tokenizer = tokenizer_of("wordpiece")
+    without, with_o = (
+        pa.table(Ner().encode(given, tokenizer, 24, labels)) for given in ({"tokens": rows["tokens"]}, outside)
+    )
+    assert set(without["labels"].combine_chunks().flatten().to_pylist()) == {IGNORED}
+    assert without.schema == with_o.schema
+    assert without.drop(["labels"]).equals(with_o.drop(["labels"]))
 
 
 def test_no_sentences_have_no_windows():

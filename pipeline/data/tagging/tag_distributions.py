@@ -24,11 +24,12 @@ class TagMap:
     """Distributions over the tags of a tagger -> those over the tags of another model.
 
     Attributes:
+        size: number of tags of the tagger.
         is_reordering: whether both have the same tags, so that nothing needs to be read.
     """
 
     def __init__(self, own: ModelLabels, other: ModelLabels):
-        self._own, self._other = own.tags, other.tags
+        self._own, self._other, self.size = own.tags, other.tags, len(own.tags)
         self.is_reordering = sorted(own.tags) == sorted(other.tags)
         # (T, T): whether the tag of the column is in the same entity as that of the row, which stands before it.
         self._goes_on = np.array(

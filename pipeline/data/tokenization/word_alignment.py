@@ -30,11 +30,13 @@ class Words(NamedTuple):
         input_ids: (P,) without special tokens.
         first: (words + 1,) the first token of each word, and P at the end: word w has the tokens first[w] up to
             first[w + 1], at least one.
+        is_read: (words,) whether the tokenizer has a token for the word; if not, its token is the unknown one.
         char_ids: (P, W) if the tokenizer returns them.
     """
 
     input_ids: np.ndarray
     first: np.ndarray
+    is_read: np.ndarray
     char_ids: np.ndarray | None = None
 
 
@@ -77,13 +79,14 @@ def tokenize(words: pa.Array, tokenizer: PreTrainedTokenizerBase, longest: int) 
     counts = np.diff(distinct.first)[codes]
     at = ranges(distinct.first[:-1][codes], counts)
     first = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
-    return Words(distinct.input_ids[at], first, None if distinct.char_ids is None else distinct.char_ids[at])
+    chars = None if distinct.char_ids is None else distinct.char_ids[at]
+    return Words(distinct.input_ids[at], first, distinct.is_read[codes], chars)
 
 
 def _tokens(words: list[str], tokenizer: PreTrainedTokenizerBase, longest: int) -> Words:
     """Tokens of each of some words, which are tokenized as sentences of `WORDS_AT_ONCE`; see `tokenize`."""
     if not words:
-        return Words(np.zeros(0, dtype=np.int32), np.zeros(1, dtype=np.int64))
+        return Words(np.zeros(0, dtype=np.int32), np.zeros(1, dtype=np.int64), np.zeros(0, dtype=bool))
     sentences = [words[start : start + WORDS_AT_ONCE] for start in range(0, len(words), WORDS_AT_ONCE)]
     encoded = tokenizer(sentences, is_split_into_words=True, add_special_tokens=False, verbose=False)
     word_of = np.concatenate(
@@ -96,11 +99,11 @@ def _tokens(words: list[str], tokenizer: PreTrainedTokenizerBase, longest: int) 
     counts = np.clip(lengths, 1, longest)
     at, first = ranges(starts, counts), np.concatenate([[0], np.cumsum(counts)])
     if (rows := encoded.get("char_ids")) is None:
-        return Words(ids[at], first)
+        return Words(ids[at], first, lengths > 0)
     spelled = [*itertools.chain.from_iterable(rows)]
     chars = np.zeros((len(ids), len(spelled[0]) if spelled else 1), dtype=np.int32)
     chars[:-1] = spelled or chars[:-1]
-    return Words(ids[at], first, chars[at])
+    return Words(ids[at], first, lengths > 0, chars[at])
 
 
 def ranges(starts: np.ndarray, counts: np.ndarray) -> np.ndarray:

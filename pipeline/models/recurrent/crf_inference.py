@@ -171,12 +171,13 @@ def log_marginals(emissions: torch.Tensor, weights: Weights, rows: Rows) -> torc
     # What is left out of a factor here, to keep its exponential in range, is the same for all tags of a position.
     first, step = (part.exp() for part in weights.both_ways())
     local = (emissions - emissions.detach().amax(dim=-1, keepdim=True)).exp()
-    state, states, outside = first.expand(2, emissions.shape[1], -1), [], []
+    state = first.expand(2, emissions.shape[1], -1)
+    states, before = [], []
     for emitted in torch.stack([local, rows.flip(local)], dim=1).unbind():  # (2, B, C)
-        outside.append(state)
+        before.append(state)
         states.append(state * emitted)
         state = torch.bmm(states[-1] / states[-1].detach().sum(dim=-1, keepdim=True), step)
-    products = torch.stack(states)[:, 0] * rows.flip(torch.stack(outside)[:, 1])
+    products = torch.stack(states)[:, 0] * rows.flip(torch.stack(before)[:, 1])
     never = products == 0.0
     return products.masked_fill(never, 1.0).log().masked_fill(never, float("-inf")).log_softmax(dim=-1).to(dtype)
 
