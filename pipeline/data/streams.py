@@ -19,12 +19,40 @@ from pipeline.errors import UserError
 from pipeline.models.recurrent.crf import IGNORED
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from datasets import Dataset
 
 # Maximum number of tokens in a forward pass of an evaluation: each has a row of logits as wide as the vocabulary.
 EVALUATION_TOKENS = 2048
 
 Arrays = dict[str, np.ndarray]
+
+
+class _Lists:
+    """The elements of a column of lists, one list after another, on disk.
+
+    Arrow has a column in chunks; element e is in the chunk whose start is the last one <= e.
+    """
+
+    def __init__(self, column: pa.ChunkedArray, width: int = 1):
+        """`width`: numbers of an element, which then is a row of an array (elements, width)."""
+        self._parts = [chunk.flatten().to_numpy() for chunk in column.chunks]
+        if width > 1:
+            self._parts = [part.reshape(-1, width) for part in self._parts]
+        self._starts = np.cumsum([0, *map(len, self._parts)])
+        self.none = np.zeros((0, width), np.float32)
+
+    def __len__(self) -> int:
+        return int(self._starts[-1])
+
+    def read(self, start: int, stop: int) -> list[np.ndarray]:
+        """Elements from `start`, at least 0, to `stop`, in parts."""
+        first, found = int(np.searchsorted(self._starts, start, side="right")) - 1, []
+        for part, begins in zip(self._parts[first:], self._starts[first:], strict=False):
+            if begins >= stop:
+                break
+            found.append(part[max(start - begins, 0) : stop - begins])
+        return found
 
 
 class Tokens:
@@ -35,13 +63,17 @@ class Tokens:
         running: whether the rows of the data are lines of one text.
         counts: tokens, words and bytes of each row of the data, (rows,) each. A row counts one word more than it has,
             for its end, as published perplexities per word do, and one byte more, for its line break.
+        answers: what a teacher says at each token, (tokens, numbers), if the rows have a column `teacher`.
     """
 
     def __init__(self, dataset: Dataset, end: int, running: bool):
-        # Arrow has a column in chunks; token t of the split is in the chunk whose start is the last one <= t.
-        self._parts = [chunk.flatten().to_numpy() for chunk in dataset.data.column("input_ids").chunks]
-        self._starts = np.cumsum([0, *map(len, self._parts)])
+        self._ids = _Lists(dataset.data.column("input_ids"))
         self._end, self.running = end, running
+        self.answers: _Lists | None = None
+        if "teacher" in dataset.column_names:
+            column = dataset.data.column("teacher")
+            numbers = sum(len(chunk.flatten()) for chunk in column.chunks)
+            self.answers = _Lists(column, numbers // max(len(self._ids), 1))
         names = {"tokens": "length", "words": "words", "bytes": "bytes"}
         self.counts = {name: numpy_column(dataset, column) for name, column in names.items()}
         lengths = self.counts["tokens"]
@@ -50,18 +82,13 @@ class Tokens:
             self.borders = self.borders[[0, -1]]
 
     def __len__(self) -> int:
-        return int(self._starts[-1])
+        return len(self._ids)
 
     def read(self, start: int, stop: int) -> np.ndarray:
         """Tokens from `start` to `stop`, int64; the one before the first is the end token."""
-        first = int(np.searchsorted(self._starts, max(start, 0), side="right")) - 1
         # `start` is -1 for the inputs of the first window: the token before the text is an end token.
-        found = [np.full(-min(start, 0), self._end, np.int64)]
-        for part, begins in zip(self._parts[first:], self._starts[first:], strict=False):
-            if begins >= stop:
-                break
-            found.append(part[max(start - begins, 0) : stop - begins])
-        return np.concatenate(found).astype(np.int64)
+        before = np.full(-min(start, 0), self._end, np.int64)
+        return np.concatenate([before, *self._ids.read(max(start, 0), stop)]).astype(np.int64)
 
     def documents(self, start: int, stop: int) -> np.ndarray:
         """(stop - start,) number of the document that each token belongs to."""
@@ -70,7 +97,7 @@ class Tokens:
 
 def _stack(tokens: Tokens, spans: list[tuple[int, int]]) -> Arrays:
     """Inputs and labels (B, T) of `spans`; shorter ones are padded on the right with end tokens, whose labels are
-    ignored."""
+    ignored. If a teacher has answered, also `teacher` (B, T, numbers), what it says about each label, padded with 0."""
     width = max(1, *(stop - start for start, stop in spans))
     arrays = {
         "input_ids": np.full((len(spans), width), tokens._end),
@@ -80,6 +107,9 @@ def _stack(tokens: Tokens, spans: list[tuple[int, int]]) -> Arrays:
         if stop > start:
             read = tokens.read(start - 1, stop)  # one more: the label of a token is the one after it
             arrays["input_ids"][row, : stop - start], arrays["labels"][row, : stop - start] = read[:-1], read[1:]
+    if tokens.answers is not None:
+        answers = [np.concatenate([tokens.answers.none, *tokens.answers.read(*span)]) for span in spans]
+        arrays["teacher"] = np.stack([np.pad(own, ((0, width - len(own)), (0, 0))) for own in answers])
     return arrays
 
 
@@ -169,7 +199,7 @@ class Blocks:
         spans = [
             span
             for start, stop in zip(ends[:-1].tolist(), ends[1:].tolist(), strict=True)
-            for span in _slide(start, stop, length, length if stride is None else stride)
+            for span in slide(start, stop, length, length if stride is None else stride)
         ]
         self._spans = np.array(spans)  # (N, 3): start of the row, start of its scoring, end of both
         self.lengths = (self._spans[:, 2] - self._spans[:, 0]).astype(np.int32)
@@ -214,7 +244,7 @@ class Blocks:
         return {"position_ids": positions, "attention_mask": (same & np.tri(shape[1], dtype=bool))[:, None]}
 
 
-def _slide(start: int, stop: int, length: int, stride: int) -> list[tuple[int, int, int]]:
+def slide(start: int, stop: int, length: int, stride: int) -> list[tuple[int, int, int]]:
     """Windows over a document: where each begins, where its scoring begins, where it ends.
 
     The first scores all its tokens, each later one the next `stride`, with the tokens before them as context.

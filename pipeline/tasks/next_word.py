@@ -13,11 +13,13 @@ import torch
 from torch.nn import functional as F
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from pipeline.config.distil import Distil
 from pipeline.data.streams import EVALUATION_TOKENS, Arrays, Blocks, Streams, Tokens
 from pipeline.errors import UserError
 from pipeline.models.recurrent.crf import IGNORED
 from pipeline.predictions import ROWS_PER_GROUP, Predictions
-from pipeline.tasks.base import Batch, Task, rows_of
+from pipeline.tasks import next_word_teacher
+from pipeline.tasks.base import Batch, LabelLosses, Student, Task, Teacher, TeacherLosses, rows_of
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -67,6 +69,11 @@ class NextWord(Task):
     ) -> Streams | Blocks:
         """If the model has a state, windows that carry it from one to the next; else blocks of the tokenizer's maximum
         length."""
+        if running and "teacher" in split.column_names:
+            raise UserError(
+                "distil: a teacher answers each row alone, and those of the data are lines of one text; set"
+                " data.separate to True, or remove the teacher"
+            )
         tokens, length = Tokens(split, end_token(tokenizer), running), int(tokenizer.model_max_length)
         if not hasattr(model, "new_cache"):
             return Blocks(tokens, length, None if training else max(1, length // 2))
@@ -78,6 +85,22 @@ class NextWord(Task):
         # The labels are already shifted: each is at the position that predicts it.
         batch["shift_labels"] = batch["labels"]
         return batch, int((batch["labels"] != IGNORED).sum())
+
+    def check_teacher(self, teacher: Teacher, student: Student) -> None:
+        next_word_teacher.check(teacher, student)
+
+    def answers_for(self, student: Student) -> int:
+        return next_word_teacher.KEPT
+
+    def teacher_answers(self, contents: Sequence[str], teacher: Teacher, student: Student) -> list[np.ndarray]:
+        """(tokens, numbers), see `next_word_teacher.answers`."""
+        return next_word_teacher.answers(contents, teacher, end_token(teacher.tokenizer))
+
+    def teacher_column(self, encoded: pa.Table, answers: pa.ListArray, student: Student) -> pa.ListArray:
+        return answers  # a row of the data is an encoded row
+
+    def teacher_losses(self, outputs: Any, batch: Batch, settings: Distil, label_losses: LabelLosses) -> TeacherLosses:
+        return next_word_teacher.losses(outputs, batch, settings, label_losses)
 
     def outcome(self, outputs: Any, batch: Batch) -> dict[str, Any]:
         logits, labels = outputs.logits, batch["labels"]  # (B, T, V), (B, T)
