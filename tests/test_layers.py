@@ -18,6 +18,7 @@ PACKAGE = Path(__file__).parent.parent / "pipeline"
 LAYERS = (
     "errors",
     "storage",
+    "locks",
     "models.recurrent",
     "config",
     "run_folder",

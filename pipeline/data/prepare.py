@@ -130,7 +130,7 @@ def _key(task: Encoder, choice: TokenizerChoice, source: ResolvedSource, kept: S
     """Hash of the rows, the settings, the tokenizer and the code that turns one into the other."""
     # Every module in this folder, imported or not: all processes must arrive at the same entry.
     code = [
-        *_files_of(task),
+        *files_of(task),
         Path(inspect.getfile(RecurrentTokenizer)),
         *Path(inspect.getfile(ResolvedSource)).parent.rglob("*.py"),
         *Path(__file__).parent.rglob("*.py"),
@@ -151,7 +151,7 @@ def _key(task: Encoder, choice: TokenizerChoice, source: ResolvedSource, kept: S
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
 
 
-def _files_of(task: Encoder) -> set[Path]:
+def files_of(task: Encoder) -> set[Path]:
     """The modules of a task, of the classes that it inherits from, and of its variants."""
     kinds = {kind for problem_type in PROBLEM_TYPES for kind in type(task.variant(problem_type)).__mro__}
     return {Path(inspect.getfile(kind)) for kind in kinds if kind.__module__ not in ("builtins", "abc", "typing")}

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import FrameType, TracebackType
 
 from pipeline.errors import EXIT_CTRL_C, EXIT_INTERRUPTED, STOPPING, shorten
-from pipeline.studies import locks
+from pipeline import locks
 
 # The first request to stop lets a run write a checkpoint; the second, only on Ctrl-C, ends it where it is.
 SIGNALS = {1: signal.SIGTERM, 2: signal.SIGINT}

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pipeline.errors import Interrupted
-from pipeline.studies import locks
+from pipeline import locks
 from pipeline.studies.processes import Child, Job, StopSignals
 
 POLL_SECONDS = 0.05

@@ -19,7 +19,8 @@ from pipeline import run_folder, storage
 from pipeline.config.recipe import Recipe
 from pipeline.config.study import seeded, with_settings
 from pipeline.errors import UserError
-from pipeline.studies import expected_best, jobs, locks
+from pipeline import locks
+from pipeline.studies import expected_best, jobs
 from pipeline.studies.processes import Child, Job, StopSignals
 from pipeline.studies.runner import POLL_SECONDS, Results
 from pipeline.studies.trials import Plan, Trials

@@ -18,7 +18,7 @@ from pathlib import Path
 import fake_runs
 import pytest
 
-from pipeline.studies import locks
+from pipeline import locks
 from pipeline.studies.processes import cores, environments
 
 

@@ -1,0 +1,172 @@
+"""What a teacher says about texts, kept on disk: each text is answered once, on one of all processes.
+
+The texts are sorted by length and cut into chunks of whole batches, so an answer does not depend on the number of
+processes. Each chunk is a file of its own until all are there: what a killed run has answered is not answered again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import importlib.metadata
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from accelerate import Accelerator
+
+from pipeline import locks, storage
+from pipeline.data.prepare import cache_root, files_of
+from pipeline.distil.progress import Progress
+from pipeline.distil.teacher import Teacher
+from pipeline.errors import writing
+from pipeline.tasks.base import Student, Task
+
+# Texts in a forward pass, and in a file while the others are still to be answered.
+BATCH, CHUNK = 64, 1024
+FOLDER, FILE = "answers", "answers.arrow"
+SCHEMA = pa.schema([("answer", pa.list_(pa.float32()))])
+
+
+@dataclass(frozen=True)
+class Questions:
+    """Texts for a teacher.
+
+    Attributes:
+        what: the texts are, for the display.
+        contents: as `Task.predict` gets them.
+        student: that will learn from the answers.
+    """
+
+    what: str
+    contents: Sequence[Any]
+    teacher: Teacher
+    task: Task
+    student: Student
+
+    @functools.cached_property
+    def key(self) -> str:
+        """Hash of all that the answers depend on."""
+        texts = hashlib.blake2b(digest_size=16)
+        for content in self.contents:
+            texts.update(json.dumps(content).encode() + b"\n")
+        parts = {
+            "teacher": self.teacher.fingerprint,
+            "precision": self.teacher.precision,
+            "task": [self.task.name, self.task.problem_type, self.task.reads_pairs],
+            "student": self.task.answers_for(self.student),
+            "texts": texts.hexdigest(),
+            "batch": [BATCH, CHUNK],
+            "code": sorted(hashlib.sha256(file.read_bytes()).hexdigest() for file in files_of(self.task)),
+            "versions": [importlib.metadata.version(name) for name in ("torch", "transformers", "tokenizers")],
+        }
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
+
+    @property
+    def folder(self) -> Path:
+        """Where the answers are once all texts have been answered."""
+        return cache_root() / FOLDER / self.key
+
+    @property
+    def are_answered(self) -> bool:
+        return (self.folder / FILE).is_file()
+
+    @functools.cached_property
+    def chunks(self) -> list[tuple[Path, np.ndarray]]:
+        """The file and the texts of each chunk, the longest first: what does not fit into memory fails at once."""
+        sizes = [len(content) if isinstance(content, str) else sum(map(len, content)) for content in self.contents]
+        order = np.argsort(-np.array(sizes), kind="stable")
+        folder = self.folder.with_name(f"{storage.ASIDE}{self.key}")
+        starts = range(0, len(order), CHUNK)
+        return [(folder / f"{start // CHUNK:06d}.arrow", order[start : start + CHUNK]) for start in starts]
+
+    def answer(self, contents: Sequence[Any]) -> list[np.ndarray]:
+        """The answers to some of the texts, flat, from one forward pass or, of long texts, a few."""
+        device = torch.device(self.teacher.device)
+        autocast = torch.autocast(device.type, torch.bfloat16, enabled=self.teacher.precision == "bf16")
+        with torch.inference_mode(), autocast:
+            found = self.task.teacher_answers(contents, self.teacher.loaded, self.student)
+        return [np.asarray(answer, np.float32).ravel() for answer in found]
+
+
+def ask(questions: Questions, accelerator: Accelerator) -> pa.ListArray:
+    """The answers in the order of the texts: from the cache, or by asking the teacher on all processes.
+
+    If several runs ask the same at once, one lets the teacher answer and the others wait.
+
+    Raises:
+        UserError: the teacher cannot be loaded or does not suit the student, or the disk is full.
+    """
+    with writing("FINETUNE_CACHE", cache_root()):
+        lock = locks.held(questions.folder.with_suffix(".lock"))
+        with lock if accelerator.is_main_process else contextlib.nullcontext():
+            accelerator.wait_for_everyone()
+            if not _on_all(questions.are_answered, accelerator):
+                questions.task.check_teacher(questions.teacher.loaded, questions.student)
+                _answer_share(questions, accelerator)
+                with accelerator.main_process_first():
+                    if not questions.are_answered:
+                        _join(questions)
+    return _read(questions.folder / FILE)
+
+
+def _on_all(flag: bool, accelerator: Accelerator) -> bool:
+    """Whether `flag` is set on all processes: nodes may have caches of their own."""
+    if accelerator.num_processes == 1:
+        return flag
+    return float(accelerator.reduce(torch.tensor(float(not flag), device=accelerator.device), "sum")) == 0.0
+
+
+def _answer_share(questions: Questions, accelerator: Accelerator) -> None:
+    """Answer this process's chunks that are not there yet."""
+    count, process = accelerator.num_processes, accelerator.process_index
+    missing = [(file, rows) for file, rows in questions.chunks[process::count] if not file.is_file()]
+    total = count * sum(len(rows) for _, rows in missing)  # the other processes have about as many
+    with Progress(f"teacher: {questions.what}", total, accelerator.is_main_process) as progress:
+        for file, rows in missing:
+            _answer_chunk(questions, file, rows, lambda done: progress.advance(count * done))
+
+
+def _answer_chunk(
+    questions: Questions, file: Path, rows: np.ndarray, advance: Callable[[int], None] = lambda done: None
+) -> None:
+    found: list[np.ndarray] = []
+    for start in range(0, len(rows), BATCH):
+        batch = rows[start : start + BATCH]
+        found += questions.answer([questions.contents[row] for row in batch])
+        advance(len(batch))
+    offsets = np.concatenate([[0], np.cumsum([len(answer) for answer in found])]).astype(np.int32)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with storage.published(file) as aside:
+        _write(aside, pa.ListArray.from_arrays(pa.array(offsets), pa.array(np.concatenate(found))))
+
+
+def _join(questions: Questions) -> None:
+    """Put the chunks together. A node with a cache of its own first answers those of the others."""
+    for file, rows in questions.chunks:
+        if not file.is_file():
+            _answer_chunk(questions, file, rows)
+    answers = pa.concat_arrays([_read(file) for file, _ in questions.chunks])
+    places = np.argsort(np.concatenate([rows for _, rows in questions.chunks]))
+    storage.publish_folder(
+        questions.folder,
+        lambda folder: _write(folder / FILE, answers.take(pa.array(places))),
+        keep_existing=lambda _: questions.are_answered,
+    )
+    storage.discard(questions.chunks[0][0].parent)
+
+
+def _write(file: Path, answers: pa.ListArray) -> None:
+    with pa.OSFile(str(file), "wb") as sink, pa.ipc.new_file(sink, SCHEMA) as writer:
+        writer.write_batch(pa.RecordBatch.from_arrays([answers], schema=SCHEMA))
+
+
+def _read(file: Path) -> pa.ListArray:
+    with pa.memory_map(str(file)) as source, pa.ipc.open_file(source) as opened:
+        return opened.get_batch(0).column(0)
