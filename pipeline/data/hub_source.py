@@ -12,7 +12,7 @@ from huggingface_hub import constants
 from huggingface_hub.errors import HTTPError
 
 from pipeline.config.data import Data
-from pipeline.config.files.split_names import SPLITS, assigned
+from pipeline.config.files.split_names import SPLITS, UNLABELLED, assigned
 from pipeline.data.readers.record_batches import decoded
 from pipeline.data.rows import ROWS_PER_BATCH, RowBatch, batches
 from pipeline.errors import UserError, listing, reason
@@ -34,13 +34,16 @@ def resolve(data: Data) -> str:
     return download.resolve(data.source, data.revision, "data.source", "dataset")
 
 
-def load(data: Data, commit: str | None, warnings: list[str] | None = None) -> dict[str, Loaded]:
+def load(
+    data: Data, commit: str | None, warnings: list[str] | None = None, unlabelled: bool = False
+) -> dict[str, Loaded]:
     """Split -> its rows, numbered from 1, and the names of the classes of columns of ClassLabels or lists of them.
 
     With data.streaming only the first data.limit rows of each split are downloaded.
 
     Args:
         warnings: gets a line if the dataset has more splits.
+        unlabelled: whether splits whose names say that nobody has labelled them are read as well, such as unsupervised.
 
     Raises:
         UserError: the dataset cannot be loaded.
@@ -58,9 +61,11 @@ def load(data: Data, commit: str | None, warnings: list[str] | None = None) -> d
     except (ValueError, OSError, datasets.exceptions.DatasetsError, HTTPError) as error:
         raise UserError(f"data.source: {data.source} cannot be loaded: {reason(error)}") from error
     name_of = {split: name for name, split in assigned(found).items() if split}
+    if unlabelled:
+        name_of |= {name: name for name in found if name.lower() in UNLABELLED}
     loaded = {
         split: (_rows(found[name_of[split]], data), _class_names(found[name_of[split]].features))
-        for split in SPLITS
+        for split in {**dict.fromkeys(SPLITS), **name_of}
         if split in name_of and next(iter(found[name_of[split]]), None) is not None
     }
     if not loaded:

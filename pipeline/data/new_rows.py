@@ -31,6 +31,8 @@ IDS = (
 )
 # Rows whose words are looked at.
 LOOKED_AT = 100
+# Splits whose rows a model is scored on.
+SCORED = ("validation", "test")
 
 
 class Reads(Protocol):
@@ -105,17 +107,54 @@ def read(
     warnings = [*source.warnings]
     tables = sources.open_tables(source, warnings)
     table = _of_split(split, tables, source.data.source)
+    rows = _rows_of(table, source, task, trained, warnings)
+    if [*rows.columns.found] != ["text"]:
+        report(str(rows.columns) + (f", id = {rows.id_column}" if rows.id_column is not None else ""))
+    yield from rows
+    for warning in dict.fromkeys(warnings):
+        report(warning)
+
+
+def read_unscored(
+    source: ResolvedSource,
+    task: Reads,
+    trained: Data | None = None,
+    report: Callable[[str], None] = lambda line: None,
+) -> Iterator[NewRow]:
+    """The rows of a source that a model may learn from although they have no labels: those for training, and those that
+    are marked as unlabelled. A source with a single split is for this, whatever the split is called.
+
+    Args and errors are those of `read`.
+    """
+    warnings = [*source.warnings]
+    tables = sources.open_tables(source, warnings, unlabelled=True)
+    if kept := {split: table for split, table in tables.items() if split not in SCORED}:
+        tables = kept
+    for table in tables.values():
+        if (column := split_column.matches(table.rows)) is not None:
+            table = _unscored(table, column)
+        rows = _rows_of(table, source, task, trained, warnings)
+        if [*rows.columns.found] != ["text"]:
+            report(str(rows.columns))
+        yield from rows
+    for warning in dict.fromkeys(warnings):
+        report(warning)
+
+
+def _unscored(table: Table, column: str) -> Table:
+    """The rows of `table` that `column` assigns to no split that is scored."""
+    parts = (split_column.unscored(batch, column, table.places) for batch in table.rows)
+    return replace(table, rows=peek(filter(len, parts), SAMPLE_ROWS))
+
+
+def _rows_of(table: Table, source: ResolvedSource, task: Reads, trained: Data | None, warnings: list[str]) -> NewRows:
+    """The rows of `table`, whose columns are chosen."""
     if not table.rows.first:
         raise UserError(f"{table.places}: it has no rows")
     table, data, origin = _adapted(task, table, as_trained(source.data, trained, table.rows.names), warnings)
     columns = replace(_choose(task, table, data), origin=origin)
-    rows = NewRows(table, columns, _id_column(columns))
     _check_header(source, table, columns)
-    if [*columns.found] != ["text"]:
-        report(str(columns) + (f", id = {rows.id_column}" if rows.id_column is not None else ""))
-    yield from rows
-    for warning in dict.fromkeys(warnings):
-        report(warning)
+    return NewRows(table, columns, _id_column(columns))
 
 
 def _of_split(split: str | None, tables: Mapping[str, Table], name: str) -> Table:

@@ -147,15 +147,16 @@ def _first_of(tables: Mapping[str, Table]) -> Table:
     return tables.get("train") or next(iter(tables.values()))
 
 
-def open_tables(source: ResolvedSource, warnings: list[str]) -> dict[str, Table]:
+def open_tables(source: ResolvedSource, warnings: list[str], unlabelled: bool = False) -> dict[str, Table]:
     """Split -> its rows, whose first ones have been read.
 
     Args:
         warnings: gets what a user should know about the files; complete once all rows are read.
+        unlabelled: whether splits of a Hub dataset that nobody has labelled are among them.
     """
     tables: dict[str, Table] = {}
     if source.kind == "hub":
-        for split, (found, classes) in hub_source.load(source.data, source.commit, warnings).items():
+        for split, (found, classes) in hub_source.load(source.data, source.commit, warnings, unlabelled).items():
             name = f"{source.data.source}[{split}]"
             tables[split] = Table(peek(found, SAMPLE_ROWS), Places((name,), name), classes)
     files = [part for parts in source.parts.values() for part in parts]

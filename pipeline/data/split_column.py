@@ -55,15 +55,29 @@ def divide(batch: RowBatch, column: str, places: Places) -> dict[str, RowBatch]:
     Raises:
         UserError: a row belongs to no known split.
     """
+    found = _splits_of(batch, column, places)
+    rest, present = batch.without(column), set(found)
+    return {split: rest.only(found == split) for split in SPLITS if split in present}
+
+
+def unscored(batch: RowBatch, column: str, places: Places) -> RowBatch:
+    """The rows in `batch` that are for training or marked as unlabelled, without the column.
+
+    Raises:
+        UserError: a row belongs to no known split.
+    """
+    found = _splits_of(batch, column, places)
+    return batch.without(column).only((found == "train") | (found == ""))
+
+
+def _splits_of(batch: RowBatch, column: str, places: Places) -> np.ndarray:
+    """(N,) the split of each row, or the empty text for rows without labels."""
     written = values(batch.columns[column]) if column in batch.columns else [None] * len(batch)
     split_of: dict[str, str] = {}
     for place, value in zip(batch.places, written, strict=True):
         if str(value) not in split_of:
             split_of[str(value)] = _split_or_refuse(column, value, places.at(place))
-    found = [split_of[str(value)] for value in written]
-    rest = batch.without(column)
-    splits, present = np.array(found, dtype=object), set(found)
-    return {split: rest.only(splits == split) for split in SPLITS if split in present}
+    return np.array([split_of[str(value)] for value in written], dtype=object)
 
 
 def _split_or_refuse(column: str, value: Any, where: str) -> str:
