@@ -153,6 +153,8 @@ def test_the_python_of_every_page_runs_as_it_stands(workplace):
     assert "torch.Size([1, 3, 32]) torch.Size([1, 32])" in run([sys.executable, "-c", build], workplace)
     (small,) = blocks("docs/training.md", "python")
     assert "rank=8" in run([sys.executable, "-c", small + "print(recipe)"], workplace)
+    (distil,) = blocks("docs/distil.md", "python")
+    assert 0.0 <= float(run([sys.executable, "-c", distil], workplace, False).split()[-1]) <= 1.0
     (push,) = blocks("docs/hub.md", "python")
     assert "Hub(push=True" in run([sys.executable, "-c", push + "print(recipe)"], workplace)
     export, rows = blocks("docs/export.md", "python")
@@ -161,7 +163,7 @@ def test_the_python_of_every_page_runs_as_it_stands(workplace):
     (study,) = blocks("docs/studies.md", "python")
     count = "from pipeline.config.study import expand\nprint(len(expand(study)))"
     assert run([sys.executable, "-c", study + count], workplace) == "18\n"
-    assert sum(len(blocks(page, "python")) for page in PAGES) == 8
+    assert sum(len(blocks(page, "python")) for page in PAGES) == 9
 
 
 def test_the_options_of_push_that_the_page_on_the_hub_lists_exist():
