@@ -13,6 +13,7 @@ from pipeline.config.loading import check_names
 from pipeline.config.recipe import Recipe
 from pipeline.config.sources import ResolvedSource
 from pipeline.data.prepare import Prepared
+from pipeline.distil import preparation, teacher
 from pipeline.errors import writing
 from pipeline.hub import pinning
 from pipeline.publish.push import push_or_report
@@ -40,6 +41,8 @@ def train(recipe: Recipe) -> dict[str, Any]:
     """
     run_folder.check(pinning.with_recorded_revisions(recipe))
     trackers.check(recipe.train.trackers)
+    if recipe.distil is not None:
+        teacher.train_first(recipe, train, launch.start())
     with seeding.deterministic(recipe.train.deterministic), StopRequest() as stop:
         accelerator = launch.start()
         with stop.interruptible(accelerator):
@@ -71,6 +74,8 @@ def _ready(recipe: Recipe, accelerator: Accelerator) -> tuple[trainer.Run, dict[
         prepared = assembly.prepare_for(recipe, task, source)
     task = assembly.task_for(task, prepared)
     model, build_info = assembly.build_for(recipe, task, prepared)
+    if recipe.distil is not None:
+        prepared = preparation.with_teacher(recipe, task, model, prepared, accelerator)
     run = assembly.run_of(recipe, task, model, prepared, accelerator)
     if recipe.train.auto_batch:
         recipe = batch_size_finder.with_found_batch_size(run, run_folder.unfinished(recipe))

@@ -14,6 +14,7 @@ from pipeline.config import paths
 from pipeline.data import source_rows
 from pipeline.data.prepare import Prepared
 from pipeline.data.tokenization.saved_forms import saved_form
+from pipeline.distil.scores import share
 from pipeline.errors import reason
 from pipeline.models import adapters, checkpoints
 from pipeline.models.build import CAUSAL
@@ -23,6 +24,7 @@ from pipeline.publish.card_data import CardData
 from pipeline.publish.staging import has_word_pieces, labels_in
 from pipeline.training import answering_speed, hardware
 from pipeline.training.evaluation import Evaluation
+from pipeline.training.selection import Monitor
 from pipeline.training.trainer import Run
 
 
@@ -122,8 +124,17 @@ def metrics_of(
         **build_info,
         **run.objective.metadata(),
     }
-    environment = {"data": prepared.report, "machine": hardware.environment(), "revisions": revisions}
-    return {**scores, "train": cost, **environment}
+    data = {name: value for name, value in prepared.report.items() if name != "distil"}
+    environment = {"data": data, "machine": hardware.environment(), "revisions": revisions}
+    return {**scores, "train": cost, **_distilled(prepared, scores, run.monitor), **environment}
+
+
+def _distilled(prepared: Prepared, scores: dict[str, Any], monitor: Monitor) -> dict[str, Any]:
+    """The teacher, if there is one, with its scores and the share of them that the student reaches."""
+    if "distil" not in prepared.report:
+        return {}
+    found = prepared.report["distil"]
+    return {"distil": {**found, "share_of_teacher": share(scores, found["scores"], monitor)}}
 
 
 def _json(metrics: dict[str, Any]) -> str:

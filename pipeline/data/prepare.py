@@ -218,6 +218,19 @@ def _read(
     return raw, places, task, labels, report
 
 
+def raw_splits(source: ResolvedSource, task: Encoder, folder: Path) -> dict[str, Dataset]:
+    """The rows of each split before they are encoded, in the same order as `prepare` has them; `folder` is for their
+    files."""
+    return _read(task, source, folder)[0]
+
+
+def opened(file: Path) -> Dataset:
+    """The rows in an Arrow file."""
+    from datasets import Dataset
+
+    return Dataset.from_file(str(file))
+
+
 def _texts_of(folder: Path, split: str) -> Path:
     return folder / f"{split}-texts.arrow"
 
@@ -266,14 +279,12 @@ def unify_tags(
 
 
 def _open(folder: Path, source: ResolvedSource, kept: Sequence[str]) -> Prepared:
-    from datasets import Dataset
-
     done = json.loads((folder / DONE).read_text(encoding="utf-8"))
-    opened = {split: Dataset.from_file(str(folder / f"{split}.arrow")) for split in done["splits"]}
+    found = {split: opened(folder / f"{split}.arrow") for split in done["splits"]}
     tokenizer = tokenizers.load_tokenizer(str(folder / TOKENIZER))
     rows = {split: (int(count), str(digest)) for split, (count, digest) in done["rows"].items()}
     return Prepared(
-        splits={split: opened[split] for split in SPLITS},
+        splits={split: found[split] for split in SPLITS},
         tokenizer=tokenizer,
         labels=list(done["labels"]),
         problem_type=done["report"]["problem_type"],

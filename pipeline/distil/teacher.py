@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from accelerate import Accelerator
 
 from pipeline import inference, locks, run_folder
@@ -82,6 +83,10 @@ class Teacher:
         except UserError as error:
             raise UserError(f"distil.teacher: {str(error).replace(str(self.folder), self.name)}") from error
 
+    def forget(self) -> None:
+        """Let the memory of the model be used for others."""
+        self.__dict__.pop("loaded", None)
+
     @functools.cached_property
     def fingerprint(self) -> str:
         """Changes with the weights, the configuration and the tokenizer."""
@@ -97,8 +102,6 @@ class Teacher:
     @property
     def precision(self) -> str:
         """bf16 where the hardware computes in it, else fp32."""
-        import torch
-
         return "bf16" if has_fast_bf16(torch.device(self.device)) else "fp32"
 
     @property

@@ -122,6 +122,8 @@ class Task(ABC):
     multi_label_classification or regression; None: the task has no such labels."""
     unused: ClassVar[Mapping[str, str]] = MappingProxyType({})
     """Setting of `train` -> why this task refuses it, for what only the data can tell."""
+    unused_of_distil: ClassVar[Mapping[str, str]] = MappingProxyType({})
+    """The same for settings of `distil`."""
     output_scale: float = 1.0
     """The scale of the model's outputs, if it is that of the training data: 1 for logits of classes."""
     reads_pairs: bool | None = None

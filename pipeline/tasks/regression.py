@@ -42,6 +42,10 @@ class Regression(TextAnswers):
         "threshold": "the labels are numbers, so nothing is decided by a threshold",
     }
 
+    unused_of_distil: ClassVar[Mapping[str, str]] = {
+        "temperature": "the labels are numbers, so there are no probabilities to soften",
+    }
+
     def recall(self, config: Any) -> None:
         super().recall(config)
         if config.num_labels != 1:

@@ -1,0 +1,62 @@
+"""From a recipe with a teacher to the rows that its student is trained on: the only module that a run needs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from accelerate import Accelerator
+from accelerate.utils.memory import clear_device_cache
+from transformers import PreTrainedModel
+
+from pipeline.config.distil import Distil
+from pipeline.config.recipe import Recipe
+from pipeline.data.prepare import Prepared
+from pipeline.distil import rows, scores, teacher, unlabelled
+from pipeline.tasks.base import Student, Task
+from pipeline.training import selection
+
+
+def with_teacher(
+    recipe: Recipe, task: Task, model: PreTrainedModel, prepared: Prepared, accelerator: Accelerator
+) -> Prepared:
+    """`prepared` with training rows that a teacher has answered, and with what metrics.json will say about it.
+
+    Args:
+        model: the student.
+
+    Raises:
+        UserError: the teacher cannot be found or does not suit the student, or there are no texts without labels.
+    """
+    assert recipe.distil is not None
+    refuse_unused(recipe.distil, task)
+    found = teacher.find(recipe, accelerator)
+    student = Student(prepared.labels, prepared.tokenizer, model.config)
+    texts = rows.texts_for(recipe, task, prepared)
+    if accelerator.is_main_process:
+        print(f"teacher: {found.name}, in {found.precision}", flush=True)
+        if texts.others is not None:
+            print(f"teacher: {unlabelled.described(texts.others.report)}", flush=True)
+    answered = rows.with_answers(prepared, task, texts, found, student, accelerator)
+    monitor = selection.choose(recipe.train, task, prepared.labels)
+    report = {
+        "teacher": found.name,
+        "fingerprint": found.fingerprint,
+        "precision": found.precision,
+        "scores": scores.of_teacher(found, recipe, task, prepared, monitor, accelerator),
+        "rows": {"labelled": len(texts.labelled), "unlabelled": len(texts.others.contents) if texts.others else 0},
+        **({"texts": texts.others.report} if texts.others else {}),
+    }
+    found.forget()
+    clear_device_cache(garbage_collection=True)
+    return replace(answered, report={**prepared.report, "distil": report})
+
+
+def refuse_unused(settings: Distil, task: Task) -> None:
+    """Refuse settings that the task, for labels of this kind, would ignore.
+
+    Raises:
+        UserError: as above.
+    """
+    for name, why in task.unused_of_distil.items():
+        if getattr(settings, name) != getattr(Distil, name):
+            settings.refuse(name, f"{why}; remove this setting")

@@ -1,0 +1,139 @@
+"""The training rows of a student: those of the data and those without labels, each with its teacher's answer."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+from accelerate import Accelerator
+
+from pipeline import storage
+from pipeline.config.recipe import Recipe
+from pipeline.data import fingerprints, source_rows
+from pipeline.data.encoding import ROWS_PER_BATCH, encode
+from pipeline.data.new_rows import Content
+from pipeline.data.prepare import SCORED, Prepared, cache_root, opened
+from pipeline.distil import answers, augment, unlabelled
+from pipeline.distil.answers import Questions
+from pipeline.distil.drawing import Unlabelled
+from pipeline.distil.teacher import Teacher
+from pipeline.errors import writing
+from pipeline.tasks.base import Student, Task
+from pipeline.training.loss import TEACHER
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+FOLDER, TRAIN = "distilled", "train.arrow"
+
+
+@dataclass(frozen=True)
+class Texts:
+    """What a teacher is to answer.
+
+    Attributes:
+        labelled: the training rows of the data.
+        others: texts without labels, with `augment.MASK` for masked words; None: there are none.
+    """
+
+    labelled: Sequence[Content]
+    others: Unlabelled | None
+
+    def questions(self, teacher: Teacher, task: Task, student: Student) -> list[Questions]:
+        """The training rows and, if there are any, the other texts: each set is answered and kept by itself."""
+        found = [Questions(f"{len(self.labelled):,} training rows", self.labelled, teacher, task, student)]
+        if self.others is not None:
+            own = list(augment.written_for(self.others.contents, teacher.loaded.tokenizer))
+            found.append(Questions(f"{len(own):,} texts without labels", own, teacher, task, student))
+        return found
+
+
+def texts_for(recipe: Recipe, task: Task, prepared: Prepared) -> Texts:
+    """The texts that the teacher of `recipe` is to answer; all seeds of the training have the same.
+
+    Raises:
+        UserError: a source of texts without labels cannot be read, or nothing is left of it.
+    """
+    distil = recipe.distil
+    assert distil is not None
+    labelled, seed = source_rows.contents(prepared.texts["train"]), recipe.data.split_seed
+    scored = (content for split in SCORED for content in source_rows.contents(prepared.texts[split]))
+    others = None
+    if distil.sources:
+        others = unlabelled.read(
+            distil.sources, task, scored, distil.limit, seed, data=recipe.data, tokenizer=prepared.tokenizer
+        )
+    elif distil.augment is not None:
+        others = augment.make(labelled, scored, distil.limit, seed)
+    return Texts(labelled, others)
+
+
+def with_answers(
+    prepared: Prepared, task: Task, texts: Texts, teacher: Teacher, student: Student, accelerator: Accelerator
+) -> Prepared:
+    """`prepared` with the other texts behind the rows of train, each with the teacher's answer in the column `teacher`.
+
+    Raises:
+        UserError: the teacher does not suit the student, or the disk is full.
+    """
+    questions = texts.questions(teacher, task, student)
+    found = [answers.ask(question, accelerator) for question in questions]
+    parts = [prepared.texts["train"].parent.name, *(question.key for question in questions)]
+    target = cache_root() / FOLDER / hashlib.sha256(" ".join(parts).encode()).hexdigest()[:32]
+
+    def fill(folder: Path) -> None:
+        tables = [_table(prepared.splits["train"])]
+        if texts.others is not None:
+            tables.append(_table(encode_others(texts.others, task, student, folder / "others.arrow")))
+        _write(
+            folder / TRAIN, tables, [task.teacher_column(*pair, student) for pair in zip(tables, found, strict=True)]
+        )
+
+    with accelerator.main_process_first(), writing("FINETUNE_CACHE", cache_root()):
+        if not target.is_dir():
+            storage.publish_folder(target, fill, keep_existing=Path.is_dir)
+    rows = {**prepared.fingerprints.rows, "train": fingerprints.of_file(target / TRAIN)}
+    return replace(
+        prepared,
+        splits={**prepared.splits, "train": opened(target / TRAIN)},
+        fingerprints=replace(prepared.fingerprints, rows=rows),
+    )
+
+
+def encode_others(others: Unlabelled, task: Task, student: Student, file: Path) -> Dataset:
+    """The rows of texts without labels, as the student reads them, written to `file` with the suffix .arrow."""
+    from datasets import Dataset
+
+    contents = list(augment.written_for(others.contents, student.tokenizer))
+    texts = Dataset(pa.table(_roles(contents)))
+    encode(texts, task, student.tokenizer, int(student.tokenizer.model_max_length), student.labels, file)
+    return opened(file)
+
+
+def _roles(contents: Sequence[Content]) -> dict[str, Any]:
+    if isinstance(contents[0], str):
+        return {"text": contents}
+    if isinstance(contents[0], tuple):
+        return dict(zip(("text", "text_pair"), map(list, zip(*contents, strict=True)), strict=True))
+    return {"tokens": contents}
+
+
+def _table(rows: Dataset) -> pa.Table:
+    return rows.with_format("arrow")[:]
+
+
+def _write(file: Path, tables: Sequence[pa.Table], columns: Sequence[pa.ListArray]) -> None:
+    """The rows of all tables, numbered from 0, with the columns as `teacher`."""
+    schema = tables[0].schema.append(pa.field(TEACHER, pa.list_(pa.float32())))
+    number = 0
+    with pa.OSFile(str(file), "wb") as sink, pa.ipc.new_stream(sink, schema) as stream:
+        for table, column in zip(tables, columns, strict=True):
+            ids = pa.array(np.arange(number, number + len(table)))
+            table = table.set_column(table.schema.get_field_index("id"), "id", ids).append_column(TEACHER, column)
+            stream.write_table(table.select(schema.names).cast(schema).combine_chunks(), ROWS_PER_BATCH)
+            number += len(table)

@@ -1,0 +1,87 @@
+"""How good a teacher is on the rows that its student is scored on, and what share of that the student reaches."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from accelerate import Accelerator
+
+from pipeline import run_folder
+from pipeline.config.data import Data
+from pipeline.config.recipe import Recipe
+from pipeline.config.serialization import read_json
+from pipeline.data import prepare
+from pipeline.data.encoding import encode
+from pipeline.data.prepare import SCORED, Prepared
+from pipeline.distil.teacher import Teacher
+from pipeline.errors import UserError, writing
+from pipeline.tasks.base import Task
+from pipeline.training.evaluation import evaluate
+from pipeline.training.selection import Monitor
+
+Scores = dict[str, dict[str, float]]
+# Settings that do not change which rows are in a split, nor what their labels are.
+READING = ("source", "max_length", "tokenizer", "tokenizer_revision", "vocab_size", "min_frequency", "lowercase")
+
+
+def of_teacher(
+    teacher: Teacher, recipe: Recipe, task: Task, prepared: Prepared, monitor: Monitor, accelerator: Accelerator
+) -> Scores:
+    """Split -> the teacher's scores on the rows of validation and test.
+
+    If its run was scored on the same rows, they are read from there.
+    """
+    found = _of_its_run(teacher, recipe.data, prepared) or _measured(teacher, recipe, task, prepared, accelerator)
+    return {split: _numbers(scores) | {monitor.name: monitor.read(scores)} for split, scores in found.items()}
+
+
+def share(student: dict[str, Any], teacher: Scores, monitor: Monitor) -> dict[str, float]:
+    """Split -> what share of the teacher's score the student reaches; of a loss, of its inverse."""
+    shares = {}
+    for split in (split for split in teacher if split in student):
+        own, theirs = (float(monitor.read(scores[split])) for scores in (student, teacher))
+        if own > 0 and theirs > 0:
+            shares[split] = theirs / own if monitor.lower_is_better else own / theirs
+    return shares
+
+
+def _of_its_run(teacher: Teacher, data: Data, prepared: Prepared) -> dict[str, Any] | None:
+    """The scores in the metrics.json of the teacher's run; None: there is none, or it has other rows."""
+    if teacher.run is None:
+        return None
+    try:
+        metrics = json.loads((teacher.run / run_folder.METRICS).read_text(encoding="utf-8"))
+        its_data = read_json(teacher.run / run_folder.RECIPE).data
+        same = metrics["data"]["fingerprint"] == prepared.report["fingerprint"]
+        found = {split: metrics[split] for split in SCORED}
+    except (OSError, ValueError, LookupError, UserError):
+        return None
+    return found if same and _splitting(its_data) == _splitting(data) else None
+
+
+def _splitting(data: Data) -> dict[str, Any]:
+    return {name: value for name, value in vars(data).items() if name not in READING}
+
+
+def _numbers(scores: dict[str, Any]) -> dict[str, float]:
+    """Those of the scores that are single numbers."""
+    return {name: value for name, value in scores.items() if isinstance(value, float)}
+
+
+def _measured(
+    teacher: Teacher, recipe: Recipe, task: Task, prepared: Prepared, accelerator: Accelerator
+) -> dict[str, Any]:
+    loaded, found = teacher.loaded, {}
+    tokenizer, size, running = loaded.tokenizer, recipe.train.batch_size, prepared.source.is_running_text
+    with writing("TMPDIR", Path(tempfile.gettempdir())), tempfile.TemporaryDirectory() as folder:
+        raw = prepare.raw_splits(prepared.source, task, Path(folder))
+        for split in SCORED:
+            file = Path(folder) / f"{split}-encoded.arrow"
+            encode(raw[split], loaded.task, tokenizer, int(tokenizer.model_max_length), loaded.labels, file)
+            rows = loaded.task.arrange(prepare.opened(file), loaded.model, tokenizer, size, running, training=False)
+            scored = evaluate(loaded.model, loaded.task, rows, tokenizer, loaded.labels, size, accelerator)
+            found[split] = scored.scores
+    return found
