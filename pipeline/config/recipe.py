@@ -84,8 +84,23 @@ class Recipe(Settings):
                     )
 
     def _refuse_with_teacher(self) -> None:
-        """Refuse settings of the labels' loss if no label is trained on."""
-        if self.distil is not None and not self.distil.hard_share:
+        """Refuse settings of the labels' loss if no label is trained on, and losses that the model or the task does not
+        have."""
+        if self.distil is None:
+            return
+        if self.task == "next_word":
+            for name in ("loss", "temperature"):
+                if getattr(self.distil, name) != getattr(Distil, name):
+                    self.distil.refuse(
+                        name, "a teacher of next_word gives the probabilities of its likeliest tokens alone; remove it"
+                    )
+        if getattr(self.model, "crf", False) and self.distil.loss == "mse":
+            self.distil.refuse("loss", "mse compares logits, and a CRF has none for a single word; set it to kl")
+        if getattr(self.model, "adaptive_cutoffs", None):
+            self.model.refuse(
+                "adaptive_cutoffs", "in training it computes the probability of no other word; remove it, or distil"
+            )
+        if not self.distil.hard_share:
             for name in ("class_weights", "label_smoothing"):
                 if getattr(self.train, name):
                     self.train.refuse(

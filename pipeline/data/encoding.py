@@ -76,7 +76,8 @@ def _batches(rows: Dataset, task: Encoder) -> Iterator[dict[str, Any]]:
         for table in arrow_batches(rows, _columns_to_encode(rows), ROWS_PER_BATCH):
             yield table.to_pydict()
         return
-    for table in arrow_batches(rows, list(task.columns), LISTS_PER_BATCH):
+    roles = [role for role in task.columns if role in rows.column_names]  # texts for a teacher have no targets
+    for table in arrow_batches(rows, roles, LISTS_PER_BATCH):
         words = max(pc.sum(pc.list_value_length(column)).as_py() or 0 for column in table.columns)
         size = max(1, len(table) * WORDS_PER_BATCH // max(words, WORDS_PER_BATCH))
         for start in range(0, len(table), size):

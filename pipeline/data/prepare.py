@@ -152,9 +152,11 @@ def _key(task: Encoder, choice: TokenizerChoice, source: ResolvedSource, kept: S
 
 
 def files_of(task: Encoder) -> set[Path]:
-    """The modules of a task, of the classes that it inherits from, and of its variants."""
+    """The modules of a task, of the classes that it inherits from, and of its variants, and those beside them that are
+    named after them, such as ner_teacher.py."""
     kinds = {kind for problem_type in PROBLEM_TYPES for kind in type(task.variant(problem_type)).__mro__}
-    return {Path(inspect.getfile(kind)) for kind in kinds if kind.__module__ not in ("builtins", "abc", "typing")}
+    own = {Path(inspect.getfile(kind)) for kind in kinds if kind.__module__ not in ("builtins", "abc", "typing")}
+    return own | {helper for file in own for helper in file.parent.glob(f"{file.stem}_*.py")}
 
 
 def _is_complete(target: Path) -> bool:
