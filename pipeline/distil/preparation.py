@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 
 from pipeline.config.distil import Distil
 from pipeline.config.recipe import Recipe
-from pipeline.data.prepare import Prepared
+from pipeline.data.prepare import Prepared, is_running
 from pipeline.distil import rows, scores, teacher, unlabelled
 from pipeline.tasks.base import Student, Task
 from pipeline.training import selection
@@ -29,6 +29,12 @@ def with_teacher(
     """
     assert recipe.distil is not None
     refuse_unused(recipe.distil, task)
+    if is_running(prepared.source, task):
+        recipe.distil.refuse(
+            "teacher",
+            "it answers each row alone, and those of the data are lines of one text; set data.separate to True if they"
+            " are texts of their own, or remove the teacher",
+        )
     found = teacher.find(recipe, accelerator)
     student = Student(prepared.labels, prepared.tokenizer, model.config)
     texts = rows.texts_for(recipe, task, prepared)

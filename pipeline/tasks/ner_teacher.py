@@ -78,6 +78,7 @@ class Answers:
     def __init__(self, teacher: Teacher, student: Student):
         self._map: TagMap = tag_map(tuple(teacher.labels), tuple(student.labels))
         self._tags: list[np.ndarray] = []  # (W, K) of each batch of windows, logarithms
+        self._is_tagged: list[np.ndarray] = []  # (W,) whether the first token of a word has a tag: [MASK] has none
         self._steps: dict[int, np.ndarray] = {}  # word -> (K, K), with the next one
         self._words = 0
 
@@ -87,11 +88,14 @@ class Answers:
         window = np.repeat(np.arange(len(counts)), counts)
         logs = log_probabilities(outputs).double().cpu().numpy()
         self._tags.append(logs[window, first])
-        if not self._map.is_reordering and getattr(outputs, "chain", None) is not None:
-            self._add_steps(outputs, first, window)
+        chain = getattr(outputs, "chain", None)
+        is_tagged = np.ones(len(first), dtype=bool) if chain is None else chain.mask.cpu().numpy()[window, first]
+        self._is_tagged.append(is_tagged)
+        if not self._map.is_reordering and chain is not None:
+            self._add_steps(outputs, first, window, is_tagged)
         self._words += len(first)
 
-    def _add_steps(self, outputs: Any, first: np.ndarray, window: np.ndarray) -> None:
+    def _add_steps(self, outputs: Any, first: np.ndarray, window: np.ndarray, is_tagged: np.ndarray) -> None:
         """How probable the tags of two words are that one window reads one after the other: between their first tokens,
         the chain goes through the other tokens of the first word."""
         mask = outputs.chain.mask
@@ -99,7 +103,7 @@ class Answers:
         logs = log_pair_marginals(rows.gather(outputs.logits.float()), Weights(*outputs.chain[1:]), rows)
         pairs = logs.exp().cpu().numpy()  # (T - 1, B, K, K), of the tokens that have a tag
         places = (mask.cumsum(dim=1) - 1).cpu().numpy()[window, first]
-        for word in np.flatnonzero(window[1:] == window[:-1]).tolist():
+        for word in np.flatnonzero((window[1:] == window[:-1]) & is_tagged[1:] & is_tagged[:-1]).tolist():
             step, *inner = pairs[places[word] : places[word + 1], window[word]]
             for pair in inner:
                 before = pair.sum(axis=1, keepdims=True)
@@ -129,6 +133,7 @@ class Answers:
             ]
             with np.errstate(divide="ignore"):
                 found = np.log(np.concatenate(parts))
+        is_read = is_read & np.concatenate([*self._is_tagged, np.zeros(0, dtype=bool)])
         found = np.where(is_read[:, None], np.maximum(found, FLOOR), np.nan).astype(np.float32)
         return np.split(found, np.cumsum(sizes)[:-1])
 

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from pipeline.config.distil import Distil
+from pipeline.data.fingerprints import of_vocabulary
 from pipeline.data.streams import EVALUATION_TOKENS, Arrays, Blocks, Streams, Tokens
 from pipeline.errors import UserError
 from pipeline.models.recurrent.crf import IGNORED
@@ -69,11 +70,6 @@ class NextWord(Task):
     ) -> Streams | Blocks:
         """If the model has a state, windows that carry it from one to the next; else blocks of the tokenizer's maximum
         length."""
-        if running and "teacher" in split.column_names:
-            raise UserError(
-                "distil: a teacher answers each row alone, and those of the data are lines of one text; set"
-                " data.separate to True, or remove the teacher"
-            )
         tokens, length = Tokens(split, end_token(tokenizer), running), int(tokenizer.model_max_length)
         if not hasattr(model, "new_cache"):
             return Blocks(tokens, length, None if training else max(1, length // 2))
@@ -89,8 +85,8 @@ class NextWord(Task):
     def check_teacher(self, teacher: Teacher, student: Student) -> None:
         next_word_teacher.check(teacher, student)
 
-    def answers_for(self, student: Student) -> int:
-        return next_word_teacher.KEPT
+    def answers_for(self, student: Student) -> Any:
+        return [next_word_teacher.KEPT, of_vocabulary(student.tokenizer)]
 
     def teacher_answers(self, contents: Sequence[str], teacher: Teacher, student: Student) -> list[np.ndarray]:
         """(tokens, numbers), see `next_word_teacher.answers`."""

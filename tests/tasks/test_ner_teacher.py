@@ -13,6 +13,8 @@ from transformers import AutoModelForTokenClassification
 
 from pipeline.config.data import Data
 from pipeline.config.distil import Distil
+from pipeline.config.models import Recurrent
+from pipeline.config.recipe import Recipe
 from pipeline.data.tagging import tags as schemes
 from pipeline.data.tokenization.tokenizers import load_tokenizer, train
 from pipeline.data.tokenization.word_alignment import surroundings
@@ -242,3 +244,8 @@ def test_the_export_of_a_crf_is_refused_as_a_teacher():
     teacher.model = SimpleNamespace(config=teacher.model.config)
     with pytest.raises(UserError, match="the export of a CRF, which has no marginals; name its run"):
         Ner().check_teacher(teacher, student_of(IOB2)[0])
+
+
+def test_a_crf_cannot_learn_logits():
+    with pytest.raises(UserError, match=r"distil.loss: mse compares logits, and a CRF has none for a single word"):
+        Recipe("x", "ner", Data("x"), Recurrent(crf=True), distil=Distil("y", loss="mse"))

@@ -14,6 +14,8 @@ from torch.nn import functional as F
 
 from pipeline.config.data import Data
 from pipeline.config.distil import Distil
+from pipeline.config.models import Recurrent
+from pipeline.config.recipe import Recipe
 from pipeline.data.tokenization.tokenizers import train as train_tokenizer
 from pipeline.errors import UserError
 from pipeline.models.recurrent import IGNORED
@@ -156,12 +158,6 @@ def test_streams_and_blocks_put_the_answer_of_each_token_beside_its_label(kind):
     assert seen == sum(map(len, encoded["input_ids"]))
 
 
-def test_lines_of_one_text_are_refused():
-    table = pa.table({"teacher": pa.array([[1.0]]), "input_ids": pa.array([[1]])})
-    with pytest.raises(UserError, match=r"distil: a teacher answers each row alone.*set data.separate to True"):
-        NextWord().arrange(Dataset(table), None, tokenizer_of(), 2, running=True, training=True)
-
-
 def test_a_teacher_with_other_tokens_is_refused_with_two_remedies():
     check = NextWord().check_teacher
     check(teacher_of("gpt2"), student_of(tokenizer_of(length=99)))
@@ -172,3 +168,20 @@ def test_a_teacher_with_other_tokens_is_refused_with_two_remedies():
         assert "finetune predict TEACHER" in str(refusal.value)
     with pytest.raises(UserError, match="it does not predict the next word"):
         check(SimpleNamespace(task=Ner()), student_of(tokenizer_of()))
+
+
+@pytest.mark.parametrize(
+    ("distil", "model", "message"),
+    [
+        ({"loss": "mse"}, {}, "distil.loss: a teacher of next_word gives the probabilities of its likeliest tokens"),
+        ({"temperature": 2.0}, {}, "distil.temperature: a teacher of next_word gives the probabilities"),
+        (
+            {},
+            {"adaptive_cutoffs": (10,)},
+            "model.adaptive_cutoffs: in training it computes the probability of no other",
+        ),
+    ],
+)
+def test_a_loss_that_needs_all_probabilities_is_refused_with_the_setting(distil, model, message):
+    with pytest.raises(UserError, match=message):
+        Recipe("x", "next_word", Data("x"), Recurrent(**model), distil=Distil("y", **distil))
