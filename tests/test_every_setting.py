@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 
 from pipeline import inference, run
 from pipeline.config.data import Data
+from pipeline.config.distil import Distil
 from pipeline.config.hub import Hub
 from pipeline.config.models import Lora, Pretrained, Recurrent, Scratch
 from pipeline.config.recipe import Recipe
@@ -27,7 +28,8 @@ from pipeline.publish import push
 from pipeline.publish.staging import open_run
 from pipeline.training import trainer
 
-SECTIONS = {section.__name__: section for section in (Data, Recurrent, Pretrained, Scratch, Lora, Optim, Train, Hub)}
+KINDS = (Data, Recurrent, Pretrained, Scratch, Lora, Optim, Train, Hub, Distil)
+SECTIONS = {section.__name__: section for section in KINDS}
 TEXTS = [f"{text} {number}" for number in range(10) for text in POSITIVE + NEGATIVE]
 SENTENCE = [("Ada", "B-PER"), ("Bell", "I-PER"), ("went", "O"), ("to", "O"), ("Paris", "B-LOC"), (".", "O")]
 
@@ -190,6 +192,25 @@ CASES = (
     Case("Train.log_every", 1),
     Case("Train.trackers", ("tensorboard",)),
     Case("Train.overwrite", True),
+    Case("Distil.teacher", "{base}"),
+    Case("Distil.teacher", "{bert}", refused=True),  # has no head
+    Case("Distil.teacher", "{base}", {"Train.class_weights": "balanced"}, refused=True),
+    Case("Distil.teacher", "{base}", source=PAIRS, refused=True),
+    Case("Distil.teacher", "{base}", source=MANY, refused=True),
+    Case("Distil.revision", "main", refused=True),
+    Case("Distil.trust_remote_code", True),
+    Case("Distil.trust_remote_code", True, {"Distil.teacher": "org/name"}, refused=True),
+    Case("Distil.allow_pickle", True),
+    Case("Distil.unlabelled", "{next_word.txt}"),
+    Case("Distil.unlabelled", "{missing.txt}", refused=True),
+    Case("Distil.augment", "mask"),
+    Case("Distil.augment", "mask", {"Distil.unlabelled": "{next_word.txt}"}, refused=True),
+    Case("Distil.limit", 9, {"Distil.augment": "mask"}),
+    Case("Distil.limit", 9, refused=True),
+    Case("Distil.loss", "mse"),
+    Case("Distil.temperature", 2.0),
+    Case("Distil.temperature", 2.0, {"Distil.loss": "mse"}, refused=True),
+    Case("Distil.hard_share", 0.5, {"Train.class_weights": "balanced"}),
     *(Case("Hub.push", True, {"Pretrained.checkpoint": f"{{{name}}}"}) for name in ("bert", "lstm")),
     Case("Hub.push", True, {"Pretrained.checkpoint": "{bert}", **SEPARATE}, refused=True),  # of a local base model
     *(
@@ -208,6 +229,7 @@ CASES = (
 )
 # In every run of the tests: what decides how a model is saved and loaded.
 QUICK = ("Data.source", "Pretrained", "Lora", "Recurrent.crf", "Recurrent.tie_embeddings", "Train.threshold")
+QUICK += ("Distil.teacher", "Distil.unlabelled")
 
 
 @pytest.fixture(scope="module")
@@ -253,12 +275,17 @@ def recipe_of(case: Case, workplace: Path, folder: Path) -> Recipe:
         section, _, field = name.partition(".")
         place = isinstance(value, str) and value.startswith("{")
         values[section][field] = str(workplace / value.strip("{}")) if place else value
+    if values["Distil"]:
+        values["Distil"].setdefault("teacher", str(workplace / "base"))
+        if "unlabelled" in values["Distil"]:
+            values["Distil"]["unlabelled"] = Data(values["Distil"]["unlabelled"])
     if values["Lora"]:
         values["Pretrained"]["lora"] = Lora(**values["Lora"])
     kind = next((name for name in ("Pretrained", "Scratch") if any(given.startswith(name) for given in used(case))), "")
     model = SECTIONS[kind or "Recurrent"](**values[kind or "Recurrent"])
     task = {"ner.conll": "ner", "next_word.txt": "next_word"}.get(case.source, "sentiment")
     parts = {"data": Data(**values["Data"]), "optim": Optim(**values["Optim"]), "train": Train(**values["Train"])}
+    parts["distil"] = Distil(**values["Distil"]) if values["Distil"] else None
     return Recipe(name="x", task=task, model=model, hub=Hub(**values["Hub"]), **parts)
 
 

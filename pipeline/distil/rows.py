@@ -87,12 +87,9 @@ def with_answers(
     target = cache_root() / FOLDER / hashlib.sha256(" ".join(parts).encode()).hexdigest()[:32]
 
     def fill(folder: Path) -> None:
-        tables = [_table(prepared.splits["train"])]
-        if texts.others is not None:
-            tables.append(_table(encode_others(texts.others, task, student, folder / "others.arrow")))
-        _write(
-            folder / TRAIN, tables, [task.teacher_column(*pair, student) for pair in zip(tables, found, strict=True)]
-        )
+        tables = _encoded(prepared, task, texts, student, folder)
+        columns = [task.teacher_column(table, own, student) for table, own in zip(tables, found, strict=True)]
+        _write(folder / TRAIN, [table.append_column(TEACHER, own) for table, own in zip(tables, columns, strict=True)])
 
     with accelerator.main_process_first(), writing("FINETUNE_CACHE", cache_root()):
         if not target.is_dir():
@@ -105,14 +102,28 @@ def with_answers(
     )
 
 
-def encode_others(others: Unlabelled, task: Task, student: Student, file: Path) -> Dataset:
-    """The rows of texts without labels, as the student reads them, written to `file` with the suffix .arrow."""
+def unanswered(prepared: Prepared, task: Task, texts: Texts, student: Student, folder: Path) -> Prepared:
+    """`prepared` with the other texts behind the rows of train, in a file in `folder`: what is trained on, but for the
+    answers."""
+    _write(folder / TRAIN, _encoded(prepared, task, texts, student, folder))
+    return replace(prepared, splits={**prepared.splits, "train": opened(folder / TRAIN)})
+
+
+def _encoded(prepared: Prepared, task: Task, texts: Texts, student: Student, folder: Path) -> list[pa.Table]:
+    """The rows of train and, if there are any, those of the other texts, as the student reads them."""
+    tables = [prepared.splits["train"].with_format("arrow")[:]]
+    if texts.others is not None:
+        contents, file = list(augment.written_for(texts.others.contents, student.tokenizer)), folder / "others.arrow"
+        length = int(student.tokenizer.model_max_length)
+        encode(_dataset(contents), task, student.tokenizer, length, student.labels, file)
+        tables.append(opened(file).with_format("arrow")[:])
+    return tables
+
+
+def _dataset(contents: Sequence[Content]) -> Dataset:
     from datasets import Dataset
 
-    contents = list(augment.written_for(others.contents, student.tokenizer))
-    texts = Dataset(pa.table(_roles(contents)))
-    encode(texts, task, student.tokenizer, int(student.tokenizer.model_max_length), student.labels, file)
-    return opened(file)
+    return Dataset(pa.table(_roles(contents)))
 
 
 def _roles(contents: Sequence[Content]) -> dict[str, Any]:
@@ -123,17 +134,12 @@ def _roles(contents: Sequence[Content]) -> dict[str, Any]:
     return {"tokens": contents}
 
 
-def _table(rows: Dataset) -> pa.Table:
-    return rows.with_format("arrow")[:]
-
-
-def _write(file: Path, tables: Sequence[pa.Table], columns: Sequence[pa.ListArray]) -> None:
-    """The rows of all tables, numbered from 0, with the columns as `teacher`."""
-    schema = tables[0].schema.append(pa.field(TEACHER, pa.list_(pa.float32())))
-    number = 0
+def _write(file: Path, tables: Sequence[pa.Table]) -> None:
+    """The rows of all tables, which have the columns of the first one, numbered from 0."""
+    schema, number = tables[0].schema, 0
     with pa.OSFile(str(file), "wb") as sink, pa.ipc.new_stream(sink, schema) as stream:
-        for table, column in zip(tables, columns, strict=True):
+        for table in tables:
             ids = pa.array(np.arange(number, number + len(table)))
-            table = table.set_column(table.schema.get_field_index("id"), "id", ids).append_column(TEACHER, column)
+            table = table.set_column(table.schema.get_field_index("id"), "id", ids)
             stream.write_table(table.select(schema.names).cast(schema).combine_chunks(), ROWS_PER_BATCH)
             number += len(table)

@@ -12,8 +12,10 @@ import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
+from accelerate import Accelerator
 from transformers import PreTrainedModel
 
 from pipeline import assembly, rehearsal, run
@@ -23,8 +25,10 @@ from pipeline.config.loading import check_names
 from pipeline.config.recipe import Recipe
 from pipeline.data.prepare import Prepared
 from pipeline.data.sources import locate
+from pipeline.doctor import teaching
+from pipeline.doctor.durations import duration
 from pipeline.doctor.rules import RunProfile, find_unusual
-from pipeline.tasks.base import load_task
+from pipeline.tasks.base import Task, load_task
 from pipeline.training import batch_size_finder, hardware, trainer
 from pipeline.training.distributed import launch
 from pipeline.training.hardware import has_fast_bf16
@@ -82,6 +86,23 @@ def _plan(recipe: Recipe) -> dict[str, str]:
     task = assembly.task_for(task, prepared)
     model, build_info = assembly.build_for(recipe, task, prepared)
     accelerator = launch.start()
+    with tempfile.TemporaryDirectory() as folder:
+        lines: dict[str, str] = {}
+        if recipe.distil is not None:  # what follows costs the same without a teacher
+            prepared, lines = teaching.plan(recipe, task, model, prepared, accelerator, Path(folder))
+            recipe = replace(recipe, distil=None)
+        return lines | _costs(recipe, task, model, build_info, prepared, accelerator)
+
+
+def _costs(
+    recipe: Recipe,
+    task: Task,
+    model: PreTrainedModel,
+    build_info: dict[str, Any],
+    prepared: Prepared,
+    accelerator: Accelerator,
+) -> dict[str, str]:
+    """What training will do and cost, by topic."""
     this = assembly.run_of(recipe, task, model, prepared, accelerator)
     if recipe.train.auto_batch:
         this = assembly.run_of(batch_size_finder.with_found_batch_size(this, None), task, model, prepared, accelerator)
@@ -121,7 +142,7 @@ def _updates(profile: RunProfile) -> str:
     seconds = profile.recipe.train.max_seconds
     if seconds is None:
         return f"{profile.total_updates:,}"
-    return f"about {profile.total_updates:,} in {_duration(seconds)}"
+    return f"about {profile.total_updates:,} in {duration(seconds)}"
 
 
 def _profile(this: trainer.Run, prepared: Prepared, seconds_per_token: float) -> RunProfile:
@@ -184,17 +205,9 @@ def _time(this: trainer.Run, total_updates: int, seconds_per_token: float) -> st
         tokens += int(this.splits["test"].lengths.sum())
     evaluation = tokens * seconds_per_token / 3
     return (
-        f"about {_duration(training)} for training and {_duration(evaluation)} for evaluation, from {TIMED_UPDATES}"
+        f"about {duration(training)} for training and {duration(evaluation)} for evaluation, from {TIMED_UPDATES}"
         " timed updates"
     )
-
-
-def _duration(seconds: float) -> str:
-    """`seconds` in the largest unit, up to days, that gives at least 2."""
-    for unit, size in (("days", 86_400), ("hours", 3_600), ("minutes", 60)):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.1f} {unit}"
-    return f"{seconds:.0f} seconds" if seconds >= 10 else f"{seconds:.1f} seconds"
 
 
 def _seconds_per_token(this: trainer.Run) -> float:

@@ -76,7 +76,8 @@ def _title(card_data: CardData) -> str:
     does = card_data.spec.does if card_data.spec else f"was trained for the task `{recipe.task}`"
     kinds = dict.fromkeys(label.partition("-")[2] for label in card_data.labels if "-" in label)
     does = does.format(labels=", ".join(card_data.labels), kinds=", ".join(kinds))
-    return f"# {recipe.name}\n\nThis model {does}. It is {_model(card_data)} on `{card_data.source}`."
+    learned = f" It has learned from the answers of another model, `{card_data.teacher}`." if card_data.teacher else ""
+    return f"# {recipe.name}\n\nThis model {does}. It is {_model(card_data)} on `{card_data.source}`.{learned}"
 
 
 def _model(card_data: CardData) -> str:
@@ -116,6 +117,8 @@ def _evaluation(card_data: CardData) -> str:
         paragraphs.append(
             f"Mean and standard deviation are over runs with the seeds {seeds}; the weights are those of the first."
         )
+    if compared := _compared_with_teacher(card_data):
+        paragraphs.append(compared)
     spec = card_data.spec
     accuracy, count = card_data.metrics.get("test", {}).get("accuracy"), rows.get("test", 0)
     if isinstance(accuracy, float) and count and spec and spec.accuracy_of_rows:
@@ -125,6 +128,16 @@ def _evaluation(card_data: CardData) -> str:
             f" {count:,} rows)."
         )
     return "\n\n".join(paragraphs)
+
+
+def _compared_with_teacher(card_data: CardData) -> str:
+    """The teacher's score, and how much of it the model reaches; empty without a teacher, or before the run's end."""
+    found, monitor = card_data.metrics.get("distil", {}), card_data.monitor
+    reached = [
+        f"on {split} {found['scores'][split][monitor]:.4f}, of which this model reaches {share:.1%}"
+        for split, share in found.get("share_of_teacher", {}).items()
+    ]
+    return f"The {monitor} of its teacher, `{card_data.teacher}`, is {', and '.join(reached)}." if reached else ""
 
 
 def _note(card_data: CardData) -> str:
@@ -184,12 +197,14 @@ def _training(card_data: CardData) -> str:
     train, machine = card_data.metrics.get("train", {}), card_data.metrics.get("machine", {})
     gpus = ", ".join(machine.get("accelerators", [])) if train.get("device") != "cpu" else ""
     processor = f"{machine.get('processor', '')}, {_count(machine.get('cores', '?'), 'core')}"
+    unlabelled = card_data.metrics.get("distil", {}).get("rows", {}).get("unlabelled", 0)
     libraries = {"Python": machine.get("python"), **machine.get("libraries", {})}
     properties = {
         "parameters": f"{train.get('parameters', 0):,}",
         "trained parameters": f"{train['trained_parameters']:,}" if "trained_parameters" in train else None,
         "updates": f"{train.get('updates', 0):,} ({train.get('epochs', 0):.1f} epochs)",
         "weights": _weights(train),
+        "rows without labels": f"{unlabelled:,}, answered by the teacher" if unlabelled else None,
         "training time": f"{train.get('seconds', 0):,.0f} seconds",
         "throughput": f"{train.get('tokens_per_second', 0):,.0f} tokens per second",
         "hardware": f"{gpus or processor}; {_processes(train)} on {train.get('device')}",
@@ -218,10 +233,17 @@ def _settings(recipe: Recipe) -> list[list[str]]:
     values = json.loads(recipe.to_json())
     return [
         [f"{section}.{name}", f"`{json.dumps(value, ensure_ascii=False)}`"]
-        for section in ("data", "model", "optim", "train")
-        for name, value in values[section].items()
-        if value is not None and f"{section}.{name}" not in ("train.output_dir", "train.overwrite")
+        for section in ("data", "model", "optim", "train", "distil")
+        for name, value in _set(values[section] or {}).items()
+        if f"{section}.{name}" not in ("train.output_dir", "train.overwrite")
     ]
+
+
+def _set(value: Any) -> Any:
+    """The JSON value without settings that have none."""
+    if isinstance(value, list):
+        return [_set(part) for part in value]
+    return {name: _set(part) for name, part in value.items() if part is not None} if isinstance(value, dict) else value
 
 
 def _reproduction(card_data: CardData) -> str:
@@ -238,6 +260,8 @@ def _reproduction(card_data: CardData) -> str:
     lines += ["```sh", *download, f"{program} run recipe.json", "```"]
     if not card_data.source.startswith(PREFIX) and not card_data.is_on_hub("data.source"):
         lines += ["", f"The data, `{card_data.source}` with the fingerprint above, must be in the working folder."]
+    if card_data.teacher and not card_data.is_on_hub("distil.teacher"):
+        lines += ["", f"The teacher, `{card_data.teacher}`, must be where `distil.teacher` says."]
     return "\n".join(lines)
 
 

@@ -68,6 +68,12 @@ class CardData:
         name: str | None = getattr(self.recipe.model, "checkpoint", None)
         return name if name is None or self.is_on_hub("model.checkpoint") else paths.last_part(name)
 
+    @property
+    def teacher(self) -> str | None:
+        """The teacher that it has learned from, named in the same way; None: only from the data."""
+        name: str | None = self.metrics.get("distil", {}).get("teacher")
+        return name if name is None or self.is_on_hub("distil.teacher") else paths.last_part(name)
+
     def is_on_hub(self, setting: str) -> bool:
         """Whether the run has read from the Hub what `setting` names."""
         return setting in self.metrics.get("revisions", {})
