@@ -1,0 +1,171 @@
+"""A teacher answers each text once, whatever happens in between and on however many processes."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+from accelerate import Accelerator
+
+from pipeline.config.distil import Distil
+from pipeline.data.prepare import cache_root
+from pipeline.distil import answers
+from pipeline.distil.answers import Questions, ask
+from pipeline.distil.teacher import Teacher
+from pipeline.errors import UserError
+from pipeline.tasks.base import Student
+from pipeline.tasks.sentiment import Sentiment
+
+LABELS = ["negative", "positive"]
+
+
+@pytest.fixture(autouse=True)
+def a_cache_of_its_own(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("FINETUNE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(answers, "BATCH", 4)
+    monkeypatch.setattr(answers, "CHUNK", 8)
+
+
+@pytest.fixture
+def questions(shop):
+    lines = (shop / "other.txt").read_text().splitlines()[:30]
+    teacher = Teacher(Distil(str(shop / "teacher")), shop / "teacher/model", "teacher", "cpu")
+
+    def made(contents: list[str] = lines, labels: list[str] = LABELS) -> Questions:
+        return Questions("texts", contents, teacher, Sentiment(False), Student(labels, None, None))
+
+    return made
+
+
+@pytest.fixture
+def asked(monkeypatch) -> list[str]:
+    """The texts that a teacher was asked about."""
+    found: list[str] = []
+    original = Questions.answer
+    monkeypatch.setattr(Questions, "answer", lambda self, own: (found.extend(own), original(self, own))[1])
+    return found
+
+
+def values(found: pa.ListArray) -> np.ndarray:
+    return np.array(found.to_pylist(), np.float32)
+
+
+def test_the_answers_are_the_logits_in_the_order_of_the_texts_and_of_the_students_labels(questions):
+    given = questions()
+    found = values(ask(given, Accelerator(cpu=True)))
+    loaded = given.teacher.loaded
+    for text, row in zip(given.contents, found, strict=True):
+        encoded = loaded.tokenizer(text, return_tensors="pt")
+        with torch.inference_mode():
+            expected = loaded.model(**encoded).logits[0].numpy()
+        np.testing.assert_allclose(row, expected, atol=0.03 if given.teacher.precision == "bf16" else 1e-5)
+    turned = values(ask(questions(labels=LABELS[::-1]), Accelerator(cpu=True)))
+    assert np.array_equal(turned, found[:, ::-1])
+
+
+def test_a_text_is_asked_once_for_all_students(questions, asked):
+    first = ask(questions(), Accelerator(cpu=True))
+    assert sorted(asked) == sorted(questions().contents)
+    asked.clear()
+    assert ask(questions(), Accelerator(cpu=True)).equals(first)
+    assert asked == []
+    ask(questions([*questions().contents[:5], "another"]), Accelerator(cpu=True))
+    assert len(asked) == 6
+
+
+def test_the_weights_are_part_of_the_key_and_the_card_is_not(questions, shop, tmp_path):
+    def key() -> str:
+        teacher = Teacher(Distil("x"), copy, "teacher", "cpu")
+        return Questions("texts", ["one"], teacher, Sentiment(False), Student(LABELS, None, None)).key
+
+    copy = tmp_path / "model"
+    copy.mkdir()
+    for file in (shop / "teacher/model").iterdir():
+        (copy / file.name).write_bytes(file.read_bytes())
+    before = key()
+    (copy / "README.md").write_text("edited")
+    assert key() == before
+    weights = bytearray((copy / "model.safetensors").read_bytes())
+    weights[-1] ^= 1
+    (copy / "model.safetensors").write_bytes(weights)
+    assert key() != before
+
+
+def _ask_and_die(given: Questions, after: int) -> None:
+    """Answer until so many batches are done; then the process kills itself."""
+    done, original = [], Questions.answer
+
+    def answer(self: Questions, own: list[str]) -> list[np.ndarray]:
+        if len(done) == after:
+            os.kill(os.getpid(), signal.SIGKILL)
+        done.append(1)
+        return original(self, own)
+
+    Questions.answer = answer  # type: ignore[method-assign]
+    ask(given, Accelerator(cpu=True))
+
+
+@pytest.mark.parametrize("batches", [0, 3, 5])
+def test_a_killed_process_leaves_whole_chunks_and_the_next_one_ends_with_the_same_bytes(
+    questions, asked, batches, tmp_path, monkeypatch
+):
+    given = questions()
+    _ = given.teacher.loaded, given.key
+    process = multiprocessing.get_context("fork").Process(target=_ask_and_die, args=(given, batches))
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    whole = 8 * (batches // 2)  # a chunk has two batches
+    resumed = ask(given, Accelerator(cpu=True))
+    assert len(asked) == len(given.contents) - whole
+    written = (given.folder / answers.FILE).read_bytes()
+    monkeypatch.setenv("FINETUNE_CACHE", str(tmp_path / "another"))
+    assert ask(given, Accelerator(cpu=True)).equals(resumed)
+    assert (given.folder / answers.FILE).read_bytes() == written
+    assert [path.name for path in (cache_root() / answers.FOLDER).iterdir() if path.is_dir()] == [given.key]
+
+
+def test_two_processes_give_the_bytes_of_one(questions, asked, tmp_path, monkeypatch):
+    """Their shares, one after the other, as if the second process had waited."""
+    given = questions()
+    ask(given, Accelerator(cpu=True))
+    alone = (given.folder / answers.FILE).read_bytes()
+    monkeypatch.setenv("FINETUNE_CACHE", str(tmp_path / "another"))
+    given = questions()
+    asked.clear()
+    for process in (1, 0):
+        answers._answer_share(given, SimpleNamespace(num_processes=2, process_index=process, is_main_process=False))
+    assert sorted(asked) == sorted(given.contents)
+    answers._join(given)
+    assert (given.folder / answers.FILE).read_bytes() == alone
+    assert len(asked) == len(given.contents)
+
+
+def test_a_node_with_a_cache_of_its_own_answers_what_the_others_have_answered(questions, asked):
+    given = questions()
+    answers._answer_share(given, SimpleNamespace(num_processes=2, process_index=1, is_main_process=False))
+    assert 0 < len(asked) < len(given.contents)
+    answers._join(given)
+    assert sorted(asked) == sorted(given.contents)
+
+
+def test_a_teacher_of_other_labels_is_refused(questions):
+    with pytest.raises(
+        UserError, match=r"^distil.teacher: its labels are negative, positive, and those of the data bad"
+    ):
+        ask(questions(labels=["bad", "good"]), Accelerator(cpu=True))
+
+
+def test_a_file_that_cannot_be_written_is_reported_in_one_line(questions, tmp_path, monkeypatch):
+    blocked: Path = tmp_path / "blocked"
+    blocked.write_text("")
+    monkeypatch.setenv("FINETUNE_CACHE", str(blocked))
+    with pytest.raises(UserError, match=r"^FINETUNE_CACHE: cannot write to"):
+        ask(questions(), Accelerator(cpu=True))
