@@ -29,6 +29,6 @@ def shop(tmp_path_factory) -> Path:
     lines = (" ".join(words[number % 7 : number % 7 + 4 + number % 9]) + f" {number} .\n" for number in range(120))
     (folder / "other.txt").write_text("".join(lines))
     model, data = Recurrent(hidden_size=12, embedding_size=8, pooling="max"), Data(str(folder / "reviews.csv"))
-    settings = Train(output_dir=str(folder / "teacher"), epochs=1, batch_size=8)
+    settings = Train(output_dir=str(folder / "teacher"), epochs=2, batch_size=8)
     train(Recipe("teacher", "sentiment", data, model, Optim(learning_rate=0.02), settings))
     return folder
