@@ -86,11 +86,18 @@ class Rows:
 
 
 def jagged(column: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
-    """The lists of N rows as two arrays: their elements, one list after another (M,), and their lengths (N,)."""
+    """The lists of N rows as two arrays: their elements, one list after another (M,), and their lengths (N,).
+
+    Strings that are equal are one object: a tag for each word of a large split would take more memory than its text.
+    """
     lists = column.combine_chunks()
     lists = lists.chunk(0) if isinstance(lists, pa.ChunkedArray) else lists
     # `flatten`, unlike `values`, leaves out what a slice does not show; differences of offsets are right in both cases.
-    return lists.flatten().to_numpy(zero_copy_only=False), np.diff(lists.offsets.to_numpy())
+    elements, lengths = lists.flatten(), np.diff(lists.offsets.to_numpy())
+    if not pa.types.is_string(elements.type):
+        return elements.to_numpy(zero_copy_only=False), lengths
+    coded = elements.dictionary_encode()
+    return np.array(coded.dictionary.to_pylist(), dtype=object)[coded.indices.to_numpy()], lengths
 
 
 def pad(column: pa.ChunkedArray, value: int) -> np.ndarray:

@@ -66,3 +66,13 @@ def test_lists_of_rows_are_their_elements_and_lengths():
     column = pa.chunked_array([[["a", "b"]], [[], ["c"]]])
     elements, lengths = jagged(column)
     assert (elements.tolist(), lengths.tolist()) == (["a", "b", "c"], [2, 0, 1])
+
+
+def test_equal_strings_of_a_large_column_are_one_object():
+    rows = [[f"B-{kind}" for kind in row] for row in (["PER", "LOC"], [], ["PER"], ["LOC", "PER"])]
+    elements, lengths = jagged(pa.chunked_array([pa.array(rows[:2]), pa.array(rows[2:])]).slice(0, 4))
+    assert elements.tolist() == [tag for row in rows for tag in row]
+    assert lengths.tolist() == [2, 0, 1, 2]
+    assert elements[0] is elements[2] is elements[4]
+    empty, none = jagged(pa.chunked_array([pa.array([[], []], pa.list_(pa.string()))]))
+    assert (len(empty), none.tolist()) == (0, [0, 0])
