@@ -52,6 +52,7 @@ LAYERS = (
     "inference",
     "distil",
     "saving",
+    "export",
     "rehearsal",
     "run",
     "compare",

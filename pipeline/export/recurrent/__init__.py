@@ -1,0 +1,12 @@
+"""Recurrent models as ONNX graphs, built from ONNX's own recurrent operators, for any number and length of texts.
+
+`torch.onnx.export` records a loop over positions, or the length of its example; so the graphs are written by hand:
+
+- `build.py` builds the graph of a model;
+- `heads.py` has its inputs and outputs: classes of texts, tags of words, or the next word and the state;
+- `encoder.py` has the embeddings and the stack of layers; `cells.py` says which operator a cell is, in which order the
+  operator has its gates and how it takes its weights; `characters.py` reads the characters of words;
+- `layout.py` moves words to the front of their rows and back; `pooling.py` makes the vector of a text and compares two;
+- `crf.py` decodes tags, and serves any tagger;
+- `graph.py` holds the graph under construction, with the names of the state dict.
+"""

@@ -1,0 +1,33 @@
+"""Build the ONNX graph of a recurrent model."""
+
+from __future__ import annotations
+
+import onnx
+
+from pipeline.errors import UserError
+from pipeline.models.recurrent import RecurrentPreTrainedModel
+
+from .graph import DEFAULT_OPSET, Graph
+from .heads import HEADS
+
+
+def build(model: RecurrentPreTrainedModel, opset: int = DEFAULT_OPSET) -> onnx.ModelProto:
+    """The graph of `model` in evaluation mode, in float32, for at least one row. Inputs and outputs have the names that
+    the model itself gives them; see `heads.py` for their shapes.
+
+    A text may have any number of words, with padding anywhere. One without words is read as the config's
+    `empty_text_token_id`, and T may then be 0; without such a token, its vector is zero, where the model raises an
+    error.
+
+    Args:
+        opset: the version of the ONNX operators, 18 to 23.
+
+    Raises:
+        UserError: the version is not supported, or the model has no head.
+    """
+    if type(model) not in HEADS:
+        heads = ", ".join(sorted(head.__name__ for head in HEADS))
+        raise UserError(f"export: {type(model).__name__} has no head; load the model as one of {heads}")
+    graph = Graph(model, opset)
+    HEADS[type(model)](graph, model)
+    return graph.finish()
