@@ -1,10 +1,12 @@
 """The character encoders of words in the graph: the CNN and the bidirectional LSTM."""
 
-# Shapes: N words, W characters of a word, E char_embedding_size, H char_hidden_size.
+# Shapes: N words, W characters of a word, E char_embedding_size, H char_hidden_size, V
+# char_vocab_size.
 
 from __future__ import annotations
 
 import torch
+from torch import nn
 
 from pipeline.models.recurrent.characters import CharacterCNN, CharacterEncoder, CharacterLSTM
 
@@ -20,32 +22,35 @@ def encode(graph: Graph, module: CharacterEncoder, char_ids: Value) -> Value:
     op, encoder = graph.op, module.encoder
     with graph.scope("model.characters"):
         lengths = op.ReduceSum(op.Cast(op.Not(op.Equal(char_ids, 0)), to=INT64), [1], keepdims=1)  # (N, 1)
-        embeddings = graph.weight(module.embedding.weight)
+        longest = op.ReduceMax(lengths, [0], keepdims=0)  # (1,)
+        char_ids = op.Slice(char_ids, [0], op.Max(longest, 1), [1])
         if isinstance(encoder, CharacterCNN):
-            features = _cnn(graph, encoder, embeddings, char_ids, lengths)
+            features = _cnn(graph, encoder, module.embedding, char_ids, lengths)
         else:
-            features = _lstm(graph, encoder, embeddings, char_ids, lengths)
+            features = _lstm(graph, encoder, module.embedding, char_ids, lengths)
         return op.Where(op.Equal(lengths, 0), 0.0, features)
 
 
-def _cnn(graph: Graph, encoder: CharacterCNN, embeddings: Value, char_ids: Value, lengths: Value) -> Value:
-    op = graph.op
-    inside = op.Unsqueeze(op.Less(steps(op, char_ids, 1), lengths), [1])  # (N, 1, W)
-    embedded = op.Transpose(op.Gather(embeddings, char_ids), perm=[0, 2, 1])  # (N, E, W)
-    # torch's model multiplies windows of three characters, (H, 3*E); a convolution has the kernel (H, E, 3).
-    kernel = encoder.weight.unflatten(1, (3, -1)).transpose(1, 2)
-    filtered = op.Conv(
-        op.Where(inside, embedded, 0.0),
-        graph.constant(graph.name_of(encoder.weight), kernel),
-        graph.weight(encoder.bias),
-        pads=[1, 1],
-    )  # (N, H, W)
-    return op.ReduceMax(op.Where(inside, filtered, LOWEST), [2], keepdims=0)
+def _cnn(graph: Graph, encoder: CharacterCNN, embedding: nn.Embedding, char_ids: Value, lengths: Value) -> Value:
+    """A filter over a window is a sum of what each of the three characters adds to it. These summands are computed here,
+    once for each character of the vocabulary; the graph looks them up, several times faster than it multiplies."""
+    op, prefix = graph.op, graph.name_of(encoder.weight).removesuffix("weight")
+    embeddings = embedding.weight.double().clone()
+    embeddings[0] = 0.0  # padding, also in front of the first character and behind the last
+    tables = torch.einsum("ve,hke->kvh", embeddings, encoder.weight.double().unflatten(1, (3, -1)))  # (3, V, H)
+    tables[1] += encoder.bias
+    ids = op.Pad(char_ids, [1, 1], None, [1])  # (N, W+2)
+    width = op.Shape(char_ids, start=1, end=2)
+    added = op.Unsqueeze(op.Where(op.Less(steps(op, char_ids, 1), lengths), 0.0, LOWEST), [2])  # (N, W, 1)
+    for start, (name, table) in enumerate(zip(("before", "at", "after"), tables, strict=True)):
+        window = op.Slice(ids, [start], op.Add(width, start), [1])
+        added = op.Add(op.Gather(graph.constant(prefix + name, table), window), added)
+    return op.ReduceMax(added, [1], keepdims=0)
 
 
-def _lstm(graph: Graph, encoder: CharacterLSTM, embeddings: Value, char_ids: Value, lengths: Value) -> Value:
+def _lstm(graph: Graph, encoder: CharacterLSTM, embedding: nn.Embedding, char_ids: Value, lengths: Value) -> Value:
     op = graph.op
-    embedded = op.Gather(embeddings, op.Transpose(char_ids, perm=[1, 0]))  # (W, N, E)
+    embedded = op.Gather(graph.weight(embedding.weight), op.Transpose(char_ids, perm=[1, 0]))  # (W, N, E)
     sequence_lens = op.Cast(op.Squeeze(op.Max(lengths, 1), [1]), to=INT32)
     _, (final, _) = CELLS["lstm"](graph, encoder, embedded, sequence_lens, None)
     return final
