@@ -17,6 +17,8 @@ Run it:
     python scripts/benchmark.py prepare        # from a file to encoded rows: against datasets.map, and on two cores
     python scripts/benchmark.py startup        # CPU time of predict and evaluate, with --against ANOTHER_CHECKOUT
     python scripts/benchmark.py compare        # CPU time of finetune compare, with many rows and with many runs
+    python scripts/benchmark.py graphs         # ONNX graphs of recurrent models against torch, at batch 1 and 32
+    python scripts/benchmark.py differences    # how far the outputs of these graphs are from torch's
 
 With --device cuda, kernels runs on a GPU and is the default. --scaling prints scaling and cluster: what two processes
 cost, and what many GPUs would.
@@ -33,6 +35,7 @@ from benchmarks.cluster import assumptions, cluster
 from benchmarks.common import RowsOfTable
 from benchmarks.compare import compare
 from benchmarks.costs import checkpoint, deterministic
+from benchmarks.graphs import differences, graphs
 from benchmarks.kernels import kernels
 from benchmarks.loops import crf, loop
 from benchmarks.memory import memory
@@ -61,8 +64,10 @@ MEASURES = {
     "prepare": prepare,
     "startup": startup,
     "compare": compare,
+    "graphs": graphs,
+    "differences": differences,
 }
-UNPAIRED = ("memory", "cluster", "compare")  # one figure each
+UNPAIRED = ("memory", "cluster", "compare", "differences")  # one figure each
 AGAINST = ("startup", "prepare")  # measured against another checkout
 NOTES = {"cluster": assumptions}
 SCALING = ("scaling", "cluster")  # what --scaling prints

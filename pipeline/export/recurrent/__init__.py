@@ -1,6 +1,7 @@
-"""Recurrent models as ONNX graphs, built from ONNX's own recurrent operators, for any number and length of texts.
+"""Recurrent models as ONNX graphs, for any number and length of texts and for padding in any pattern.
 
-`torch.onnx.export` records a loop over positions, or the length of its example; so the graphs are written by hand:
+They are made of ONNX's own recurrent operators. `torch.onnx.export` has none of these for a model whose length may
+vary: it records the steps of the cell, and ONNX Runtime then runs a loop of small operators.
 
 - `build.py` builds the graph of a model;
 - `heads.py` has its inputs and outputs: classes of texts, tags of words, or the next word and the state;

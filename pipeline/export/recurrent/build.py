@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import onnx
+import torch
 
 from pipeline.errors import UserError
 from pipeline.models.recurrent import RecurrentPreTrainedModel
@@ -11,6 +12,7 @@ from .graph import DEFAULT_OPSET, Graph
 from .heads import HEADS
 
 
+@torch.no_grad()
 def build(model: RecurrentPreTrainedModel, opset: int = DEFAULT_OPSET) -> onnx.ModelProto:
     """The graph of `model` in evaluation mode, in float32, for at least one row. Inputs and outputs have the names that
     the model itself gives them; see `heads.py` for their shapes.

@@ -1,7 +1,7 @@
 """The character encoders of words in the graph: the CNN and the bidirectional LSTM."""
 
-# Shapes: N words, W characters of a word, E char_embedding_size, H char_hidden_size, V
-# char_vocab_size.
+# Shapes: N words, W characters of a word, E char_embedding_size, H char_hidden_size,
+# V char_vocab_size.
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def encode(graph: Graph, module: CharacterEncoder, char_ids: Value) -> Value:
 
 
 def _cnn(graph: Graph, encoder: CharacterCNN, embedding: nn.Embedding, char_ids: Value, lengths: Value) -> Value:
-    """A filter over a window is a sum of what each of the three characters adds to it. These summands are computed here,
-    once for each character of the vocabulary; the graph looks them up, several times faster than it multiplies."""
+    """A filter over a window is a sum of what each of the three characters adds to it. These summands are computed
+    here, once for each character of the vocabulary; the graph looks them up, which is faster than a convolution."""
     op, prefix = graph.op, graph.name_of(encoder.weight).removesuffix("weight")
     embeddings = embedding.weight.double().clone()
     embeddings[0] = 0.0  # padding, also in front of the first character and behind the last
