@@ -14,12 +14,12 @@ from .heads import HEADS
 
 @torch.no_grad()
 def build(model: RecurrentPreTrainedModel, opset: int = DEFAULT_OPSET) -> onnx.ModelProto:
-    """The graph of `model` in evaluation mode, in float32, for at least one row. Inputs and outputs have the names that
-    the model itself gives them; see `heads.py` for their shapes.
+    """The graph of `model` in evaluation mode, in float32. Inputs and outputs have the names that the model itself gives
+    them; see `heads.py` for their shapes.
 
-    A text may have any number of words, with padding anywhere. One without words is read as the config's
-    `empty_text_token_id`, and T may then be 0; without such a token, its vector is zero, where the model raises an
-    error.
+    A batch has one row or more: ONNX Runtime crashes on none. Padding may stand anywhere. A text without words is read
+    as the config's `empty_text_token_id`, and T may then be 0; without such a token, its vector is zero, where the model
+    raises an error.
 
     Args:
         opset: the version of the ONNX operators, 18 to 23.

@@ -32,16 +32,15 @@ class Graph:
     Args:
         model: the model; each of its parameters becomes an initializer of the same name when it is first used.
         opset: the version of the ONNX operators.
-        begun: a graph to add to, of this version.
 
     Raises:
         UserError: the version is not supported.
     """
 
-    def __init__(self, model: nn.Module, opset: int, begun: ir.Graph | None = None):
+    def __init__(self, model: nn.Module, opset: int):
         if opset not in OPSETS:
             raise UserError(f"--opset: {opset} is not supported; choose one from {OPSETS[0]} to {OPSETS[-1]}")
-        graph = begun or ir.Graph([], [], nodes=[], opset_imports={"": opset}, name=type(model).__name__)
+        graph = ir.Graph([], [], nodes=[], opset_imports={"": opset}, name=type(model).__name__)
         self._builder = GraphBuilder(graph)
         # A matrix that two modules share is listed once, so it also becomes a single initializer.
         self._names = {id(parameter): name for name, parameter in model.named_parameters()}
