@@ -29,6 +29,7 @@ COMMANDS = {
     "compare": ("RUN ...", "compare the metrics of runs in one table"),
     "study": ("FILE", "run what a study says, and compare the runs"),
     "search": ("RECIPE --trials N", "draw settings of a recipe, train with each, and keep the best"),
+    "export": ("RUN --to FOLDER", "write a run's model as an ONNX graph that needs no torch"),
     "push": ("RUN REPO_ID", "push the model of a finished run to the Hub"),
     "fetch": ("RECIPE [--to FOLDER] [settings]", "download what a recipe needs, to run it without network"),
     "doctor": ("[RECIPE [settings]]", "print what this machine has, and what a recipe will do and cost"),

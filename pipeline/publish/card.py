@@ -71,7 +71,8 @@ def _eval_results(card_data: CardData, task_type: str) -> list[EvalResult]:
     return results
 
 
-def _title(card_data: CardData) -> str:
+def title(card_data: CardData) -> str:
+    """The name of the model, and in two sentences what it does and what it is."""
     recipe = card_data.recipe
     does = card_data.spec.does if card_data.spec else f"was trained for the task `{recipe.task}`"
     kinds = dict.fromkeys(label.partition("-")[2] for label in card_data.labels if "-" in label)
@@ -109,7 +110,7 @@ def _evaluation(card_data: CardData) -> str:
             [split, f"{rows.get(split, 0):,}", metric, *(f"{value:.4f}" for value in (scores[0], *over_seeds))]
         )
     header = ["split", "rows", "metric", "this model", *(["mean", "standard deviation"] if several else [])]
-    paragraphs = ["## Evaluation results", _table(header, table)]
+    paragraphs = ["## Evaluation results", table(header, table)]
     if note := _note(card_data):
         paragraphs.append(note)
     if several:
@@ -213,7 +214,7 @@ def _training(card_data: CardData) -> str:
         "versions": ", ".join(f"{name} {version}" for name, version in libraries.items() if version),
     }
     settings = _settings(redacted_recipe(card_data.recipe, card_data.metrics))
-    return "\n\n".join(["## Training procedure", _properties(properties), _table(["setting", "value"], settings)])
+    return "\n\n".join(["## Training procedure", _properties(properties), table(["setting", "value"], settings)])
 
 
 def _weights(train: dict[str, Any]) -> str | None:
@@ -281,7 +282,7 @@ def _limitations(card_data: CardData) -> str:
     return "\n".join(lines)
 
 
-SECTIONS = (_title, _evaluation, _usage, _training_data, _training, _reproduction, _limitations)
+SECTIONS = (title, _evaluation, _usage, _training_data, _training, _reproduction, _limitations)
 
 
 def _count(number: int, noun: str, plural: str = "s") -> str:
@@ -290,10 +291,11 @@ def _count(number: int, noun: str, plural: str = "s") -> str:
 
 def _properties(values: dict[str, Any]) -> str:
     """A table of the values that are known."""
-    return _table(["property", "value"], [[name, value] for name, value in values.items() if value])
+    return table(["property", "value"], [[name, value] for name, value in values.items() if value])
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """A table in Markdown."""
     return "\n".join(map(_row, [header, ["---"] * len(header), *rows]))
 
 

@@ -64,14 +64,28 @@ def has_word_pieces(model: Path) -> bool:
 
 
 def open_run(name: str) -> FinishedRun:
+    """The finished run in the folder `name`, as `read_run` finds it, if it can be pushed.
+
+    Raises:
+        UserError: there is no such run, or it is an adapter of a model that is not on the Hub.
+    """
+    run = read_run(name, "push")
+    _check_base(run)
+    return run
+
+
+def read_run(name: str, then: str) -> FinishedRun:
     """The finished run in the folder `name`, which may also be the `model` folder in it.
+
+    Args:
+        then: what is to be done with it, for messages: push or export.
 
     Raises:
         UserError: there is no such folder, it is not a run folder, or the run has not finished.
     """
-    folder = _folder_of_run(name)
+    folder = _folder_of_run(name, then)
     if not (folder / run_folder.METRICS).is_file() or not (folder / run_folder.MODEL).is_dir():
-        raise UserError(f"model: the run in {name} has not finished; resume it with the same command, then push")
+        raise UserError(f"model: the run in {name} has not finished; resume it with the same command, then {then}")
     metrics = _read_metrics(folder / run_folder.METRICS)
     run = FinishedRun(folder, folder / run_folder.MODEL, read_json(folder / run_folder.RECIPE), metrics)
     paths.saved_model(str(run.model), "model", adapters=True)
@@ -82,11 +96,10 @@ def open_run(name: str) -> FinishedRun:
             f"model: {folder} has invalid metrics or labels, from which no card can be made ({reason(error)}); run it"
             " again"
         ) from error
-    _check_base(run)
     return run
 
 
-def _folder_of_run(name: str) -> Path:
+def _folder_of_run(name: str, then: str) -> Path:
     folder = paths.local(name, "model")
     if not folder.is_dir():
         problem = "is a file" if folder.exists() else "does not exist"
@@ -98,10 +111,8 @@ def _folder_of_run(name: str) -> Path:
     is_model = (folder / "config.json").is_file()
     if is_model or not (folder / run_folder.RECIPE).is_file():
         kind = "the folder of a model" if is_model else "not the folder of a run"
-        raise UserError(
-            f"model: {name} is {kind}, without the metrics for a card; give the folder of a run, or upload it as it is:"
-            " hf upload REPO_ID FOLDER"
-        )
+        instead = ", or upload it as it is: hf upload REPO_ID FOLDER" if then == "push" else ""
+        raise UserError(f"model: {name} is {kind}, without the metrics for a card; give the folder of a run{instead}")
     return folder
 
 

@@ -1,0 +1,87 @@
+"""The card of an export: what it is, what it scores and how fast it answers, and how to use it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from huggingface_hub import ModelCardData
+
+from pipeline.export.validation_rows import SPLIT
+from pipeline.publish.card import UNKNOWN_LICENSE, table, title
+from pipeline.publish.staging import FinishedRun
+
+if TYPE_CHECKING:
+    from pipeline.export.folder import Exported
+
+USAGE = """## How to use
+
+`runner.py` needs numpy, onnxruntime and tokenizers only. It prints what `finetune predict` prints:
+
+```sh
+pip install numpy onnxruntime tokenizers
+python runner.py < texts.txt
+```
+
+In Python, in this folder:
+
+```python
+from runner import load
+
+model = load()
+print(model({texts}))
+```
+
+`finetune predict`, `finetune evaluate` and `finetune serve` take this folder like that of a model."""
+
+HANDLER = """`handler.py` answers requests to Inference Endpoints of the Hub: put the files of this folder at the top of a
+repository, or push the run with `finetune push --with-onnx`."""
+
+
+def card(run: FinishedRun, exported: Exported, has_handler: bool) -> str:
+    """README.md of an export: metadata for the Hub in YAML, then the sections."""
+    card_data = run.card_data()
+    spec = card_data.spec
+    metadata = ModelCardData(
+        language=card_data.all_languages or None,
+        license=UNKNOWN_LICENSE,
+        library_name="onnx",
+        pipeline_tag=spec.tag if spec else None,
+        tags=["finetune-pipeline", run.recipe.task, "onnx"],
+        model_name=run.recipe.name,
+    )
+    weights = "weights in int8" if exported.quantization else "float32"
+    texts = '[["one text", "and the other"]]' if card_data.reads_pairs else '["one text", "and another"]'
+    sections = [
+        title(card_data),
+        f"It stands here as an ONNX graph (opset {exported.opset}, {weights}).",
+        _comparison(exported),
+        USAGE.format(texts=texts) + f"\n\n{HANDLER}" * has_handler,
+    ]
+    return f"---\n{metadata.to_yaml()}\n---\n\n" + "\n\n".join(sections) + "\n"
+
+
+def _comparison(exported: Exported) -> str:
+    checked = exported.checked
+    rows = [[name, *values] for name, *values in comparison(exported)]
+    notes = [f"The score is that of {checked.rows:,} rows of the {SPLIT} split."]
+    if exported.quantization is None:
+        notes.append(f"Logits differ by at most {checked.difference:.1g}" + ", and no label does." * (not checked.labels))
+    notes.append(f"Latency is that of one thread of {exported.processor}, with tokenization.")
+    if exported.warning:
+        notes.insert(0, f"This export was made although {exported.warning}.")
+    return "\n\n".join(["## Before and after", table(["", "PyTorch", "this export"], rows), " ".join(notes)])
+
+
+def comparison(exported: Exported) -> list[tuple[str, str, str]]:
+    """Score, size and latency: what it is, before and after."""
+    checked, sides = exported.checked, ("before", "after")
+    rows = [(checked.name, f"{checked.before:.4f}", f"{checked.after:.4f}")]
+    rows.append(("size", *(_megabytes(exported.bytes[side]) for side in sides)))
+    for size, texts in (("batch_1", "1 text"), ("batch_32", "32 texts")):
+        times = (exported.latency[side][size] for side in sides)
+        rows.append((f"{texts}, p50 / p95", *(f"{time['p50']:.3g} / {time['p95']:.3g} ms" for time in times)))
+    return rows
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:.3g} MB"

@@ -1,0 +1,178 @@
+"""What must hold before an export is put in its place: it answers as the model does, or nearly so in int8."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from datasets import Dataset
+from torch import nn
+
+from pipeline import inference
+from pipeline.data.encoding import encode
+from pipeline.errors import UserError
+from pipeline.export import probes, runner
+from pipeline.export.comparison import TOLERANCE, Comparison, first_difference
+from pipeline.export.validation_rows import SPLIT, ValidationRows
+from pipeline.inference import Loaded
+from pipeline.metrics.scores import flatten, is_lower_better
+from pipeline.training.evaluation import Evaluation, evaluate
+
+BATCH_SIZE = 32
+# Texts that the runner answers, and the first of them with which batches are tried.
+ANSWERED, TRIED = 32, 6
+# How much of its score a model may lose in int8: half a point of a share, half a percent of a score beyond 1.
+LOSS = 0.005
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What the checks have found.
+
+    Attributes:
+        name: of the main score of the task.
+        rows: of the validation split, on which it was computed.
+        before, after: the score of the model, and that of the export.
+        difference: largest difference of a logit, see `comparison.TOLERANCE`.
+        labels: how many rows get another label, or other tags; None: the answers of the task are not labels.
+    """
+
+    name: str
+    rows: int
+    before: float
+    after: float
+    difference: float
+    labels: int | None
+
+    @property
+    def loss(self) -> float:
+        """What the export loses of the score; negative if it gains."""
+        return (self.after - self.before) * (1 if is_lower_better(self.name) else -1)
+
+    @property
+    def scores(self) -> str:
+        return f"{self.name} {self.before:.4f} before and {self.after:.4f} after, on {self.rows:,} rows of {SPLIT}"
+
+    def problem(self, exact: bool) -> str | None:
+        """Why the export must not be used, in one line.
+
+        Args:
+            exact: whether it computes in float32, and must return the same.
+        """
+        if exact and self.difference > TOLERANCE:
+            return f"its logits differ by up to {self.difference:.2g}"
+        if exact and self.labels:
+            return f"{self.labels} of {self.rows:,} rows get another label"
+        if self.loss > LOSS * max(1.0, abs(self.before)):
+            return "it loses more than half a point" if abs(self.before) <= 1 else "it loses more than half a percent"
+        return None
+
+
+def check(folder: Path, loaded: Loaded, rows: ValidationRows, exact: bool) -> Checked:
+    """Compare the answers of the export in `folder` with those of the model that it was made of.
+
+    Args:
+        loaded: that model, on the CPU.
+        exact: whether the export computes in float32.
+
+    Raises:
+        UserError: ONNX Runtime cannot run it on every batch, or runner.py answers otherwise.
+    """
+    comparison = Comparison()
+    with tempfile.TemporaryDirectory() as name:
+        probed = _encoded(_probe_columns(rows, loaded), loaded, Path(name) / "probed")
+        probes.compare(folder / "model.onnx", loaded, probed, comparison)
+        encoded = _encoded(rows.columns, loaded, Path(name) / "rows")
+        exported = inference.load(str(folder))
+        before, logits = _evaluate(loaded, loaded, encoded, rows.running)
+        after, found = _evaluate(exported, loaded, encoded, rows.running)
+        for (expected, mask), (own, _) in zip(logits, found, strict=True):
+            comparison.add(expected, own, mask)
+        labels = _differing(before, after)
+    _check_runner(folder, loaded, rows, exact)
+    monitor = loaded.task.monitor
+    one, other = (flatten(evaluation.scores)[monitor] for evaluation in (before, after))
+    return Checked(monitor, len(rows), one, other, comparison.largest, labels)
+
+
+def _encoded(columns: dict[str, list[Any]], loaded: Loaded, file: Path) -> Dataset:
+    """Rows by role as the task encodes them for its model."""
+    tokenizer = loaded.tokenizer
+    encode(Dataset.from_dict(columns), loaded.task, tokenizer, tokenizer.model_max_length, loaded.labels, file)
+    return Dataset.from_file(f"{file}.arrow")
+
+
+def _probe_columns(rows: ValidationRows, loaded: Loaded) -> dict[str, list[Any]]:
+    """A few of the rows, one without words unless the model tags them, and one as long as the model can read."""
+    columns = {name: values[:TRIED] for name, values in rows.columns.items()}
+    if "tokens" in columns:
+        size = min(int(loaded.tokenizer.model_max_length), probes.LONGEST)
+        long = [word for words in rows.columns["tokens"] for word in words] * size
+        more: dict[str, list[Any]] = {"tokens": [long[:size]], "tags": [["O"] * size]}
+    else:
+        texts = [name for name in ("text", "text_pair") if name in columns]
+        more = {name: [values[0]] * 2 for name, values in columns.items()}
+        more |= {name: ["", " ".join(columns[name] * probes.LONGEST)[: 8 * probes.LONGEST]] for name in texts}
+    return {name: [*values, *more[name]] for name, values in columns.items()}
+
+
+class _Recorder(nn.Module):
+    """A model whose logits are kept, with the mask of what is not padding."""
+
+    def __init__(self, model: Any):
+        super().__init__()
+        self.answer = model.__call__
+        self.logits: list[tuple[Any, Any]] = []
+
+    def forward(self, **batch: torch.Tensor) -> Any:
+        outputs = self.answer(**batch)
+        mask = batch.get("attention_mask", torch.ones_like(batch["input_ids"]))
+        self.logits.append((outputs.logits.float().numpy(), mask.numpy()))
+        return outputs
+
+
+def _evaluate(
+    loaded: Loaded, original: Loaded, encoded: Dataset, running: bool
+) -> tuple[Evaluation, list[tuple[Any, Any]]]:
+    """The outcome of the rows and, unless their tokens have the logits of a vocabulary, the logits of each batch."""
+    task, tokenizer = original.task, original.tokenizer
+    model = loaded.model if original.model.can_generate() else _Recorder(loaded.model)
+    split = task.arrange(encoded, loaded.model, tokenizer, BATCH_SIZE, running, training=False)
+    found = evaluate(model, task, split, tokenizer, original.labels, BATCH_SIZE, Accelerator(cpu=True))
+    return found, getattr(model, "logits", [])
+
+
+def _differing(before: Evaluation, after: Evaluation) -> int | None:
+    """How many rows get another label, other labels or other tags."""
+    pairs = list(zip(before.rows(), after.rows(), strict=True))
+    if isinstance(pairs[0][0].get("prediction"), (float, type(None))):
+        return None
+    return sum(one["prediction"] != other["prediction"] for one, other in pairs)
+
+
+def _check_runner(folder: Path, loaded: Loaded, rows: ValidationRows, exact: bool) -> None:
+    """Let runner.py answer some rows at once, one alone, and one without words.
+
+    Raises:
+        UserError: its answers are not those of the model, if they must be.
+    """
+    answer, predict = runner.load(folder), loaded.task.predict
+    blank = "" if not isinstance(rows.contents[0], tuple) else ("", "")
+    for contents in (rows.contents[:ANSWERED], rows.contents[:1], [blank]):
+        found = answer(contents)
+        expected = list(predict(contents, loaded.model, loaded.tokenizer, loaded.labels))
+        problem = first_difference(_plain(expected), _plain(found)) if exact else None
+        if problem:
+            raise UserError(f"model: it cannot be exported: runner.py answers otherwise than the model: {problem}")
+
+
+def _plain(answers: Sequence[Any]) -> Any:
+    """As JSON has them: tuples as lists."""
+    if isinstance(answers, dict):
+        return {name: _plain(value) for name, value in answers.items()}
+    return [_plain(value) for value in answers] if isinstance(answers, (list, tuple)) else answers

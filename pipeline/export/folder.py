@@ -1,0 +1,166 @@
+"""The folder of an export: made beside its place, tried, measured, and only then renamed into place."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+from pipeline import inference, run_folder, storage
+from pipeline.config.export import DEFAULT_OPSET, PACKAGES, Quantization
+from pipeline.errors import UserError, writing
+from pipeline.export import card, checks, latency, runner, runner_settings, transformer, validation_rows
+from pipeline.export.checks import Checked
+from pipeline.export.quantize import quantize as to_int8
+from pipeline.export.recurrent import build as recurrent
+from pipeline.export.validation_rows import ValidationRows
+from pipeline.inference import Loaded
+from pipeline.models.recurrent import RecurrentPreTrainedModel
+from pipeline.publish.staging import FinishedRun, read_run
+from pipeline.training import hardware
+
+GRAPH, SETTINGS, RUNNER, HANDLER, CARD = "model.onnx", "export.json", "runner.py", "handler.py", "README.md"
+# What Inference Endpoints install for handler.py.
+REQUIREMENTS = "requirements.txt"
+VERSIONS = ("torch", "transformers", "tokenizers", *PACKAGES)
+# A protobuf, and so a graph with its weights in one file, has less than 2 GiB.
+LARGEST = 2**31 - 2**20
+
+
+@dataclass(frozen=True)
+class Exported:
+    """An export that has been made.
+
+    Attributes:
+        quantization: int8; None: its weights are float32.
+        checked: what it scores, and how far it is from the model.
+        latency: see `latency.measure`.
+        bytes: size of the weights `before`, and of the graph with its weights `after`.
+        processor: on which the latency was measured.
+        warning: what is wrong with it although it was asked for.
+    """
+
+    folder: Path
+    quantization: Quantization | None
+    opset: int
+    checked: Checked
+    latency: dict[str, dict[str, dict[str, float]]]
+    bytes: dict[str, int]
+    processor: str
+    warning: str | None
+
+    def to_json(self) -> dict[str, Any]:
+        """What export.json says about it."""
+        found = {name: value for name, value in asdict(self).items() if name != "folder"}
+        return {**found, "versions": {name: metadata.version(name) for name in VERSIONS}}
+
+
+def export(
+    name: str,
+    to: Path,
+    quantization: Quantization | None = None,
+    opset: int = DEFAULT_OPSET,
+    allow_loss: bool = False,
+) -> Exported:
+    """Export the model of the finished run in the folder `name` to the new folder `to`.
+
+    Args:
+        quantization: int8: weights of one byte; None: float32.
+        opset: the version of the ONNX operators.
+        allow_loss: whether an export that answers otherwise than the model is made all the same.
+
+    Raises:
+        UserError: the run has not finished, its model cannot be exported, or the export answers otherwise. Nothing is
+            left then.
+    """
+    run = read_run(name, "export")
+    rows = validation_rows.read(run.folder)
+    options = {option: getattr(run.recipe.model, option, False) for option in ("trust_remote_code", "allow_pickle")}
+    loaded = inference.load(str(run.model), device="cpu", **options)
+    settings = runner_settings.settings(loaded)
+    found: list[Exported] = []
+
+    def fill(folder: Path) -> None:
+        _write_graph(loaded, folder, quantization, opset)
+        _write_beside(folder, run, loaded)
+        (folder / SETTINGS).write_text(_json(settings))
+        made = _tried(folder, loaded, rows, quantization, opset, allow_loss)
+        (folder / SETTINGS).write_text(_json({**settings, **made.to_json()}), encoding="utf-8")
+        (folder / CARD).write_text(card.card(run, made, (folder / HANDLER).is_file()), encoding="utf-8")
+        found.append(made)
+
+    with writing("to", to):
+        storage.publish_folder(to, fill)
+    return found[0]
+
+
+def _tried(
+    folder: Path,
+    loaded: Loaded,
+    rows: ValidationRows,
+    quantization: Quantization | None,
+    opset: int,
+    allow_loss: bool,
+) -> Exported:
+    """The export in `folder`, if it may be used."""
+    checked = checks.check(folder, loaded, rows, exact=quantization is None)
+    problem = checked.problem(exact=quantization is None)
+    if problem and not allow_loss:
+        remedy = "export without --quantize" if quantization else "report it"
+        raise UserError(f"export: {problem} ({checked.scores}); {remedy}, or add --allow-loss")
+    task, model = loaded.task, loaded.model
+    times = latency.measure(
+        lambda contents: list(task.predict(contents, model, loaded.tokenizer, loaded.labels)),
+        runner.load(folder),
+        rows.contents,
+    )
+    sizes = {
+        "before": sum(weight.numel() * weight.element_size() for weight in model.parameters()),
+        "after": sum(file.stat().st_size for file in folder.glob(f"{GRAPH}*")),
+    }
+    processor = str(hardware.environment()["processor"])
+    return Exported(folder, quantization, opset, checked, times, sizes, processor, problem)
+
+
+def _write_graph(loaded: Loaded, folder: Path, quantization: Quantization | None, opset: int) -> None:
+    model: Any = loaded.model
+    if isinstance(model, RecurrentPreTrainedModel):
+        proto = recurrent.build(model, opset)
+    else:
+        proto = transformer.build(model, loaded.tokenizer, opset)
+    if quantization is None:
+        _save(proto, folder / GRAPH)
+        return
+    whole = folder / "float32.onnx"
+    _save(proto, whole)
+    to_int8(whole, folder / GRAPH)
+    for file in folder.glob(f"{whole.name}*"):
+        file.unlink()
+
+
+def _save(proto: onnx.ModelProto, file: Path) -> None:
+    """Write the graph; weights of more than a file can hold stand beside it."""
+    size = sum(len(weight.raw_data) for weight in proto.graph.initializer)
+    beside = {"save_as_external_data": True, "location": f"{file.name}.data"} if size > LARGEST else {}
+    onnx.save(proto, file, **beside)
+
+
+def _write_beside(folder: Path, run: FinishedRun, loaded: Loaded) -> None:
+    """What the graph needs: its tokenizer, its configuration, its recipe, and the programs that run it."""
+    loaded.tokenizer.save_pretrained(folder)
+    loaded.model.config.save_pretrained(folder)
+    shutil.copyfile(run.model / run_folder.RECIPE, folder / run_folder.RECIPE)
+    programs = Path(__file__).parent
+    shutil.copyfile(programs / RUNNER, folder / RUNNER)
+    if isinstance(loaded.model, RecurrentPreTrainedModel):
+        shutil.copyfile(programs / HANDLER, folder / HANDLER)
+        (folder / REQUIREMENTS).write_text("numpy\nonnxruntime\ntokenizers\n", encoding="utf-8")
+
+
+def _json(values: dict[str, Any]) -> str:
+    return json.dumps(values, indent=2, ensure_ascii=False) + "\n"

@@ -1,0 +1,127 @@
+"""Whether a graph returns the logits of its model: for ragged batches, single rows, the longest, and padding in front.
+
+A graph that was recorded from one batch may fit that batch only, and then fail or, worse, answer wrongly.
+"""
+
+# Shapes: B batch, T time, C classes, V vocabulary.
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import torch
+
+from pipeline.data.bucketing import Rows
+from pipeline.errors import UserError, reason
+from pipeline.export.comparison import Comparison
+from pipeline.inference import Loaded
+
+Feed = dict[str, torch.Tensor]
+# Tokens of the longest text that is tried with a model that has no limit.
+LONGEST = 600
+# The windows in which a language model reads: all at once, token by token at first, and one after another.
+PIECES = ((24,), (1, 1, 22), (10, 14))
+
+
+def compare(graph: Any, loaded: Loaded, encoded: Any, comparison: Comparison) -> None:
+    """Run batches of the `encoded` rows (a Dataset) through the model and through the file `graph`, and add what both
+    return to `comparison`.
+
+    Raises:
+        UserError: ONNX Runtime cannot load the graph, or cannot run one of the batches.
+    """
+    session = open_session(graph)
+    with torch.inference_mode():
+        if loaded.model.can_generate():
+            _compare_language_model(session, loaded, encoded, comparison)
+            return
+        for batch in _batches(loaded, encoded):
+            given = _read_by(session, batch)
+            (found,) = _run(session, given, ["logits"])
+            expected = loaded.model(**{name: values for name, values in batch.items() if name in given}).logits
+            comparison.add(expected.numpy(), found, batch["attention_mask"].numpy())
+
+
+def open_session(graph: Any) -> onnxruntime.InferenceSession:
+    """A session of one thread that says nothing."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.log_severity_level = 1, 3
+    try:
+        return onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # its classes have no common base
+        raise UserError(f"model: ONNX Runtime cannot load its graph: {reason(error)}") from error
+
+
+def _batches(loaded: Loaded, encoded: Any) -> Iterator[Feed]:
+    """Each of a few rows alone, the shortest first; then all of them, padded behind and in front."""
+    split = Rows(encoded)
+    order = np.argsort(split.lengths, kind="stable")
+    for rows in (order[:1], order[len(order) // 2 : len(order) // 2 + 1], order[-1:], order):
+        batch, _ = loaded.task.collate(split.take(rows), loaded.tokenizer)
+        batch.setdefault("attention_mask", torch.ones_like(batch["input_ids"]))
+        yield batch
+    yield _padded_in_front(batch)
+
+
+def _padded_in_front(batch: Feed) -> Feed:
+    lengths, time = batch["attention_mask"].sum(dim=1), batch["attention_mask"].shape[1]
+    places = (torch.arange(time) + lengths[:, None]) % time  # (B, T)
+    rows = torch.arange(len(lengths))[:, None]
+    return {name: values[rows, places] if values.dim() > 1 else values for name, values in batch.items()}
+
+
+def _read_by(session: onnxruntime.InferenceSession, batch: Feed) -> Feed:
+    """The inputs of the graph; types that a task has left out are those of a first text."""
+    blank = {"token_type_ids": torch.zeros_like(batch["input_ids"])}
+    return {given.name: (blank | batch)[given.name] for given in session.get_inputs()}
+
+
+def _run(
+    session: onnxruntime.InferenceSession, given: Mapping[str, torch.Tensor], outputs: Sequence[str]
+) -> list[np.ndarray]:
+    try:
+        found = session.run(outputs, {name: values.contiguous().numpy() for name, values in given.items()})
+    except Exception as error:  # its classes have no common base
+        rows, tokens = given["input_ids"].shape
+        raise UserError(
+            f"model: it cannot be exported: ONNX Runtime fails on {rows} rows of {tokens} tokens: {reason(error)}"
+        ) from error
+    return list(found)
+
+
+def _compare_language_model(
+    session: onnxruntime.InferenceSession, loaded: Loaded, encoded: Any, comparison: Comparison
+) -> None:
+    tokens = np.concatenate(encoded["input_ids"]).astype(np.int64)
+    longest = min(int(loaded.tokenizer.model_max_length), LONGEST)
+    for rows, pieces in ((1, (1,)), (1, (longest,)), *((3, pieces) for pieces in PIECES if sum(pieces) <= longest)):
+        ids = torch.from_numpy(np.resize(tokens, (rows, sum(pieces))))
+        mask = torch.ones_like(ids)
+        mask[1:2, : ids.shape[1] // 3] = 0  # padding in front
+        positions = (mask.cumsum(dim=1) - 1).clamp(min=0)
+        inputs = {"input_ids": ids, "attention_mask": mask, "position_ids": positions}
+        expected = loaded.model(**inputs).logits.float()
+        comparison.add(expected.numpy(), _read_in_pieces(session, inputs, pieces), mask.numpy())
+
+
+def _read_in_pieces(session: onnxruntime.InferenceSession, inputs: Feed, pieces: Sequence[int]) -> np.ndarray:
+    """Logits (B, T, V) of a text of which each piece is read after those before."""
+    names, found, start = [given.name for given in session.get_inputs()], [], 0
+    past = {given.name: given.shape[1:] for given in session.get_inputs() if given.name.startswith("past")}
+    has_cache = any(name.startswith("past_key_values") for name in past)
+    rows = len(inputs["input_ids"])
+    sizes = {name: [size if isinstance(size, int) else 0 for size in shape] for name, shape in past.items()}
+    state = {name: torch.zeros(rows, *size) for name, size in sizes.items()}
+    outputs = ["logits", *("present." + name.partition(".")[2] for name in past)]
+    for piece in pieces:
+        given = {name: values[:, start : start + piece] for name, values in inputs.items() if name in names}
+        if has_cache:  # its mask covers what was read before, too
+            given["attention_mask"] = inputs["attention_mask"][:, : start + piece]
+        logits, *after = _run(session, {**given, **state}, outputs)
+        state = dict(zip(past, map(torch.from_numpy, after), strict=True))
+        found.append(logits)
+        start += piece
+    return np.concatenate(found, axis=1)

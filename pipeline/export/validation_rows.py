@@ -1,0 +1,75 @@
+"""Rows of a run's validation split, as they were read: what an export is tried on and scored with."""
+
+from __future__ import annotations
+
+from itertools import accumulate
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pipeline import predictions, run_folder
+from pipeline.data.source_rows import COLUMNS
+from pipeline.errors import UserError
+
+SPLIT = "validation"
+# At most so many rows, and so many characters in all: a transformer of the size of BERT reads them in minutes.
+ROWS, CHARACTERS = 1000, 400_000
+
+
+class ValidationRows(NamedTuple):
+    """Some or all rows of the split.
+
+    Attributes:
+        contents: of each row what `Task.predict` takes: a text, two texts or a list of words.
+        columns: role -> the value of each row, as `Task.encode` takes them.
+        running: whether the rows are lines of one text.
+    """
+
+    contents: list[Any]
+    columns: dict[str, list[Any]]
+    running: bool
+
+    def __len__(self) -> int:
+        return len(self.contents)
+
+
+def read(folder: Path) -> ValidationRows:
+    """The rows of the finished run in `folder`, evenly spread over the split; of a running text, its beginning.
+
+    Raises:
+        UserError: the run has not kept them, as those of earlier versions.
+    """
+    file = run_folder.predictions_of(folder, SPLIT)
+    if not file.is_file():
+        raise UserError(
+            f"model: {folder} has no {file.relative_to(folder)}, on which an export is tried; write it with: finetune"
+            f" evaluate {folder} --data SOURCE --split {SPLIT} --rows {file}"
+        )
+    found = predictions.read(file)
+    read_columns = [name for name in ("text", "text_pair", COLUMNS["tokens"]) if name in found.table.column_names]
+    if not read_columns:
+        raise UserError(f"model: {file} does not say what the model has read, so an export cannot be tried on it")
+    rows = found.table.select([*read_columns, *({"gold"} & {*found.table.column_names})]).to_pylist()
+    running = bool(found.info.settings.get("running"))
+    rows = _some(rows, read_columns, running)
+    contents = [_content([row[name] for name in read_columns]) for row in rows]
+    return ValidationRows(contents, _by_role(rows, read_columns), running)
+
+
+def _some(rows: list[dict[str, Any]], names: list[str], running: bool) -> list[dict[str, Any]]:
+    """At most ROWS rows with at most CHARACTERS characters, at least one."""
+    if not running and len(rows) > ROWS:
+        rows = [rows[number * len(rows) // ROWS] for number in range(ROWS)]
+    sizes = accumulate(sum(len("".join(row[name])) for name in names) for row in rows[:ROWS])
+    fitting = sum(size <= CHARACTERS for size in sizes)
+    return rows[: max(1, fitting)]
+
+
+def _content(values: list[Any]) -> Any:
+    return values[0] if len(values) == 1 else tuple(values)
+
+
+def _by_role(rows: list[dict[str, Any]], names: list[str]) -> dict[str, list[Any]]:
+    roles = {column: role for role, column in COLUMNS.items()}
+    columns = {roles.get(name, name): [row[name] for row in rows] for name in names}
+    target = "tags" if "tokens" in columns else "label"
+    return columns | ({target: [row["gold"] for row in rows]} if "gold" in rows[0] else {})
