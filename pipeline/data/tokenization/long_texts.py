@@ -83,7 +83,7 @@ def encode(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase, max_length:
         return _windows(texts, tokenizer, max_length)
     if choice == HEAD_AND_TAIL:
         rows = tokenizer(list(texts), return_attention_mask=False, verbose=False)["input_ids"]
-        head, tail = _places(tokenizer, max_length)
+        head, tail = places(tokenizer, max_length)
         long = [len(row) > max_length for row in rows]
         ids = [row[:head] + row[len(row) - tail :] if cut else row for row, cut in zip(rows, long, strict=True)]
     else:
@@ -107,12 +107,17 @@ def cut(
     return [row.ids for row in rows], [bool(row.overflowing) for row in rows]
 
 
-def _places(tokenizer: PreTrainedTokenizerBase, max_length: int) -> tuple[int, int]:
+def places(tokenizer: PreTrainedTokenizerBase, max_length: int) -> tuple[int, int]:
     """How many tokens of a long row are kept at its beginning and at its end, with the special tokens there."""
     special = tokenizer("a", return_special_tokens_mask=True)["special_tokens_mask"]
     before, behind = (len([*takewhile(bool, mask)]) for mask in (special, special[::-1]))
     head = before + round((max_length - before - behind) * HEAD)
     return head, max_length - head
+
+
+def stride(tokenizer: PreTrainedTokenizerBase, max_length: int) -> int:
+    """How many tokens neighbouring windows share."""
+    return (max_length - tokenizer.num_special_tokens_to_add()) // OVERLAP
 
 
 def _windows(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase, max_length: int) -> Encoded:
@@ -122,7 +127,7 @@ def _windows(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase, max_lengt
         list(texts),
         truncation=True,
         max_length=max_length,
-        stride=(max_length - tokenizer.num_special_tokens_to_add()) // OVERLAP,
+        stride=stride(tokenizer, max_length),
         return_overflowing_tokens=True,
         return_attention_mask=False,
         verbose=False,

@@ -27,7 +27,7 @@ def cutter(tokenizer: PreTrainedTokenizerBase) -> Callable[[str], Cut]:
     """
     spelling = cutting(tokenizer)
     known = whole_words(tokenizer)
-    words = frozenset(filter(_is_long, known))
+    words = frozenset(filter(is_long, known))
     longest = max(map(len, words), default=0)
 
     def places(text: str) -> Cut:
@@ -67,9 +67,14 @@ def whole_words(tokenizer: PreTrainedTokenizerBase) -> frozenset[str]:
     return frozenset(word for word in vocabulary if len(word) > 1 and not word.startswith("##"))
 
 
-def _is_long(word: str) -> bool:
+def is_long(word: str) -> bool:
     """Whether `word` has several letters and some of a script without blanks."""
     return len(word) > 1 and _is_unspaced(word[0])
+
+
+def has_unspaced(word: str) -> bool:
+    """Whether `word` has a letter of a script without blanks."""
+    return any(map(_is_unspaced, word))
 
 
 def _is_unspaced(character: str) -> bool:
@@ -78,7 +83,7 @@ def _is_unspaced(character: str) -> bool:
 
 def _segments(text: str, start: int, end: int, known: frozenset[str], longest: int) -> Iterator[tuple[int, int]]:
     """The words in a run of letters; all of it if it is in the vocabulary or in a script with blanks."""
-    if text[start:end] in known or not any(map(_is_unspaced, text[start:end])):
+    if text[start:end] in known or not has_unspaced(text[start:end]):
         yield start, end
         return
     begin = place = start  # the letters from `begin` to `place` are in no word yet

@@ -102,16 +102,26 @@ TAGGED = Regex(_TAGGED)
 # The same in a text with blanks; without any, it is a word that was cut already, as in a list of words.
 TAGGED_OR_WHOLE = Regex(rf"\A\S+\z|{_TAGGED}")
 # Every letter, digit and punctuation mark is a word.
-CHARACTERS = Regex(rf"{LETTER}{_TAGGED_MARKS}*|{_emoji(ANY_NUMBER)}|[^\s\p{{L}}\p{{N}}\p{{C}}]")
+_CHARACTERS = rf"{LETTER}{_TAGGED_MARKS}*|{_emoji(ANY_NUMBER)}|[^\s\p{{L}}\p{{N}}\p{{C}}]"
+CHARACTERS = Regex(_CHARACTERS)
 
 
 @functools.cache
 def by_character(scripts: frozenset[str]) -> Regex:
     """Like `TAGGED`, but each letter of `scripts` is a word. So is each mark outside ASCII, where such scripts have
     their punctuation."""
+    return Regex(pattern(scripts))
+
+
+def pattern(scripts: frozenset[str] = frozenset(), characters: bool = False) -> str:
+    """The pattern of the words of tagged text, in the syntax of `tokenizers.Regex`; see `cut`."""
+    if characters:
+        return _CHARACTERS
+    if not scripts:
+        return _TAGGED
     apart = "".join(UNSPACED[name] for name in sorted(scripts))
     ascii_mark = r"([!-~&&[^\p{L}\p{N}]])\1*"
-    return Regex(rf"[{apart}]{_TAGGED_MARKS}*|{_tagged(apart)}|{ascii_mark}|[^\s\p{{L}}\p{{N}}\p{{C}}]")
+    return rf"[{apart}]{_TAGGED_MARKS}*|{_tagged(apart)}|{ascii_mark}|[^\s\p{{L}}\p{{N}}\p{{C}}]"
 
 
 def isolated(scripts: Iterable[str]) -> pre_tokenizers.PreTokenizer:
