@@ -26,13 +26,13 @@ from pipeline.data.tokenization.tokenizers import load_tokenizer
 from pipeline.errors import UserError, writing
 from pipeline.hub import download
 from pipeline.models import adapters, checkpoints
+from pipeline.models.onednn import LinearByOneDNN
 from pipeline.tasks.base import Task, load_task
 
 if TYPE_CHECKING:
     from pipeline.training.evaluation import Evaluation
 
-PREDICT_ROWS = 64
-SORTED_ROWS = 2048  # rows of a file that are sorted by length before they go through the model
+SORTED_ROWS = 2048  # rows that are sorted by length before they go through the model
 MANY_TOKENS = 1_000_000  # if neither the tokenizer nor the model has a limit
 
 
@@ -209,7 +209,7 @@ def predict(
         UserError: the model cannot be loaded, or its task has no such option.
     """
     loaded = load(model, revision, trust_remote_code, allow_pickle)
-    yield from _answers(loaded, texts, PREDICT_ROWS, options)
+    yield from answers(loaded, texts, **options)
 
 
 def predict_rows(
@@ -251,30 +251,39 @@ def predict_rows(
             ids.append(row.id)
             yield row.content
 
-    for answer in _answers(loaded, contents(), SORTED_ROWS, options):
+    for answer in answers(loaded, contents(), **options):
         own = ids.popleft()
         yield answer if own is new_rows.MISSING else {"id": own, **answer}
 
 
-def _answers(
-    loaded: Loaded, contents: Iterable[Any], at_once: int, options: dict[str, Any]
-) -> Iterator[dict[str, Any]]:
-    """Predictions in order. Of `at_once` rows, those of similar length go through the model together."""
+def answers(loaded: Loaded, contents: Iterable[Any], **options: Any) -> Iterator[dict[str, Any]]:
+    """Predict from texts with a model that is loaded: one JSON-serializable prediction per text, in order.
+
+    `SORTED_ROWS` of the texts are taken at once, and those of similar length go through the model together. A program
+    that cannot wait for so many gives each part of its texts to a call of its own.
+
+    Args:
+        contents: strings; tuples of two for a model of pairs of texts; lists of words for a model of tagged words.
+        options: further arguments of the task's `predict`.
+
+    Raises:
+        UserError: the task has no such option, or a text is not of the kind that the model reads.
+    """
     for name in options:
         if name not in inspect.signature(loaded.task.predict).parameters:
             raise UserError(f"{name}: a {loaded.task.name} model has no such option; leave it out")
-    pending = iter(contents)
-    while rows := list(islice(pending, at_once)):
+    pending, size = iter(contents), loaded.task.rows_at_once
+    while rows := list(islice(pending, SORTED_ROWS)):
         order = list(range(len(rows)))
-        if len(rows) > PREDICT_ROWS:
+        if len(rows) > size:
             order.sort(key=lambda row: -_characters(rows[row]))
         found: dict[int, dict[str, Any]] = {}
-        for start in range(0, len(order), PREDICT_ROWS):
-            chosen = order[start : start + PREDICT_ROWS]
-            answers = loaded.task.predict(
-                [rows[row] for row in chosen], loaded.model, loaded.tokenizer, loaded.labels, **options
-            )
-            found.update(zip(chosen, answers, strict=True))
+        for start in range(0, len(order), size):
+            chosen = order[start : start + size]
+            texts = [rows[row] for row in chosen]
+            with LinearByOneDNN():
+                answered = list(loaded.task.predict(texts, loaded.model, loaded.tokenizer, loaded.labels, **options))
+            found.update(zip(chosen, answered, strict=True))
         yield from (found[row] for row in range(len(rows)))
 
 

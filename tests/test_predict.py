@@ -6,6 +6,7 @@ import csv
 import gzip
 import io
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -17,13 +18,15 @@ import pytest
 from conftest import ROOT
 
 from pipeline import inference
-from pipeline.cli import main
+from pipeline.cli import main, predict
 from pipeline.config.data import Data
 from pipeline.config.models import Recurrent
 from pipeline.config.recipe import Recipe
 from pipeline.config.training import Optim, Train
 from pipeline.errors import UserError
 from pipeline.run import train
+from pipeline.tasks import text_answers
+from pipeline.tasks.text_answers import TextAnswers
 
 TEXTS = ["a warm film", 'dull, "flat" and\nlong', "", "warm"]
 IDS = [31, 7, 12, 4]
@@ -163,12 +166,27 @@ def test_rows_without_an_id_get_none(reviews_model, tmp_path):
 
 def test_more_rows_than_are_sorted_at_once_come_out_in_their_order(reviews_model, tmp_path, monkeypatch):
     monkeypatch.setattr(inference, "SORTED_ROWS", 100)
-    monkeypatch.setattr(inference, "PREDICT_ROWS", 16)
+    monkeypatch.setattr(TextAnswers, "rows_at_once", 16)
+    monkeypatch.setattr(text_answers, "ROWS_PER_BATCH", 5)
     texts = [" ".join(["warm" if n % 3 else "flat"] * (n * 7 % 23 + 1)) for n in range(250)]
     answers = predictions(reviews_model, write(tmp_path / "a.csv", rows_of(texts, range(250))))
     assert [answer["text"] for answer in answers] == texts
     assert [answer["id"] for answer in answers] == [str(n) for n in range(250)]
     assert [answer["label"] for answer in answers] == ["good" if n % 3 else "bad" for n in range(250)]
+
+
+def test_a_line_of_a_slow_pipe_does_not_wait_for_the_next_one(monkeypatch):
+    reading, writing = os.pipe()
+    monkeypatch.setattr(sys, "stdin", os.fdopen(reading, encoding="utf-8"))
+    chunks = predict._lines()
+    os.write(writing, "\ufeffa warm\r\nfilm\nof ".encode())
+    assert next(chunks) == ["a warm", "film"]
+    os.write(writing, b"joy\n\n")
+    assert next(chunks) == ["of joy", ""]
+    os.write(writing, b"dull\xff")
+    os.close(writing)
+    with pytest.raises(UserError, match=r"^-:5: not UTF-8 at byte 4 of the line$"):
+        list(chunks)
 
 
 def test_of_several_splits_one_must_be_named(reviews_model, tmp_path):

@@ -17,6 +17,8 @@ from pipeline.config.formats import DATA_SUFFIXES, REMEDIES, name_of, suffix_of
 from pipeline.config.loading import nearby
 from pipeline.errors import UserError
 
+BYTES = 1 << 20  # of standard input that are read at once, if they are there
+
 
 def _predict(
     model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")],
@@ -55,7 +57,7 @@ def _predict(
         raise UserError(f"generate: {generate} is out of range; it must be >= 1")
     options: dict[str, Any] = {} if generate is None else {"generate": generate}
     options |= {} if format is None else {"format": format}
-    options |= {"revision": revision, "trust_remote_code": trust_remote_code, "allow_pickle": allow_pickle}
+    loading = {"revision": revision, "trust_remote_code": trust_remote_code, "allow_pickle": allow_pickle}
     data = None if input == "-" else _data(input, input_format, reading)
     if data is None:
         _check_standard_input({"input_format": input_format, "split": split, **reading.settings()})
@@ -64,11 +66,11 @@ def _predict(
     with startup.importing(*([] if data is None else ["pipeline.data.new_rows"])):
         from pipeline import inference
 
-    found = (
-        inference.predict(model, _lines(), **options)
-        if data is None
-        else inference.predict_rows(model, data, split, report=_report, **options)
-    )
+    if data is not None:
+        found = inference.predict_rows(model, data, split, report=_report, **loading, **options)
+    else:
+        loaded = inference.load(model, **loading)
+        found = (answer for texts in _lines() for answer in inference.answers(loaded, texts, **options))
     answers.write(found, output, format, flush=data is None)
 
 
@@ -117,14 +119,24 @@ def _is_plain_text(file: Path, data: Data) -> bool:
     return suffix == ".txt" or shown == "txt"
 
 
-def _lines() -> Iterator[str]:
-    """Lines of standard input, without line ends; UTF-8 with or without a byte order mark."""
+def _lines() -> Iterator[list[str]]:
+    """Lines of standard input as they come, without line ends: many of a file at once, and single ones of a terminal or
+    a slow pipe, whose answers do not wait for further ones. UTF-8 with or without a byte order mark."""
+    number, begun = 0, b""
     with sys.stdin.buffer as stream:
-        for number, line in enumerate(stream, start=1):
-            try:
-                yield line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
-            except UnicodeDecodeError as error:
-                raise UserError(f"-:{number}: not UTF-8 at byte {error.start} of the line") from error
+        while data := stream.read1(BYTES):
+            *lines, begun = (begun + data).split(b"\n")
+            yield [_decoded(line, place) for place, line in enumerate(lines, start=number + 1)]
+            number += len(lines)
+    if begun:
+        yield [_decoded(begun, number + 1)]
+
+
+def _decoded(line: bytes, number: int) -> str:
+    try:
+        return line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
+    except UnicodeDecodeError as error:
+        raise UserError(f"-:{number}: not UTF-8 at byte {error.start} of the line") from error
 
 
 def command(given: Arguments) -> None:

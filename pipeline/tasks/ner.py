@@ -29,17 +29,7 @@ from pipeline.data.tokenization.word_alignment import ranges, surroundings, toke
 from pipeline.models.recurrent import CrfTaggerConfig, tag_labels
 from pipeline.models.recurrent.crf import IGNORED
 from pipeline.predictions import ROWS_PER_GROUP, Predictions
-from pipeline.tasks import ner_teacher
-from pipeline.tasks.base import (
-    Batch,
-    LabelLosses,
-    Student,
-    Task,
-    Teacher,
-    TeacherLosses,
-    padded_inputs,
-    rows_of,
-)
+from pipeline.tasks.base import Batch, Task, batches_by_length, padded_inputs, rows_of
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -63,6 +53,7 @@ class Ner(Task):
         "tags": ("tags", "ner_tags", "ner", "ner_labels", "labels", "tag"),
     }
     encodes_arrow: ClassVar[bool] = True
+    rows_at_once: ClassVar[int] = 2048
     scored_with: ClassVar[Sequence[str]] = ("first", "tags", "begins")
 
     def labels(self, source_label_names: Sequence[str] | None, splits: Mapping[str, Dataset]) -> list[str]:
@@ -274,12 +265,20 @@ class Ner(Task):
         arrays: dict[str, Any] = {name: columns[name] for name in names if name in columns}
         arrays["length"] = pc.list_value_length(columns["input_ids"])
         table = pa.table(arrays)
-        for start in range(0, len(table), WINDOWS_PER_BATCH):
-            rows = table.slice(start, WINDOWS_PER_BATCH)
+        found: dict[int, tuple[list[int], list[float]]] = {}
+        for chosen in batches_by_length(arrays["length"].to_pylist(), WINDOWS_PER_BATCH):
+            rows = table.take(chosen)
             batch = {name: values.to(model.device) for name, values in self.collate(rows, tokenizer)[0].items()}
             del batch["labels"]
             with torch.inference_mode():
-                yield rows, model(**batch)
+                probabilities, tags = model(**batch).logits.float().softmax(dim=-1).max(dim=-1)  # (B, T)
+            first, words = jagged(rows["first"])
+            at = np.repeat(np.arange(len(words)), words), first
+            ends = np.cumsum(words)[:-1]
+            own = (np.split(values.cpu().numpy()[at], ends) for values in (tags, probabilities))
+            found.update((row, (ids.tolist(), p.tolist())) for row, ids, p in zip(chosen, *own, strict=True))
+        for row in range(len(table)):
+            yield from zip(*found[row], strict=True)
 
 
 def _places(words: Sequence[str]) -> list[tuple[int, int]]:

@@ -19,13 +19,13 @@ from pipeline.data.streams import EVALUATION_TOKENS, Arrays, Blocks, Streams, To
 from pipeline.errors import UserError
 from pipeline.models.recurrent.crf import IGNORED
 from pipeline.predictions import ROWS_PER_GROUP, Predictions
-from pipeline.tasks import next_word_teacher
-from pipeline.tasks.base import Batch, LabelLosses, Student, Task, Teacher, TeacherLosses, rows_of
+from pipeline.tasks.base import Batch, Task, batches_by_length, rows_of
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
 LIKELIEST = 5
+ROWS_PER_BATCH = 64  # of `predict`
 # How the tokens of a split were predicted, and whether its rows are lines of one text, which depend on one another.
 SETTINGS = ("context", "stride", "running")
 
@@ -41,6 +41,7 @@ class NextWord(Task):
         "text": ("text", "sentence", "content", "document", "review", "article", "body")
     }
     running_text: ClassVar[bool] = True
+    rows_at_once: ClassVar[int] = 2048
     scored_with: ClassVar[Sequence[str]] = ("words", "bytes", "tokens", "starts", *SETTINGS)
 
     def monitors(self, labels: Sequence[str]) -> Sequence[str]:
@@ -175,30 +176,41 @@ class NextWord(Task):
     ) -> Iterable[dict[str, Any]]:
         """The five most likely next words of each text and, with `generate`, a greedy continuation of up to so many
         tokens, unknown words included, without the end token."""
-        batch = _prompts(texts, tokenizer, 0 if hasattr(model, "new_cache") else (generate or 1)).to(model.device)
-        with torch.inference_mode():
-            positions = (batch["attention_mask"].cumsum(dim=1) - 1).clamp(min=0)  # padding has no position
-            logits = model(**batch, position_ids=positions, logits_to_keep=1).logits[:, -1]
-            probabilities, words = logits.float().softmax(dim=-1).topk(min(LIKELIEST, logits.shape[-1]))
-            continued = None
-            if generate:
-                continued = model.generate(
-                    input_ids=batch["input_ids"],
-                    attention_mask=batch["attention_mask"],
-                    max_new_tokens=generate,
-                    do_sample=False,
-                    pad_token_id=tokenizer.pad_token_id,
-                    eos_token_id=end_token(tokenizer),
-                )[:, batch["input_ids"].shape[1] :]
+        prompts = _prompts(texts, tokenizer, 0 if hasattr(model, "new_cache") else (generate or 1))
+        found: dict[int, dict[str, Any]] = {}
+        for chosen in batches_by_length([*map(len, prompts)], ROWS_PER_BATCH):
+            answers = _continued([prompts[row] for row in chosen], model, tokenizer, generate)
+            found.update(zip(chosen, answers, strict=True))
         for row, text in enumerate(texts):
-            pairs = zip(words[row].tolist(), probabilities[row].tolist(), strict=True)
-            answer: dict[str, Any] = {
-                "text": text,
-                "next": [{"word": _shown(tokenizer.decode([word])), "probability": p} for word, p in pairs],
-            }
-            if continued is not None:
-                answer["continuation"] = _continuation(continued[row].tolist(), tokenizer)
-            yield answer
+            yield {"text": text, **found[row]}
+
+
+def _continued(
+    prompts: Sequence[Sequence[int]], model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, generate: int | None
+) -> Iterator[dict[str, Any]]:
+    """The answers to a batch of prompts; see `NextWord.predict`."""
+    batch = tokenizer.pad({"input_ids": prompts}, padding_side="left", return_tensors="pt").to(model.device)
+    with torch.inference_mode():
+        positions = (batch["attention_mask"].cumsum(dim=1) - 1).clamp(min=0)  # padding has no position
+        logits = model(**batch, position_ids=positions, logits_to_keep=1).logits[:, -1]
+        probabilities, words = logits.float().softmax(dim=-1).topk(min(LIKELIEST, logits.shape[-1]))
+        continued = None
+        if generate:
+            continued = model.generate(
+                input_ids=batch["input_ids"],
+                attention_mask=batch["attention_mask"],
+                max_new_tokens=generate,
+                do_sample=False,
+                pad_token_id=tokenizer.pad_token_id,
+                eos_token_id=end_token(tokenizer),
+            )[:, batch["input_ids"].shape[1] :]
+    for row in range(len(prompts)):
+        pairs = zip(words[row].tolist(), probabilities[row].tolist(), strict=True)
+        likely = [{"word": _shown(tokenizer.decode([word])), "probability": p} for word, p in pairs]
+        answer: dict[str, Any] = {"next": likely}
+        if continued is not None:
+            answer["continuation"] = _continuation(continued[row].tolist(), tokenizer)
+        yield answer
 
 
 def _scores(nll: np.ndarray, totals: dict[str, int], settings: dict[str, Any]) -> dict[str, Any]:
@@ -244,12 +256,10 @@ def end_token(tokenizer: PreTrainedTokenizerBase) -> int:
     raise UserError("data.tokenizer: it has no end-of-text token, which next_word needs; set it to bpe or whitespace")
 
 
-def _prompts(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase, room: int) -> Any:
-    """Token ids of the texts, each after the end token as in training, padded on the left. With `room`, long texts keep
-    their last tokens only, so that a model of fixed length can write `room` more."""
+def _prompts(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase, room: int) -> list[list[int]]:
+    """Token ids of the texts, each after the end token as in training. With `room`, long texts keep their last tokens
+    only, so that a model of fixed length can write `room` more."""
     end, keep = end_token(tokenizer), max(1, int(tokenizer.model_max_length) - room) if room else None
     rows = tokenizer(list(texts), add_special_tokens=False, return_attention_mask=False, verbose=False)["input_ids"]
     rows = [[end, *row] for row in rows]
-    if keep:
-        rows = [row[-keep:] for row in rows]
-    return tokenizer.pad({"input_ids": rows}, padding_side="left", return_tensors="pt")
+    return [row[-keep:] for row in rows] if keep else rows

@@ -19,16 +19,7 @@ from pipeline.data.tokenization.long_texts import Encoded
 from pipeline.errors import UserError, listing
 from pipeline.models.recurrent.crf import IGNORED
 from pipeline.predictions import ROWS_PER_GROUP
-from pipeline.tasks.base import (
-    Batch,
-    LabelLosses,
-    Student,
-    Task,
-    Teacher,
-    TeacherLosses,
-    padded_inputs,
-    rows_of,
-)
+from pipeline.tasks.base import Batch, Task, batches_by_length, padded_inputs, padded_lists, rows_of
 
 if TYPE_CHECKING:
     Text = str | tuple[str, str]
@@ -37,13 +28,7 @@ if TYPE_CHECKING:
 # Parts of the usual names of pairs: text_a and text_b, sentence 1 and sentence 2, s1 and s2.
 NOUNS, BLANKS, ENDS = ("text", "sentence", "sent", "s", "question", "q"), ("", "_", " "), (("a", "b"), ("1", "2"))
 # Rows in a forward pass of `predict`.
-ROWS_PER_BATCH = 64
-# What the answers are, for messages.
-PROBLEM_TYPES = {
-    "single_label_classification": "one of several labels",
-    "multi_label_classification": "any number of labels",
-    "regression": "a number",
-}
+ROWS_PER_BATCH = 32
 
 
 class TextAnswers(Task):
@@ -78,6 +63,7 @@ class TextAnswers(Task):
         ("claim", "evidence"),
     )
 
+    rows_at_once: ClassVar[int] = 2048
     scored_with: ClassVar[Sequence[str]] = ("begins", "length")
     keeps_logits: ClassVar[bool] = False
     """Whether the outcome of a split has the logits of its texts."""
@@ -224,9 +210,12 @@ class TextAnswers(Task):
         tokenizer: PreTrainedTokenizerBase,
         labels: list[str],
     ) -> Iterable[dict[str, Any]]:
-        self._check_pairs(texts)
-        logits = _logits(texts, model, tokenizer)
-        for text, answer in zip(texts, self.answers(torch.from_numpy(logits), labels), strict=True):
+        filled = [_with_words(text, tokenizer) for text in texts]
+        self._check_pairs(filled)
+        roles = dict(zip(("text", "text_pair"), zip(*filled, strict=True), strict=False))
+        encoded = _encoded(roles, tokenizer, int(tokenizer.model_max_length))
+        pooled = long_texts.mean_over_texts(_logits(encoded, model, tokenizer), np.array(encoded.begins))
+        for text, answer in zip(texts, self.answers(torch.from_numpy(pooled), labels), strict=True):
             given = {"text": text} if isinstance(text, str) else dict(zip(("text", "text_pair"), text, strict=True))
             yield {**given, **answer}
 
@@ -273,6 +262,20 @@ def _encoded(rows: Mapping[str, Sequence[str]], tokenizer: PreTrainedTokenizerBa
     if "text_pair" in rows:
         return text_pairs.encode(rows["text"], rows["text_pair"], tokenizer, max_length)
     return long_texts.encode(rows["text"], tokenizer, max_length)
+
+
+def _logits(encoded: Encoded, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> np.ndarray:
+    """(N, C) float32, what the model says about each row."""
+    inputs = {"input_ids": encoded.input_ids, "token_type_ids": encoded.token_type_ids}
+    batches = batches_by_length([*map(len, encoded.input_ids)], ROWS_PER_BATCH)
+    found = []
+    for chosen in batches:
+        rows = {name: [values[row] for row in chosen] for name, values in inputs.items() if values is not None}
+        batch = {name: values.to(model.device) for name, values in padded_lists(rows, tokenizer).items()}
+        with torch.inference_mode():
+            found.append(model(**batch).logits.float().cpu())  # (B, C)
+    logits = torch.cat(found).numpy()
+    return logits[np.argsort(np.concatenate(batches))]
 
 
 def _with_words(text: Text, tokenizer: PreTrainedTokenizerBase) -> tuple[str, ...]:
