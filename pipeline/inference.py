@@ -25,7 +25,8 @@ from pipeline.config.task_specs import TASKS, head_called
 from pipeline.data.tokenization.tokenizers import load_tokenizer
 from pipeline.errors import UserError, writing
 from pipeline.hub import download
-from pipeline.models import adapters, checkpoints
+from pipeline.models import adapters, checkpoints, exported
+from pipeline.models.exported import ExportedModel
 from pipeline.models.onednn import LinearByOneDNN
 from pipeline.tasks.base import Task, load_task
 
@@ -44,7 +45,7 @@ class Loaded:
         data: settings of the data that it was trained on, if a recipe is next to the weights.
     """
 
-    model: PreTrainedModel
+    model: PreTrainedModel | ExportedModel
     tokenizer: PreTrainedTokenizerBase
     task: Task
     labels: list[str]
@@ -61,7 +62,7 @@ def load(
     """Load a saved model whose head belongs to one of the tasks.
 
     Args:
-        name: folder of a run or of a model, or Hub id.
+        name: folder of a run, of a model or of an export, or Hub id.
         revision: commit, tag or branch of a Hub model.
         trust_remote_code: whether to run the code that comes with the model; requires a commit as `revision` of a Hub
             model.
@@ -85,6 +86,8 @@ def load(
 
 
 def _load(name: str, trust_remote_code: bool, allow_pickle: bool, device: str | None) -> Loaded:
+    if exported.is_export(name):
+        return _load_export(name)
     recipe = _recipe_of(name)
     task = load_task(recipe.task) if recipe else _task_of(name, trust_remote_code)
     model = _load_model(name, task.head, trust_remote_code=trust_remote_code, allow_pickle=allow_pickle).eval()
@@ -100,6 +103,16 @@ def _load(name: str, trust_remote_code: bool, allow_pickle: bool, device: str | 
     if task.reads_pairs is None and recipe:
         task.reads_pairs = False  # a model that was trained here on pairs says so
     return Loaded(model.to(device), tokenizer, task, labels, recipe.data if recipe else None)
+
+
+def _load_export(folder: str) -> Loaded:
+    model, recipe = ExportedModel(folder), _recipe_of(folder)
+    task = load_task(model.settings["task"]).restored(model.config)
+    task.reads_pairs = model.settings["reads_pairs"]
+    tokenizer = load_tokenizer(folder, pretokenized="tokens" in task.columns)
+    tokenizer.model_max_length = min(tokenizer.model_max_length, model.settings["max_length"] or MANY_TOKENS)
+    labels = checkpoints.label_names(model, folder, "model")
+    return Loaded(model, tokenizer, task, labels, recipe.data if recipe else None)
 
 
 def _load_model(name: str, head: str, **options: Any) -> PreTrainedModel:
@@ -181,6 +194,8 @@ def evaluate_rows(
             if accelerator.is_main_process:  # stdout is for the scores
                 print(f"data: {warning}", file=sys.stderr, flush=True)
         found = score(loaded.model, task, arranged, loaded.tokenizer, labels, batch_size, accelerator)
+        if isinstance(loaded.model, ExportedModel) and loaded.model.has_crf:
+            found.scores["loss"] = None  # its graph computes none
         if rows and accelerator.is_main_process:
             with writing("rows", rows):
                 found.write(rows, split, texts)

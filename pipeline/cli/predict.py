@@ -57,7 +57,11 @@ def _predict(
         raise UserError(f"generate: {generate} is out of range; it must be >= 1")
     options: dict[str, Any] = {} if generate is None else {"generate": generate}
     options |= {} if format is None else {"format": format}
-    loading = {"revision": revision, "trust_remote_code": trust_remote_code, "allow_pickle": allow_pickle}
+    loading: dict[str, Any] = {
+        "revision": revision,
+        "trust_remote_code": trust_remote_code,
+        "allow_pickle": allow_pickle,
+    }
     data = None if input == "-" else _data(input, input_format, reading)
     if data is None:
         _check_standard_input({"input_format": input_format, "split": split, **reading.settings()})
@@ -124,7 +128,7 @@ def _lines() -> Iterator[list[str]]:
     a slow pipe, whose answers do not wait for further ones. UTF-8 with or without a byte order mark."""
     number, begun = 0, b""
     with sys.stdin.buffer as stream:
-        while data := stream.read1(BYTES):
+        while data := stream.read1(BYTES):  # type: ignore[union-attr]
             *lines, begun = (begun + data).split(b"\n")
             yield [_decoded(line, place) for place, line in enumerate(lines, start=number + 1)]
             number += len(lines)

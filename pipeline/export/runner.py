@@ -111,7 +111,7 @@ class TextModel(Model):
         self.long_texts = self.settings["long_texts"]
         if self.max_length and self.long_texts["how"] != "head+tail":
             stride, side = self.long_texts.get("stride", 0), self.tokens["truncation_side"]
-            self.tokenizer.enable_truncation(self.max_length, stride, direction=side)
+            self.tokenizer.enable_truncation(max_length=self.max_length, stride=stride, direction=side)
 
     def __call__(self, texts: Sequence[str | Sequence[str]]) -> list[dict[str, Any]]:
         parts = [(text,) if isinstance(text, str) else tuple(text) for text in texts]
@@ -124,7 +124,7 @@ class TextModel(Model):
         logits, answers = self.logits(rows), []
         for part, begin, end in zip(parts, begins, [*begins[1:], len(rows)], strict=True):
             # The mean of logits has the softmax of the mean log-probabilities.
-            pooled = np.mean(logits[begin:end], axis=0, dtype=np.float64).astype(np.float32)
+            pooled = np.stack(logits[begin:end]).mean(axis=0, dtype=np.float64).astype(np.float32)
             answers.append({**dict(zip(("text", "text_pair"), part, strict=False)), **self._answer(pooled)})
         return answers
 
@@ -421,7 +421,7 @@ def main() -> None:
     if given.generate is not None and (given.generate < 1 or not isinstance(model, LanguageModel)):
         raise ValueError("generate: it must be at least 1, and the model one of next_word")
     options = {} if given.generate is None else {"generate": given.generate}
-    sys.stdout.reconfigure(encoding="utf-8", newline="\n")
+    sys.stdout.reconfigure(encoding="utf-8", newline="\n")  # type: ignore[union-attr]
     for texts in chunks(sys.stdin.buffer, given.json):
         for answer in model(texts, **options) if texts else ():
             print(json.dumps(answer, ensure_ascii=False))
