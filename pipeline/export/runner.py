@@ -114,6 +114,8 @@ class TextModel(Model):
             self.tokenizer.enable_truncation(max_length=self.max_length, stride=stride, direction=side)
 
     def __call__(self, texts: Sequence[str | Sequence[str]]) -> list[dict[str, Any]]:
+        if not texts:
+            return []
         parts = [(text,) if isinstance(text, str) else tuple(text) for text in texts]
         self._check({len(part) for part in parts})
         rows, begins = list[Row](), list[int]()  # a long text may have several rows
@@ -121,12 +123,12 @@ class TextModel(Model):
         for part, first in zip(parts, encoded, strict=True):
             begins.append(len(rows))
             rows += [self._row(part, own) for own in (first, *self._overflowing(first))]
-        logits, answers = self.logits(rows), []
-        for part, begin, end in zip(parts, begins, [*begins[1:], len(rows)], strict=True):
-            # The mean of logits has the softmax of the mean log-probabilities.
-            pooled = np.stack(logits[begin:end]).mean(axis=0, dtype=np.float64).astype(np.float32)
-            answers.append({**dict(zip(("text", "text_pair"), part, strict=False)), **self._answer(pooled)})
-        return answers
+        # The mean of logits has the softmax of the mean log-probabilities.
+        sums = np.add.reduceat(np.stack(self.logits(rows)).astype(np.float64), begins)
+        pooled = (sums / np.diff([*begins, len(rows)])[:, None]).astype(np.float32)
+        names = ("text", "text_pair")
+        answers = zip(parts, self._answers(pooled), strict=True)
+        return [{**dict(zip(names, part, strict=False)), **answer} for part, answer in answers]
 
     def _check(self, sizes: set[int]) -> None:
         if not sizes <= {1, 2} or len(sizes) > 1:
@@ -149,18 +151,23 @@ class TextModel(Model):
             return {"input_ids": ids, "token_type_ids": encoded.type_ids}
         return {"input_ids": ids}
 
-    def _answer(self, logits: np.ndarray) -> dict[str, Any]:
+    def _answers(self, logits: np.ndarray) -> Iterator[dict[str, Any]]:
+        """What `logits` (texts, C) mean."""
         labels, kind = self.settings["labels"], self.settings["problem_type"]
         if kind == "regression":
-            return {"score": logits[0].item()}
-        if kind == "multi_label_classification":
-            scores = dict(zip(labels, np.exp(-np.logaddexp(0, -logits)).tolist(), strict=True))
-            limits = zip(labels, self.settings["thresholds"], strict=True)
-            own = [name for name, limit in limits if scores[name] >= limit]
-            return {"labels": sorted(own, key=lambda name: -scores[name]), "scores": scores}
-        scores = dict(zip(labels, softmax(logits).tolist(), strict=True))
-        label = max(labels, key=scores.__getitem__)
-        return {"label": label, "score": scores[label], "scores": scores}
+            yield from ({"score": number} for number in logits[:, 0].tolist())
+            return
+        several = kind == "multi_label_classification"
+        probabilities = np.exp(-np.logaddexp(0, -logits)) if several else softmax(logits)
+        for row in probabilities.tolist():
+            scores = dict(zip(labels, row, strict=True))
+            if several:
+                limits = zip(labels, self.settings["thresholds"], strict=True)
+                own = [label for label, limit in limits if scores[label] >= limit]
+                yield {"labels": sorted(own, key=lambda label: -scores[label]), "scores": scores}
+            else:
+                best = max(labels, key=scores.__getitem__)
+                yield {"label": best, "score": scores[best], "scores": scores}
 
 
 class Tagger(Model):
