@@ -24,8 +24,7 @@ def check(to: str, opset: int) -> Path:
         UserError: it exists, a package is missing, or there is no such opset.
     """
     require_packages("export")
-    if opset not in OPSETS:
-        raise UserError(f"opset: {opset} is out of range; it must be from {OPSETS[0]} to {OPSETS[-1]}")
+    check_opset(opset)
     folder = paths.local(to, "to")
     if folder.exists() or folder.is_symlink():
         raise UserError(f"to: {to} exists; name a new folder")
@@ -33,6 +32,12 @@ def check(to: str, opset: int) -> Path:
     if not above.is_dir():
         raise UserError(f"to: {above} is a file; name a folder")
     return folder
+
+
+def check_opset(opset: int) -> None:
+    """Refuse a version of the ONNX operators that graphs are not built for."""
+    if opset not in OPSETS:
+        raise UserError(f"opset: {opset} is out of range; it must be from {OPSETS[0]} to {OPSETS[-1]}")
 
 
 def require_packages(setting: str) -> None:

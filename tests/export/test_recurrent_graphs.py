@@ -12,10 +12,10 @@ from contract import padded, randomised, words
 from onnxruntime.quantization import quantize_dynamic
 from sessions import batches, difference, run, session, with_characters, zero_state
 
+from pipeline.config.export import OPSETS
 from pipeline.errors import UserError
 from pipeline.export.recurrent.build import build
 from pipeline.export.recurrent.cells import CELLS
-from pipeline.export.recurrent.graph import OPSETS
 from pipeline.export.recurrent.pooling import POOLINGS
 from pipeline.models.recurrent import (
     RecurrentConfig,
@@ -177,7 +177,7 @@ def test_a_graph_of_each_version_of_the_operators_gives_the_same(opset):
 
 @pytest.mark.parametrize("opset", [17, 24])
 def test_another_version_is_refused_with_the_range(opset):
-    with pytest.raises(UserError, match=f"^--opset: {opset} is not supported; choose one from 18 to 23$"):
+    with pytest.raises(UserError, match=f"^opset: {opset} is out of range; it must be from 18 to 23$"):
         build(a_model(), opset)
 
 

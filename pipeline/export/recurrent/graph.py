@@ -13,17 +13,10 @@ from onnx_ir.passes.common import RemoveUnusedNodesPass
 from onnxscript import GraphBuilder, OpBuilder
 from torch import nn
 
-from pipeline.errors import UserError
-
 Value = ir.Value
 Step = Callable[[OpBuilder, Value, Value], tuple[Value, Value]]
 
 BOOL, FLOAT, INT32, INT64 = ir.DataType.BOOL, ir.DataType.FLOAT, ir.DataType.INT32, ir.DataType.INT64
-
-# Opset 18 is the first in which the reductions take their axes as an input, as all reductions here do. The last one is
-# the newest that the oldest supported version of ONNX Runtime reads.
-OPSETS = range(18, 24)
-DEFAULT_OPSET = 18
 
 
 class Graph:
@@ -31,15 +24,10 @@ class Graph:
 
     Args:
         model: the model; each of its parameters becomes an initializer of the same name when it is first used.
-        opset: the version of the ONNX operators.
-
-    Raises:
-        UserError: the version is not supported.
+        opset: the version of the ONNX operators, 18 or later: the reductions take their axes as an input.
     """
 
     def __init__(self, model: nn.Module, opset: int):
-        if opset not in OPSETS:
-            raise UserError(f"--opset: {opset} is not supported; choose one from {OPSETS[0]} to {OPSETS[-1]}")
         graph = ir.Graph([], [], nodes=[], opset_imports={"": opset}, name=type(model).__name__)
         self._builder = GraphBuilder(graph)
         # A matrix that two modules share is listed once, so it also becomes a single initializer.
