@@ -30,12 +30,19 @@ def quiet() -> None:
     logging.getLogger("optuna").setLevel(logging.ERROR)
     logging.getLogger("accelerate.tracking").setLevel(logging.ERROR)
     logging.getLogger("DeepSpeed").addFilter(_is_error)  # it sets its own level when it is imported
+    logging.getLogger("torch.onnx._internal.exporter._registration").addFilter(_is_error)
+    logging.getLogger().addFilter(_is_not_of_quantization)
     if not sys.warnoptions:
         warnings.simplefilter("ignore")
 
 
 def _is_error(record: logging.LogRecord) -> bool:
     return record.levelno >= logging.ERROR
+
+
+def _is_not_of_quantization(record: logging.LogRecord) -> bool:
+    """Whether it is an error, or comes from elsewhere: ONNX Runtime's quantization uses the root logger."""
+    return _is_error(record) or "onnxruntime" not in record.pathname
 
 
 def _quiet_imported() -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from huggingface_hub import ModelCardData
 
 from pipeline.export.validation_rows import SPLIT
-from pipeline.publish.card import UNKNOWN_LICENSE, table, title
+from pipeline.publish.card import UNKNOWN_LICENSE, markdown_table, title
 from pipeline.publish.staging import FinishedRun
 
 if TYPE_CHECKING:
@@ -33,8 +33,8 @@ print(model({texts}))
 
 `finetune predict`, `finetune evaluate` and `finetune serve` take this folder like that of a model."""
 
-HANDLER = """`handler.py` answers requests to Inference Endpoints of the Hub: put the files of this folder at the top of a
-repository, or push the run with `finetune push --with-onnx`."""
+HANDLER = """`handler.py` answers requests to Inference Endpoints of the Hub: put the files of this folder at the top of
+a repository, or push the run with `finetune push --with-onnx`."""
 
 
 def card(run: FinishedRun, exported: Exported, has_handler: bool) -> str:
@@ -65,23 +65,31 @@ def _comparison(exported: Exported) -> str:
     rows = [[name, *values] for name, *values in comparison(exported)]
     notes = [f"The score is that of {checked.rows:,} rows of the {SPLIT} split."]
     if exported.quantization is None:
-        notes.append(f"Logits differ by at most {checked.difference:.1g}" + ", and no label does." * (not checked.labels))
+        notes.append(
+            f"Logits differ by at most {checked.difference:.1g}{', and no label does' * (checked.labels == 0)}."
+        )
     notes.append(f"Latency is that of one thread of {exported.processor}, with tokenization.")
     if exported.warning:
         notes.insert(0, f"This export was made although {exported.warning}.")
-    return "\n\n".join(["## Before and after", table(["", "PyTorch", "this export"], rows), " ".join(notes)])
+    return "\n\n".join(["## Before and after", markdown_table(["", "PyTorch", "this export"], rows), " ".join(notes)])
 
 
 def comparison(exported: Exported) -> list[tuple[str, str, str]]:
     """Score, size and latency: what it is, before and after."""
-    checked, sides = exported.checked, ("before", "after")
-    rows = [(checked.name, f"{checked.before:.4f}", f"{checked.after:.4f}")]
-    rows.append(("size", *(_megabytes(exported.bytes[side]) for side in sides)))
+    checked = exported.checked
+    rows = [
+        (checked.name, f"{checked.before:.4f}", f"{checked.after:.4f}"),
+        ("size", _megabytes(exported.bytes["before"]), _megabytes(exported.bytes["after"])),
+    ]
     for size, texts in (("batch_1", "1 text"), ("batch_32", "32 texts")):
-        times = (exported.latency[side][size] for side in sides)
-        rows.append((f"{texts}, p50 / p95", *(f"{time['p50']:.3g} / {time['p95']:.3g} ms" for time in times)))
+        before, after = (_milliseconds(exported.latency[side][size]) for side in ("before", "after"))
+        rows.append((f"{texts}, p50 / p95", before, after))
     return rows
 
 
+def _milliseconds(times: dict[str, float]) -> str:
+    return f"{times['p50']:.3g} / {times['p95']:.3g} ms"
+
+
 def _megabytes(size: int) -> str:
-    return f"{size / 1e6:.3g} MB"
+    return f"{size / 1e6:,.{1 if size >= 1e7 else 2}f} MB"

@@ -141,7 +141,7 @@ def _evaluate(
 ) -> tuple[Evaluation, list[tuple[Any, Any]]]:
     """The outcome of the rows and, unless their tokens have the logits of a vocabulary, the logits of each batch."""
     task, tokenizer = original.task, original.tokenizer
-    model = loaded.model if original.model.can_generate() else _Recorder(loaded.model)
+    model: Any = loaded.model if original.model.can_generate() else _Recorder(loaded.model)
     split = task.arrange(encoded, loaded.model, tokenizer, BATCH_SIZE, running, training=False)
     found = evaluate(model, task, split, tokenizer, original.labels, BATCH_SIZE, Accelerator(cpu=True))
     return found, getattr(model, "logits", [])

@@ -80,7 +80,9 @@ def export(
     """
     run = read_run(name, "export")
     rows = validation_rows.read(run.folder)
-    options = {option: getattr(run.recipe.model, option, False) for option in ("trust_remote_code", "allow_pickle")}
+    options: Any = {
+        option: getattr(run.recipe.model, option, False) for option in ("trust_remote_code", "allow_pickle")
+    }
     loaded = inference.load(str(run.model), device="cpu", **options)
     settings = runner_settings.settings(loaded)
     found: list[Exported] = []
@@ -146,14 +148,16 @@ def _write_graph(loaded: Loaded, folder: Path, quantization: Quantization | None
 def _save(proto: onnx.ModelProto, file: Path) -> None:
     """Write the graph; weights of more than a file can hold stand beside it."""
     size = sum(len(weight.raw_data) for weight in proto.graph.initializer)
-    beside = {"save_as_external_data": True, "location": f"{file.name}.data"} if size > LARGEST else {}
+    beside: Any = {"save_as_external_data": True, "location": f"{file.name}.data"} if size > LARGEST else {}
     onnx.save(proto, file, **beside)
 
 
 def _write_beside(folder: Path, run: FinishedRun, loaded: Loaded) -> None:
     """What the graph needs: its tokenizer, its configuration, its recipe, and the programs that run it."""
     loaded.tokenizer.save_pretrained(folder)
-    loaded.model.config.save_pretrained(folder)
+    config = loaded.model.config.to_dict()
+    config.pop("auto_map", None)  # the code of the model stays behind
+    (folder / "config.json").write_text(_json(config), encoding="utf-8")
     shutil.copyfile(run.model / run_folder.RECIPE, folder / run_folder.RECIPE)
     programs = Path(__file__).parent
     shutil.copyfile(programs / RUNNER, folder / RUNNER)

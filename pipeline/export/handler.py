@@ -6,6 +6,7 @@ requirements.txt names. The export is beside this file, or in a folder onnx/ bes
 
 from __future__ import annotations
 
+import importlib
 import sys
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,7 @@ class EndpointHandler:
         folder = Path(path)
         folder = folder if (folder / "export.json").is_file() else folder / "onnx"
         sys.path.insert(0, str(folder))
-        from runner import load
-
-        self.model = load(folder)
+        self.model = importlib.import_module("runner").load(folder)
 
     def __call__(self, data: dict[str, Any]) -> list[dict[str, Any]]:
         """An answer for each text.

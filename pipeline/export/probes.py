@@ -38,10 +38,11 @@ def compare(graph: Any, loaded: Loaded, encoded: Any, comparison: Comparison) ->
         if loaded.model.can_generate():
             _compare_language_model(session, loaded, encoded, comparison)
             return
+        model: Any = loaded.model
         for batch in _batches(loaded, encoded):
             given = _read_by(session, batch)
             (found,) = _run(session, given, ["logits"])
-            expected = loaded.model(**{name: values for name, values in batch.items() if name in given}).logits
+            expected = model(**{name: values for name, values in batch.items() if name in given}).logits
             comparison.add(expected.numpy(), found, batch["attention_mask"].numpy())
 
 

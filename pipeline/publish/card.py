@@ -110,7 +110,7 @@ def _evaluation(card_data: CardData) -> str:
             [split, f"{rows.get(split, 0):,}", metric, *(f"{value:.4f}" for value in (scores[0], *over_seeds))]
         )
     header = ["split", "rows", "metric", "this model", *(["mean", "standard deviation"] if several else [])]
-    paragraphs = ["## Evaluation results", table(header, table)]
+    paragraphs = ["## Evaluation results", markdown_table(header, table)]
     if note := _note(card_data):
         paragraphs.append(note)
     if several:
@@ -214,7 +214,8 @@ def _training(card_data: CardData) -> str:
         "versions": ", ".join(f"{name} {version}" for name, version in libraries.items() if version),
     }
     settings = _settings(redacted_recipe(card_data.recipe, card_data.metrics))
-    return "\n\n".join(["## Training procedure", _properties(properties), table(["setting", "value"], settings)])
+    chosen = markdown_table(["setting", "value"], settings)
+    return "\n\n".join(["## Training procedure", _properties(properties), chosen])
 
 
 def _weights(train: dict[str, Any]) -> str | None:
@@ -291,10 +292,10 @@ def _count(number: int, noun: str, plural: str = "s") -> str:
 
 def _properties(values: dict[str, Any]) -> str:
     """A table of the values that are known."""
-    return table(["property", "value"], [[name, value] for name, value in values.items() if value])
+    return markdown_table(["property", "value"], [[name, value] for name, value in values.items() if value])
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     """A table in Markdown."""
     return "\n".join(map(_row, [header, ["---"] * len(header), *rows]))
 
