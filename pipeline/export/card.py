@@ -65,9 +65,8 @@ def _comparison(exported: Exported) -> str:
     rows = [[name, *values] for name, *values in comparison(exported)]
     notes = [f"The score is that of {checked.rows:,} rows of the {SPLIT} split."]
     if exported.quantization is None:
-        notes.append(
-            f"Logits differ by at most {checked.difference:.1g}{', and no label does' * (checked.labels == 0)}."
-        )
+        labels = ", and no label does" * (checked.labels == 0)
+        notes.append(f"Logits differ by at most {checked.difference:.1g}{labels}.")
     notes.append(f"Latency is that of one thread of {exported.processor}, with tokenization.")
     if exported.warning:
         notes.insert(0, f"This export was made although {exported.warning}.")

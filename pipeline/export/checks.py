@@ -21,6 +21,7 @@ from pipeline.export.comparison import TOLERANCE, Comparison, first_difference
 from pipeline.export.validation_rows import SPLIT, ValidationRows
 from pipeline.inference import Loaded
 from pipeline.metrics.scores import flatten, is_lower_better
+from pipeline.models.build import CAUSAL
 from pipeline.training.evaluation import Evaluation, evaluate
 
 BATCH_SIZE = 32
@@ -141,7 +142,7 @@ def _evaluate(
 ) -> tuple[Evaluation, list[tuple[Any, Any]]]:
     """The outcome of the rows and, unless their tokens have the logits of a vocabulary, the logits of each batch."""
     task, tokenizer = original.task, original.tokenizer
-    model: Any = loaded.model if original.model.can_generate() else _Recorder(loaded.model)
+    model: Any = loaded.model if original.task.head == CAUSAL else _Recorder(loaded.model)
     split = task.arrange(encoded, loaded.model, tokenizer, BATCH_SIZE, running, training=False)
     found = evaluate(model, task, split, tokenizer, original.labels, BATCH_SIZE, Accelerator(cpu=True))
     return found, getattr(model, "logits", [])

@@ -80,9 +80,8 @@ def export(
     """
     run = read_run(name, "export")
     rows = validation_rows.read(run.folder)
-    options: Any = {
-        option: getattr(run.recipe.model, option, False) for option in ("trust_remote_code", "allow_pickle")
-    }
+    names = ("trust_remote_code", "allow_pickle")
+    options: Any = {option: getattr(run.recipe.model, option, False) for option in names}
     loaded = inference.load(str(run.model), device="cpu", **options)
     settings = runner_settings.settings(loaded)
     found: list[Exported] = []

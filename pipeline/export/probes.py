@@ -18,6 +18,7 @@ from pipeline.data.bucketing import Rows
 from pipeline.errors import UserError, reason
 from pipeline.export.comparison import Comparison
 from pipeline.inference import Loaded
+from pipeline.models.build import CAUSAL
 
 Feed = dict[str, torch.Tensor]
 # Tokens of the longest text that is tried with a model that has no limit.
@@ -35,7 +36,7 @@ def compare(graph: Any, loaded: Loaded, encoded: Any, comparison: Comparison) ->
     """
     session = open_session(graph)
     with torch.inference_mode():
-        if loaded.model.can_generate():
+        if loaded.task.head == CAUSAL:
             _compare_language_model(session, loaded, encoded, comparison)
             return
         model: Any = loaded.model
