@@ -29,16 +29,22 @@ def release(descriptor: int) -> None:
     os.close(descriptor)
 
 
+def wait_for(file: Path) -> int:
+    """Lock `file` as `acquire` does, after waiting for it if another process holds it."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    return descriptor
+
+
 @contextlib.contextmanager
 def held(file: Path) -> Iterator[None]:
     """Hold the lock on `file`, after waiting for it if another process does."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
+    descriptor = wait_for(file)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
     finally:
-        os.close(descriptor)
+        release(descriptor)
 
 
 def is_held(file: Path) -> bool:

@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from pipeline import storage
 from pipeline.config import paths
 from pipeline.config.recipe import Recipe
 from pipeline.config.serialization import read_json
-from pipeline.errors import UserError, writing
+from pipeline.errors import UserError, reason, writing
 
 RECIPE, METRICS, HISTORY, CHECKPOINTS = "recipe.json", "metrics.json", "history.jsonl", "checkpoints"
 MODEL, DASHBOARDS, PREDICTIONS = paths.MODEL, "dashboards", "predictions"
@@ -86,6 +86,23 @@ def predictions_of(folder: Path, split: str) -> Path:
     return folder / PREDICTIONS / f"{split}.parquet"
 
 
+def history(folder: Path) -> list[dict[str, Any]]:
+    """The records of history.jsonl in the run folder `folder`, in their order, without a last one that is being
+    written; none if there is no such file.
+
+    Raises:
+        UserError: a line of it is not JSON.
+    """
+    file = folder / HISTORY
+    if not file.is_file():
+        return []
+    try:
+        *lines, _ = file.read_bytes().split(b"\n")
+        return [json.loads(line) for line in lines if line.strip()]
+    except (OSError, ValueError) as error:
+        raise UserError(f"{file}: not lines of JSON: {reason(error)}") from error
+
+
 def open_(recipe: Recipe) -> Path:
     """Create the folder of `recipe`, or empty it if train.overwrite is set, and write recipe.json if there is none: an
     earlier one stays until the run has been resumed, see `write_recipe`.
@@ -149,9 +166,14 @@ def _clear(folder: Path) -> None:
 
 def differences(one: Recipe, other: Recipe) -> list[str]:
     """Settings of `one` that differ from `other`, as `data.limit 100, was 200`."""
-    left, right = settings_of(one), settings_of(other)
-    names = [name for name in {**left, **right} if not is_free(name) and left.get(name) != right.get(name)]
-    return [f"{name} {left.get(name)}, was {right.get(name)}" for name in names]
+    now, before = ({n: v for n, v in settings_of(each).items() if not is_free(n)} for each in (one, other))
+    return changes(now, before)
+
+
+def changes(now: Mapping[str, Any], before: Mapping[str, Any], absent: str | None = None) -> list[str]:
+    """What differs between two mappings, as `data.limit 100, was 200`; what one of them lacks is called `absent`."""
+    names = [name for name in {**now, **before} if now.get(name) != before.get(name)]
+    return [f"{name} {now.get(name, absent)}, was {before.get(name, absent)}" for name in names]
 
 
 def settings_of(recipe: Recipe) -> dict[str, Any]:

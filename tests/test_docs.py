@@ -161,7 +161,7 @@ def test_the_python_of_every_page_runs_as_it_stands(workplace):
     assert "tensor([[" in run([sys.executable, "-c", export], workplace, False)
     assert "torch.Size([2, 2, " in run([sys.executable, "-c", rows], workplace, False)
     (study,) = blocks("docs/studies.md", "python")
-    count = "from pipeline.config.study import expand\nprint(len(expand(study)))"
+    count = "from pipeline.config.expansion import expand\nprint(len(expand(study)))"
     assert run([sys.executable, "-c", study + count], workplace) == "18\n"
     assert sum(len(blocks(page, "python")) for page in PAGES) == 9
 

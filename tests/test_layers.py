@@ -17,6 +17,7 @@ PACKAGE = Path(__file__).parent.parent / "pipeline"
 # itself. A module belongs to the longest prefix of its name.
 LAYERS = (
     "errors",
+    "signals",
     "storage",
     "locks",
     "models.recurrent",

@@ -136,5 +136,4 @@ def test_ctrl_c_while_standard_input_is_read_ends_without_a_traceback(finished):
     process.send_signal(signal.SIGINT)
     _, printed = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert printed.startswith("stopped")
-    assert len(printed.splitlines()) == 1
+    assert printed == "stopped\n"  # it has no checkpoint, and nothing to resume

@@ -114,8 +114,8 @@ def exit_code(action: Callable[[], None]) -> int:
         return _leave(report(error))
     except Interrupted:
         return _leave(_stopped(STOPPED, EXIT_INTERRUPTED))
-    except KeyboardInterrupt:
-        return _leave(_stopped(KILLED, EXIT_CTRL_C))
+    except KeyboardInterrupt as error:
+        return _leave(_stopped(str(error) or KILLED, EXIT_CTRL_C))
     except BrokenPipeError:
         sys.stdout = None  # the interpreter must not flush into it again
         return _leave(141)

@@ -13,14 +13,16 @@ from pipeline.cli import arguments, startup
 from pipeline.cli.arguments import Arguments
 from pipeline.cli.study import exit_if_failed, say
 from pipeline.config import offline
+from pipeline.config.changes import with_settings
 from pipeline.config.loading import load_recipe
 from pipeline.config.schema import Count, Positive, Seed, Settings, settings
-from pipeline.config.study import Budget, with_settings
+from pipeline.config.study import Budget, refuse_double
 from pipeline.errors import UserError
 from pipeline.studies import comparison, space
 from pipeline.studies.processes import environments
 from pipeline.studies.runner import Runner
-from pipeline.studies.trials import Plan, Pruner, Sampler, Trials, check_installed
+from pipeline.studies.trial_storage import Plan, Pruner, Sampler
+from pipeline.studies.trials import Trials, check_installed
 from pipeline.training.monitoring import trackers
 
 
@@ -79,6 +81,9 @@ def command(given: Arguments) -> None:
 
 def _plan(options: Options, shared: Arguments) -> Plan:
     """The search that is asked for, with everything checked that can be checked before it begins."""
+    if not options.seeds:
+        options.refuse("seeds", "it is empty; name at least one seed")
+    refuse_double(options, "seeds", options.seeds)
     offline.use_caches_beside(Path(options.recipe))
     program = f"finetune search {options.recipe}"
     recipe = arguments.changed(load_recipe(options.recipe), shared, program)
@@ -89,8 +94,19 @@ def _plan(options: Options, shared: Arguments) -> Plan:
     drawn = space.parse(options.space, recipe)
     if limits := set(drawn) & set(budget.settings()):
         raise UserError(f"space: {min(limits)}: the budget determines it; remove one of the two")
-    journal = Path(options.journal) if options.journal else None
+    _refuse_places(folder, journal := Path(options.journal) if options.journal else None)
     return Plan(recipe, drawn, options.trials, folder, journal, options.sampler, options.pruner, options.seed)
+
+
+def _refuse_places(folder: Path, journal: Path | None) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"--folder: {folder} is a file; name a folder")
+    if journal is None:
+        return
+    if journal.is_dir():
+        raise UserError(f"--journal: {journal} is a folder; name a file")
+    if not journal.parent.is_dir():
+        raise UserError(f"--journal: there is no folder {journal.parent}; name a file in an existing one")
 
 
 def _conclude(trials: Trials, options: Options) -> None:

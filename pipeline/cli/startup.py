@@ -15,7 +15,8 @@ from pipeline.cli.quiet import quiet
 from pipeline.errors import EXIT_CTRL_C, EXIT_INTERRUPTED, STOPPING, Interrupted
 
 STOPPED = "stopped; everything written so far is complete, and the same command resumes from there"
-KILLED = "stopped; if the run has saved a checkpoint, the same command resumes from it"
+# Of a command that leaves nothing to resume, or has not begun; one that does says more, in its KeyboardInterrupt.
+KILLED = "stopped"
 
 
 def stop_on_signals() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -11,11 +11,13 @@ import tyro
 
 from pipeline.cli import startup
 from pipeline.cli.arguments import Arguments
-from pipeline.config.study import Study, StudyRun, load_study
+from pipeline.config.expansion import StudyRun
+from pipeline.config.study import Study, load_study
 from pipeline.errors import UserError
 from pipeline.studies import comparison, jobs
+from pipeline.studies.pool import Results
 from pipeline.studies.processes import Job, environments
-from pipeline.studies.runner import Results, Runner
+from pipeline.studies.runner import Runner
 
 
 def _study(
@@ -43,10 +45,11 @@ def _study(
         count: print the number of runs, and run none.
         recipe: write the recipe of the run with this number, print its file, and run none; for other launchers.
     """
-    study = load_study(str(file))
-    home = folder or study.folder
     if processes < 1:
         raise UserError(f"processes: {processes} is out of range; it must be >= 1")
+    _refuse_together({"list": list, "count": count, "recipe": recipe is not None, "only": only is not None}, processes)
+    study = load_study(str(file))
+    home = folder or study.folder
     _refuse_missing("only", only, study, home)
     _refuse_missing("recipe", recipe, study, home)
     if count:
@@ -65,6 +68,15 @@ def _study(
 
 def command(given: Arguments) -> None:
     tyro.cli(_study, args=[*given], prog="finetune study")
+
+
+def _refuse_together(given: Mapping[str, bool], processes: int) -> None:
+    """Refuse flags of which one would be ignored."""
+    flags = [f"--{name}" for name, is_given in given.items() if is_given]
+    if len(flags) > 1:
+        raise UserError(f"{flags[0]} and {flags[1]}: each says what to do; give one of them")
+    if flags and processes > 1:
+        raise UserError(f"{flags[0]}: it starts one run at most, so --processes {processes} says nothing; leave it out")
 
 
 def _titles(study: Study, folder: Path) -> Sequence[tuple[str, str]]:

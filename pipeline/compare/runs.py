@@ -62,13 +62,7 @@ class ComparedRun:
         Raises:
             UserError: a line of it is not JSON.
         """
-        file = self.folder / run_folder.HISTORY
-        if not file.is_file():
-            return []
-        try:
-            return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
-        except (OSError, ValueError) as error:
-            raise UserError(f"{file}: not lines of JSON: {reason(error)}") from error
+        return run_folder.history(self.folder)
 
     def predictions_file(self, split: str) -> Path:
         """Where the run has written what it answered for each row of `split`; versions until 2026 did not."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from pipeline.config.study import StudyRun
+from pipeline.config.expansion import StudyRun
 from pipeline.errors import UserError, writing
 from pipeline.studies.jobs import is_finished
 

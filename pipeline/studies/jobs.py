@@ -9,10 +9,11 @@ from functools import partial
 from pathlib import Path
 
 from pipeline import run_folder, storage
+from pipeline.config.expansion import Contender, StudyRun, contenders, expand, seeded
 from pipeline.config.loading import check_paths
 from pipeline.config.recipe import Recipe
 from pipeline.config.serialization import read_json
-from pipeline.config.study import Contender, Study, StudyRun, contenders, expand, seeded
+from pipeline.config.study import Study
 from pipeline.errors import UserError, writing
 from pipeline.metrics.scores import flatten
 from pipeline.studies.processes import Job

@@ -1,4 +1,4 @@
-"""Child processes of a study: their threads, devices and logs, and the signals that are passed on to them."""
+"""A child process of a study: its threads, device and log, and the signals that are passed on to it."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType, TracebackType
 
-from pipeline.errors import EXIT_CTRL_C, EXIT_INTERRUPTED, STOPPING, shorten
-from pipeline import locks
+from pipeline.errors import EXIT_CTRL_C, EXIT_INTERRUPTED, shorten
+from pipeline.studies import locks
 
 # The first request to stop lets a run write a checkpoint; the second, only on Ctrl-C, ends it where it is.
 SIGNALS = {1: signal.SIGTERM, 2: signal.SIGINT}
@@ -93,33 +92,6 @@ class Child:
         """The last line of its log."""
         lines = self.job.log.read_text(encoding="utf-8", errors="replace").splitlines()
         return shorten(next((line.strip() for line in reversed(lines) if line.strip()), "it has printed nothing"), 300)
-
-
-class StopSignals:
-    """Counts how urgently this process has been asked to stop, while entered.
-
-    Attributes:
-        urgency: 0 until a signal arrives, then 1, and one more for each Ctrl-C after it.
-    """
-
-    def __init__(self) -> None:
-        self.urgency = 0
-        self._previous: dict[int, signal.Handlers] = {}
-
-    def __enter__(self) -> StopSignals:
-        for number in STOPPING:
-            self._previous[number] = signal.signal(number, self._on_signal)  # type: ignore[assignment]
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
-
-    def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        if number == signal.SIGINT or self.urgency == 0:
-            self.urgency += 1
 
 
 def environments(processes: int, imports: Path | None = None) -> list[dict[str, str]]:

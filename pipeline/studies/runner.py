@@ -8,33 +8,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 
-from pipeline.errors import Interrupted
-from pipeline import locks
-from pipeline.studies.processes import Child, Job, StopSignals
-
-POLL_SECONDS = 0.05
-
-
-@dataclass
-class Results:
-    """What became of the jobs of a study.
-
-    Attributes:
-        failed: name of a job -> why it failed.
-        urgency: that of the signal that has stopped them; 0 if none has.
-    """
-
-    failed: dict[str, str] = field(default_factory=dict)
-    urgency: int = 0
-
-    def raise_if_stopped(self) -> None:
-        """Raise what the command raises when a signal stops it."""
-        if self.urgency > 1:
-            raise KeyboardInterrupt
-        if self.urgency:
-            raise Interrupted
+from pipeline.signals import StopSignals
+from pipeline.studies import locks
+from pipeline.studies.pool import POLL_SECONDS, Pool, Results
+from pipeline.studies.processes import Child, Job
 
 
 class Runner:
@@ -44,8 +22,7 @@ class Runner:
         """`environments`: one for each job that may run at the same time; `say` prints a line."""
         self.numbers = {job.name: number for number, job in enumerate(jobs, 1)}
         self.waiting = list(jobs)
-        self.environments, self.say = environments, say
-        self.children: dict[int, Child] = {}
+        self.pool, self.say = Pool(environments, say), say
         self.elsewhere: set[str] = set()
         self.results = Results()
 
@@ -53,12 +30,13 @@ class Runner:
         """Run the jobs to their end, or until a signal stops them and they have written their checkpoints."""
         self._leave_out_finished()
         with StopSignals() as stop:
-            while self.children or (self.waiting and not stop.urgency):
+            while self.pool.children or (self.waiting and not stop.urgency):
                 if stop.urgency:
-                    self._stop(stop.urgency)
+                    self.pool.stop(stop.urgency)
                 else:
                     self._start()
-                self._collect()
+                for child, code in self.pool.ended():
+                    self._report(child.job, self._outcome(child, code))
                 time.sleep(POLL_SECONDS)
             self.results.urgency = stop.urgency
         return self.results
@@ -72,41 +50,23 @@ class Runner:
     def _start(self) -> None:
         """Start as many jobs as there are free places."""
         for job in list(self.waiting):
-            free = [place for place in range(len(self.environments)) if place not in self.children]
-            if not free:
+            if self.pool.is_full:
                 return
             lock = locks.acquire(job.lock)
             if lock is None:
                 self._wait_for(job)
                 continue
             self.waiting.remove(job)
-            child = _start_unless_finished(job, lock, self.environments[free[0]])
-            if child:
-                self.children[free[0]] = child
-            else:
+            if job.is_finished():  # by another command, before we held the lock
+                locks.release(lock)
                 self._report(job, f"finished by another command, {job.result()}")
+            else:
+                self.pool.start(job, lock)
 
     def _wait_for(self, job: Job) -> None:
         if job.name not in self.elsewhere:
             self.elsewhere.add(job.name)
             self._report(job, "another process is running it")
-
-    def _stop(self, urgency: int) -> None:
-        if urgency > self.results.urgency:
-            self.results.urgency = urgency
-            if urgency == 1 and self.children:
-                names = ", ".join(child.job.name for child in self.children.values())
-                self.say(f"stopping; waiting for the checkpoint of {names} (Ctrl-C again to end at once)")
-        for child in self.children.values():
-            child.ask_to_stop(urgency)
-
-    def _collect(self) -> None:
-        for place, child in list(self.children.items()):
-            code = child.poll()
-            if code is not None:
-                del self.children[place]
-                child.release()
-                self._report(child.job, self._outcome(child, code))
 
     def _outcome(self, child: Child, code: int) -> str:
         """What became of a process that has ended with `code`."""
@@ -122,11 +82,3 @@ class Runner:
     def _report(self, job: Job, what: str) -> None:
         total = len(self.numbers)
         self.say(f"[{self.numbers[job.name]:>{len(str(total))}}/{total}] {job.name}: {what}")
-
-
-def _start_unless_finished(job: Job, lock: int, environment: Mapping[str, str]) -> Child | None:
-    """The process of a job whose `lock` is held; None if another command has finished it before we held the lock."""
-    if job.is_finished():
-        locks.release(lock)
-        return None
-    return Child(job, lock, environment)

@@ -16,14 +16,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline import run_folder, storage
+from pipeline.config.changes import with_settings
+from pipeline.config.expansion import seeded
 from pipeline.config.recipe import Recipe
-from pipeline.config.study import seeded, with_settings
 from pipeline.errors import UserError
-from pipeline import locks
-from pipeline.studies import expected_best, jobs
-from pipeline.studies.processes import Child, Job, StopSignals
-from pipeline.studies.runner import POLL_SECONDS, Results
-from pipeline.studies.trials import Plan, Trials
+from pipeline.signals import StopSignals
+from pipeline.studies import expected_best, jobs, locks
+from pipeline.studies.pool import POLL_SECONDS, Pool, Results
+from pipeline.studies.processes import Child, Job
+from pipeline.studies.trial_storage import Plan
+from pipeline.studies.trials import Trials, number_of
 
 if TYPE_CHECKING:
     from optuna.trial import Trial
@@ -40,12 +42,16 @@ class RunningTrial:
     """A trial whose run is a process of this command.
 
     Attributes:
+        read: bytes of its history that have been looked at.
+        reported: validation scores in it that have been reported.
         is_pruned: whether its process has been asked to stop because others were better.
     """
 
     trial: Trial
     recipe: Recipe
     child: Child
+    read: int = 0
+    reported: int = 0
     is_pruned: bool = False
 
     @property
@@ -58,11 +64,12 @@ class Search:
 
     def __init__(self, plan: Plan, environments: Sequence[Mapping[str, str]], say: Callable[[str], None]):
         """`environments`: one for each trial that may run at the same time; `say` prints a line."""
-        self.plan, self.environments, self.say = plan, environments, say
+        self.plan, self.say = plan, say
+        self.pool = Pool(environments, say)
         (plan.folder / jobs.STATE).mkdir(parents=True, exist_ok=True)
         with drawing(self.plan):
             self.trials = Trials(plan)
-        self.running: dict[int, RunningTrial] = {}
+        self.running: dict[str, RunningTrial] = {}
         self.results = Results()
         self.next_look = 0.0
 
@@ -77,8 +84,7 @@ class Search:
         with StopSignals() as stop:
             while self.running or not (stop.urgency or self._is_over()):
                 if stop.urgency:
-                    for each in self.running.values():
-                        each.child.ask_to_stop(stop.urgency)
+                    self.pool.stop(stop.urgency)
                 else:
                     self._begin()
                 self._watch()
@@ -102,17 +108,17 @@ class Search:
 
     def _begin(self) -> None:
         """Fill the free places with trials whose command has died, or with new ones."""
-        if len(self.running) == len(self.environments) or time.monotonic() < self.next_look:
+        if self.pool.is_full or time.monotonic() < self.next_look:
             return
         with drawing(self.plan):
-            while len(self.running) < len(self.environments):
+            while not self.pool.is_full:
                 if not (self._take_over() or self._draw()):
                     self.next_look = time.monotonic() + WAIT_SECONDS
                     return
 
     def _take_over(self) -> bool:
-        for frozen in self.trials.running():
-            lock = locks.acquire(self._lock(frozen.number))
+        for frozen in self.trials.unfinished():
+            lock = locks.acquire(self._lock(number_of(frozen)))
             if lock is not None:
                 self._start(self.trials.resumed(frozen), lock)
                 return True
@@ -122,7 +128,7 @@ class Search:
         if len(self.trials.all()) >= self.plan.trials or self._is_hopeless():
             return False
         trial = self.trials.draw()
-        lock = locks.acquire(self._lock(trial.number))
+        lock = locks.acquire(self._lock(number_of(trial)))
         assert lock is not None, "the number of a trial is new"
         self._start(trial, lock)
         return True
@@ -132,7 +138,7 @@ class Search:
 
     def _start(self, trial: Trial, lock: int) -> None:
         """Start the run of `trial`, or finish the trial if the run has ended already or its settings are impossible."""
-        folder = self.plan.folder / _name(trial.number)
+        folder = self.plan.folder / _name(number_of(trial))
         try:
             recipe = with_settings(self.plan.recipe, {**trial.params, "train.output_dir": str(folder)})
         except UserError as error:
@@ -145,25 +151,31 @@ class Search:
             self._complete(trial, job, "finished before")
             locks.release(lock)
             return
-        place = next(place for place in range(len(self.environments)) if place not in self.running)
-        self.running[place] = RunningTrial(trial, recipe, Child(job, lock, self.environments[place]))
+        self.running[job.name] = RunningTrial(trial, recipe, self.pool.start(job, lock))
 
     def _watch(self) -> None:
-        for place, each in list(self.running.items()):
-            if not each.child.urgency and self.trials.report(each.trial, each.run):
+        for each in self.running.values():
+            if not each.child.urgency and self._is_worse(each):
                 each.is_pruned = True
                 each.child.ask_to_stop()
-            code = each.child.poll()
-            if code is not None:
-                del self.running[place]
-                self._end(each, code)
-                each.child.release()
+        for child, code in self.pool.ended():
+            self._end(self.running.pop(child.job.name), code)
+
+    def _is_worse(self, each: RunningTrial) -> bool:
+        """Whether the new validation scores of a trial, if there are any, are a reason to stop it."""
+        history = each.run / run_folder.HISTORY
+        size = history.stat().st_size if history.is_file() else 0
+        if size == each.read or self.trials.monitor is None:
+            return False
+        each.read = size
+        before, each.reported = each.reported, self.trials.report(each.trial, each.run, each.reported)
+        return each.reported > before and each.trial.should_prune()
 
     def _end(self, each: RunningTrial, code: int) -> None:
         """Record how the process of a trial has ended; one that a signal has stopped is resumed by the same command."""
         child, took = each.child, f"after {each.child.seconds:,.0f} s"
         if code == 0 and child.job.is_finished():
-            self._complete(each.trial, child.job, f"finished {took}")
+            self._complete(each.trial, child.job, f"finished {took}", each.reported)
         elif each.is_pruned and child.was_stopped(code):
             self.trials.prune(each.trial)
             shutil.rmtree(each.run / run_folder.CHECKPOINTS, ignore_errors=True)
@@ -174,14 +186,15 @@ class Search:
             self.trials.fail(each.trial, f"{child.last_words()} (log: {child.job.log})")
             self._report(each.trial, f"failed {took}, {child.last_words()}")
 
-    def _complete(self, trial: Trial, job: Job, what: str) -> None:
-        score = self.trials.complete(trial, self.plan.folder / job.name)
+    def _complete(self, trial: Trial, job: Job, what: str, reported: int = 0) -> None:
+        score = self.trials.complete(trial, self.plan.folder / job.name, reported)
         shown = "no finite score" if score is None else f"validation {self.trials.monitor} {score:.4f}"
         self._report(trial, f"{what}, {shown}")
 
     def _report(self, trial: Trial, what: str) -> None:
         settings = " ".join(f"{name}={_shown(value)}" for name, value in trial.params.items())
-        self.say(f"[{trial.number + 1}/{self.plan.trials}] {_name(trial.number)}: {what}; {settings}")
+        number = number_of(trial)
+        self.say(f"[{number + 1}/{self.plan.trials}] {_name(number)}: {what}; {settings}")
 
 
 def drawing(plan: Plan) -> AbstractContextManager[None]:

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline.config.changes import setting_names, with_settings
+from pipeline.config.expansion import FIXED
 from pipeline.config.models import Pretrained, Recurrent, Scratch
 from pipeline.config.recipe import Recipe
-from pipeline.config.study import FIXED, setting_names, with_settings
 from pipeline.errors import UserError, reason, shorten, suggest
 
 # Kind of model -> what is drawn if nothing else is said; what a recipe refuses is left out.
@@ -60,12 +61,18 @@ class Range:
     high: float
     log: bool = False
 
+    def __str__(self) -> str:
+        return f"{self.low}..{self.high}{':log' * self.log}"
+
 
 @dataclass(frozen=True)
 class Choice:
     """One of some values."""
 
     values: tuple[Value, ...]
+
+    def __str__(self) -> str:
+        return ",".join(map(str, self.values))
 
 
 Space = dict[str, Range | Choice]

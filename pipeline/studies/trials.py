@@ -1,4 +1,4 @@
-"""The trials of a search in Optuna's storage: opened, drawn, scored and read back. Only this module imports optuna.
+"""The trials of a search in Optuna's storage: drawn, scored and read back.
 
 All values are signed so that higher is better: which score selects the best weights is known only once the data have
 been read, after the storage has been created.
@@ -9,52 +9,27 @@ from __future__ import annotations
 import importlib.util
 import json
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from pipeline import run_folder
-from pipeline.config.recipe import Recipe
 from pipeline.config.task_specs import TASKS
 from pipeline.errors import UserError
 from pipeline.metrics.scores import flatten, is_lower_better
-from pipeline.studies.space import Choice, Space
+from pipeline.studies import trial_storage
+from pipeline.studies.space import Choice
+from pipeline.studies.trial_storage import Plan, Pruner, Sampler
 
 if TYPE_CHECKING:
     import optuna
     from optuna.distributions import BaseDistribution
     from optuna.trial import FrozenTrial, Trial
 
-Sampler = Literal["tpe", "random"]
-Pruner = Literal["median", "asha", "none"]
-DATABASE = "search.db"
 # Attributes of the study, and of a trial.
-CONTENT, MONITOR, WHY, SCORE = "content", "monitor", "why", "score"
+MONITOR, NUMBER, WHY, SCORE = "monitor", "number", "why", "score"
 # Trials that must have finished before others are pruned.
 _STARTUP = 5
-
-
-@dataclass(frozen=True)
-class Plan:
-    """A search.
-
-    Attributes:
-        recipe: what every trial changes; its budget is that of every trial.
-        space: what it changes, and to what.
-        trials: their number in the end, of all commands that work on this search together.
-        folder: folder of the search.
-        journal: file of Optuna's journal; None: a database in `folder`.
-        seed: of the sampler.
-    """
-
-    recipe: Recipe
-    space: Space
-    trials: int
-    folder: Path
-    journal: Path | None = None
-    sampler: Sampler = "tpe"
-    pruner: Pruner = "median"
-    seed: int = 0
 
 
 def check_installed() -> None:
@@ -74,66 +49,64 @@ class Trials:
         """Open the storage of the search, or create it.
 
         Raises:
-            UserError: the storage is that of another search.
+            UserError: the storage is that of another search, or cannot be read.
         """
-        import optuna
-
         self.plan = plan
-        self.study = optuna.create_study(
-            storage=_storage(plan),
-            study_name=plan.recipe.name,
-            direction="maximize",
-            pruner=_pruner(plan.pruner),
-            load_if_exists=True,
-        )
-        self._refuse_another()
+        self._monitor: str | None = None
+        self.study = trial_storage.open_study(plan, _pruner(plan.pruner))
         self.distributions = {name: _distribution(drawn) for name, drawn in plan.space.items()}
 
-    def _refuse_another(self) -> None:
-        content = _content(self.plan)
-        found = self.study.user_attrs.get(CONTENT)
-        if found is None:
-            self.study.set_user_attr(CONTENT, content)
-            return
-        for name, value in content.items():
-            if found.get(name) != value:
-                raise UserError(
-                    f"{self.plan.folder}: it holds another search, with {name} {found.get(name)}, not {value}; choose"
-                    " another --folder and --journal"
-                )
-
     def all(self) -> list[FrozenTrial]:
-        """The trials of all commands so far, by number."""
-        return self.study.get_trials(deepcopy=False)
+        """The trials of all commands so far, by number: of each its last attempt."""
+        attempts = {number_of(trial): trial for trial in self.study.get_trials(deepcopy=False)}
+        return [attempts[number] for number in sorted(attempts)]
 
     def finished(self) -> list[FrozenTrial]:
         """The trials that are complete, pruned or have failed."""
         return [trial for trial in self.all() if trial.state.is_finished()]
 
-    def running(self) -> list[FrozenTrial]:
-        return [trial for trial in self.all() if not trial.state.is_finished()]
+    def unfinished(self) -> list[FrozenTrial]:
+        """The trials that run, or did until their command died; first one that has not been asked for yet, which is
+        what `resumed` gets next, whichever trial it is called with."""
+        found = [trial for trial in self.all() if not trial.state.is_finished()]
+        return sorted(found, key=lambda trial: trial.state.name != "WAITING")
 
     def draw(self) -> Trial:
         """A new trial with its settings: the same after the same trials, however often the search was stopped."""
-        import numpy as np  # the help of the command needs no numpy
-
-        seed = np.random.SeedSequence([self.plan.seed, len(self.all())]).generate_state(1)[0]
-        self.study.sampler = _sampler(self.plan.sampler, int(seed))
-        return self.study.ask(self.distributions)
+        return self._asked({}, len(self.all()))
 
     def resumed(self, trial: FrozenTrial) -> Trial:
-        """The running `trial` of a command that has died; settings that it had not drawn yet are drawn."""
+        """Another attempt of an unfinished `trial` whose command has died. Settings that it had not drawn are drawn."""
         import optuna
 
-        found = optuna.trial.Trial(self.study, trial._trial_id)
-        for name, distribution in self.distributions.items():
-            found._suggest(name, distribution)
-        return found
+        if trial.state.name == "WAITING":  # its command has died between the two steps of `_asked`
+            return self._ask(number_of(trial))
+        again = self._asked(trial.params, number_of(trial))
+        self.study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
+        return again
+
+    def _asked(self, settings: Mapping[str, Any], number: int) -> Trial:
+        """An attempt of trial `number` with these `settings`, and others drawn.
+
+        Optuna has no way to go on with a trial of another process, so this is a trial of its own, with the number of
+        the trial in our count. It is created together with that: if the command dies, none is without a number.
+        """
+        self.study.enqueue_trial(dict(settings), user_attrs={NUMBER: number})
+        return self._ask(number)
+
+    def _ask(self, number: int) -> Trial:
+        import numpy as np  # the help of the command needs no numpy
+
+        seed = np.random.SeedSequence([self.plan.seed, number]).generate_state(1)[0]
+        self.study.sampler = _sampler(self.plan.sampler, int(seed))
+        return self.study.ask(self.distributions)
 
     @property
     def monitor(self) -> str | None:
         """The score that selects the best weights; None until the first trial has finished."""
-        return self.study.user_attrs.get(MONITOR)
+        if self._monitor is None:  # once known it stays, and reading it again costs a query
+            self._monitor = self.study.user_attrs.get(MONITOR)
+        return self._monitor
 
     def signed(self, score: float) -> float:
         """`score` such that higher is better."""
@@ -147,22 +120,25 @@ class Trials:
             return load_task(self.plan.recipe.task).lower_is_better
         return is_lower_better(self.monitor or "loss")
 
-    def report(self, trial: Trial, run: Path) -> bool:
-        """Report the validation scores that the run of `trial` has logged since the last call.
+    def report(self, trial: Trial, run: Path, known: int) -> int:
+        """Report the validation scores that the run of `trial` has logged, except the `known` first ones.
 
         Returns:
-            Whether the trial should be pruned.
+            How many have been reported now; `known` while it is not known which score selects the weights.
         """
         if self.monitor is None:
-            return False
-        scores = _validations(run, self.monitor)
-        known = len(self.study._storage.get_trial(trial._trial_id).intermediate_values)
-        for step, score in enumerate(scores[known:], known):
-            trial.report(self.signed(score), step)
-        return len(scores) > known and trial.should_prune()
+            return known
+        records = [record for record in run_folder.history(run) if record.get("kind") == "validation"]
+        scores = [float(record[self.monitor]) for record in records if self.monitor in record]
+        for evaluation, score in enumerate(scores[known:], known + 1):
+            trial.report(self.signed(score), evaluation)
+        return max(known, len(scores))
 
-    def complete(self, trial: Trial, run: Path) -> float | None:
+    def complete(self, trial: Trial, run: Path, known: int = 0) -> float | None:
         """Record the score of the finished run of `trial`: that of its best weights on validation, never on test.
+
+        Args:
+            known: as for `report`.
 
         Returns:
             The score; None if it is not a number, which counts as a failure.
@@ -174,7 +150,7 @@ class Trials:
         if not math.isfinite(score):
             self.fail(trial, f"its validation {self.monitor} is {score}")
             return None
-        self.report(trial, run)
+        self.report(trial, run, known)
         trial.set_user_attr(SCORE, score)
         self.study.tell(trial, self.signed(score))
         return score
@@ -205,7 +181,12 @@ class Trials:
         if not complete:
             whys = [trial.user_attrs[WHY] for trial in self.finished() if WHY in trial.user_attrs]
             raise UserError(f"{self.plan.folder}: no trial has succeeded; {whys[-1] if whys else 'all were pruned'}")
-        return max(complete, key=lambda trial: (trial.value, -trial.number))
+        return max(complete, key=lambda trial: (trial.value, -number_of(trial)))
+
+
+def number_of(trial: FrozenTrial | Trial) -> int:
+    """The number of the trial in the search, from 0: the same for all its attempts."""
+    return int(trial.user_attrs[NUMBER])
 
 
 def _best_value(trial: FrozenTrial) -> float | None:
@@ -214,38 +195,6 @@ def _best_value(trial: FrozenTrial) -> float | None:
         return trial.value
     reported = [value for value in trial.intermediate_values.values() if math.isfinite(value)]
     return max(reported, default=None) if trial.state.name == "PRUNED" else None
-
-
-def _validations(run: Path, monitor: str) -> list[float]:
-    """The scores on validation in the order in which the run has logged them."""
-    file = run / run_folder.HISTORY
-    found = []
-    for line in file.read_text(encoding="utf-8").splitlines() if file.is_file() else ():
-        try:
-            record = json.loads(line)
-        except ValueError:  # the run is writing it
-            break
-        if record.get("kind") == "validation" and monitor in record:
-            found.append(float(record[monitor]))
-    return found
-
-
-def _content(plan: Plan) -> dict[str, str]:
-    """What makes a search another one."""
-    settings = {
-        n: v for n, v in run_folder.settings_of(plan.recipe).items() if n not in run_folder.FREE - {"train.batch_size"}
-    }
-    described = {name: repr(drawn) for name, drawn in plan.space.items()}
-    return {"the recipe": json.dumps(settings, default=str), "the space": json.dumps(described)}
-
-
-def _storage(plan: Plan) -> optuna.storages.BaseStorage:
-    import optuna
-    from optuna.storages.journal import JournalFileBackend, JournalStorage
-
-    if plan.journal is None:
-        return optuna.storages.get_storage(f"sqlite:///{plan.folder / DATABASE}")
-    return JournalStorage(JournalFileBackend(str(plan.journal)))
 
 
 def _sampler(name: Sampler, seed: int) -> optuna.samplers.BaseSampler:

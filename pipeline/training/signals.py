@@ -7,47 +7,41 @@ import os
 import signal
 import time
 from collections.abc import Iterator
-from types import FrameType, TracebackType
+from types import FrameType
 
 import torch
 from accelerate import Accelerator
 
-from pipeline.errors import STOPPING, Interrupted
+from pipeline.errors import Interrupted
+from pipeline.signals import StopSignals
 
 # On Ctrl-C the terminal signals torchrun and its workers, and torchrun then signals the workers again: a second SIGINT
 # within this time is not a second Ctrl-C.
 FORWARDED_SECONDS = 1.0
+AT_ONCE = "stopped at once; if the run has saved a checkpoint, the same command resumes from it"
 
 
-class StopRequest:
-    """Catches SIGTERM, SIGINT and SIGUSR1 while entered; a second SIGINT stops at once.
-
-    Attributes:
-        requested: whether this process has been asked to stop.
-    """
+class StopRequest(StopSignals):
+    """Catches the signals that stop a run while entered; a second SIGINT stops it at once."""
 
     def __init__(self) -> None:
-        self.requested = False
+        super().__init__()
         self._requested_at = 0.0
         self._raises = False  # whether a signal interrupts what is running
-        self._previous: dict[int, signal.Handlers] = {}
 
-    def __enter__(self) -> StopRequest:
-        for number in STOPPING:
-            self._previous[number] = signal.signal(number, self._on_signal)  # type: ignore[assignment]
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
+    @property
+    def requested(self) -> bool:
+        """Whether this process has been asked to stop."""
+        return self.urgency > 0
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        if number == signal.SIGINT and self.requested and not self._is_forwarded():
-            raise KeyboardInterrupt
         if not self.requested:
-            self.requested, self._requested_at = True, time.monotonic()
+            self._requested_at = time.monotonic()
+        elif number == signal.SIGINT and self._is_forwarded():
+            number = signal.SIGTERM  # it says nothing new
+        super()._on_signal(number, frame)
+        if number == signal.SIGINT and self.urgency > 1:
+            raise KeyboardInterrupt(AT_ONCE)
         if self._raises:
             raise Interrupted
 

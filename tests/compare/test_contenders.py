@@ -8,6 +8,7 @@ import pytest
 from run_folders import KINDS, write_run
 from verdicts import a_verdict
 
+from pipeline import run_folder
 from pipeline.compare.contenders import group
 from pipeline.compare.runs import ComparedRun, distinct_names, read_runs
 from pipeline.errors import UserError
@@ -74,6 +75,8 @@ def test_the_history_is_read_line_by_line_and_a_damaged_one_is_refused(tmp_path)
     (run,) = read_runs([write_run(tmp_path / "a")])
     assert {record["kind"] for record in run.history} == {"train", "validation"}
     (run.folder / "history.jsonl").write_text('{"kind": "train"}\n{"kin')
+    assert run_folder.history(run.folder) == [{"kind": "train"}]  # the last one is being written
+    (run.folder / "history.jsonl").write_text('{"kin\n{"kind": "train"}\n')
     with pytest.raises(UserError, match="not lines of JSON"):
         _ = ComparedRun(run.folder, run.metrics, "a").history
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pipeline.cli.main import exit_code
 from pipeline.cli.study import say
+from pipeline.studies import runner
 from pipeline.studies.processes import Job, environments
 from pipeline.studies.runner import Runner
 
@@ -47,11 +48,11 @@ note("end")
 
 
 def job(folder: Path, name: str) -> Job:
-    pause = "0.05" if name.startswith(("slow", "stubborn")) else "0.002"
+    pause = "0.02" if name.startswith(("slow", "stubborn")) else "0.001"
     return Job(
         name=name,
         recipe=folder / f"{name}.json",
-        command=(sys.executable, "-c", RUN, str(folder), name, pause),
+        command=(sys.executable, "-S", "-c", RUN, str(folder), name, pause),
         log=folder / f"{name}.log",
         lock=folder / f"{name}.lock",
         is_finished=(folder / name / "metrics.json").is_file,
@@ -60,6 +61,7 @@ def job(folder: Path, name: str) -> Job:
 
 
 def main(folder: Path, processes: int, names: list[str]) -> None:
+    runner.POLL_SECONDS = 0.01
     results = Runner([job(folder, name) for name in names], environments(processes), say).run()
     results.raise_if_stopped()
     print("failed:", results.failed, flush=True)

@@ -13,9 +13,10 @@ from pipeline import Data, Recipe, Recurrent
 from pipeline.cli.main import exit_code
 from pipeline.cli.study import say
 from pipeline.studies import jobs, space
+from pipeline.studies import search as searching
 from pipeline.studies.processes import environments
 from pipeline.studies.search import Search
-from pipeline.studies.trials import Plan
+from pipeline.studies.trial_storage import Plan
 
 EVALUATIONS = 5
 # Its score is best at a learning rate of 0.01. Test scores say the opposite: nothing may look at them.
@@ -52,7 +53,7 @@ RECIPE = Recipe(name="fake", task="sentiment", data=Data(source="reviews.csv"), 
 
 
 def fake_command(name: str, recipe: str) -> tuple[str, ...]:
-    return (sys.executable, "-c", RUN, recipe)
+    return (sys.executable, "-S", "-c", RUN, recipe)  # it needs no packages, and should start soon
 
 
 def plan(folder: Path, trials: int, **options) -> Plan:
@@ -63,7 +64,7 @@ def plan(folder: Path, trials: int, **options) -> Plan:
 
 def search(this: Plan, processes: int = 1) -> Search:
     """The finished search."""
-    jobs.command = fake_command
+    jobs.command, searching.POLL_SECONDS, searching.WAIT_SECONDS = fake_command, 0.01, 0.1
     found = Search(this, environments(processes), say)
     found.run().raise_if_stopped()
     return found

@@ -15,7 +15,7 @@ from conftest import ROOT, finetune
 from test_runner import wait_until
 
 from pipeline import UserError
-from pipeline.cli import main
+from pipeline.cli import main, search, startup, study
 from pipeline.config.loading import load_recipe
 from pipeline.config.study import load_study
 from pipeline.studies import trials
@@ -90,21 +90,51 @@ def test_a_search_without_optuna_says_what_to_install(monkeypatch):
         trials.check_installed()
 
 
+@pytest.fixture
+def here(workplace, monkeypatch) -> Path:
+    """The workplace as the working folder, in which commands may be called without a process of their own."""
+    monkeypatch.chdir(workplace)
+    monkeypatch.setattr(startup, "stop_on_signals", lambda: None)
+    return workplace
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (
-            ["--trials", "3", "--space", "model.layer=1,2"],
-            "space: model.layer: no such setting; did you mean model.layers",
-        ),
-        (["--trials", "3", "--updates", "5", "--space", "train.max_steps=5,6"], "the budget determines it"),
-        (["--trials", "3", "--updates", "5", "--tokens", "6"], "budget.tokens: budget.updates already limits each run"),
+        (["--list", "--count"], "--list and --count: each says what to do; give one of them"),
+        (["--count", "--recipe", "0"], "--count and --recipe: "),
+        (["--recipe", "0", "--only", "1"], "--recipe and --only: "),
+        (["--list", "--processes", "2"], "--list: it starts one run at most, so --processes 2 says nothing"),
+        (["--only", "0", "--processes", "2"], "--only: it starts one run at most"),
+        (["--processes", "0"], "processes: 0 is out of range"),
+        (["--only", "-1"], "only: there is no run -1 in this study; it has 2, from 0 to 1"),
+        (["--folder", "reviews.csv"], "train.output_dir: reviews.csv is a file; name a folder"),
     ],
 )
-def test_a_search_that_cannot_be_run_is_refused(workplace, flags, message):
-    (workplace / "tiny.py").write_text(STUDY.partition("study =")[0])
-    assert message in refusal(finetune("search", "tiny.py", *flags, cwd=workplace))
-    assert not (workplace / "runs").exists()
+def test_flags_of_a_study_of_which_one_would_be_ignored_are_refused(here, flags, message):
+    with pytest.raises(UserError, match=re.escape(message)):
+        study.command(["small.py", *flags])
+    assert not (here / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--space", "model.layer=1,2"], "space: model.layer: no such setting; did you mean model.layers"),
+        (["--updates", "5", "--space", "train.max_steps=5,6"], "the budget determines it"),
+        (["--updates", "5", "--tokens", "6"], "budget.tokens: budget.updates already limits each run"),
+        (["--seeds", "1", "2", "1"], "search.seeds: 1 is listed twice; remove one"),
+        (["--seeds"], "search.seeds: it is empty; name at least one seed"),
+        (["--journal", "nowhere/journal.log"], "--journal: there is no folder nowhere; name a file in an existing one"),
+        (["--journal", "."], "--journal: . is a folder; name a file"),
+        (["--folder", "reviews.csv"], "folder: reviews.csv is a file; name a folder"),
+    ],
+)
+def test_a_search_that_cannot_be_run_is_refused(here, flags, message):
+    (here / "tiny.py").write_text(STUDY.partition("study =")[0])
+    with pytest.raises(UserError, match=re.escape(message)):
+        search.command(["tiny.py", "--trials", "3", *flags])
+    assert not (here / "runs").exists()
 
 
 def test_both_commands_are_listed_with_what_they_do():

@@ -12,7 +12,7 @@ from dataclasses import asdict
 import pytest
 from conftest import ROOT
 
-from pipeline.config.study import expand
+from pipeline.config.expansion import expand
 from pipeline.errors import UserError
 
 SCRIPT = ROOT / "recipes/studies/course.py"

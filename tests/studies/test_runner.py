@@ -92,7 +92,7 @@ def test_a_signal_is_passed_on_and_the_same_command_resumes(begin, tmp_path):
     names = ["slow-1", "slow-2", "run"]
     study = begin(*names, processes=2)
     wait_until(lambda: len(of(tmp_path, "begin")) == 2)
-    time.sleep(0.3)
+    time.sleep(0.1)
     study.send_signal(signal.SIGTERM)
     out, err = study.communicate()
     assert study.returncode == 75, err
@@ -109,11 +109,14 @@ def test_a_second_ctrl_c_ends_the_runs_at_once(begin, tmp_path):
     study = begin("stubborn")
     wait_until(lambda: of(tmp_path, "begin"))
     study.send_signal(signal.SIGINT)
-    time.sleep(0.3)
+    time.sleep(0.1)
     assert study.poll() is None  # the run may be writing its checkpoint
     study.send_signal(signal.SIGINT)
-    study.communicate()
-    assert study.returncode == 130
+    _, err = study.communicate()
+    assert (study.returncode, err) == (
+        130,
+        "stopped at once; the same command resumes every run from its last checkpoint\n",
+    )
     assert of(tmp_path, "end") == []
 
 

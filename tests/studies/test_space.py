@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from pipeline import Data, Pretrained, Recipe, Recurrent, Scratch, UserError
-from pipeline.config.study import with_settings
+from pipeline.config.changes import with_settings
 from pipeline.studies.space import Choice, Range, default, parse
 
 GRU = Recipe(name="gru", task="sentiment", data=Data(source="reviews.csv"), model=Recurrent(cell="gru"))

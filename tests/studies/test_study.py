@@ -9,8 +9,10 @@ from dataclasses import replace
 import pytest
 
 from pipeline import Budget, Data, Recipe, Recurrent, Scratch, Study, UserError
+from pipeline.config.changes import with_settings
+from pipeline.config.expansion import contenders, expand
 from pipeline.config.loading import load_recipe
-from pipeline.config.study import contenders, expand, load_study, with_settings
+from pipeline.config.study import load_study
 
 GRU = Recipe(name="gru", task="sentiment", data=Data(source="reviews.csv"), model=Recurrent(cell="gru"))
 BERT = replace(GRU, name="bert", model=Scratch())
@@ -144,7 +146,7 @@ def test_a_study_that_is_wrong_in_its_last_run_is_refused_without_torch(tmp_path
         "study = Study(name='wrong', recipes=[gru], grid={'model.dropout': [0.1, 0.2, 2.0]})\n"
     )
     code = (
-        f"import sys\nfrom pipeline.config.study import *\n"
+        f"import sys\nfrom pipeline.config.expansion import *\nfrom pipeline.config.study import load_study\n"
         f"try: expand(load_study({str(file)!r}))\n"
         f"except UserError as error: print(error, 'torch' in sys.modules)"
     )
