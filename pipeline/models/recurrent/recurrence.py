@@ -17,6 +17,7 @@ from transformers import initialization as init
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from .configuration_recurrent import RecurrentConfig
+from .cpu_kernels import can_run, gru, rnn
 from .layout import Layout, Packing, is_transformed, permute
 from .per_sample import refuse_hooks
 from .scan import scan
@@ -91,6 +92,8 @@ class FusedCell(Cell):
 
     gates: ClassVar[int]
     operator: ClassVar[Callable[..., Any]]
+    kernel: ClassVar[Callable[..., torch.Tensor] | None] = None
+    """What runs on a CPU in its place, if it is faster there."""
     recurrent_weights = ("weight_hh",)
 
     @staticmethod
@@ -133,6 +136,8 @@ class FusedCell(Cell):
     ) -> tuple[torch.Tensor, State]:
         if isinstance(inputs.shape[1], torch.SymInt) or is_transformed():
             return self._run_steps(inputs, weights, start, layout, return_state)
+        if self.kernel is not None and can_run(inputs, start[0]):
+            return self._run_kernel(inputs, weights, start[0], layout)
         state = [part[None] for part in start]  # (layers, B, H)
         # (input, state, weights, has_biases, num_layers, dropout, train, bidirectional, batch_first)
         outputs, *final = self.operator(
@@ -142,6 +147,16 @@ class FusedCell(Cell):
         if layout is not None:  # the operator has read on through the padding
             h = after_last_word(outputs, start[0], layout)
         return outputs, (h, *others) if return_state else (h,)
+
+    def _run_kernel(
+        self, inputs: torch.Tensor, weights: Weights, start: torch.Tensor, layout: Layout | None
+    ) -> tuple[torch.Tensor, State]:
+        assert self.kernel is not None
+        flat = inputs.transpose(0, 1).flatten(0, 1)  # one product over all positions, also under autocast
+        values = F.linear(flat, weights["weight_ih"], weights["bias_ih"]).view(inputs.shape[1], len(inputs), -1)
+        states = self.kernel(values.to(start.dtype), start, weights["weight_hh"], weights["bias_hh"])
+        outputs = states.transpose(0, 1)  # (B, T, H)
+        return outputs, (after_last_word(outputs, start, layout),)
 
     def _run_steps(
         self, inputs: torch.Tensor, weights: Weights, start: State, layout: Layout | None, return_state: bool
@@ -160,6 +175,7 @@ class RNNCell(FusedCell):
 
     gates = 1
     operator = staticmethod(torch.rnn_tanh)
+    kernel = staticmethod(rnn)
 
     @staticmethod
     def step(state, inputs, weights):
@@ -173,6 +189,7 @@ class GRUCell(FusedCell):
 
     gates = 3
     operator = staticmethod(torch.gru)
+    kernel = staticmethod(gru)
 
     @staticmethod
     def step(state, inputs, weights):
