@@ -60,6 +60,7 @@ LAYERS = (
     "doctor",
     "fetch",
     "studies",
+    "serving",
     "cli",
     "__init__",
     "__main__",

@@ -26,6 +26,7 @@ COMMANDS = {
     "run": ("RECIPE [settings]", "train the model of a recipe, evaluate it and save it"),
     "evaluate": ("MODEL --data SOURCE", "score a model on new data"),
     "predict": ("MODEL [--input FILE]", "predict from texts, one per line"),
+    "serve": ("MODEL [--port N]", "answer requests over HTTP with predictions"),
     "compare": ("RUN ...", "compare the metrics of runs in one table"),
     "study": ("FILE", "run what a study says, and compare the runs"),
     "search": ("RECIPE --trials N", "draw settings of a recipe, train with each, and keep the best"),

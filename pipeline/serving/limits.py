@@ -1,0 +1,34 @@
+"""What a server accepts, and how long it waits."""
+
+from __future__ import annotations
+
+from pipeline.config.schema import Count, NotNegative, Positive, Settings, settings
+
+
+@settings("")
+class Limits(Settings):
+    """Limits of requests, and the size of batches. What exceeds one is refused with a status of 4xx or 503."""
+
+    max_body: Count = 1_000_000
+    """bytes of a request."""
+    max_texts: Count = 256
+    """texts of a request."""
+    max_length: Count = 20_000
+    """characters of a text, a pair of texts or a list of words."""
+    max_generate: Count = 256
+    """for next_word: tokens by which a request may have its texts continued."""
+    max_queue: Count = 1024
+    """texts of all requests that may wait at a time."""
+    timeout: Positive = 30.0
+    """seconds until a request that has not been answered is refused."""
+    batch_size: Count = 32
+    """texts that go through the model together, at most."""
+    batch_wait: NotNegative = 2.0
+    """milliseconds that a text waits for others to go through the model with it, at most, while the model is free."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.max_texts > self.max_queue:
+            self.refuse(
+                "max_texts", f"{self.max_texts} texts never fit into a queue of {self.max_queue}; set max_queue"
+            )
