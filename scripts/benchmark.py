@@ -17,8 +17,7 @@ Run it:
     python scripts/benchmark.py prepare        # from a file to encoded rows: against datasets.map, and on two cores
     python scripts/benchmark.py startup        # CPU time of predict and evaluate, with --against ANOTHER_CHECKOUT
     python scripts/benchmark.py compare        # CPU time of finetune compare, with many rows and with many runs
-    python scripts/benchmark.py graphs         # ONNX graphs of recurrent models against torch, at batch 1 and 32
-    python scripts/benchmark.py differences    # how far the outputs of these graphs are from torch's
+    python scripts/benchmark.py serve          # finetune serve under load and on SIGTERM, with --models FOLDER...
 
 With --device cuda, kernels runs on a GPU and is the default. --scaling prints scaling and cluster: what two processes
 cost, and what many GPUs would.
@@ -43,6 +42,7 @@ from benchmarks.models import generate, recurrent
 from benchmarks.prepare import prepare
 from benchmarks.rows import rows
 from benchmarks.scaling import scaling
+from benchmarks.serve import serve
 from benchmarks.startup import startup
 from benchmarks.trainers import bert
 from rich.console import Console
@@ -64,8 +64,7 @@ MEASURES = {
     "prepare": prepare,
     "startup": startup,
     "compare": compare,
-    "graphs": graphs,
-    "differences": differences,
+    "serve": serve,
 }
 UNPAIRED = ("memory", "cluster", "compare", "differences")  # one figure each
 AGAINST = ("startup", "prepare")  # measured against another checkout
@@ -80,6 +79,7 @@ def main(
     threads: int = 1,
     scaling: tyro.conf.FlagCreatePairsOff[bool] = False,
     against: Path | None = None,
+    models: tuple[Path, ...] = (),
     json_file: Annotated[Path | None, tyro.conf.arg(name="json")] = None,
 ) -> None:
     """Run one benchmark, or all of a group.
@@ -91,6 +91,7 @@ def main(
         threads: of torch. With one, tokens per second are tokens per CPU second.
         scaling: run scaling and cluster, one after the other.
         against: for startup and prepare, the folder of another checkout of this project.
+        models: for serve, folders of models of single texts.
         json_file: where to write the results.
     """
     import torch
@@ -110,7 +111,10 @@ def main(
         raise SystemExit("--against: startup needs the folder of another checkout")
     if against and not set(names) <= set(AGAINST):
         raise SystemExit(f"--against: only {' and '.join(AGAINST)} take another checkout")
+    if ("serve" in names) != bool(models):
+        raise SystemExit("--models: serve needs the folders of its models, and nothing else takes any")
     options: dict[str, dict[str, Any]] = {
+        "serve": {"models": models},
         "kernels": {"device": device},
         **{name: {"against": against} for name in AGAINST},
     }

@@ -136,6 +136,31 @@ def test_another_checkout_is_named_for_startup_and_for_nothing_else(benchmarks, 
         script["main"](**arguments)
 
 
+@pytest.mark.parametrize("arguments", [{"which": "serve"}, {"which": "memory", "models": (ROOT,)}])
+def test_models_are_named_for_serve_and_for_nothing_else(benchmarks, arguments):
+    script = runpy.run_path(str(ROOT / "scripts/benchmark.py"))
+    with pytest.raises(SystemExit, match="--models: serve needs the folders of its models, and nothing else takes any"):
+        script["main"](**arguments)
+
+
+@pytest.mark.slow  # two servers, one of which 200 clients ask until it has stopped
+def test_serve_measures_each_load_and_a_sigterm_loses_no_request(benchmarks, monkeypatch, tmp_path, reviews):
+    from benchmarks import serve
+
+    from pipeline import Data, Recipe, Recurrent, Train, train
+
+    folder = tmp_path / "small"
+    train(Recipe("x", "sentiment", Data(str(reviews)), Recurrent(), train=Train(output_dir=str(folder), max_steps=2)))
+    monkeypatch.setattr(serve, "SECONDS", 0.7)
+    monkeypatch.setattr(serve, "_texts", lambda: [f"a warm film {number}" for number in range(400)])
+    alone, crowded, stopped = serve.serve(1, [folder])
+    assert (alone["clients"], crowded["clients"]) == (1, 32)
+    assert min(row[name] for row in (alone, crowded) for name in ("requests/s", "p50 ms", "p95 ms")) > 0
+    assert stopped["answered"] > 0
+    assert stopped["not connected"] > 0
+    assert (stopped["lost"], stopped["cut off"]) == (0, 0)
+
+
 @pytest.mark.slow  # sixteen processes
 def test_prepare_measures_each_tokenizer_and_format_in_turn(benchmarks, monkeypatch):
     from benchmarks import prepare as measure

@@ -35,7 +35,7 @@ class Service:
     Attributes:
         name: of the model, for /health.
         is_draining: whether new requests are refused.
-        pending: requests that have arrived and have no response yet.
+        pending: requests that have been accepted and have no response yet.
         answered, refused: numbers of requests for predictions that have a response.
     """
 
@@ -51,7 +51,7 @@ class Service:
     async def predict(self, request: Request) -> Response:
         """Answer a request, or refuse it."""
         is_late = self.is_draining
-        self.pending += 1
+        self.pending += not is_late  # those that are refused must not keep the server from stopping
         try:
             with self.metrics.seconds.time():
                 # Also read if it is refused: a connection that is closed before may be reset before the client has
@@ -62,7 +62,7 @@ class Service:
                 _check_content_type(request)
                 return await self._in_time(self._answer(request, body), 503, "there was no answer")
         finally:
-            self.pending -= 1
+            self.pending -= not is_late
 
     async def _in_time(self, action: Awaitable[T], status: int, problem: str) -> T:
         try:

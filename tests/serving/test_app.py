@@ -200,6 +200,15 @@ def test_a_server_that_drains_answers_what_it_has_accepted_and_refuses_the_rest(
         assert (service.answered, service.refused) == (2, 1)
 
 
+def test_a_request_that_is_refused_does_not_keep_a_server_from_stopping():
+    with serving(lengths) as (client, service, _), socket.create_connection(("127.0.0.1", client.port)) as raw:
+        service.is_draining = True
+        head = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n"
+        raw.sendall(head + b"{")
+        client.send("GET", "/health")  # the server has read the other request before this one
+        assert service.pending == 0
+
+
 def is_listening(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
