@@ -42,7 +42,7 @@ def serve(name: str, listener: socket.socket, limits: Limits, **options: Any) ->
     loaded = inference.load(name, **options)
 
     def predict(contents: list[Any], options: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        return inference._answers(loaded, contents, inference.PREDICT_ROWS, options)
+        return inference.answers(loaded, contents, **options)
 
     list(predict([_first(loaded.task)], {}))  # the first text takes longer than all others
     shown = paths.last_part(name) if Path(name).exists() else name  # clients need not know this machine's folders
