@@ -79,7 +79,9 @@ def test_the_commands_in_a_recipes_docstring_and_in_the_readme_are_valid(file):
 
 
 def maker_of(recipe: Recipe) -> Path | None:
-    """The file of the recipe that leaves the checkpoint which `recipe` starts from, if one does."""
+    """The file of the recipe that leaves the teacher of `recipe` or the checkpoint that it starts from, if one does."""
+    if recipe.distil is not None:
+        return ROOT / recipe.distil.teacher
     checkpoint = Path(getattr(recipe.model, "checkpoint", ""))
     if checkpoint.parts[:1] != ("runs",):
         return None
@@ -89,11 +91,14 @@ def maker_of(recipe: Recipe) -> Path | None:
 
 
 def after_its_run(recipe: Recipe, folder: Path) -> Recipe:
-    """`recipe`, starting from a short run of the recipe that leaves its checkpoint, if one does."""
+    """`recipe`, with a short run of the recipe that leaves its checkpoint or its teacher, if one does."""
     maker = maker_of(recipe)
     if maker is None:
         return recipe
     train(shortened(load_recipe(str(maker)), folder / "before"))
+    if recipe.distil is not None:
+        few = dataclasses.replace(recipe.distil, teacher=str(folder / "before"), limit=ROWS)
+        return dataclasses.replace(recipe, distil=few)
     return dataclasses.replace(recipe, model=dataclasses.replace(recipe.model, checkpoint=str(folder / "before")))
 
 
@@ -127,13 +132,12 @@ def test_a_recipe_reaches_the_score_in_the_readme(file, tmp_path):
     """Takes minutes per recipe, and more with the one that it starts from. Rounding differs between processors and
     moves the score of a seed by about a point."""
     stated = float(rows(RECIPES)[file.stem][-1].split()[0])
-    flags, maker = [], maker_of(load_recipe(str(file)))
+    recipe = load_recipe(str(file))
+    flags, maker = [], maker_of(recipe)
     for script in filter(None, (maker, file)):
         folder = str(tmp_path / ("run" if script == file else "before"))
         command = [sys.executable, script, "--train.output-dir", folder, *flags]
         subprocess.run(command, check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
-        flags = ["--model.checkpoint", folder]
-    score = json.loads((tmp_path / "run/metrics.json").read_text())["test"][
-        load_task(load_recipe(str(file)).task).monitor
-    ]
+        flags = ["--distil.teacher" if recipe.distil else "--model.checkpoint", folder]
+    score = json.loads((tmp_path / "run/metrics.json").read_text())["test"][load_task(recipe.task).monitor]
     assert score == pytest.approx(stated, abs=0.03)
