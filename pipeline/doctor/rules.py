@@ -210,6 +210,25 @@ def _precision(profile: RunProfile) -> str | None:
     return "train.precision fp32: this GPU is several times faster in bf16; set it to bf16 or auto"
 
 
+def _texts_to_answer(profile: RunProfile) -> str | None:
+    """Tang et al. 2019, section 3.2: few texts may not suffice for a teacher to express what it knows."""
+    distil = profile.recipe.distil
+    if distil is None or distil.sources or distil.augment is not None:
+        return None
+    return (
+        "distil.unlabelled None: the teacher answers the training rows alone, from which a student learns little more"
+        " than from their labels; name texts without labels, or set distil.augment to mask"
+    )
+
+
+def _temperature(profile: RunProfile) -> str | None:
+    """Hinton et al. 2015, section 3: from 2.5 to 20; 1 leaves the teacher's probabilities as they are."""
+    distil = profile.recipe.distil
+    if distil is None or 1.0 <= distil.temperature <= 20.0:
+        return None
+    return f"distil.temperature {distil.temperature:g}: unusual; common values are 1 to 20"
+
+
 RULES: tuple[Rule, ...] = (
     _learning_rate,
     _warmup,
@@ -228,4 +247,6 @@ RULES: tuple[Rule, ...] = (
     _evaluations,
     _lost_work,
     _precision,
+    _texts_to_answer,
+    _temperature,
 )

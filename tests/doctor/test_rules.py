@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from pipeline.config.data import Data
+from pipeline.config.distil import Distil
 from pipeline.config.models import Lora, Pretrained, Recurrent, Scratch
 from pipeline.config.recipe import Recipe
 from pipeline.config.training import Optim, Train
@@ -18,9 +19,9 @@ BERT = Pretrained("org/bert")
 LONG_RUN = {"updates_per_epoch": 2000, "total_updates": 4000, "seconds_per_update": 2.0}
 
 
-def profile(model=None, optim=None, train=None, data=None, **changes) -> RunProfile:
+def profile(model=None, optim=None, train=None, data=None, distil=None, **changes) -> RunProfile:
     recipe = Recipe("x", "sentiment", Data("a.csv", **(data or {})), model or Recurrent(), Optim(**(optim or {})),
-                    Train(**(train or {})))  # fmt: skip
+                    Train(**(train or {})), distil=distil and Distil("runs/teacher", **distil))  # fmt: skip
     usual = RunProfile(
         recipe=recipe,
         lengths=np.array([10, 200, 30]),
@@ -101,6 +102,11 @@ CASES = [
     ),
     (profile(train={"eval_every": 1000}), "train.eval_every 1000: the run is evaluated only at its end, after 300"),
     (profile(**LONG_RUN), "train.save_every None: a killed run loses up to 67 minutes"),
+    (profile(distil={"loss": "mse"}), "distil.unlabelled None: the teacher answers the training rows alone"),
+    (
+        profile(distil={"augment": "mask", "temperature": 50.0}),
+        "distil.temperature 50: unusual; common values are 1 to 20",
+    ),
     (profile(on_fast_gpu=True), "train.precision fp32: this GPU is several times faster in bf16; set it to"),
 ]
 
@@ -127,6 +133,7 @@ def test_every_rule_has_a_case():
         profile(train={"save_every": 100}, **LONG_RUN),
         profile(train={"max_tokens": 720}),
         profile(train={"max_seconds": 32.0}),
+        profile(distil={"unlabelled": Data("b.csv"), "temperature": 4.0}),
         profile(on_fast_gpu=True, autocast=True, train={"precision": "bf16"}),
     ],
 )
