@@ -23,6 +23,7 @@ from pipeline.models.recurrent import IGNORED, RecurrentConfig
 from pipeline.tasks import ner_teacher
 from pipeline.tasks.base import Student
 from pipeline.tasks.ner import Ner
+from pipeline.training.loss import DistilObjective, Objective
 
 IOB2 = ["O", "B-X", "I-X"]
 BIOES = ["O", "B-X", "E-X", "I-X", "S-X"]
@@ -249,3 +250,25 @@ def test_the_export_of_a_crf_is_refused_as_a_teacher():
 def test_a_crf_cannot_learn_logits():
     with pytest.raises(UserError, match=r"distil.loss: mse compares logits, and a CRF has none for a single word"):
         Recipe("x", "ner", Data("x"), Recurrent(crf=True), distil=Distil("y", loss="mse"))
+
+
+@pytest.mark.parametrize("crf", [False, True], ids=["softmax", "crf"])
+def test_the_losses_of_micro_batches_add_up_to_those_of_one_batch(crf):
+    """Of rows with labels, without, and with a word that has no answer; the weight of each is its number of places."""
+    student, model = student_of(BIOES, crf=crf)
+    sentences = [["Ann", "saw", "Lee"], ["Lee"], ["Ann", "\u200b"], ["saw"] * 7]
+    found = answers(tagger(IOB2, crf=False, kind="minilm"), BIOES, *sentences)
+    tags = [["S-X", "O", "S-X"], ["O"], ["S-X", "O"], ["O"] * 7]
+    settings = Distil("x", hard_share=0.3)
+
+    def total(rows):
+        batch, places = batch_of(
+            Ner(), [sentences[row] for row in rows], [tags[row] for row in rows], student, [found[row] for row in rows]
+        )
+        batch["labels"][[row == 1 for row in rows]] = IGNORED
+        inputs = {name: values for name, values in batch.items() if name != "teacher"}
+        objective = DistilObjective(settings, Ner().teacher_losses, Objective())
+        loss = objective.loss(model.train()(**inputs), batch)
+        return torch.cat([loss[None], *(g.flatten() for g in torch.autograd.grad(loss, model.parameters()))]) * places
+
+    torch.testing.assert_close(total([0, 1]) + total([2]) + total([3]), total([0, 1, 2, 3]), rtol=1e-4, atol=1e-5)
