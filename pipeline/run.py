@@ -42,6 +42,7 @@ def train(recipe: Recipe) -> dict[str, Any]:
     run_folder.check(pinning.with_recorded_revisions(recipe))
     trackers.check(recipe.train.trackers)
     if recipe.distil is not None:
+        check_names(recipe)  # before the teacher's run, which takes long
         teacher.train_first(recipe, train, launch.start())
     with seeding.deterministic(recipe.train.deterministic), StopRequest() as stop:
         accelerator = launch.start()

@@ -98,7 +98,8 @@ def after_its_run(recipe: Recipe, folder: Path) -> Recipe:
         return recipe
     train(shortened(load_recipe(str(maker)), folder / "before"))
     if recipe.distil is not None:
-        texts = Data(source=recipe.data.source)  # reading many takes long, and half a minute for IMDB
+        # Reading many texts takes long.
+        texts = Data(source=recipe.data.source) if recipe.distil.sources else None
         few = dataclasses.replace(recipe.distil, teacher=str(folder / "before"), unlabelled=texts, limit=ROWS)
         return dataclasses.replace(recipe, distil=few)
     return dataclasses.replace(recipe, model=dataclasses.replace(recipe.model, checkpoint=str(folder / "before")))

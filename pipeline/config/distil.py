@@ -61,6 +61,8 @@ class Distil(Settings):
             self.refuse("temperature", "mse compares logits, not probabilities; remove this setting, or set loss to kl")
 
         for source in self.sources:
+            if source.limit is not None and not source.streaming:
+                self.refuse("unlabelled.limit", "the texts are drawn from all rows; set distil.limit instead")
             for f in dataclasses.fields(source):
                 if f.name not in READ and getattr(source, f.name) != f.default:
                     self.refuse(f"unlabelled.{f.name}", "it is not used of texts without labels; remove this setting")

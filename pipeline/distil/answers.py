@@ -75,7 +75,8 @@ class Questions:
 
     @property
     def are_answered(self) -> bool:
-        return (self.folder / FILE).is_file()
+        """Whether the answers are there and undamaged."""
+        return storage.damage(self.folder) is None
 
     @functools.cached_property
     def chunks(self) -> list[tuple[Path, np.ndarray]]:
@@ -85,6 +86,13 @@ class Questions:
         folder = self.folder.with_name(f"{storage.ASIDE}{self.key}")
         starts = range(0, len(order), CHUNK)
         return [(folder / f"{start // CHUNK:06d}.arrow", order[start : start + CHUNK]) for start in starts]
+
+    @property
+    def unanswered(self) -> int:
+        """The number of texts that are still to be answered."""
+        if self.are_answered:
+            return 0
+        return sum(len(rows) for file, rows in self.chunks if not _is_whole(file, len(rows)))
 
     def answer(self, contents: Sequence[Any]) -> list[np.ndarray]:
         """The answers to some of the texts, flat, from one forward pass or, of long texts, a few."""
@@ -103,16 +111,18 @@ def ask(questions: Questions, accelerator: Accelerator) -> pa.ListArray:
     Raises:
         UserError: the teacher cannot be loaded or does not suit the student, or the disk is full.
     """
-    with writing("FINETUNE_CACHE", cache_root()):
-        lock = locks.held(questions.folder.with_suffix(".lock"))
-        with lock if accelerator.is_main_process else contextlib.nullcontext():
-            accelerator.wait_for_everyone()
-            if not _on_all(questions.are_answered, accelerator):
-                questions.task.check_teacher(questions.teacher.loaded, questions.student)
-                _answer_share(questions, accelerator)
-                with accelerator.main_process_first():
-                    if not questions.are_answered:
-                        _join(questions)
+    file = questions.folder.with_suffix(".lock")
+    if accelerator.is_main_process and locks.is_held(file):
+        print(f"teacher: another run asks it about the same {questions.what}; waiting for its answers", flush=True)
+    lock = locks.held(file) if accelerator.is_main_process else contextlib.nullcontext()
+    with writing("FINETUNE_CACHE", cache_root()), lock:
+        accelerator.wait_for_everyone()
+        if not _on_all(questions.are_answered, accelerator):
+            questions.teacher.check(questions.task, questions.student)
+            _answer_share(questions, accelerator)
+            with accelerator.main_process_first():
+                if not questions.are_answered:
+                    _join(questions)
     return _read(questions.folder / FILE)
 
 
@@ -126,7 +136,7 @@ def _on_all(flag: bool, accelerator: Accelerator) -> bool:
 def _answer_share(questions: Questions, accelerator: Accelerator) -> None:
     """Answer this process's chunks that are not there yet."""
     count, process = accelerator.num_processes, accelerator.process_index
-    missing = [(file, rows) for file, rows in questions.chunks[process::count] if not file.is_file()]
+    missing = [(file, rows) for file, rows in questions.chunks[process::count] if not _is_whole(file, len(rows))]
     total = count * sum(len(rows) for _, rows in missing)  # the other processes have about as many
     with Progress(f"teacher: {questions.what}", total, accelerator.is_main_process) as progress:
         for file, rows in missing:
@@ -150,16 +160,25 @@ def _answer_chunk(
 def _join(questions: Questions) -> None:
     """Put the chunks together. A node with a cache of its own first answers those of the others."""
     for file, rows in questions.chunks:
-        if not file.is_file():
+        if not _is_whole(file, len(rows)):
             _answer_chunk(questions, file, rows)
     answers = pa.concat_arrays([_read(file) for file, _ in questions.chunks])
     places = np.argsort(np.concatenate([rows for _, rows in questions.chunks]))
     storage.publish_folder(
         questions.folder,
         lambda folder: _write(folder / FILE, answers.take(pa.array(places))),
+        manifest=True,
         keep_existing=lambda _: questions.are_answered,
     )
     storage.discard(questions.chunks[0][0].parent)
+
+
+def _is_whole(file: Path, count: int) -> bool:
+    """Whether `file` has the answers to `count` texts."""
+    try:
+        return len(_read(file)) == count
+    except (OSError, pa.ArrowInvalid):
+        return False
 
 
 def _write(file: Path, answers: pa.ListArray) -> None:

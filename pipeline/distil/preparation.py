@@ -37,11 +37,15 @@ def with_teacher(
         )
     found = teacher.find(recipe, accelerator)
     student = Student(prepared.labels, prepared.tokenizer, model.config)
+    first = rows.labelled(prepared, found, task, student)
+    if not first.are_answered:  # before any other text is read
+        found.check(task, student)
     texts = rows.texts_for(recipe, task, prepared)
     if accelerator.is_main_process:
         print(f"teacher: {found.name}, in {found.precision}", flush=True)
         if texts.others is not None:
-            print(f"teacher: {unlabelled.described(texts.others.report)}", flush=True)
+            for line in (*texts.others.report.get("notes", ()), unlabelled.described(texts.others.report)):
+                print(f"texts without labels: {line}", flush=True)
     answered = rows.with_answers(prepared, task, texts, found, student, accelerator)
     monitor = selection.choose(recipe.train, task, prepared.labels)
     report = {
@@ -54,7 +58,8 @@ def with_teacher(
     }
     found.forget()
     clear_device_cache(garbage_collection=True)
-    return replace(answered, report={**prepared.report, "distil": report})
+    notes = [*prepared.report["notes"], *scores.warnings(found, recipe.data, prepared)]
+    return replace(answered, report={**prepared.report, "notes": notes, "distil": report})
 
 
 def refuse_unused(settings: Distil, task: Task) -> None:

@@ -38,19 +38,29 @@ class Texts:
 
     Attributes:
         labelled: the training rows of the data.
-        others: texts without labels, with `augment.MASK` for masked words; None: there are none.
+        others: texts without labels; None: there are none.
+        masked: whether they have `augment.MASK` in place of masked words.
     """
 
     labelled: Sequence[Content]
     others: Unlabelled | None
+    masked: bool
 
     def questions(self, teacher: Teacher, task: Task, student: Student) -> list[Questions]:
         """The training rows and, if there are any, the other texts: each set is answered and kept by itself."""
         found = [Questions(f"{len(self.labelled):,} training rows", self.labelled, teacher, task, student)]
         if self.others is not None:
-            own = list(augment.written_for(self.others.contents, teacher.loaded.tokenizer))
+            own = self.others.contents
+            if self.masked:
+                own = list(augment.written_for(own, teacher.loaded.tokenizer))
             found.append(Questions(f"{len(own):,} texts without labels", own, teacher, task, student))
         return found
+
+
+def labelled(prepared: Prepared, teacher: Teacher, task: Task, student: Student) -> Questions:
+    """The training rows, for the teacher."""
+    contents = source_rows.contents(prepared.texts["train"])
+    return Questions(f"{len(contents):,} training rows", contents, teacher, task, student)
 
 
 def texts_for(recipe: Recipe, task: Task, prepared: Prepared) -> Texts:
@@ -70,7 +80,7 @@ def texts_for(recipe: Recipe, task: Task, prepared: Prepared) -> Texts:
         )
     elif distil.augment is not None:
         others = augment.make(labelled, scored, distil.limit, seed)
-    return Texts(labelled, others)
+    return Texts(labelled, others, masked=distil.augment is not None)
 
 
 def with_answers(
@@ -92,8 +102,9 @@ def with_answers(
         _write(folder / TRAIN, [table.append_column(TEACHER, own) for table, own in zip(tables, columns, strict=True)])
 
     with accelerator.main_process_first(), writing("FINETUNE_CACHE", cache_root()):
-        if not target.is_dir():
-            storage.publish_folder(target, fill, keep_existing=Path.is_dir)
+        if storage.damage(target) is not None:
+            is_whole = lambda folder: storage.damage(folder) is None  # noqa: E731
+            storage.publish_folder(target, fill, manifest=True, keep_existing=is_whole)
     rows = {**prepared.fingerprints.rows, "train": fingerprints.of_file(target / TRAIN)}
     return replace(
         prepared,
@@ -113,7 +124,9 @@ def _encoded(prepared: Prepared, task: Task, texts: Texts, student: Student, fol
     """The rows of train and, if there are any, those of the other texts, as the student reads them."""
     tables = [prepared.splits["train"].with_format("arrow")[:]]
     if texts.others is not None:
-        contents, file = list(augment.written_for(texts.others.contents, student.tokenizer)), folder / "others.arrow"
+        contents, file = texts.others.contents, folder / "others.arrow"
+        if texts.masked:
+            contents = list(augment.written_for(contents, student.tokenizer))
         length = int(student.tokenizer.model_max_length)
         encode(_dataset(contents), task, student.tokenizer, length, student.labels, file)
         tables.append(opened(file).with_format("arrow")[:])

@@ -48,18 +48,36 @@ def share(student: dict[str, Any], teacher: Scores, monitor: Monitor) -> dict[st
     return shares
 
 
-def _of_its_run(teacher: Teacher, data: Data, prepared: Prepared) -> dict[str, Any] | None:
-    """The scores in the metrics.json of the teacher's run; None: there is none, or it has other rows."""
+def warnings(teacher: Teacher, data: Data, prepared: Prepared) -> list[str]:
+    """A line if the teacher may have been trained on rows that the student is scored on."""
+    its_run = _run_on(teacher, prepared)
+    if its_run is None or _splitting(its_run.data) == _splitting(data):
+        return []
+    return [
+        f"the teacher {teacher.name} was trained on other splits of the same data, so it may know rows of validation"
+        " and test; its scores, and those of the student, may be too high"
+    ]
+
+
+def _run_on(teacher: Teacher, prepared: Prepared) -> Recipe | None:
+    """The recipe of the teacher's run, if it has read the same data."""
     if teacher.run is None:
         return None
     try:
         metrics = json.loads((teacher.run / run_folder.METRICS).read_text(encoding="utf-8"))
-        its_data = read_json(teacher.run / run_folder.RECIPE).data
-        same = metrics["data"]["fingerprint"] == prepared.report["fingerprint"]
-        found = {split: metrics[split] for split in SCORED}
+        is_same = metrics["data"]["fingerprint"] == prepared.report["fingerprint"]
+        return read_json(teacher.run / run_folder.RECIPE) if is_same else None
     except (OSError, ValueError, LookupError, UserError):
         return None
-    return found if same and _splitting(its_data) == _splitting(data) else None
+
+
+def _of_its_run(teacher: Teacher, data: Data, prepared: Prepared) -> dict[str, Any] | None:
+    """The scores in the metrics.json of the teacher's run; None: there is none, or it has other rows."""
+    its_run = _run_on(teacher, prepared)
+    if teacher.run is None or its_run is None or _splitting(its_run.data) != _splitting(data):
+        return None
+    metrics = json.loads((teacher.run / run_folder.METRICS).read_text(encoding="utf-8"))
+    return {split: metrics[split] for split in SCORED if split in metrics} or None
 
 
 def _splitting(data: Data) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from pipeline.config.recipe import Recipe
 from pipeline.errors import UserError
 from pipeline.hub import download
 from pipeline.inference import Loaded
+from pipeline.tasks.base import Student, Task
 from pipeline.training.hardware import has_fast_bf16
 
 # Files beside a model that do not change its answers.
@@ -41,8 +42,10 @@ def train_first(recipe: Recipe, train: Callable[[Recipe], Any], accelerator: Acc
     maker = teachers_recipe(recipe)
     if maker is None or recipe.distil is None:
         return
-    lock = locks.held(maker.folder.with_name(f".{maker.folder.name}.lock"))
-    with lock if accelerator.is_main_process else contextlib.nullcontext():
+    lock = maker.folder.with_name(f".{maker.folder.name}.lock")
+    if accelerator.is_main_process and locks.is_held(lock):
+        print(f"teacher: another run is training {recipe.distil.teacher}; waiting for it", flush=True)
+    with locks.held(lock) if accelerator.is_main_process else contextlib.nullcontext():
         accelerator.wait_for_everyone()
         if run_folder.is_finished(maker.folder):
             return
@@ -81,7 +84,19 @@ class Teacher:
         try:
             return inference.load(str(self.folder), trust_remote_code=trusted, allow_pickle=pickled, device=self.device)
         except UserError as error:
-            raise UserError(f"distil.teacher: {str(error).replace(str(self.folder), self.name)}") from error
+            problem = str(error).removeprefix("model: ").replace(str(self.folder), self.name)
+            raise UserError(f"distil.teacher: {problem}") from error
+
+    def check(self, task: Task, student: Student) -> None:
+        """Load the teacher, and refuse it if it cannot answer for this student.
+
+        Raises:
+            UserError: as above.
+        """
+        try:
+            task.check_teacher(self.loaded, student)
+        except UserError as error:
+            raise UserError(str(error).replace("distil.teacher:", f"distil.teacher: {self.name}:", 1)) from error
 
     def forget(self) -> None:
         """Let the memory of the model be used for others."""

@@ -88,9 +88,8 @@ def _plan(recipe: Recipe) -> dict[str, str]:
     accelerator = launch.start()
     with tempfile.TemporaryDirectory() as folder:
         lines: dict[str, str] = {}
-        if recipe.distil is not None:  # what follows costs the same without a teacher
+        if recipe.distil is not None:
             prepared, lines = teaching.plan(recipe, task, model, prepared, accelerator, Path(folder))
-            recipe = replace(recipe, distil=None)
         return lines | _costs(recipe, task, model, build_info, prepared, accelerator)
 
 
@@ -102,7 +101,8 @@ def _costs(
     prepared: Prepared,
     accelerator: Accelerator,
 ) -> dict[str, str]:
-    """What training will do and cost, by topic."""
+    """What training will do and cost, by topic: that of a student is measured without its teacher's answers."""
+    given, recipe = recipe, replace(recipe, distil=None)
     this = assembly.run_of(recipe, task, model, prepared, accelerator)
     if recipe.train.auto_batch:
         this = assembly.run_of(batch_size_finder.with_found_batch_size(this, None), task, model, prepared, accelerator)
@@ -113,7 +113,7 @@ def _costs(
     memory = _memory(this)  # measured while nothing else is on the device
     model.to(accelerator.device)
     seconds_per_token = _seconds_per_token(this)
-    profile = _profile(this, prepared, seconds_per_token)
+    profile = replace(_profile(this, prepared, seconds_per_token), recipe=replace(this.recipe, distil=given.distil))
     return {
         "rows": ", ".join(f"{name} {count:,}" for name, count in profile.rows.items()),
         **({"labels": ", ".join(prepared.labels)} if prepared.labels else {}),

@@ -46,14 +46,15 @@ def _teacher(recipe: Recipe, task: Task, texts: rows.Texts, student: Student, ac
     if maker is not None and not run_folder.is_finished(maker.folder):
         return f"{maker.folder}, which is trained first; see finetune doctor {recipe.distil.teacher}"
     found = teacher.find(recipe, accelerator)
-    task.check_teacher(found.loaded, student)
+    found.check(task, student)
     unasked = [question for question in texts.questions(found, task, student) if not question.are_answered]
     if not unasked:
         return f"{found.name}; its answers are in the cache"
     times = [seconds_to_answer(question.contents, question.answer, BATCH) for question in unasked]
     found.forget()
-    seconds, timed = sum(own for own, _ in times) / accelerator.num_processes, sum(count for _, count in times)
-    texts_left = sum(len(question.contents) for question in unasked)
+    left = [question.unanswered / len(question.contents) for question in unasked]
+    seconds = sum(share * own for share, (own, _) in zip(left, times, strict=True)) / accelerator.num_processes
+    timed, texts_left = sum(count for _, count in times), sum(question.unanswered for question in unasked)
     return (
         f"{found.name}, in {found.precision}; about {duration(seconds)} for its answers to {texts_left:,} texts, from"
         f" {timed} timed ones"

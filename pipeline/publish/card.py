@@ -8,6 +8,7 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
 
+from pipeline.config.distil import READ
 from pipeline.config.recipe import Recipe
 from pipeline.config.samples import PREFIX
 from pipeline.config.task_specs import TaskSpec
@@ -233,12 +234,21 @@ def _processes(train: dict[str, Any]) -> str:
 def _settings(recipe: Recipe) -> list[list[str]]:
     """Each setting that has a value, except those of the machine and of the push."""
     values = json.loads(recipe.to_json())
+    if values["distil"] and values["distil"]["unlabelled"]:
+        values["distil"]["unlabelled"] = _read_of(values["distil"]["unlabelled"])
     return [
         [f"{section}.{name}", f"`{json.dumps(value, ensure_ascii=False)}`"]
         for section in ("data", "model", "optim", "train", "distil")
         for name, value in _set(values[section] or {}).items()
         if f"{section}.{name}" not in ("train.output_dir", "train.overwrite")
     ]
+
+
+def _read_of(texts: Any) -> Any:
+    """The settings of one or several sources of texts that say which texts are read."""
+    if isinstance(texts, list):
+        return [_read_of(source) for source in texts]
+    return {name: value for name, value in texts.items() if name in READ and value is not False}
 
 
 def _set(value: Any) -> Any:

@@ -138,10 +138,14 @@ class TextAnswers(Task):
         return batch, len(rows)
 
     def check_teacher(self, teacher: Teacher, student: Student) -> None:
-        answers, kind = teacher.task, PROBLEM_TYPES.get(str(teacher.task.problem_type), "something else")
-        if not isinstance(answers, TextAnswers) or answers.problem_type != self.problem_type:
-            own = PROBLEM_TYPES[str(self.problem_type)]
-            raise UserError(f"distil.teacher: it answers each text with {kind}, and the data has {own}; name another")
+        answers = teacher.task
+        if not isinstance(answers, TextAnswers):
+            raise UserError(
+                f"distil.teacher: its task is {answers.name}, and that of the recipe {self.name}; name another"
+            )
+        if answers.problem_type != self.problem_type:
+            theirs, own = (PROBLEM_TYPES[str(task.problem_type)] for task in (answers, self))
+            raise UserError(f"distil.teacher: it answers each text with {theirs}, and the data has {own}; name another")
         if answers.reads_pairs is not None and answers.reads_pairs != self.reads_pairs:
             theirs, ours = (
                 "pairs of texts" if pairs else "single texts" for pairs in (answers.reads_pairs, self.reads_pairs)

@@ -158,9 +158,33 @@ def test_a_node_with_a_cache_of_its_own_answers_what_the_others_have_answered(qu
 
 def test_a_teacher_of_other_labels_is_refused(questions):
     with pytest.raises(
-        UserError, match=r"^distil.teacher: its labels are negative, positive, and those of the data bad"
+        UserError, match=r"^distil.teacher: teacher: its labels are negative, positive, and those of the data bad"
     ):
         ask(questions(labels=["bad", "good"]), Accelerator(cpu=True))
+
+
+@pytest.mark.parametrize("size", [0, 100, -1])
+def test_damaged_answers_are_asked_for_again(questions, asked, size):
+    given = questions()
+    expected, file = ask(given, Accelerator(cpu=True)).to_pylist(), given.folder / answers.FILE
+    damaged = bytearray(file.read_bytes())
+    if size < 0:
+        damaged[len(damaged) // 2] ^= 1
+    file.write_bytes(damaged if size < 0 else damaged[:size])
+    asked.clear()
+    assert ask(given, Accelerator(cpu=True)).to_pylist() == expected
+    assert len(asked) == len(given.contents)
+
+
+def test_a_damaged_chunk_is_asked_for_again(questions, asked):
+    given = questions()
+    answers._answer_share(given, SimpleNamespace(num_processes=1, process_index=0, is_main_process=False))
+    file, rows = given.chunks[1]
+    file.write_bytes(file.read_bytes()[:200])
+    asked.clear()
+    assert given.unanswered == len(rows)
+    ask(given, Accelerator(cpu=True))
+    assert len(asked) == len(rows)
 
 
 def test_a_file_that_cannot_be_written_is_reported_in_one_line(questions, tmp_path, monkeypatch):

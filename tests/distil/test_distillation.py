@@ -202,6 +202,7 @@ def preparation_of(recipe: Recipe) -> None:
 def test_the_teachers_scores_are_measured_if_its_run_has_other_rows(student, monkeypatch):
     recipe = replace(student, data=replace(student.data, split_seed=1), distil=Distil(teacher="teacher"))
     metrics = train(recipe)
+    assert "was trained on other splits of the same data" in " ".join(metrics["data"]["notes"])
     loaded = inference.load("teacher")
     rows = [json.loads(line) for line in _rows_of(recipe.folder, "test")]
     answers = loaded.task.predict([row["text"] for row in rows], loaded.model, loaded.tokenizer, loaded.labels)
