@@ -182,7 +182,7 @@ def test_another_version_is_refused_with_the_range(opset):
 
 
 def test_a_model_without_a_head_is_refused_with_those_that_have_one():
-    with pytest.raises(UserError, match=r"^export: RecurrentModel has no head; load the model as one of Recurrent"):
+    with pytest.raises(UserError, match=r"^model: RecurrentModel has no head; load the model as one of Recurrent"):
         build(a_model(RecurrentModel), 18)
 
 

@@ -31,7 +31,7 @@ def build(model: RecurrentPreTrainedModel, opset: int = DEFAULT_OPSET) -> onnx.M
     check_opset(opset)
     if type(model) not in HEADS:
         heads = ", ".join(sorted(head.__name__ for head in HEADS))
-        raise UserError(f"export: {type(model).__name__} has no head; load the model as one of {heads}")
+        raise UserError(f"model: {type(model).__name__} has no head; load the model as one of {heads}")
     graph = Graph(model, opset)
     HEADS[type(model)](graph, model)
     return graph.finish()
