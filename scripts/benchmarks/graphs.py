@@ -113,17 +113,19 @@ def _models() -> dict[str, Any]:
 
 
 def _inputs(model: Any, batch: int) -> tuple[dict[str, Any], int]:
-    """Rows of about as many words, as bucketing makes them, and their number of words."""
+    """Rows of about as many words, as bucketing makes them, and their number of words. Words are as frequent as in a
+    text, by the law of Zipf, because torch encodes the characters of a word that a batch repeats only once."""
     import torch
 
     generator = torch.Generator().manual_seed(0)
     lengths = torch.randint(LENGTH - 4, LENGTH + 1, (batch,), generator=generator)
     mask = (torch.arange(int(lengths.max())) < lengths[:, None]).long()
-    inputs = {"input_ids": torch.randint(2, WORDS, mask.shape, generator=generator) * mask, "attention_mask": mask}
+    ids = (WORDS ** torch.rand(mask.shape, generator=generator)).long().clamp(2, WORDS - 1) * mask
+    inputs = {"input_ids": ids, "attention_mask": mask}
     if model.config.char_encoder:
-        characters = torch.randint(2, 100, (*mask.shape, CHARACTERS), generator=generator)
-        width = torch.randint(1, 10, mask.shape, generator=generator) * mask
-        inputs["char_ids"] = characters * (torch.arange(CHARACTERS) < width[..., None])
+        spelled = torch.randint(2, 100, (WORDS, CHARACTERS), generator=generator)
+        length = torch.randint(1, 10, (WORDS, 1), generator=generator)
+        inputs["char_ids"] = (spelled * (torch.arange(CHARACTERS) < length))[ids] * mask[..., None]
     return inputs, int(mask.sum())
 
 

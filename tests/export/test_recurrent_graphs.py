@@ -76,7 +76,7 @@ def test_a_batch_without_any_position_is_read_as_texts_without_words(model_class
 
 @pytest.mark.parametrize("pooling", modeling_recurrent.POOLINGS)
 def test_a_text_without_words_has_the_vector_zero_if_no_token_stands_for_it(pooling):
-    """The operators of ONNX Runtime return anything for a row of length 0."""
+    """ONNX leaves open what its operators return for a row of length 0."""
     model = a_model(pooling=pooling, bidirectional=True)
     ids, mask = padded(words([5, 2, 3]), "right")
     before = run(session(model), input_ids=ids, attention_mask=mask)["logits"]

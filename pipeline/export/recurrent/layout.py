@@ -32,7 +32,7 @@ class Layout(NamedTuple):
     front: Value
 
     def sequence_lens(self, op: OpBuilder) -> Value:
-        """(N,) int32, at least 1: what ONNX Runtime returns for a row of length 0 is undefined."""
+        """(N,) int32, at least 1: ONNX leaves open what the operators return for a row of length 0."""
         return op.Cast(op.Squeeze(op.Max(self.lengths, 1), [1]), to=INT32)
 
 
