@@ -63,6 +63,7 @@ def _batches(loaded: Loaded, encoded: Any) -> Iterator[Feed]:
     order = np.argsort(split.lengths, kind="stable")
     for rows in (order[:1], order[len(order) // 2 : len(order) // 2 + 1], order[-1:], order):
         batch, _ = loaded.task.collate(split.take(rows), loaded.tokenizer)
+        del batch["labels"]
         batch.setdefault("attention_mask", torch.ones_like(batch["input_ids"]))
         yield batch
     yield _padded_in_front(batch)
@@ -72,7 +73,7 @@ def _padded_in_front(batch: Feed) -> Feed:
     lengths, time = batch["attention_mask"].sum(dim=1), batch["attention_mask"].shape[1]
     places = (torch.arange(time) + lengths[:, None]) % time  # (B, T)
     rows = torch.arange(len(lengths))[:, None]
-    return {name: values[rows, places] if values.dim() > 1 else values for name, values in batch.items()}
+    return {name: values[rows, places] for name, values in batch.items()}
 
 
 def _read_by(session: onnxruntime.InferenceSession, batch: Feed) -> Feed:
