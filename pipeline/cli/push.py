@@ -8,6 +8,7 @@ import tyro
 
 from pipeline.cli import startup
 from pipeline.cli.arguments import Arguments
+from pipeline.config.export import Quantization, require_packages
 from pipeline.config.hub import Hub
 from pipeline.errors import UserError
 
@@ -23,6 +24,8 @@ def _push(
     languages: tuple[str, ...] = (),
     seeds: tuple[str, ...] = (),
     overwrite: bool = False,
+    with_onnx: bool = False,
+    quantize: Quantization | None = None,
 ) -> None:
     """Check the model of a finished run and push it with its recipe, its metrics and a model card.
 
@@ -39,7 +42,13 @@ def _push(
         languages: languages of the texts: ISO 639 codes, such as en.
         seeds: folders of runs that differ only in their seed; the card reports mean and standard deviation over them.
         overwrite: push to a repository that already holds files that finetune did not push.
+        with_onnx: export the model and push the export with it, in the folder onnx/.
+        quantize: int8: weights of one byte in the export; see finetune export.
     """
+    if quantize and not with_onnx:
+        raise UserError("quantize: only an export is quantized; add --with-onnx")
+    if with_onnx:
+        require_packages("with-onnx")
     hub = Hub(
         push=True,
         repo_id=repo_id,
@@ -57,7 +66,14 @@ def _push(
     with startup.importing():
         from pipeline.publish import push as pushing
 
-    pushing.push(model, hub, seeds)
+    if not with_onnx:
+        pushing.push(model, hub, seeds)
+        return
+    with startup.importing():
+        from pipeline.export.pushing import exported
+
+    with exported(model, quantize) as export:
+        pushing.push(model, hub, seeds, export)
 
 
 def command(given: Arguments) -> None:

@@ -170,7 +170,8 @@ def _usage(card_data: CardData) -> str:
         card_data.recipe, card_data.spec, place, card_data.has_code, card_data.has_word_pieces
     )
     with_this = snippets.pipeline_snippet(place, card_data.reads_pairs)
-    return f"## How to use\n\n{with_transformers}\n{with_this}".rstrip()
+    with_onnx = "\n" + snippets.onnx_snippet(place) if card_data.has_onnx else ""
+    return f"## How to use\n\n{with_transformers}\n{with_this}{with_onnx}".rstrip()
 
 
 def _training_data(card_data: CardData) -> str:

@@ -43,6 +43,7 @@ class CardData:
         data_license: of the training data, from the card of a Hub dataset.
         other_seeds: seed -> metrics of runs that differ only in the seed.
         has_word_pieces: whether the tokenizer marks the pieces of a word after its first.
+        has_onnx: whether the repository has an export of the model in onnx/.
     """
 
     recipe: Recipe
@@ -55,6 +56,7 @@ class CardData:
     data_license: str | None = None
     other_seeds: dict[int, dict[str, Any]] = field(default_factory=dict)
     has_word_pieces: bool = False
+    has_onnx: bool = False
 
     @property
     def source(self) -> str:

@@ -21,22 +21,24 @@ from pipeline import run_folder
 from pipeline.config.hub import LANGUAGE, Hub
 from pipeline.errors import Interrupted, UserError, reason
 from pipeline.hub import errors as hub_errors
-from pipeline.publish import reference_outputs
+from pipeline.publish import onnx_folder, reference_outputs
 from pipeline.publish.card import UNKNOWN_LICENSE
 from pipeline.publish.card_data import CardData
+from pipeline.publish.onnx_folder import OnnxExport
 from pipeline.publish.secrets import refuse_secrets
 from pipeline.publish.staging import CARD, FinishedRun, open_run, stage_files
 from pipeline.publish.upload import WAITS, upload_folder, with_retries
-from pipeline.publish.verify import verify_in_clean_process
+from pipeline.publish.verify import verify_export_in_clean_process, verify_in_clean_process
 
 TIMEOUT_SECONDS = 60.0
 
 
-def push(name: str, hub: Hub, seeds: Sequence[str] = ()) -> None:
+def push(name: str, hub: Hub, seeds: Sequence[str] = (), onnx: OnnxExport | None = None) -> None:
     """Push the finished run in the folder `name` to the repository in `hub`, and print its address.
 
     Args:
         seeds: folders of runs that differ only in the seed: the card reports mean and spread over all of them.
+        onnx: an export of the run that goes with it.
 
     Raises:
         UserError: the run cannot be pushed, or the Hub refuses it; no commit has been made then.
@@ -52,8 +54,9 @@ def push(name: str, hub: Hub, seeds: Sequence[str] = ()) -> None:
         languages=hub.languages or (),
         data_license=_data_license(api, run),
         other_seeds=other_seeds,
+        has_onnx=onnx is not None,
     )
-    with _staged(run, card_data, repo_id.split("/")[0]) as folder, without_xet(), _explained(repo_id, user):
+    with _staged(run, card_data, repo_id.split("/")[0], onnx) as folder, without_xet(), _explained(repo_id, user):
         upload_folder(api, repo_id, hub, folder, run.recipe.task)
 
 
@@ -77,15 +80,19 @@ def rehearse(name: str, hub: Hub) -> None:
 
 
 @contextlib.contextmanager
-def _staged(run: FinishedRun, card_data: CardData, owner: str) -> Iterator[Path]:
+def _staged(run: FinishedRun, card_data: CardData, owner: str, onnx: OnnxExport | None = None) -> Iterator[Path]:
     """The files of `run` that are uploaded, in a temporary folder, searched for secrets and verified."""
     with tempfile.TemporaryDirectory(prefix="finetune-push-") as staged:
         folder = Path(staged)
         for message in stage_files(run, card_data, folder):
             print(f"push: {message}", flush=True)
+        if onnx:
+            onnx_folder.stage(onnx, folder)
         refuse_secrets(folder, owner)
         trusted = getattr(run.recipe.model, "trust_remote_code", False)
         verify_in_clean_process(folder, reference_outputs.read(run.folder), run.has_code, trusted)
+        if onnx:
+            verify_export_in_clean_process(folder, onnx)
         yield folder
 
 

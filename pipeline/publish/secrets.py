@@ -42,7 +42,7 @@ SHORTEST_TOKEN, SHORTEST_WORD = 6, 12
 TOPS = ("home", "Users", "root", "tmp", "var", "mnt", "media", "data", "scratch", "work", "srv", "opt", "usr", "etc")
 WINDOWS = r"[A-Za-z]:\\\\?(?:Users|Documents)\b"
 # These contain words of the training data, in which names and paths may occur by chance.
-VOCABULARY_FILES = {"tokenizer.json", "vocab.json", "vocab.txt", "merges.txt", "vocab.bpe"}
+VOCABULARY_FILES = {"tokenizer.json", "export.json", "vocab.json", "vocab.txt", "merges.txt", "vocab.bpe"}
 
 
 def refuse_secrets(folder: Path, owner: str | None) -> None:
@@ -56,7 +56,7 @@ def refuse_secrets(folder: Path, owner: str | None) -> None:
     """
     strict, loose = _patterns(owner)
     for file in sorted(path for path in folder.rglob("*") if path.is_file()):
-        patterns = loose if file.name in VOCABULARY_FILES or file.suffix == ".py" else strict
+        patterns = loose if file.name in VOCABULARY_FILES or file.suffix in (".py", ".onnx") else strict
         for number, line in _lines(file):
             for kind, pattern in patterns.items():
                 if pattern.search(line):
@@ -116,7 +116,13 @@ def _host_names() -> Iterable[str]:
 
 
 def _lines(file: Path) -> Iterator[tuple[int, str]]:
-    """The numbered lines of a text file; for weights, their metadata as one line."""
+    """The numbered lines of a text file; for weights, their metadata as one line, and for a graph, all but its
+    weights."""
+    if file.suffix == ".onnx":
+        yield 1, _graph(file)
+        return
+    if file.name.endswith(".onnx.data"):  # weights alone
+        return
     if file.suffix == ".safetensors":
         with (
             contextlib.suppress(SafetensorError),
@@ -127,3 +133,13 @@ def _lines(file: Path) -> Iterator[tuple[int, str]]:
     with file.open(encoding="utf-8", errors="replace") as stream:
         for number, line in enumerate(stream, start=1):
             yield number, line.replace("\\/", "/")
+
+
+def _graph(file: Path) -> str:
+    """An ONNX graph as text, without its weights."""
+    import onnx  # which a push without an export does not need
+
+    model = onnx.load(file, load_external_data=False)
+    for weight in model.graph.initializer:
+        weight.ClearField("raw_data")
+    return str(model)

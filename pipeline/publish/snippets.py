@@ -49,6 +49,14 @@ print(list(predict("{place}", {texts})))
 ```
 """
 
+ONNX = """Without torch, with numpy, onnxruntime and tokenizers:
+
+```sh
+hf download {place} --include "onnx/*" --local-dir .
+python onnx/runner.py < texts.txt
+```
+"""
+
 
 def is_adapter(recipe: Recipe) -> bool:
     """Whether the run saves an adapter rather than a whole model."""
@@ -124,3 +132,8 @@ def pipeline_snippet(place: str, pairs: bool = False) -> str:
     """Predict with the model at `place`, a folder or Hub id, and this package."""
     texts = '[("one text", "and the other")]' if pairs else '["one text", "and another"]'
     return PIPELINE.format(place=place, texts=texts)
+
+
+def onnx_snippet(place: str) -> str:
+    """Predict with the export in the repository `place`, and without this package, transformers and torch."""
+    return ONNX.format(place=place)

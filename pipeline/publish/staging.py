@@ -151,7 +151,7 @@ def stage_files(run: FinishedRun, card_data: CardData, into: Path) -> list[str]:
         elif file.suffix == WEIGHTS:
             (into / file.name).symlink_to(file.resolve())
         else:
-            (into / file.name).write_bytes(_without_local_settings(file))
+            (into / file.name).write_bytes(without_local_settings(file))
     recipe = redacted_recipe(run.recipe, run.metrics)
     (into / run_folder.RECIPE).write_text(recipe.to_json(), encoding="utf-8")
     metrics = json.dumps(without_folders(run.metrics), indent=2, ensure_ascii=False) + "\n"
@@ -162,7 +162,8 @@ def stage_files(run: FinishedRun, card_data: CardData, into: Path) -> list[str]:
     return messages + ([f"left out files that are not part of a model: {', '.join(left_out)}"] if left_out else [])
 
 
-def _without_local_settings(file: Path) -> bytes:
+def without_local_settings(file: Path) -> bytes:
+    """The contents of `file`; of a tokenizer's configuration, without what is about this machine."""
     if file.name != "tokenizer_config.json":
         return file.read_bytes()
     config = json.loads(file.read_text(encoding="utf-8"))

@@ -19,7 +19,8 @@ from pipeline import run_folder
 from pipeline.config.hub import Hub
 from pipeline.errors import UserError
 from pipeline.hub import errors as hub_errors
-from pipeline.publish.staging import CARD
+from pipeline.publish.onnx_folder import ONNX
+from pipeline.publish.staging import CARD, WEIGHTS
 
 T = TypeVar("T")
 
@@ -34,6 +35,10 @@ STALE = (
     *("*.safetensors", "*.safetensors.index.json", "pytorch_model*.bin", "adapter_*", "labels.json", "config.json"),
     *("generation_config.json", "vocab.*", "merges.txt", "tokenizer*", "special_tokens_map.json", *CODE),
 )
+
+
+# Files of an export, which are deleted once the weights that it was made from have changed.
+OF_EXPORT = (f"{ONNX}/*", "handler.py")
 
 
 def with_retries(action: Callable[[], T], waits: Sequence[float] = WAITS) -> T:
@@ -138,18 +143,26 @@ def _operations(
 ) -> list[CommitOperationAdd | CommitOperationDelete]:
     """What turns the branch into `folder`: add the files that differ, delete leftovers of another model."""
     try:
-        tree = {file.path: file for file in api.list_repo_tree(repo_id, revision=branch) if isinstance(file, RepoFile)}
+        found = api.list_repo_tree(repo_id, revision=branch, recursive=True)
+        tree = {file.path: file for file in found if isinstance(file, RepoFile)}
     except HfHubHTTPError as error:
         if hub_errors.http_status(error) != 404:
             raise
         tree = {}  # the branch has no commit yet
-    local = {file.name: file for file in sorted(folder.iterdir())}
+    local = {file.relative_to(folder).as_posix(): file for file in sorted(folder.rglob("*")) if file.is_file()}
     changed = [name for name, file in local.items() if name not in tree or not _is_same(file, tree[name])]
-    stale = [name for name in tree if name not in local and any(fnmatch(name, pattern) for pattern in STALE)]
+    has_new_weights = any(name.endswith(WEIGHTS) for name in changed)
+    stale = [name for name in tree if name not in local and _is_stale(name, has_new_weights)]
     return [
         *(CommitOperationAdd(name, str(local[name].resolve())) for name in changed),
         *(CommitOperationDelete(name, is_folder=False) for name in stale),
     ]
+
+
+def _is_stale(name: str, has_new_weights: bool) -> bool:
+    """Whether a file in the repository that is not pushed must not stay there."""
+    at_top = "/" not in name and any(fnmatch(name, pattern) for pattern in STALE)
+    return at_top or (has_new_weights and any(fnmatch(name, pattern) for pattern in OF_EXPORT))
 
 
 def _is_same(local: Path, remote: RepoFile) -> bool:

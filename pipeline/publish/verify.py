@@ -15,6 +15,7 @@ from pipeline.config import paths
 from pipeline.config.task_specs import head_called
 from pipeline.errors import UserError, shorten
 from pipeline.publish import reference_outputs
+from pipeline.publish.onnx_folder import OnnxExport
 
 TIMEOUT_SECONDS = 900
 MARKER = "OUTPUTS"  # begins the last line that the process prints
@@ -52,6 +53,27 @@ else:
 tokenizer = transformers.AutoTokenizer.from_pretrained(folder, **options)
 found = {{"outputs": compute_outputs(model, tokenizer, request["texts"], request["classes"])}}
 found["labels"] = [str(name) for _, name in sorted(model.config.id2label.items())]
+print("\\n{MARKER}" + json.dumps(found))
+"""
+
+EXPORT_PROGRAM = f"""
+import importlib.abc, json, sys
+
+class Hide(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("pipeline", "torch", "transformers"):
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+
+sys.meta_path.insert(0, Hide())
+request = json.load(sys.stdin)
+sys.path[:0] = [request["folder"], request["folder"] + "/onnx"]
+import runner
+
+found = {{"runner.py": runner.load()(request["texts"])}}
+if request["has_handler"]:
+    import handler
+
+    found["handler.py"] = handler.EndpointHandler(request["folder"])({{"inputs": request["texts"]}})
 print("\\n{MARKER}" + json.dumps(found))
 """
 
@@ -101,13 +123,31 @@ def _base_of(folder: Path) -> dict[str, str | None]:
     return {"base": config["base_model_name_or_path"], "revision": config.get("revision")}
 
 
-def _run_program(request: dict[str, Any], elsewhere: Path) -> dict[str, Any]:
+def verify_export_in_clean_process(folder: Path, export: OnnxExport) -> None:
+    """Run the export in `folder`/onnx in a clean process without this package, torch and transformers, and compare its
+    answers; those of its handler for Inference Endpoints as well, if there is one.
+
+    Raises:
+        UserError: it does not run there, or answers otherwise.
+    """
+    has_handler = (folder / "handler.py").is_file()
+    request = {"folder": str(folder.resolve()), "texts": export.texts, "has_handler": has_handler, "base": None}
+    with tempfile.TemporaryDirectory() as elsewhere:
+        found = _run_program(request, Path(elsewhere), EXPORT_PROGRAM)
+    for name, answers in found.items():
+        if answers != export.answers:
+            raise UserError(
+                f"model: run by onnx/{name} in a clean process, its export answers otherwise; export it again"
+            )
+
+
+def _run_program(request: dict[str, Any], elsewhere: Path, program: str = PROGRAM) -> dict[str, Any]:
     environment = {**os.environ, "HF_MODULES_CACHE": str(elsewhere / "modules"), "TOKENIZERS_PARALLELISM": "false"}
     if not request["base"]:
         environment["HF_HUB_OFFLINE"] = "1"  # everything that the model needs is in the folder
     try:
         done = subprocess.run(
-            [sys.executable, "-I", "-c", PROGRAM],
+            [sys.executable, "-I", "-c", program],
             input=json.dumps(request),
             capture_output=True,
             text=True,
