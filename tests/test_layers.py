@@ -153,9 +153,9 @@ def test_each_file_says_in_its_first_line_what_it_is_for(file):
     assert ast.get_docstring(ast.parse(file.read_text(encoding="utf-8")))
 
 
-# Lines of a module; the models and their heads belong in one file, as in transformers.
+# Lines of a module; the models and their heads belong in one file, as in transformers, and a runner travels as one.
 LONGEST_MODULE = 400
-LONGEST = {"models.recurrent.modeling_recurrent": 640}
+LONGEST = {"models.recurrent.modeling_recurrent": 640, "export.runner": 440}
 LONGEST_FUNCTION = 45
 FEW_MODULES = 3
 

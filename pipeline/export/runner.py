@@ -34,6 +34,7 @@ except ImportError as error:
     raise SystemExit(f"error: {error}; run: pip install numpy onnxruntime tokenizers") from error
 
 FOLDER = Path(__file__).parent
+PROVIDERS = ["CPUExecutionProvider"]  # a GPU needs the package onnxruntime-gpu and "CUDAExecutionProvider"
 ROWS = 32  # of a batch
 WINDOW = 32  # tokens that a language model reads at once: each has V logits
 LINES = 1 << 20  # bytes of standard input that are read at once, if they are there
@@ -52,13 +53,15 @@ def load(folder: str | Path = FOLDER, threads: int = 1) -> Model:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false" if threads == 1 else "true")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads, options.log_severity_level = threads, 1, 3
+    file = folder / "export.json"
     try:
-        settings = json.loads((folder / "export.json").read_text(encoding="utf-8"))
-        tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-        session = onnxruntime.InferenceSession(folder / "model.onnx", options, providers=["CPUExecutionProvider"])
-        return TASKS[settings["task"]](settings, tokenizer, session)
+        settings = json.loads(file.read_text(encoding="utf-8"))
+        kind = TASKS[settings["task"]]
+        tokenizer = Tokenizer.from_file(str(file := folder / "tokenizer.json"))
+        session = onnxruntime.InferenceSession(file := folder / "model.onnx", options, providers=PROVIDERS)
     except Exception as error:  # each library has its own for a file that it cannot read
-        raise ValueError(f"{folder} is not a complete export: {type(error).__name__}: {error}") from error
+        raise ValueError(f"{file} cannot be loaded: {type(error).__name__}: {error}") from error
+    return kind(settings, tokenizer, session)
 
 
 class Model:
@@ -122,13 +125,13 @@ class TextModel(Model):
         encoded = self.tokenizer.encode_batch_fast([part if len(part) == 2 else part[0] for part in parts])
         for part, first in zip(parts, encoded, strict=True):
             begins.append(len(rows))
-            rows += [self._row(part, own) for own in (first, *self._overflowing(first))]
+            windows = [first, *first.overflowing] if self.long_texts["how"] == "windows" else [first]
+            rows += [self._row(part, own) for own in windows]
         # The mean of logits has the softmax of the mean log-probabilities.
         sums = np.add.reduceat(np.stack(self.logits(rows)).astype(np.float64), begins)
         pooled = (sums / np.diff([*begins, len(rows)])[:, None]).astype(np.float32)
-        names = ("text", "text_pair")
-        answers = zip(parts, self._answers(pooled), strict=True)
-        return [{**dict(zip(names, part, strict=False)), **answer} for part, answer in answers]
+        given = [dict(zip(("text", "text_pair"), part, strict=False)) for part in parts]
+        return [{**text, **answer} for text, answer in zip(given, self._answers(pooled), strict=True)]
 
     def _check(self, sizes: set[int]) -> None:
         if not sizes <= {1, 2} or len(sizes) > 1:
@@ -137,9 +140,6 @@ class TextModel(Model):
             raise ValueError('this model reads pairs of texts; give each as ["text", "text_pair"], with --json')
         if self.settings["reads_pairs"] is False and 2 in sizes:
             raise ValueError("this model reads single texts, and the input has pairs; give one text a row")
-
-    def _overflowing(self, encoded: Any) -> Sequence[Any]:
-        return encoded.overflowing if self.long_texts["how"] == "windows" else ()
 
     def _row(self, text: tuple[str, ...], encoded: Any) -> Row:
         ids = encoded.ids
@@ -192,33 +192,34 @@ class Tagger(Model):
             for row, first in self._windows([text[start:end] for start, end in cut]):
                 rows.append(row)
                 firsts.append(first)
-        tagged = (word for own, first in zip(self.logits(rows), firsts, strict=True) for word in _best(own[first]))
-        answers = []
+        tagged, answers = list[tuple[str, float]](), []
+        for logits, first in zip(self.logits(rows), firsts, strict=True):
+            probabilities = softmax(logits[first])  # (M, C)
+            best = [self.settings["tags"][tag] for tag in probabilities.argmax(axis=-1).tolist()]
+            tagged += zip(best, probabilities.max(axis=-1).tolist(), strict=True)
+        pending = iter(tagged)
         for given, text, cut in zip(texts, joined, cuts, strict=True):
-            words = [next(tagged) for _ in cut]
-            tags, found = [self.settings["tags"][tag] for tag, _ in words], []
-            for kind, first, last in spans(tags):
-                start, end = cut[first][0], cut[last - 1][1]
-                score = sum(score for _, score in words[first:last]) / (last - first)
+            own, found = [next(pending) for _ in cut], []
+            tags, scores = [tag for tag, _ in own], [score for _, score in own]
+            for kind, begin, stop in spans(tags):
+                start, end = cut[begin][0], cut[stop - 1][1]
+                score = sum(scores[begin:stop]) / (stop - begin)
                 found.append({"type": kind, "start": start, "end": end, "text": text[start:end], "score": score})
-            own = {} if isinstance(given, str) else {"tokens": given, "tags": self._iob2(tags)}
-            answers.append({"text": text, **own, "entities": found})
+                if not self.settings["has_begin"]:  # as in IOB1
+                    tags[begin] = f"B-{kind}"
+            words = {} if isinstance(given, str) else {"tokens": given, "tags": tags}
+            answers.append({"text": text, **words, "entities": found})
         return answers
-
-    def _iob2(self, tags: list[str]) -> list[str]:
-        """The tags of a model that may not know how to begin an entity."""
-        written = list(tags) if self.settings["has_begin"] else ["O"] * len(tags)
-        for kind, first, last in () if self.settings["has_begin"] else spans(tags):
-            written[first:last] = [f"B-{kind}", *[f"I-{kind}"] * (last - first - 1)]
-        return written
 
     def _windows(self, words: Sequence[str]) -> Iterator[tuple[Row, np.ndarray]]:
         """Rows of at most max_length tokens, each with the places (M,) of the first token of the words that it tags."""
+        if not words:
+            return
         before, behind = self.settings["before"], self.settings["behind"]
         size = self.max_length - len(before) - len(behind)
-        tokens = self._tokens_of(words, size) if words else []
+        tokens = self._tokens_of(words, size)
         places = np.cumsum([0, *map(len, tokens)])
-        for start, stop, begin, end in windows(places, size, self.settings["overlap"]) if words else ():
+        for start, stop, begin, end in windows(places, size, self.settings["overlap"]):
             own = [token for word in tokens[start:stop] for token in word]
             row: Row = {"input_ids": [*before, *(id for id, _ in own), *behind]}
             if self.characters:
@@ -231,7 +232,8 @@ class Tagger(Model):
         encoded = self.tokenizer.encode(words, is_pretokenized=True, add_special_tokens=False)
         tokens: list[list[tuple[int, str]]] = [[] for _ in words]
         for id, word, (start, end) in zip(encoded.ids, encoded.word_ids, encoded.offsets, strict=True):
-            tokens[word].append((id, words[word][start:end]))
+            if word is not None:  # every token is of some word
+                tokens[word].append((id, words[word][start:end]))
         return [own[:size] or [(self.tokens["unknown"], "")] for own in tokens]
 
     def _spell(self, token: str) -> list[int]:
@@ -286,6 +288,8 @@ class LanguageModel(Model):
     def __call__(self, texts: Sequence[str], generate: int = 0) -> list[dict[str, Any]]:
         if self.max_length and generate >= self.max_length:
             raise ValueError(f"generate: the model reads {self.max_length} tokens at most; ask for fewer than that")
+        if not all(isinstance(text, str) for text in texts):
+            raise ValueError("this model continues single texts; give one text a row")
         kept = self.max_length - (generate or 1) if self.max_length else 0  # the last tokens; 0: all
         encoded = self.tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
         rows = [[self.settings["end"], *own.ids][-kept:] for own in encoded]
@@ -337,12 +341,6 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     """Over the last axis."""
     powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
     return powers / powers.sum(axis=-1, keepdims=True)
-
-
-def _best(logits: np.ndarray) -> Iterator[tuple[int, float]]:
-    """The best tag of each word and its probability, from `logits` (M, C)."""
-    probabilities = softmax(logits)
-    return zip(probabilities.argmax(axis=-1).tolist(), probabilities.max(axis=-1).tolist(), strict=True)
 
 
 def spans(tags: Sequence[str]) -> Iterator[tuple[str, int, int]]:
@@ -412,7 +410,11 @@ def chunks(stream: Any, is_json: bool) -> Iterator[list[Any]]:
 def _read(line: bytes, number: int, is_json: bool) -> Any:
     try:
         text = line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
-        return json.loads(text) if is_json else text
+        given = json.loads(text) if is_json else text
+        if not all(isinstance(part, str) for part in (given if isinstance(given, list) else [given])):
+            raise ValueError("expected a text or a list of texts")
+        json.dumps(given, ensure_ascii=False).encode()  # fails for half a character
+        return given
     except ValueError as error:
         raise ValueError(f"line {number}: {error}") from error
 
@@ -422,7 +424,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="runner.py", description=main.__doc__)
     parser.add_argument("--json", action="store_true", help="each line is JSON: a text, two texts, or a list of words")
     parser.add_argument("--generate", type=int, metavar="N", help="continue each text by N tokens (next_word only)")
-    parser.add_argument("--threads", type=int, default=1, metavar="N", help="threads of the model; 1 by default")
+    parser.add_argument(
+        "--threads", type=int, default=1, metavar="N", help="threads of the model, 1 by default; 0: one per core"
+    )
     given = parser.parse_args()
     model = load(threads=given.threads)
     if given.generate is not None and (given.generate < 1 or not isinstance(model, LanguageModel)):

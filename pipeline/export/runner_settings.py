@@ -87,11 +87,11 @@ def _of_words(task: Task, tokenizer: PreTrainedTokenizerBase, labels: list[str])
         "tags": names.iob2,
         "has_begin": names.has_begin,
         "characters": characters,
-        "words": _cutting(tokenizer),
+        "words": cutting(tokenizer),
     }
 
 
-def _cutting(tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
+def cutting(tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
     """How `segmentation.cutter` cuts running text: patterns in the syntax of `tokenizers.Regex`, the scripts whose
     letters are words, and the words of the vocabulary that have letters of a script without blanks."""
     spelling = segmentation.cutting(tokenizer)

@@ -1,4 +1,4 @@
-"""Exports for tests, made by hand: what `finetune export` writes, without its checks. And an environment without torch."""
+"""Exports made by hand, as `finetune export` writes them but without its checks, and an environment without torch."""
 
 from __future__ import annotations
 

@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+import copy
+import importlib.util
 import json
+import random
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
+import numpy as np
 import pytest
 from conftest import NEGATIVE, POSITIVE
-from exports import answers, bare_environment, difference, export, export_run, python
+from exports import RUNNER, answers, bare_environment, difference, export, export_run, python
 
 from pipeline import inference
 from pipeline.config.data import Data
 from pipeline.config.models import Recurrent, Scratch
 from pipeline.config.recipe import Recipe
 from pipeline.config.training import Optim, Train
+from pipeline.data.tagging import tags as schemes
+from pipeline.data.tokenization import segmentation, tokenizers, word_alignment
+from pipeline.export import runner_settings
 from pipeline.run import train
 
 # How far an answer may be from that of `finetune predict`.
@@ -179,3 +190,121 @@ def test_next_words_and_continuations_are_those_of_predict(folders, bare, name):
     continued = answers(bare, exported, PROMPTS, "--generate", "6")
     assert difference(continued, expected(run, PROMPTS, generate=6)) < CLOSE
     assert any(answer["continuation"] for answer in continued)
+
+
+def error_of(done: subprocess.CompletedProcess[bytes]) -> str:
+    assert done.returncode == 1
+    assert done.stdout == b""
+    (line,) = done.stderr.decode().splitlines()
+    return line
+
+
+def test_mistakes_are_told_in_one_line(folders, bare, tmp_path):
+    texts, pairs, next_word = (folders(name)[1] / "runner.py" for name in ("labels", "pairs", "next"))
+    for runner, options, stdin, message in (
+        (texts, ["--generate", "3"], b"", "error: generate: it must be at least 1, and the model one of next_word"),
+        (next_word, ["--generate", "0"], b"", "error: generate: it must be at least 1, and the model one of next_word"),
+        (
+            texts,
+            [],
+            b"warm\n\xff\n",
+            "error: line 2: 'utf-8' codec can't decode byte 0xff in position 0: invalid start",
+        ),
+        (texts, ["--json"], b'"warm"\n{\n', "error: line 2: Expecting property name enclosed in double quotes"),
+        (texts, ["--json"], b"7\n", "error: line 1: expected a text or a list of texts"),
+        (texts, ["--json"], b'"\\ud800"\n', "error: line 1: 'utf-8' codec can't encode character"),
+        (next_word, ["--json"], b'["warm", "dull"]\n', "error: this model continues single texts; give one text a row"),
+        (texts, ["--json"], b'["warm", "dull"]\n', "error: this model reads single texts, and the input has pairs"),
+        (
+            pairs,
+            [],
+            b"warm\n",
+            'error: this model reads pairs of texts; give each as ["text", "text_pair"], with --json',
+        ),
+        (pairs, ["--json"], b'["warm", "dull"]\n"warm"\n', "error: some rows have one text and some have two"),
+    ):
+        assert error_of(python(bare, runner, *options, stdin=stdin)).startswith(message)
+
+
+@pytest.mark.parametrize("name", ["export.json", "tokenizer.json", "model.onnx"])
+def test_a_missing_or_broken_file_is_named(folders, bare, tmp_path, name):
+    folder = shutil.copytree(folders("labels")[1], tmp_path / "export")
+    (folder / name).write_text("{}")
+    for _ in ("broken", "missing"):
+        message = error_of(python(bare, folder / "runner.py"))
+        assert message.startswith(f"error: {folder / name} cannot be loaded: ")
+        (folder / name).unlink(missing_ok=True)
+
+
+def test_help_says_what_a_line_is(folders, bare):
+    done = python(bare, folders("labels")[1] / "runner.py", "--help")
+    assert done.returncode == 0
+    assert b"each line is JSON" in done.stdout
+
+
+def test_a_line_is_answered_before_the_next_one_comes_and_a_reader_may_leave(folders, bare):
+    command = [sys.executable, "-S", str(folders("labels")[1] / "runner.py")]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, env={"PYTHONPATH": str(bare)}, **pipes) as process:
+        for text in ("a warm film", "dull"):
+            process.stdin.write(f"{text}\n".encode())
+            process.stdin.flush()
+            assert json.loads(process.stdout.readline())["text"] == text
+        process.stdout.close()
+        process.stdin.write(b"a joy\n")
+        process.stdin.close()
+        assert process.wait(timeout=30) == 141
+        assert process.stderr.read() == b""
+
+
+def test_an_empty_list_has_no_answers_and_no_input_no_lines(folders, bare):
+    for name in ("labels", "tags", "next"):
+        assert answers(bare, folders(name)[1], []) == []
+
+
+# The parts that runner.py has of its own.
+
+
+def a_runner() -> Any:
+    spec = importlib.util.spec_from_file_location("runner", RUNNER)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+SPELLINGS = {
+    "with blanks": ["Ada", "Bell", "went", "to", "Paris"],
+    "letters of all scripts": [*"我爱北京天安门。上海is"],
+    "letters of one script": ["我", "爱", "北", "京", "in", "Paris", "2020"],
+    "words of scripts without blanks": ["我们", "爱", "北京", "天安门", "ภาษา", "ไทย", "東京", "タワー", "へ", "abc漢"],
+}
+LETTERS = "我们爱北京天安门ภาษาไทย東京タワーへabcParis ีิ่  0123.-,'’!\u200b\"צהל👍🏽ー・、。ァｱﾞ漢\u0301"
+
+
+@pytest.mark.parametrize("kind", ["word", "wordpiece", "bpe"])
+@pytest.mark.parametrize("words", SPELLINGS.values(), ids=SPELLINGS)
+def test_running_text_is_cut_into_the_words_that_predict_cuts(kind, words):
+    data = Data("x", max_length=64, vocab_size=400, min_frequency=1)
+    tokenizer = tokenizers.train(kind, words * 5, data, pretokenized=True)
+    settings = {"tokens": {}, "max_length": 64, "characters": None, "words": runner_settings.cutting(tokenizer)}
+    tagger = a_runner().Tagger(settings, copy.deepcopy(tokenizer.backend_tokenizer), Mock(get_inputs=lambda: []))
+    cut, generator = segmentation.cutter(tokenizer), random.Random(0)
+    for _ in range(300):
+        text = "".join(generator.choices(LETTERS, k=generator.randrange(30)))
+        assert tagger._cut(text) == cut(text)
+
+
+def test_windows_are_those_of_training():
+    windows, generator = a_runner().windows, random.Random(0)
+    for _ in range(300):
+        size = generator.randrange(3, 20)
+        lengths = generator.choices(range(1, min(size, 5) + 1), k=generator.randrange(1, 40))
+        first = np.cumsum([0, *lengths])
+        assert [*windows(first, size, word_alignment.OVERLAP)] == [*map(tuple, word_alignment.windows(first, size))]
+
+
+def test_entities_are_those_of_training():
+    spans, generator = a_runner().spans, random.Random(0)
+    for _ in range(300):
+        tags = generator.choices(["O", "B-A", "I-A", "B-B", "I-B"], k=generator.randrange(9))
+        assert [*spans(tags)] == schemes.spans(tags)
