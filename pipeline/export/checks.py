@@ -74,15 +74,14 @@ class Checked:
         return None
 
 
-def check(folder: Path, loaded: Loaded, rows: ValidationRows, exact: bool) -> Checked:
-    """Compare the answers of the export in `folder` with those of the model that it was made of.
+def check(folder: Path, loaded: Loaded, rows: ValidationRows) -> Checked:
+    """Compare what the export in `folder` returns with what the model returns that it was made of.
 
     Args:
         loaded: that model, on the CPU.
-        exact: whether the export computes in float32.
 
     Raises:
-        UserError: ONNX Runtime cannot run it on every batch, or runner.py answers otherwise.
+        UserError: ONNX Runtime cannot run it on every batch.
     """
     comparison = Comparison()
     with tempfile.TemporaryDirectory() as name:
@@ -95,7 +94,6 @@ def check(folder: Path, loaded: Loaded, rows: ValidationRows, exact: bool) -> Ch
         for (expected, mask), (own, _) in zip(logits, found, strict=True):
             comparison.add(expected, own, mask)
         labels = _differing(before, after)
-    _check_runner(folder, loaded, rows, exact)
     monitor = loaded.task.monitor
     one, other = (flatten(evaluation.scores)[monitor] for evaluation in (before, after))
     return Checked(monitor, len(rows), one, other, comparison.largest, labels)
@@ -156,11 +154,14 @@ def _differing(before: Evaluation, after: Evaluation) -> int | None:
     return sum(one["prediction"] != other["prediction"] for one, other in pairs)
 
 
-def _check_runner(folder: Path, loaded: Loaded, rows: ValidationRows, exact: bool) -> None:
+def check_runner(folder: Path, loaded: Loaded, rows: ValidationRows, exact: bool) -> None:
     """Let runner.py answer some rows at once, one alone, and one without words.
 
+    Args:
+        exact: whether it must answer as the model does.
+
     Raises:
-        UserError: its answers are not those of the model, if they must be.
+        UserError: it does not.
     """
     answer, predict = runner.load(folder), loaded.task.predict
     blank = "" if not isinstance(rows.contents[0], tuple) else ("", "")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -97,7 +97,7 @@ def export(
 
     with writing("to", to):
         storage.publish_folder(to, fill)
-    return found[0]
+    return replace(found[0], folder=to)
 
 
 def _tried(
@@ -109,11 +109,12 @@ def _tried(
     allow_loss: bool,
 ) -> Exported:
     """The export in `folder`, if it may be used."""
-    checked = checks.check(folder, loaded, rows, exact=quantization is None)
-    problem = checked.problem(exact=quantization is None)
+    checked, exact = checks.check(folder, loaded, rows), quantization is None
+    problem = checked.problem(exact)
     if problem and not allow_loss:
         remedy = "export without --quantize" if quantization else "report it"
         raise UserError(f"export: {problem} ({checked.scores}); {remedy}, or add --allow-loss")
+    checks.check_runner(folder, loaded, rows, exact=exact and problem is None)
     task, model = loaded.task, loaded.model
     times = latency.measure(
         lambda contents: list(task.predict(contents, model, loaded.tokenizer, loaded.labels)),

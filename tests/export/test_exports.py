@@ -1,0 +1,212 @@
+"""`finetune export`: what its folder holds, and that no export which answers otherwise than its model is left there."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import exported_runs
+import numpy as np
+import onnx
+import pytest
+from exports import bare_environment, python
+from huggingface_hub import RepoCard
+from onnx import numpy_helper
+
+from pipeline import inference
+from pipeline.errors import UserError
+from pipeline.export import folder as exporting
+from pipeline.export import latency
+from pipeline.export.folder import Exported, export
+from pipeline.export.recurrent import build as recurrent
+
+TEXTS = ["a moving , funny film", "a dull mess", ""]
+PROGRAMS = {"runner.py", "handler.py", "requirements.txt"}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> Path:
+    return exported_runs.train(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="module")
+def made(run, tmp_path_factory) -> Exported:
+    """Its export in float32."""
+    return export(str(run), tmp_path_factory.mktemp("exports") / "deeper/tiny")
+
+
+@pytest.fixture
+def quick(monkeypatch) -> None:
+    """Skip the measurement of the latency."""
+    sides = {side: {f"batch_{size}": {"p50": 1.0, "p95": 1.0} for size in (1, 32)} for side in ("before", "after")}
+    monkeypatch.setattr(latency, "measure", lambda *_: sides)
+
+
+def disturbed(proto: onnx.ModelProto, scale: float) -> onnx.ModelProto:
+    """The graph with its largest weight changed by a factor."""
+    weight = max(proto.graph.initializer, key=lambda weight: len(weight.raw_data))
+    weight.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weight) * np.float32(scale), weight.name))
+    return proto
+
+
+def disturb(monkeypatch, scale: float) -> None:
+    build = recurrent.build
+    monkeypatch.setattr(recurrent, "build", lambda *given: disturbed(build(*given), scale))
+
+
+def refusal(run: Path, to: Path, **options) -> str:
+    """The message with which an export is refused; nothing is left of it."""
+    before = set(to.parent.iterdir())
+    with pytest.raises(UserError) as error:
+        export(str(run), to, **options)
+    assert set(to.parent.iterdir()) == before
+    return str(error.value)
+
+
+def test_the_folder_holds_the_graph_and_all_that_it_needs(made):
+    names = {file.name for file in made.folder.iterdir()}
+    files = {"model.onnx", "config.json", "tokenizer.json", "tokenizer_config.json", "recipe.json", "README.md"}
+    assert names == {*files, "export.json", *PROGRAMS}
+    settings = json.loads((made.folder / "export.json").read_text())
+    assert settings["labels"] == ["bad", "good"]
+    assert settings["opset"] == 18
+    assert settings["quantization"] is None
+    assert settings["checked"]["labels"] == 0
+    assert settings["checked"]["difference"] < 1e-5
+    assert settings["checked"]["before"] == settings["checked"]["after"] > 0.5
+    assert settings["latency"]["after"]["batch_1"]["p50"] <= settings["latency"]["after"]["batch_1"]["p95"]
+    assert "auto_map" not in json.loads((made.folder / "config.json").read_text())
+
+
+def test_a_graph_does_not_say_where_it_was_made(made):
+    graph = (made.folder / "model.onnx").read_bytes()
+    assert b"/pipeline/" not in graph
+    assert str(Path.home()).encode() not in graph
+
+
+def test_the_card_has_score_size_and_latency_before_and_after_and_is_one_of_the_hub(made):
+    card = (made.folder / "README.md").read_text()
+    for row in ("accuracy", "size", "1 text, p50 / p95", "32 texts, p50 / p95"):
+        assert f"\n| {row} | " in card
+    assert "no label does" in card
+    assert RepoCard(card).data.library_name == "onnx"
+
+
+def test_predict_and_evaluate_read_the_folder_as_that_of_a_model(run, made, tmp_path):
+    expected, found = (list(inference.predict(str(model), TEXTS)) for model in (run, made.folder))
+    for one, other in zip(expected, found, strict=True):
+        assert one["label"] == other["label"]
+        assert one["score"] == pytest.approx(other["score"], abs=1e-6)
+    data = exporting.read_run(str(run), "export").recipe.data
+    before, after = (inference.evaluate(str(model), data) for model in (run, made.folder))
+    assert before["accuracy"] == after["accuracy"]
+    assert before["loss"] == pytest.approx(after["loss"], abs=1e-6)
+
+
+def test_int8_is_smaller_and_its_score_and_answers_stay(run, made, tmp_path):
+    small = export(str(run), tmp_path / "small", "int8")
+    assert small.quantization == "int8"
+    assert small.bytes["after"] < made.bytes["after"]
+    assert small.checked.before - small.checked.after <= 0.005
+    expected, found = (list(inference.predict(str(model), TEXTS[:2])) for model in (run, small.folder))
+    assert [answer["label"] for answer in expected] == [answer["label"] for answer in found]
+    operators = {node.op_type for node in onnx.load(small.folder / "model.onnx").graph.node}
+    assert "DynamicQuantizeLSTM" in operators
+    assert {file.name for file in tmp_path.joinpath("small").iterdir() if "onnx" in file.name} == {"model.onnx"}
+    assert "weights in int8" in (small.folder / "README.md").read_text()
+
+
+@pytest.mark.usefixtures("quick")
+def test_an_export_that_returns_other_logits_is_refused_with_both_scores(run, tmp_path, monkeypatch):
+    disturb(monkeypatch, 1.001)
+    message = refusal(run, tmp_path / "onnx")
+    assert message.startswith("export: its logits differ by up to 0.00")
+    assert message.endswith("on 10 rows of validation); report it, or add --allow-loss")
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_loss_of_the_score_is_refused_with_both_scores_unless_it_is_allowed(run, tmp_path, monkeypatch):
+    disturb(monkeypatch, 0.0)
+    message = refusal(run, tmp_path / "onnx", quantization="int8")
+    assert "it loses more than half a point (accuracy 1.0000 before and 0.5000 after, on 10 rows" in message
+    assert message.endswith("export without --quantize, or add --allow-loss")
+    made = export(str(run), tmp_path / "onnx", "int8", allow_loss=True)
+    assert made.warning == "it loses more than half a point"
+    assert "This export was made although it loses more than half a point." in (made.folder / "README.md").read_text()
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_graph_that_fits_one_length_only_is_refused(run, tmp_path, monkeypatch):
+    build = recurrent.build
+
+    def frozen(*given) -> onnx.ModelProto:
+        proto = build(*given)
+        for value in proto.graph.input:
+            value.type.tensor_type.shape.dim[1].dim_value = 5
+        return proto
+
+    monkeypatch.setattr(recurrent, "build", frozen)
+    message = refusal(run, tmp_path / "onnx")
+    assert "model: it cannot be exported: ONNX Runtime fails on 1 rows of" in message
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, SystemExit])
+def test_a_stopped_export_leaves_nothing(run, tmp_path, monkeypatch, stop):
+    def stopped(*_) -> None:
+        raise stop
+
+    monkeypatch.setattr(latency, "measure", stopped)
+    with pytest.raises(stop):
+        export(str(run), tmp_path / "onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_that_has_not_kept_its_rows_names_the_command_that_writes_them(run, tmp_path):
+    older = Path(shutil.copytree(run, tmp_path / "older"))
+    shutil.rmtree(older / "predictions")
+    message = refusal(older, tmp_path / "onnx")
+    assert f"finetune evaluate {older} --data SOURCE --split validation --rows {older}/predictions/" in message
+
+
+def test_the_handler_of_an_export_answers_requests_without_torch(made, tmp_path):
+    program = """
+import json, sys
+from handler import EndpointHandler
+handler = EndpointHandler(sys.argv[1])
+given = [{"inputs": "a dull mess"}, {"inputs": ["a dull mess", {"text": "a joy"}], "parameters": {}}]
+print(json.dumps([handler(request) for request in given]))
+try:
+    handler({"inputs": 5})
+except ValueError as error:
+    print(error)
+"""
+    environment = bare_environment(tmp_path / "packages")
+    shutil.copyfile(made.folder / "handler.py", environment / "handler.py")
+    done = python(environment, "-c", program, made.folder)
+    assert done.returncode == 0, done.stderr.decode()
+    answers, problem = done.stdout.decode().splitlines()
+    expected = list(inference.predict(str(made.folder), ["a dull mess", "a joy"]))
+    (one,), both = json.loads(answers)
+    assert [answer["label"] for answer in both] == [answer["label"] for answer in expected]
+    assert one == both[0]
+    assert problem.startswith("inputs: expected a text")
+
+
+@pytest.mark.slow  # starts the command
+def test_ctrl_c_ends_the_command_in_one_line_and_leaves_nothing(run, tmp_path):
+    program = """
+import os, signal
+from pipeline.cli.main import entry
+from pipeline.export import latency
+latency.measure = lambda *_: os.kill(os.getpid(), signal.SIGINT)
+entry()
+"""
+    command = [sys.executable, "-c", program, "export", str(run), "--to", str(tmp_path / "onnx")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 130
+    assert len(done.stderr.splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
