@@ -70,7 +70,8 @@ def hub(server: Hub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterato
 @pytest.fixture
 def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
     """Skip the clean process in tests about something else, and the pauses between retries."""
-    monkeypatch.setattr(pushing, "verify_in_clean_process", lambda *_: None)
+    for check in ("verify_in_clean_process", "verify_export_in_clean_process"):
+        monkeypatch.setattr(pushing, check, lambda *_: None)
     monkeypatch.setattr(time, "sleep", lambda _: None)
 
 

@@ -155,8 +155,7 @@ def _save(proto: onnx.ModelProto, file: Path) -> None:
 def _write_beside(folder: Path, run: FinishedRun, loaded: Loaded) -> None:
     """What the graph needs: its tokenizer, its configuration, its recipe, and the programs that run it."""
     loaded.tokenizer.save_pretrained(folder)
-    config = loaded.model.config.to_dict()
-    config.pop("auto_map", None)  # the code of the model stays behind
+    config = _without_origin(json.loads(loaded.model.config.to_json_string()))
     (folder / "config.json").write_text(_json(config), encoding="utf-8")
     shutil.copyfile(run.model / run_folder.RECIPE, folder / run_folder.RECIPE)
     programs = Path(__file__).parent
@@ -164,6 +163,13 @@ def _write_beside(folder: Path, run: FinishedRun, loaded: Loaded) -> None:
     if isinstance(loaded.model, RecurrentPreTrainedModel):
         shutil.copyfile(programs / HANDLER, folder / HANDLER)
         (folder / REQUIREMENTS).write_text("numpy\nonnxruntime\ntokenizers\n", encoding="utf-8")
+
+
+def _without_origin(config: dict[str, Any]) -> dict[str, Any]:
+    """A configuration, and those in it, without the place that the model came from and the names of its code, which is
+    not exported."""
+    kept = {name: value for name, value in config.items() if name not in ("_name_or_path", "auto_map")}
+    return {name: _without_origin(value) if isinstance(value, dict) else value for name, value in kept.items()}
 
 
 def _json(values: dict[str, Any]) -> str:

@@ -12,7 +12,7 @@ import torch
 Answer = Callable[[Sequence[Any]], Any]
 BATCH_SIZES = (1, 32)
 # Calls that are timed for each size, and the seconds after which no more are begun.
-CALLS, SECONDS = 60, 4.0
+CALLS, SECONDS = 50, 3.0
 
 
 def measure(before: Answer, after: Answer, contents: Sequence[Any]) -> dict[str, dict[str, dict[str, float]]]:

@@ -136,9 +136,7 @@ def verify_export_in_clean_process(folder: Path, export: OnnxExport) -> None:
         found = _run_program(request, Path(elsewhere), EXPORT_PROGRAM)
     for name, answers in found.items():
         if answers != export.answers:
-            raise UserError(
-                f"model: run by onnx/{name} in a clean process, its export answers otherwise; export it again"
-            )
+            raise UserError(f"model: in a clean process, {name} of its export answers otherwise; export it again")
 
 
 def _run_program(request: dict[str, Any], elsewhere: Path, program: str = PROGRAM) -> dict[str, Any]:
