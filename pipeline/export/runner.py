@@ -2,7 +2,7 @@
 
     python runner.py < texts.txt
 
-prints a line of JSON for each line, as `finetune predict` does. In Python:
+prints a line of JSON for each line, as `finetune predict` does (pip install numpy onnxruntime tokenizers). In Python:
 
     from runner import load
 
@@ -26,12 +26,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-try:
-    import numpy as np
-    import onnxruntime
-    from tokenizers import Regex, Tokenizer, pre_tokenizers
-except ImportError as error:
-    raise SystemExit(f"error: {error}; run: pip install numpy onnxruntime tokenizers") from error
+import numpy as np
+import onnxruntime
+from tokenizers import Regex, Tokenizer, pre_tokenizers
 
 FOLDER = Path(__file__).parent
 PROVIDERS = ["CPUExecutionProvider"]  # a GPU needs the package onnxruntime-gpu and "CUDAExecutionProvider"

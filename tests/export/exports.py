@@ -8,17 +8,27 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import onnx
+import pytest
+from conftest import NEGATIVE, POSITIVE
 
 from pipeline import inference
+from pipeline.config.data import Data
+from pipeline.config.models import Recurrent, Scratch
+from pipeline.config.recipe import Recipe
+from pipeline.config.training import Optim, Train
 from pipeline.export import runner_settings, transformer
 from pipeline.export.recurrent.build import build
 from pipeline.inference import Loaded
 from pipeline.models.recurrent import RecurrentConfig
+from pipeline.run import train
 
+# torch records the graph of a transformer in ten seconds.
+SLOW = pytest.mark.slow
 RUNNER = Path(runner_settings.__file__).with_name("runner.py")
 
 
@@ -40,6 +50,95 @@ def export(loaded: Loaded, folder: Path, recipe: Path | None = None) -> Path:
 def export_run(run: Path | str, folder: Path) -> Path:
     """Write an export of the model in the run folder `run`."""
     return export(inference.load(str(run)), folder, Path(run) / "recipe.json")
+
+
+SENTENCES = [("Ada", "PER", "B"), ("Bell", "PER", "E"), ("went", "", ""), ("to", "", ""), ("Paris", "LOC", "S")]
+
+
+def tags(scheme: str, word: tuple[str, str, str]) -> str:
+    letters = {"iob2": {"B": "B", "E": "I", "S": "B"}, "bioes": {}}[scheme]
+    return f"{letters.get(word[2], word[2])}-{word[1]}" if word[1] else "O"
+
+
+def rows_of_words(scheme: str) -> str:
+    sentences = [[*SENTENCES[start:], (f"n{number}", "", "")] for number in range(20) for start in (0, 2, 4)]
+    return "\n".join("".join(f"{word[0]}\t{tags(scheme, word)}\n" for word in own) for own in sentences)
+
+
+def rows_of_texts(answer: Callable[[int, bool], Any], pairs: bool = False) -> str:
+    texts = [f"{text} {number}" for number in range(8) for text in POSITIVE + NEGATIVE]
+    rows: list[dict[str, Any]] = []
+    for number, text in enumerate(texts):
+        second = {"text_pair": texts[number - 1]} if pairs else {}
+        rows.append({"text": text, **second, "label": answer(number, number % 8 < 4)})
+    return "".join(json.dumps(row) + "\n" for row in rows)
+
+
+def small(**settings: Any) -> Recurrent:
+    return Recurrent(hidden_size=8, embedding_size=8, **settings)
+
+
+def by_name(number: int, good: bool) -> str:
+    return "good" if good else "bad"
+
+
+# Name -> task, file, its content, settings of the data, model.
+MODELS: dict[str, tuple[str, str, str, dict[str, Any], Any]] = {
+    "labels": ("sentiment", "a.jsonl", rows_of_texts(by_name), {}, small(pooling="max", bidirectional=True)),
+    "several": (
+        *("sentiment", "a.jsonl", rows_of_texts(lambda n, good: [by_name(n, good), "odd"][: n % 3])),
+        *({}, small(cell="gru")),
+    ),
+    "numbers": ("sentiment", "a.jsonl", rows_of_texts(lambda n, good: n / 7 + good), {}, small(cell="rnn")),
+    "pairs": ("sentiment", "a.jsonl", rows_of_texts(by_name, pairs=True), {}, small(pooling="mean")),
+    "windows": (
+        *("sentiment", "a.jsonl", rows_of_texts(by_name)),
+        *({"max_length": 8, "long_texts": "windows", "tokenizer": "wordpiece"}, small()),
+    ),
+    "both-ends": (
+        *("sentiment", "a.jsonl", rows_of_texts(by_name), {"max_length": 8, "long_texts": "head+tail"}),
+        small(pooling="attention"),
+    ),
+    "tags": ("ner", "a.conll", rows_of_words("iob2"), {"max_length": 32}, small(bidirectional=True)),
+    "crf": (
+        *("ner", "a.conll", rows_of_words("bioes"), {"scheme": "bioes", "max_length": 8}),
+        small(crf=True, char_encoder="cnn", bidirectional=True),
+    ),
+    "bert-pairs": (
+        *("sentiment", "a.jsonl", rows_of_texts(by_name, pairs=True)),
+        *({"max_length": 16}, Scratch("bert", hidden_size=8, heads=2, layers=1)),
+    ),
+    "bert-tags": (
+        *("ner", "a.conll", rows_of_words("bioes"), {"scheme": "bioes", "max_length": 16}),
+        Scratch("bert", hidden_size=16, heads=2, layers=1),
+    ),
+    "next": ("next_word", "a.txt", "\n".join(POSITIVE * 20) + "\n", {}, small()),
+    "next-bpe": ("next_word", "a.txt", "\n".join(POSITIVE * 20) + "\n", {"tokenizer": "bpe"}, small(cell="gru")),
+    "gpt2": (
+        *("next_word", "a.txt", "\n".join(POSITIVE * 20) + "\n"),
+        *({"max_length": 32, "tokenizer": "wordpiece"}, Scratch("gpt2", hidden_size=8, heads=2, layers=2)),
+    ),
+}
+
+
+class Folders:
+    """The folders of small runs and of their exports in `root`, each made when it is first asked for."""
+
+    def __init__(self, root: Path):
+        self.root = root
+
+    def __call__(self, name: str) -> tuple[Path, Path]:
+        run, exported = self.root / name, self.root / f"{name}-onnx"
+        if not run.is_dir():
+            task, file, content, data, model = MODELS[name]
+            self.root.mkdir(exist_ok=True)
+            source = self.root / f"{name}-{file}"
+            source.write_text(content, encoding="utf-8")
+            settings = Data(str(source), **{"max_length": 64, **data})
+            training = Train(epochs=12 if task == "ner" else 2, batch_size=8, output_dir=str(run))
+            train(Recipe(name, task, settings, model, optim=Optim(learning_rate=0.05), train=training))
+            export_run(run, exported)
+        return run, exported
 
 
 def bare_environment(folder: Path) -> Path:

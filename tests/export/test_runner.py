@@ -9,7 +9,6 @@ import random
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,90 +16,17 @@ from unittest.mock import Mock
 
 import numpy as np
 import pytest
-from conftest import NEGATIVE, POSITIVE
-from exports import RUNNER, answers, bare_environment, difference, export, export_run, python
+from exports import RUNNER, SLOW, Folders, answers, bare_environment, difference, export, python
 
 from pipeline import inference
 from pipeline.config.data import Data
-from pipeline.config.models import Recurrent, Scratch
-from pipeline.config.recipe import Recipe
-from pipeline.config.training import Optim, Train
 from pipeline.data.tagging import tags as schemes
 from pipeline.data.tokenization import segmentation, tokenizers, word_alignment
 from pipeline.export import runner_settings
-from pipeline.run import train
 
 # How far an answer may be from that of `finetune predict`.
 CLOSE = 2e-6
-SLOW = pytest.mark.slow  # torch records the graph of a transformer in ten seconds
 TEXTS = ["a warm film", "", "dull " * 40, "  ", "\u200b", "סרט מרגש ומצחיק", "brilliant , tender and wise !", "\t"]
-SENTENCES = [("Ada", "PER", "B"), ("Bell", "PER", "E"), ("went", "", ""), ("to", "", ""), ("Paris", "LOC", "S")]
-
-
-def tags(scheme: str, word: tuple[str, str, str]) -> str:
-    letters = {"iob2": {"B": "B", "E": "I", "S": "B"}, "bioes": {}}[scheme]
-    return f"{letters.get(word[2], word[2])}-{word[1]}" if word[1] else "O"
-
-
-def rows_of_words(scheme: str) -> str:
-    sentences = [[*SENTENCES[start:], (f"n{number}", "", "")] for number in range(20) for start in (0, 2, 4)]
-    return "\n".join("".join(f"{word[0]}\t{tags(scheme, word)}\n" for word in own) for own in sentences)
-
-
-def rows_of_texts(answer: Callable[[int, bool], Any], pairs: bool = False) -> str:
-    texts = [f"{text} {number}" for number in range(8) for text in POSITIVE + NEGATIVE]
-    rows: list[dict[str, Any]] = []
-    for number, text in enumerate(texts):
-        second = {"text_pair": texts[number - 1]} if pairs else {}
-        rows.append({"text": text, **second, "label": answer(number, number % 8 < 4)})
-    return "".join(json.dumps(row) + "\n" for row in rows)
-
-
-def small(**settings: Any) -> Recurrent:
-    return Recurrent(hidden_size=8, embedding_size=8, **settings)
-
-
-def by_name(number: int, good: bool) -> str:
-    return "good" if good else "bad"
-
-
-# Name -> task, file, its content, settings of the data, model.
-MODELS: dict[str, tuple[str, str, str, dict[str, Any], Any]] = {
-    "labels": ("sentiment", "a.jsonl", rows_of_texts(by_name), {}, small(pooling="max", bidirectional=True)),
-    "several": (
-        *("sentiment", "a.jsonl", rows_of_texts(lambda n, good: [by_name(n, good), "odd"][: n % 3])),
-        *({}, small(cell="gru")),
-    ),
-    "numbers": ("sentiment", "a.jsonl", rows_of_texts(lambda n, good: n / 7 + good), {}, small(cell="rnn")),
-    "pairs": ("sentiment", "a.jsonl", rows_of_texts(by_name, pairs=True), {}, small(pooling="mean")),
-    "windows": (
-        *("sentiment", "a.jsonl", rows_of_texts(by_name)),
-        *({"max_length": 8, "long_texts": "windows", "tokenizer": "wordpiece"}, small()),
-    ),
-    "both-ends": (
-        *("sentiment", "a.jsonl", rows_of_texts(by_name), {"max_length": 8, "long_texts": "head+tail"}),
-        small(pooling="attention"),
-    ),
-    "tags": ("ner", "a.conll", rows_of_words("iob2"), {"max_length": 32}, small(bidirectional=True)),
-    "crf": (
-        *("ner", "a.conll", rows_of_words("bioes"), {"scheme": "bioes", "max_length": 8}),
-        small(crf=True, char_encoder="cnn", bidirectional=True),
-    ),
-    "bert-pairs": (
-        *("sentiment", "a.jsonl", rows_of_texts(by_name, pairs=True)),
-        *({"max_length": 16}, Scratch("bert", hidden_size=8, heads=2, layers=1)),
-    ),
-    "bert-tags": (
-        *("ner", "a.conll", rows_of_words("bioes"), {"scheme": "bioes", "max_length": 16}),
-        Scratch("bert", hidden_size=16, heads=2, layers=1),
-    ),
-    "next": ("next_word", "a.txt", "\n".join(POSITIVE * 20) + "\n", {}, small()),
-    "next-bpe": ("next_word", "a.txt", "\n".join(POSITIVE * 20) + "\n", {"tokenizer": "bpe"}, small(cell="gru")),
-    "gpt2": (
-        *("next_word", "a.txt", "\n".join(POSITIVE * 20) + "\n"),
-        *({"max_length": 32, "tokenizer": "wordpiece"}, Scratch("gpt2", hidden_size=8, heads=2, layers=2)),
-    ),
-}
 
 
 @pytest.fixture(scope="module")
@@ -109,23 +35,8 @@ def bare(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def folders(tmp_path_factory) -> Callable[[str], tuple[Path, Path]]:
-    """A run of a model, and its export. Each is made when it is first asked for."""
-    root = tmp_path_factory.mktemp("runs")
-
-    def made(name: str) -> tuple[Path, Path]:
-        run, exported = root / name, root / f"{name}-onnx"
-        if not run.is_dir():
-            task, file, content, data, model = MODELS[name]
-            source = root / f"{name}-{file}"
-            source.write_text(content, encoding="utf-8")
-            settings = Data(str(source), **{"max_length": 64, **data})
-            training = Train(epochs=12 if task == "ner" else 2, batch_size=8, output_dir=str(run))
-            train(Recipe(name, task, settings, model, optim=Optim(learning_rate=0.05), train=training))
-            export_run(run, exported)
-        return run, exported
-
-    return made
+def folders(tmp_path_factory) -> Folders:
+    return Folders(tmp_path_factory.getbasetemp() / "exports")  # shared with other modules of tests
 
 
 def test_nothing_but_the_three_packages_can_be_imported_in_the_bare_environment(bare):
