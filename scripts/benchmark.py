@@ -17,7 +17,7 @@ Run it:
     python scripts/benchmark.py prepare        # from a file to encoded rows: against datasets.map, and on two cores
     python scripts/benchmark.py startup        # CPU time of predict and evaluate, with --against ANOTHER_CHECKOUT
     python scripts/benchmark.py compare        # CPU time of finetune compare, with many rows and with many runs
-    python scripts/benchmark.py serve          # finetune serve under load and on SIGTERM, with --models FOLDER...
+    python scripts/benchmark.py answer         # texts per CPU second of predict, torch and exports; first answers
 
 With --device cuda, kernels runs on a GPU and is the default. --scaling prints scaling and cluster: what two processes
 cost, and what many GPUs would.
@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
+from benchmarks.answer import answer
 from benchmarks.cluster import assumptions, cluster
 from benchmarks.common import RowsOfTable
 from benchmarks.compare import compare
@@ -64,10 +65,10 @@ MEASURES = {
     "prepare": prepare,
     "startup": startup,
     "compare": compare,
-    "serve": serve,
+    "answer": answer,
 }
-UNPAIRED = ("memory", "cluster", "compare", "differences")  # one figure each
-AGAINST = ("startup", "prepare")  # measured against another checkout
+UNPAIRED = ("memory", "cluster", "compare")  # one figure each
+AGAINST = ("startup", "prepare", "answer")  # measured against another checkout
 NOTES = {"cluster": assumptions}
 SCALING = ("scaling", "cluster")  # what --scaling prints
 
@@ -90,8 +91,7 @@ def main(
         pairs: alternating measurements of each side; medians are printed.
         threads: of torch. With one, tokens per second are tokens per CPU second.
         scaling: run scaling and cluster, one after the other.
-        against: for startup and prepare, the folder of another checkout of this project.
-        models: for serve, folders of models of single texts.
+        against: for startup, prepare and answer, the folder of another checkout of this project.
         json_file: where to write the results.
     """
     import torch

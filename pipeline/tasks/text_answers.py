@@ -286,6 +286,11 @@ def _with_words(text: Text, tokenizer: PreTrainedTokenizerBase) -> tuple[str, ..
     """The text, or both texts; the unknown token in place of a text without words, if its row would be empty. To
     byte-level BPE, blanks are tokens."""
     texts = (text,) if isinstance(text, str) else tuple(text)
-    if any(part.strip() for part in texts) or tokenizer(*texts, verbose=False)["input_ids"]:
+    if any(part.strip() for part in texts):
+        return texts
+    (ids,) = tokenizer(*([part] for part in texts), verbose=False)[
+        "input_ids"
+    ]  # alone, an empty second text is dropped
+    if ids:
         return texts
     return (tokenizer.unk_token or tokenizer.eos_token, *texts[1:])
