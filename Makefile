@@ -45,9 +45,9 @@ test-slurm-fast: setup
 test-tools: .venv-tools/.installed
 	.venv-tools/bin/python -m pytest -m tools tests/tools
 
-# The page of a comparison in a real browser; installs Chromium if it is missing and this is root.
+# The pages of comparisons and demos in a real browser; installs Chromium if it is missing and this is root.
 test-browser: setup
-	$(BIN)/python -m pytest -n 0 -m browser tests/compare/page -rs
+	$(BIN)/python -m pytest -n 0 -m browser tests/compare/page tests/demo -rs
 
 check: setup
 	$(BIN)/ruff check .

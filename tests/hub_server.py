@@ -34,7 +34,7 @@ LARGE = re.compile(r".*\.(safetensors|bin|parquet|arrow|h5|onnx)")
 REPO_NAME = re.compile(r"[\w.-]{1,96}")
 LICENSES = {"apache-2.0", "mit", "cc-by-4.0", "cc-by-nc-4.0", "bsd-3-clause", "unknown", "other"}
 REPO = r"(?P<repo>[^/]+/[^/]+)"
-KIND = r"(?P<kind>models|datasets)"
+KIND = r"(?P<kind>models|datasets|spaces)"
 
 
 @dataclass(frozen=True)
@@ -495,10 +495,10 @@ ROUTES: list[tuple[str, str, Callable[[Hub, Call], Response]]] = [
     ("POST", rf"/api/{KIND}/{REPO}/commit/(?P<revision>.+)", commit),
     ("GET", rf"/api/{KIND}/{REPO}/revision/(?P<revision>.+)", info),
     ("GET", rf"/api/{KIND}/{REPO}", info),
-    ("POST", rf"/((?P<kind>datasets)/)?{REPO}\.git/info/lfs/objects/batch", lfs_batch),
+    ("POST", rf"/((?P<kind>datasets|spaces)/)?{REPO}\.git/info/lfs/objects/batch", lfs_batch),
     ("PUT", r"/lfs/(?P<oid>\w+)", lfs_put),
     ("POST", r"/lfs/(?P<oid>\w+)/verify", lfs_verify),
-    ("HEAD GET", rf"/((?P<kind>datasets)/)?{REPO}/resolve/(?P<revision>[^/]+)/(?P<path>.+)", resolve),
+    ("HEAD GET", rf"/((?P<kind>datasets|spaces)/)?{REPO}/resolve/(?P<revision>[^/]+)/(?P<path>.+)", resolve),
 ]
 
 

@@ -61,6 +61,7 @@ LAYERS = (
     "fetch",
     "studies",
     "serving",
+    "demo",
     "cli",
     "__init__",
     "__main__",

@@ -27,6 +27,7 @@ COMMANDS = {
     "evaluate": ("MODEL --data SOURCE", "score a model on new data"),
     "predict": ("MODEL [--input FILE]", "predict from texts, one per line"),
     "serve": ("MODEL [--port N]", "answer requests over HTTP with predictions"),
+    "demo": ("RUN ...", "show a page on which models answer the same text"),
     "compare": ("RUN ...", "compare the metrics of runs in one table"),
     "study": ("FILE", "run what a study says, and compare the runs"),
     "search": ("RECIPE --trials N", "draw settings of a recipe, train with each, and keep the best"),

@@ -45,7 +45,7 @@ def push(name: str, hub: Hub, seeds: Sequence[str] = (), onnx: OnnxExport | None
     """
     run = open_run(name)
     other_seeds = _metrics_of_other_seeds(run, seeds)
-    api, user = _connect()
+    api, user = connect()
     repo_id = _full_name(hub.repo_id or run.recipe.name, user)
     hub = _with_published_metadata(api, repo_id, hub)
     card_data = run.card_data(
@@ -56,7 +56,7 @@ def push(name: str, hub: Hub, seeds: Sequence[str] = (), onnx: OnnxExport | None
         other_seeds=other_seeds,
         has_onnx=onnx is not None,
     )
-    with _staged(run, card_data, repo_id.split("/")[0], onnx) as folder, without_xet(), _explained(repo_id, user):
+    with _staged(run, card_data, repo_id.split("/")[0]) as folder, without_xet(), explained(repo_id, user):
         upload_folder(api, repo_id, hub, folder, run.recipe.task)
 
 
@@ -146,7 +146,7 @@ def _metrics_of_other_seeds(run: FinishedRun, names: Sequence[str]) -> dict[int,
     return metrics
 
 
-def _connect() -> tuple[HfApi, dict[str, Any]]:
+def connect() -> tuple[HfApi, dict[str, Any]]:
     """The client of the Hub, with a timeout, and the user who is logged in; empty on servers without users.
 
     Raises:
@@ -223,7 +223,7 @@ def without_xet() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _explained(repo_id: str, user: dict[str, Any]) -> Iterator[None]:
+def explained(repo_id: str, user: dict[str, Any]) -> Iterator[None]:
     """Turn an error of the Hub into a UserError that explains it."""
     try:
         yield
