@@ -315,14 +315,14 @@ def test_a_sweep_runs_each_line_with_each_seed_and_skips_finished_runs(cluster, 
     job = cluster.submit(place, "--array=0-2", *call, SEEDS="3 4")
     assert [cluster.ended(f"{job}_{task}") for task in range(3)] == ["COMPLETED"] * 3
     sweep = place / f"runs/sweep-{job}"
-    assert sorted(run.name for run in sweep.iterdir()) == ["1-seed-3", "1-seed-4", "2-seed-3"]
+    assert sorted(run.name for run in sweep.glob("[!.]*")) == ["1-seed-3", "1-seed-4", "2-seed-3"]
     kept = (sweep / "1-seed-3/metrics.json").stat().st_mtime_ns
     again = cluster.submit(place, "--array=0-4", *call, SEEDS="3 4", SWEEP=f"runs/{sweep.name}")
     assert [cluster.ended(f"{again}_{task}") for task in range(5)] == [*["COMPLETED"] * 4, "FAILED"]
     assert (sweep / "1-seed-3/metrics.json").stat().st_mtime_ns == kept
     log = (place / f"slurm-{again}_4.out").read_text()
     assert "no task 4 in 2 variants x 2 seeds; use --array=0-3" in log
-    table = finetune("compare", "--over-seeds", *sorted(sweep.iterdir())).stdout
+    table = finetune("compare", "--over-seeds", *sorted(sweep.glob("[!.]*"))).stdout
     assert re.findall(r"optim.learning_rate (\S+) +│ +(\d) ", table) == [("0.01", "2"), ("0.001", "2")]
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,7 +20,7 @@ from pipeline import UserError
 from pipeline.cli import main, search, startup, study
 from pipeline.config.loading import load_recipe
 from pipeline.config.study import load_study
-from pipeline.studies import trials
+from pipeline.studies import jobs, locks, trials
 from pipeline.studies.jobs import runs_of
 
 STUDY = """
@@ -135,6 +137,33 @@ def test_a_search_that_cannot_be_run_is_refused(here, flags, message):
     with pytest.raises(UserError, match=re.escape(message)):
         search.command(["tiny.py", "--trials", "3", *flags])
     assert not (here / "runs").exists()
+
+
+@pytest.mark.skipif(not shutil.which("flock"), reason="flock is part of Linux")
+def test_a_task_of_an_array_and_a_study_do_not_train_the_same_run_at_once(workplace, monkeypatch):
+    """Without Slurm: the place of its commands, and of train.sbatch, is taken by others that do nothing."""
+    monkeypatch.chdir(workplace)
+    (run, *_) = jobs.prepare(load_study("small.py"), Path("runs/small"))
+    (workplace / "scontrol").write_text(f"#!/bin/sh\necho '   Command={workplace}/sweep.sbatch'\n")
+    (workplace / "scontrol").chmod(0o755)
+    (workplace / "sweep.sbatch").touch()
+    (workplace / "train.sbatch").write_text("echo training; read -r end")
+    slurm = {"SLURM_ARRAY_TASK_ID": "0", "SLURM_ARRAY_JOB_ID": "7", "SLURM_JOB_ID": "7", "LOCK_SECONDS": "0"}
+    own = {"PATH": f"{workplace}:{os.environ['PATH']}", "PYTHON": sys.executable, "PYTHONPATH": str(ROOT)}
+    task = functools.partial(
+        subprocess.Popen, ["bash", str(ROOT / "scripts/slurm/sweep.sbatch"), "small.py"], cwd=workplace, text=True,
+        env={**os.environ, **slurm, **own}, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )  # fmt: skip
+    lock = locks.acquire(run.lock)
+    out, _ = task().communicate()
+    assert "job 7: another process is running this" in out
+    assert "training" not in out
+    locks.release(lock)
+    with task() as second:
+        wait_until(lambda: "training" in second.stdout.readline())
+        assert locks.acquire(run.lock) is None
+        second.communicate("\n")
+    assert not locks.is_held(run.lock)
 
 
 def test_both_commands_are_listed_with_what_they_do():
