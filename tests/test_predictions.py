@@ -22,6 +22,7 @@ from pipeline.errors import UserError
 from pipeline.predictions import PredictionInfo
 from pipeline.run import train
 from pipeline.tasks.base import Task, padded_inputs, scores_of
+from pipeline.tasks.ner import Ner
 
 __all__ = ["names_model", "reviews_model"]
 
@@ -109,6 +110,34 @@ def test_the_scores_of_sentences_follow_from_their_rows(tmp_path, scheme, model)
             people = [("PER", start, start + 2) for start in range(0, len(row["words"]) - 3, 2)]
             found = [(span["type"], span["start"], span["end"]) for span in row["gold_spans"]]
             assert found == [*people, ("LOC", len(row["words"]) - 1, len(row["words"]))]
+
+
+class Losing(Ner):
+    """Words called `lost` have no token, as with an encoder that drops what it cannot spell."""
+
+    def encode(self, rows, tokenizer, max_length, labels):
+        columns = super().encode(rows, tokenizer, max_length, labels)
+        names = [word for words in rows["tokens"].to_pylist() for word in words]  # one window for each sentence
+        first = columns["first"]
+        kept = [-1 if name == "lost" else at for name, at in zip(names, first.flatten().to_pylist(), strict=True)]
+        columns["first"] = pa.ListArray.from_arrays(first.offsets, pa.array(kept, pa.int32()))
+        return columns
+
+
+def test_an_entity_with_a_word_that_has_no_token_is_a_miss_in_the_rows_and_in_the_scores(tmp_path):
+    whole = {"tokens": ["Bell", "saw", "Rome"], "tags": ["B-PER", "O", "B-LOC"]}
+    lines = [{"tokens": ["Ada", "lost", "saw", f"n{n}"], "tags": ["B-PER", "I-PER", "O", "O"]} for n in range(20)]
+    lines += [{"tokens": [*whole["tokens"], f"n{n}"], "tags": [*whole["tags"], "O"]} for n in range(20)]
+    recipe, metrics = a_run(tmp_path, f"{__name__}:Losing", write(tmp_path, "rows.jsonl", lines))
+    for split in ("validation", "test"):
+        rows = agree(recipe, metrics, split).to_pylist()
+        losing = [row for row in rows if "lost" in row["words"]]
+        assert 0 < len(losing) < len(rows)
+        assert all(row["lost_entities"] == ("lost" in row["words"]) for row in rows)
+        assert all(row["prediction"][1] == "O" for row in losing)
+        assert metrics[split]["lost_entities"] == len(losing)
+        entities = sum(len(row["gold_spans"]) for row in rows)
+        assert metrics[split]["recall"] <= 1 - len(losing) / entities
 
 
 @pytest.mark.parametrize("running", [False, True])
