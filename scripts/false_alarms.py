@@ -201,17 +201,17 @@ def designs() -> Iterator[Design]:
         yield Design(name, decomposed.LOSS, likelihoods(853, 3, 0.01, ratio=ratio))
 
 
-def measure(design: Design, simulations: int) -> dict[str, float]:
+def measure(design: Design, simulations: int, resamples: int = RESAMPLES) -> dict[str, float]:
     """Shares of `simulations` pairs: false alarms of each test that applies, and intervals that hold the truth."""
     generator = np.random.default_rng(0)
     found: dict[str, list[bool]] = {}
     truth = truth_of(design)
     for _ in range(simulations):
         first, second = design.draw(generator)
-        sums = bootstrap_sums([*first, *second], RESAMPLES, int(generator.integers(2**32)), design.block_length)
+        sums = bootstrap_sums([*first, *second], resamples, int(generator.integers(2**32)), design.block_length)
         ours, theirs = sums[: len(first)], sums[len(first) :]
         seed = int(generator.integers(2**32))
-        exchanged = paired_tests.exchange_sums([*first, *second], RESAMPLES, seed, design.block_length)
+        exchanged = paired_tests.exchange_sums([*first, *second], resamples, seed, design.block_length)
         moved = exchanged[: len(first)], exchanged[len(first) :]
         result = comparison.paired_test(
             design.score, first, second, ours, theirs, moved[0][0], moved[1][0], design.block_length
