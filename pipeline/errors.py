@@ -79,7 +79,7 @@ def writing(setting: str, folder: Path) -> Iterator[None]:
     """
     try:
         yield
-    except Exception as error:
+    except Exception as error:  # libraries wrap the error of the system in their own
         found = _disk_error(error)
         if found is None:
             raise

@@ -75,7 +75,7 @@ def answering_speed_of(run: Run, prepared: Prepared) -> dict[str, Any]:
         tokenizer.model_max_length = min(tokenizer.model_max_length, longest or tokenizer.model_max_length)
         texts = source_rows.sample(prepared.texts["validation"], answering_speed.TEXTS)
         speeds = answering_speed.measure(run.task, model, tokenizer, run.labels, texts, run.progress.seconds)
-    except Exception as error:
+    except Exception as error:  # a trained model must not be lost for a figure
         print(f"answering: the speed was not measured: {reason(error)}", flush=True)
         return {}
     return {"answering": speeds}

@@ -80,7 +80,9 @@ class Search:
             UserError: the first trials have all failed.
         """
         if done := len(self.trials.finished()):
-            self.say(f"{done} of {self.plan.trials} trials have already finished")
+            asked = self.plan.trials
+            more = f"; with --trials {asked} there is none to add" if done > asked else ""
+            self.say(f"{done} of {max(done, asked)} trials have already finished{more}")
         with StopSignals() as stop:
             while self.running or not (stop.urgency or self._is_over()):
                 if stop.urgency:

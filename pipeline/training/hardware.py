@@ -81,7 +81,7 @@ def out_of_memory_is_refused(remedy: str) -> Iterator[None]:
     """
     try:
         yield
-    except Exception as error:
+    except Exception as error:  # each backend raises its own when memory runs out
         if not is_out_of_memory(error):
             raise
         raise UserError(f"memory ran out; {remedy}") from error
