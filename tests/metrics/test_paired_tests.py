@@ -39,6 +39,18 @@ def enumerated(score, first, second) -> float:
     return extreme / 2 ** len(first[0])
 
 
+@pytest.mark.parametrize(("discordant", "exact"), [(10, 2.1), (25, 4.3), (50, 3.3), (100, 3.5)])
+def test_the_exact_mcnemar_test_is_conservative_as_documented_and_its_mid_p_is_less_so(discordant, exact):
+    """The chance of p < 0.05 under equality, over all ways to split the discordant rows."""
+    chances = stats.binom.pmf(np.arange(discordant + 1), discordant, 0.5)
+    rates = {
+        test: 100 * sum(chances[n] for n in range(discordant + 1) if test(n, discordant - n) < 0.05)
+        for test in (paired_tests.mcnemar_exact, paired_tests.mcnemar_mid_p)
+    }
+    assert rates[paired_tests.mcnemar_exact] == pytest.approx(exact, abs=0.05)
+    assert rates[paired_tests.mcnemar_exact] <= rates[paired_tests.mcnemar_mid_p] <= 6.5
+
+
 @pytest.mark.parametrize("pair", [(0, 0), (0, 1), (3, 3), (5, 6), (0, 6), (12, 30), (400, 470)])
 def test_mcnemar_is_that_of_statsmodels_and_of_exact_arithmetic(pair):
     first, second = pair
