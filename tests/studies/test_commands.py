@@ -16,11 +16,11 @@ import pytest
 from conftest import ROOT, finetune
 from test_runner import wait_until
 
-from pipeline import UserError
+from pipeline import UserError, locks
 from pipeline.cli import main, search, startup, study
 from pipeline.config.loading import load_recipe
 from pipeline.config.study import load_study
-from pipeline.studies import jobs, locks, trials
+from pipeline.studies import jobs, trials
 from pipeline.studies.jobs import runs_of
 
 STUDY = """
