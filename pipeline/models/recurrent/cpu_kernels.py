@@ -13,6 +13,7 @@ import torch
 from torch.autograd import forward_ad
 from torch.autograd.function import once_differentiable
 
+from .cpu_linear import is_worth_it, product
 from .layout import can_read
 
 
@@ -33,7 +34,7 @@ class _RNN(torch.autograd.Function):
         states = _room_for_states(values, start)
         step, (minus_one, two) = weight.t() * 2, _constants(start)
         for value, before, after in zip(doubled.unbind(), states[:-1].unbind(), states[1:].unbind(), strict=True):
-            torch.addmm(value, before, step, out=value)
+            _add_product(value, before, step, out=value)
             torch.addcmul(minus_one, two, torch.sigmoid(value, out=value), out=after)
         ctx.save_for_backward(states, weight)
         return states[1:]
@@ -47,9 +48,9 @@ class _RNN(torch.autograd.Function):
         outer = _room_for_gradients(gradient)  # of the states
         for after, before, own, factor, result in _backward_in_time(outer, gradient, slope, inner):
             torch.mul(after, factor, out=result)
-            torch.addmm(own, result, weight, out=before)
+            _add_product(own, result, weight, out=before)
         flat = inner.flatten(0, 1)
-        return inner, outer[0], flat.t() @ states[:-1].flatten(0, 1), flat.sum(dim=0)
+        return inner, outer[0], product(states[:-1].flatten(0, 1).t(), flat.t()).t(), flat.sum(dim=0)
 
 
 class _GRU(torch.autograd.Function):
@@ -79,8 +80,8 @@ class _GRU(torch.autograd.Function):
             strict=True,
         )
         for both, r, z, n, read, before, after in steps:
-            torch.sigmoid(torch.addmm(both, before, gates_step, out=both), out=both)
-            torch.addmm(new_bias, before, new_step, out=read)
+            torch.sigmoid(_add_product(both, before, gates_step, out=both), out=both)
+            _add_product(new_bias, before, new_step, out=read)
             torch.addcmul(n, r, read, out=n)
             torch.addcmul(minus_one, two, torch.sigmoid(n, out=n), out=n)
             torch.lerp(n, before, z, out=after)
@@ -109,11 +110,18 @@ class _GRU(torch.autograd.Function):
         ):
             torch.mul(after[:, None], factor, out=result)
             torch.addcmul(own, after, update, out=earlier)
-            torch.addmm(earlier, read, weight, out=earlier)
+            _add_product(earlier, read, weight, out=earlier)
         of_values = flat.clone()
         torch.mul(by_new, outer[1:], out=of_values[..., 2 * size :])
         flat = flat.flatten(0, 1)
-        return of_values, outer[0], flat.t() @ before.flatten(0, 1), flat.sum(dim=0)
+        return of_values, outer[0], product(before.flatten(0, 1).t(), flat.t()).t(), flat.sum(dim=0)
+
+
+def _add_product(added: torch.Tensor, left: torch.Tensor, right: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
+    """added + left @ right, written to `out`."""
+    if is_worth_it(left, right.t()):
+        return torch.add(added, product(left, right.t()), out=out)
+    return torch.addmm(added, left, right, out=out)
 
 
 def _room_for_states(values: torch.Tensor, start: torch.Tensor) -> torch.Tensor:

@@ -18,6 +18,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 from .configuration_recurrent import RecurrentConfig
 from .cpu_kernels import can_run, gru, rnn
+from .cpu_linear import linear
 from .layout import Layout, Packing, is_transformed, permute
 from .per_sample import refuse_hooks
 from .scan import scan
@@ -153,7 +154,7 @@ class FusedCell(Cell):
     ) -> tuple[torch.Tensor, State]:
         assert self.kernel is not None
         flat = inputs.transpose(0, 1).flatten(0, 1)  # one product over all positions, also under autocast
-        values = F.linear(flat, weights["weight_ih"], weights["bias_ih"]).view(inputs.shape[1], len(inputs), -1)
+        values = linear(flat, weights["weight_ih"], weights["bias_ih"]).view(inputs.shape[1], len(inputs), -1)
         states = self.kernel(values.to(start.dtype), start, weights["weight_hh"], weights["bias_hh"])
         outputs = states.transpose(0, 1)  # (B, T, H)
         return outputs, (after_last_word(outputs, start, layout),)

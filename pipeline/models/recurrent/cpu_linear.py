@@ -1,0 +1,130 @@
+"""Products of float32 matrices on a CPU by oneDNN, where that is faster than the library that torch takes.
+
+torch multiplies float32 matrices with MKL, which uses only part of what a processor of another maker than Intel can do.
+oneDNN, which torch uses for other types, is then about twice as fast. The operator is not a public one, so it is used
+only if it is there with the expected arguments, gives the right result, and is faster in a short trial.
+"""
+
+# Shapes: N rows, E features of the inputs, O of the outputs.
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable
+
+import torch
+from torch.autograd import forward_ad
+from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
+
+from .layout import can_read
+
+SCHEMA = (
+    "mkldnn::_linear_pointwise(Tensor X, Tensor W, Tensor? B, str attr, Scalar?[] scalars, str? algorithm) -> Tensor Y"
+)
+# Products of fewer operations than this take longer to start than to compute.
+FEWEST_OPERATIONS = 4_000_000
+# How much faster it must be: a trial that could go either way would change the last digits from run to run.
+SPEEDUP = 1.4
+TRIALS = 10
+
+
+def product(left: torch.Tensor, right: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
+    """left @ right.T + bias without gradients, (N, O). Either may be transposed in memory.
+
+    Args:
+        left: (N, E).
+        right: (O, E).
+        bias: (O,).
+    """
+    if is_worth_it(left, right):
+        return torch.ops.mkldnn._linear_pointwise(left, right, bias, "none", [], "")
+    return left @ right.t() if bias is None else torch.addmm(bias, left, right.t())
+
+
+def is_worth_it(left: torch.Tensor, right: torch.Tensor) -> bool:
+    """Whether `product` uses oneDNN for `left` (N, E) and `right` (O, E)."""
+    operations = 2 * left.shape[0] * left.shape[1] * right.shape[0]
+    return left.dtype == right.dtype == torch.float32 and operations >= FEWEST_OPERATIONS and is_faster()
+
+
+class _Linear(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, inputs, weight, bias):
+        ctx.save_for_backward(inputs, weight)
+        return product(inputs, weight, bias)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, gradient):
+        inputs, weight = ctx.saved_tensors
+        of_inputs = of_weight = of_bias = None
+        if ctx.needs_input_grad[0]:
+            of_inputs = product(gradient, weight.t())
+        if ctx.needs_input_grad[1]:
+            of_weight = product(inputs.t(), gradient.t()).t()  # this way round it is faster than as its transpose
+        if ctx.needs_input_grad[2]:
+            of_bias = gradient.sum(dim=0)
+        return of_inputs, of_weight, of_bias
+
+
+def linear(inputs: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
+    """`torch.nn.functional.linear` for inputs of any shape (..., E). Without a second derivative where oneDNN is used.
+
+    Args:
+        weight: (O, E).
+        bias: (O,).
+    """
+    if not _can_run(inputs, weight):
+        return F.linear(inputs, weight, bias)
+    return _Linear.apply(inputs.flatten(0, -2), weight, bias).unflatten(0, inputs.shape[:-1])
+
+
+def _can_run(inputs: torch.Tensor, weight: torch.Tensor) -> bool:
+    """A graph that is recorded, a transform of `torch.func` and gradients forward through the computation need torch's
+    operator, and autocast computes in another type."""
+    return (
+        inputs.dim() > 1
+        and inputs.dtype == weight.dtype == torch.float32
+        and 2 * inputs.numel() * weight.shape[0] >= FEWEST_OPERATIONS
+        and can_read(inputs)
+        and forward_ad._current_level < 0
+        and not torch.is_autocast_enabled("cpu")
+        and is_faster()
+    )
+
+
+@functools.cache
+def is_faster() -> bool:
+    """Whether oneDNN is there, right, and faster than torch's choice; tried once in a process, which takes some
+    milliseconds. The seeds of torch stay as they are."""
+    operator = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
+    if operator is None or not torch.backends.mkldnn.is_available() or str(operator.default._schema) != SCHEMA:
+        return False
+    with torch.no_grad():
+        numbers = torch.arange(512 * 384, dtype=torch.float64)
+        inputs, weight = ((numbers * factor).sin().float().view(512, 384) for factor in (1.7, 2.3))
+
+        def by_onednn() -> torch.Tensor:
+            return operator(inputs, weight, None, "none", [], "")
+
+        def by_torch() -> torch.Tensor:
+            return inputs @ weight.t()
+
+        exact = inputs.double() @ weight.double().t()
+        if float((by_onednn() - exact).abs().max()) > 1e-5 * float(exact.abs().max()):
+            return False
+        # In turn, and the least of each: other processes can only make a trial slower.
+        seconds = [(_seconds(by_torch), _seconds(by_onednn)) for _ in range(TRIALS)]
+        least_of_torch, least_of_onednn = map(min, zip(*seconds, strict=True))
+        return least_of_torch > SPEEDUP * least_of_onednn
+
+
+def _seconds(run: Callable[[], torch.Tensor]) -> float:
+    begun = time.perf_counter()
+    run()
+    return max(time.perf_counter() - begun, 1e-9)
+
+
+__all__ = ["is_faster", "is_worth_it", "linear", "product"]
