@@ -9,11 +9,11 @@ import pytest
 import torch
 from conftest import ROOT
 from contract import padded, randomised, words
-from onnxruntime.quantization import quantize_dynamic
 from sessions import batches, difference, run, session, with_characters, zero_state
 
 from pipeline.config.export import OPSETS
 from pipeline.errors import UserError
+from pipeline.export.quantize import quantize
 from pipeline.export.recurrent.build import build
 from pipeline.export.recurrent.cells import CELLS
 from pipeline.export.recurrent.pooling import POOLINGS
@@ -205,23 +205,25 @@ def test_initializers_have_the_names_of_the_state_dict_and_none_is_there_twice()
     assert "model.layers.1/LSTM" in "".join(node.name for node in graph.graph.node)
 
 
-@pytest.mark.parametrize("model_class", [RecurrentForTokenClassification, RecurrentForCausalLM])
-def test_a_graph_with_weights_of_8_bits_gives_about_the_same(model_class, tmp_path):
-    sizes = {"embedding_size": 32, "units": 64, "vocab_size": 500}
-    config = (
-        {"crf": True, "char_encoder": "cnn", "bidirectional": True}
-        if model_class is RecurrentForTokenClassification
-        else {}
-    )
-    model = a_model(model_class, **sizes, **config).eval()
+OF_8_BITS = {
+    "attention": (RecurrentForSequenceClassification, {"cell_type": "gru", "pooling": "attention"}),
+    "tags": (RecurrentForTokenClassification, {"bidirectional": True, "crf": True, "char_encoder": "cnn"}),
+    "next word": (RecurrentForCausalLM, {"adaptive_cutoffs": [100, 200]}),
+}
+
+
+@pytest.mark.parametrize("kind", OF_8_BITS)
+def test_a_graph_with_weights_of_8_bits_gives_about_the_same(kind, tmp_path):
+    model_class, config = OF_8_BITS[kind]
+    model = a_model(model_class, **{"embedding_size": 32, "units": 64, "vocab_size": 2000, **config})
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.mul_(0.2)
     whole, small = tmp_path / "whole.onnx", tmp_path / "small.onnx"
     onnx.save(build(model), whole)
-    quantize_dynamic(whole, small)
-    assert small.stat().st_size < 0.4 * whole.stat().st_size
+    quantize(whole, small)
+    assert small.stat().st_size < 0.7 * whole.stat().st_size  # ONNX Runtime has no GRU of 8 bits
     graph = session(str(small))
     for inputs in batches("right"):
-        given = with_characters(inputs) if config else inputs
+        given = with_characters(inputs) if "char_encoder" in config else inputs
         assert difference(model, graph, **given) < 0.2

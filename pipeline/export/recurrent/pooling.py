@@ -52,7 +52,8 @@ def _max(graph, model, words):
 def _attention(graph, model, words):
     op, pooler, width = graph.op, model.pooler, model.config.output_size
     rows = op.Tanh(graph.linear(op.Reshape(words.states, [-1, width]), pooler.projection))
-    scores = op.MatMul(rows, graph.weight(pooler.query))  # (N*T,)
+    # Not a MatMul: quantized by channels, ONNX Runtime cannot multiply by a vector.
+    scores = op.ReduceSum(op.Mul(rows, graph.weight(pooler.query)), [1], keepdims=0)  # (N*T,)
     scores = op.Where(words.layout.front, op.Reshape(scores, op.Shape(words.layout.front)), LOWEST)
     return _weighted_sum(graph, op.Softmax(scores, axis=-1), words.states)
 
