@@ -92,7 +92,7 @@ class Recipe(Settings):
             for name in ("loss", "temperature"):
                 if getattr(self.distil, name) != getattr(Distil, name):
                     self.distil.refuse(
-                        name, "a teacher of next_word gives the probabilities of its likeliest tokens alone; remove it"
+                        name, "a teacher of next_word gives the probabilities of some tokens only; remove this setting"
                     )
         if getattr(self.model, "crf", False) and self.distil.loss == "mse":
             self.distil.refuse("loss", "mse compares logits, and a CRF has none for a single word; set it to kl")

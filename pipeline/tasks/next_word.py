@@ -87,7 +87,7 @@ class NextWord(Task):
         next_word_teacher.check(teacher, student)
 
     def answers_for(self, student: Student) -> Any:
-        return [next_word_teacher.KEPT, of_vocabulary(student.tokenizer)]
+        return [next_word_teacher.KEPT, next_word_teacher.DRAWN, of_vocabulary(student.tokenizer)]
 
     def teacher_answers(self, contents: Sequence[str], teacher: Teacher, student: Student) -> list[np.ndarray]:
         """(tokens, numbers), see `next_word_teacher.answers`."""

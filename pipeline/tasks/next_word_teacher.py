@@ -1,15 +1,17 @@
-"""The next token from a teacher with the same vocabulary: its most likely tokens, and what they cost a student.
+"""The next token from a teacher with the same vocabulary: some of its probabilities, and what they cost a student.
 
-An answer holds the `KEPT` likeliest tokens at each place, their log-probabilities, and that of all other tokens
-together. The loss is the divergence over these `KEPT` + 1 events. By the log-sum inequality it is at most that over the
-whole vocabulary, and the difference is p KL(P || Q), where p is the teacher's probability of all other tokens and P and
-Q are the distributions of teacher and student among them (Cover & Thomas 2006, section 2.7).
+An answer holds the `KEPT` likeliest tokens at each place and, for all that are left, `DRAWN` tokens that are drawn in
+proportion to their probabilities. The likeliest alone would be a biased target: a GPT-2 of 8,000 words of film reviews
+gives 43% of the probability to others, about which the student would learn nothing. With those that are drawn, the
+expected loss and its gradient are those over the whole vocabulary (Anshumann et al. 2025, arXiv 2503.16870; they draw
+all tokens).
 
-Shapes: B rows of a batch, T time, V vocabulary, K tokens kept, N tokens of a text, M places of a batch.
+Shapes: B rows of a batch, T time, V vocabulary, K = KEPT, R = DRAWN, N tokens of a text, M places of a batch.
 """
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,10 +24,11 @@ from pipeline.data.streams import EVALUATION_TOKENS, slide
 from pipeline.errors import UserError
 from pipeline.models.recurrent.crf import IGNORED
 from pipeline.tasks.base import Batch, LabelLosses, Student, Teacher, TeacherLosses
-from pipeline.training import divergences
 
-# 4 * (2 * KEPT + 1) = 260 bytes a token on disk, 260 MB a million tokens, and as much in memory for the batch alone.
-KEPT = 32
+# An answer has the ids of K + R tokens, their log-probabilities, and that of all but the K likeliest: 260 bytes a token
+# on disk, 260 MB a million tokens. In memory is a batch of them.
+KEPT, DRAWN = 24, 8
+TOKENS = KEPT + DRAWN
 # The logarithm of a probability of 0, so that all losses are finite: exp(-1e4) is 0.
 NEVER = -1e4
 
@@ -59,79 +62,91 @@ def _is_same(one: Any, other: Any) -> bool:
 
 
 def answers(texts: Sequence[str], teacher: Teacher, end: int) -> list[np.ndarray]:
-    """(N, 2 K + 1) float32 for each text, ended by the token `end`: at each of its tokens the ids and log-probabilities
-    of the likeliest tokens there and the log-probability of all others, given what precedes it in its text.
+    """(N, 2 (K + R) + 1) float32 for each text, ended by the token `end`: see `KEPT`, given what precedes each token in
+    its text. What is drawn depends on the text alone.
 
     A model with a state reads a text as a whole. Another one reads it in windows of its length, and each token but the
-    first ones has at least half a window before it, as in an evaluation. Fewer ids than K are filled up with the first.
+    first ones has at least half a window before it, as in an evaluation.
     """
     encoded = teacher.tokenizer(list(texts), add_special_tokens=False, return_attention_mask=False, verbose=False)
     rows = [[end, *ids, end] for ids in encoded["input_ids"]]
     read = _in_state if hasattr(teacher.model, "new_cache") else _in_windows
-    return read(rows, teacher)
+    return read(rows, [_chance(row) for row in rows], teacher)
 
 
-def _in_state(rows: list[list[int]], teacher: Teacher) -> list[np.ndarray]:
+def _chance(row: list[int]) -> np.ndarray:
+    """(N,) numbers in [0, 1) that decide what is drawn."""
+    return np.random.Generator(np.random.PCG64(zlib.crc32(np.array(row, np.int32).tobytes()))).random(len(row) - 1)
+
+
+def _in_state(rows: list[list[int]], chances: list[np.ndarray], teacher: Teacher) -> list[np.ndarray]:
     """A few tokens of all texts at a time; each model call starts from the state that the one before has left."""
     model: Any = teacher.model
-    inputs, step = _padded([row[:-1] for row in rows]), max(1, EVALUATION_TOKENS // len(rows))
-    cache, found = model.new_cache(), []
+    inputs, chance = _padded([row[:-1] for row in rows]), _padded(chances)
+    cache, found, step = model.new_cache(), [], max(1, EVALUATION_TOKENS // len(rows))
     for start in range(0, inputs.shape[1], step):
-        part = inputs[:, start : start + step].to(model.device)
-        outputs = model(input_ids=part, past_key_values=cache, use_cache=True)
+        part = slice(start, start + step)
+        outputs = model(input_ids=inputs[:, part].to(model.device), past_key_values=cache, use_cache=True)
         cache = outputs.past_key_values
-        found.append(_likeliest(outputs.logits))
+        found.append(_chosen(outputs.logits, chance[:, part]))
     whole = np.concatenate(found, axis=1)
     return [own[: len(row) - 1] for own, row in zip(whole, rows, strict=True)]
 
 
-def _in_windows(rows: list[list[int]], teacher: Teacher) -> list[np.ndarray]:
+def _in_windows(rows: list[list[int]], chances: list[np.ndarray], teacher: Teacher) -> list[np.ndarray]:
     length = int(teacher.tokenizer.model_max_length)
-    spans = [
-        (row, *span) for row, ids in enumerate(rows) for span in slide(0, len(ids) - 1, length, max(1, length // 2))
-    ]
+    stride = max(1, length // 2)
+    spans = [(row, *span) for row, ids in enumerate(rows) for span in slide(0, len(ids) - 1, length, stride)]
     at_once = max(1, EVALUATION_TOKENS // min(length, max(map(len, rows))))
     found: list[list[np.ndarray]] = [[] for _ in rows]
     for first in range(0, len(spans), at_once):
-        chosen = spans[first : first + at_once]
-        inputs = _padded([rows[row][start:stop] for row, start, _, stop in chosen])
+        part = spans[first : first + at_once]
+        inputs = _padded([rows[row][start:stop] for row, start, _, stop in part])
+        chance = _padded([chances[row][start:stop] for row, start, _, stop in part])
         # Padding is on the right, where no token looks.
-        likeliest = _likeliest(teacher.model(input_ids=inputs.to(teacher.model.device)).logits)
-        for own, (row, start, scored, stop) in zip(likeliest, chosen, strict=True):
+        chosen = _chosen(teacher.model(input_ids=inputs.to(teacher.model.device)).logits, chance)
+        for own, (row, start, scored, stop) in zip(chosen, part, strict=True):
             found[row].append(own[scored - start : stop - start])
     return [np.concatenate(parts) for parts in found]
 
 
-def _padded(rows: list[list[int]]) -> Tensor:
-    """(B, T) ids, padded with the first of each row on the right."""
+def _padded(rows: Sequence[Any]) -> Tensor:
+    """(B, T) of rows of numbers, padded with 0 on the right."""
     width = max(map(len, rows))
-    return torch.tensor([row + row[:1] * (width - len(row)) for row in rows])
+    return torch.from_numpy(np.stack([np.pad(row, (0, width - len(row))) for row in rows]))
 
 
-def _likeliest(logits: Tensor) -> np.ndarray:
-    """(B, T, 2 K + 1) of (B, T, V), see `answers`; ids below 2^24 are exact in float32."""
+def _chosen(logits: Tensor, chance: Tensor) -> np.ndarray:
+    """(B, T, 2 (K + R) + 1) of (B, T, V) and (B, T), see `answers`; ids below 2^24 are exact in float32."""
     logs = logits.float().log_softmax(dim=-1)
-    top, ids = logs.topk(min(KEPT, logs.shape[-1]), dim=-1)
-    rest = _rest(logs, ids)
-    if missing := KEPT - top.shape[-1]:  # a smaller vocabulary
-        ids = torch.cat([ids, ids[..., :1].expand(*ids.shape[:-1], missing)], dim=-1)
-        top = torch.cat([top, torch.full_like(top[..., :1], NEVER).expand(*top.shape[:-1], missing)], dim=-1)
-    return torch.cat([ids.float(), top, rest[..., None]], dim=-1).cpu().numpy()
-
-
-def _rest(logs: Tensor, ids: Tensor) -> Tensor:
-    """The log-probability of all tokens but `ids`: not from the sum of theirs, which is 1 up to rounding."""
-    return logs.scatter(-1, ids, float("-inf")).logsumexp(dim=-1).clamp(min=NEVER)
+    size = min(KEPT, logs.shape[-1])
+    top, ids = logs.topk(size, dim=-1)
+    others = logs.scatter(-1, ids, float("-inf"))
+    rest = others.logsumexp(dim=-1, keepdim=True).clamp(min=NEVER)
+    # Systematic sampling: R equidistant points on the line on which each token is as long as its share of the rest. A
+    # token is drawn in proportion to it, and hardly more often than that, whatever the draw.
+    line = (others - rest).double().exp().cumsum(dim=-1)
+    points = (torch.arange(DRAWN, device=logs.device) + chance.to(logs.device)[..., None]) / DRAWN
+    drawn = torch.searchsorted(line, points * line[..., -1:], right=True).clamp(max=logs.shape[-1] - 1)
+    known = [top, logs.gather(-1, drawn)]
+    if missing := KEPT - size:  # a smaller vocabulary
+        ids = torch.nn.functional.pad(ids, (0, missing))
+        known[0] = torch.nn.functional.pad(top, (0, missing), value=NEVER)
+    return torch.cat([ids.float(), drawn.float(), *known, rest], dim=-1).cpu().numpy()
 
 
 def losses(outputs: Any, batch: Batch, settings: Distil, label_losses: LabelLosses) -> TeacherLosses:
-    """What each of the M labelled tokens costs."""
+    """What each of the M labelled tokens costs.
+
+    With the probabilities p of the teacher and q of the student, it is the sum of p (log p - log q) over the likeliest
+    tokens, and the mean of log p - log q over those that were drawn, times the probability of all that are left. Its
+    expectation is KL(p || q).
+    """
     labels = batch["labels"]
     labelled = labels != IGNORED
-    teacher, logits = batch["teacher"][labelled], outputs.logits[labelled]  # (M, 2 K + 1), (M, V)
-    ids, logs = teacher[:, :KEPT].long(), logits.float().log_softmax(dim=-1)
-    top = logs.gather(1, ids).masked_fill(teacher[:, KEPT:-1] <= NEVER, NEVER)
-    student = torch.cat([top, _rest(logs, ids)[:, None]], dim=1)
-    soft = divergences.of_classes(student, teacher[:, KEPT:], settings)
+    teacher, logits = batch["teacher"][labelled], outputs.logits[labelled]  # (M, 2 (K + R) + 1), (M, V)
+    ids, known, rest = teacher[:, :TOKENS].long(), teacher[:, TOKENS:-1], teacher[:, -1:]
+    weights = torch.cat([known[:, :KEPT].exp(), (rest.exp() / DRAWN).expand(-1, DRAWN)], dim=1)
+    soft = (weights * (known - logits.float().log_softmax(dim=-1).gather(1, ids))).sum(dim=1)
     hard = label_losses(logits, labels[labelled]) if settings.hard_share else torch.zeros_like(soft)
     return TeacherLosses(soft, hard, torch.ones_like(soft, dtype=torch.bool))
