@@ -32,8 +32,10 @@ def fetch(recipe: Recipe, to: Path | None) -> None:
     """
     if recipe.data.streaming:
         recipe.data.refuse("streaming", "streamed rows cannot be fetched; set it to False")
+    if recipe.distil is not None and any(source.streaming for source in recipe.distil.sources):
+        recipe.distil.refuse("unlabelled.streaming", "streamed rows cannot be fetched; set it to False")
     check_names(recipe)
-    recipe = _with_trained_teacher(recipe)
+    recipe = _with_models_of_teachers_run(recipe)
     recipe, revisions = pinning.resolve_revisions(recipe, sources.resolve(recipe.data, recipe.task))
     _load_all(recipe, revisions)
     for setting, entry in revisions.items():
@@ -49,18 +51,22 @@ def fetch(recipe: Recipe, to: Path | None) -> None:
     print(f"fetched to {to}; run offline: HF_HUB_OFFLINE=1 finetune run {to / run_folder.RECIPE}")
 
 
-def _with_trained_teacher(recipe: Recipe) -> Recipe:
-    """`recipe` with the folder of its teacher in place of the recipe that trains it.
+def _with_models_of_teachers_run(recipe: Recipe) -> Recipe:
+    """`recipe` with the folder of the model in place of the run that has left its teacher, whose checkpoints are large,
+    or of the recipe of that run.
 
     Raises:
         UserError: that run has not finished.
     """
-    maker = teachers_recipe(recipe)
-    if maker is None or recipe.distil is None:
+    distil = recipe.distil
+    if distil is None:
         return recipe
-    if not run_folder.is_finished(maker.folder):
-        recipe.distil.refuse("teacher", f"its run has not finished; first: finetune run {recipe.distil.teacher}")
-    return replace(recipe, distil=replace(recipe.distil, teacher=str(maker.folder / run_folder.MODEL)))
+    maker = teachers_recipe(recipe)
+    if maker is not None and not run_folder.is_finished(maker.folder):
+        distil.refuse("teacher", f"its run has not finished; first: finetune run {distil.teacher}")
+    folder = maker.folder if maker is not None else paths.local(distil.teacher, "distil.teacher")
+    model = paths.in_run(folder)
+    return recipe if model == folder else replace(recipe, distil=replace(distil, teacher=str(model)))
 
 
 def _load_all(recipe: Recipe, revisions: pinning.Revisions) -> None:
@@ -85,7 +91,7 @@ def _load_for_distillation(distil: Distil, revisions: pinning.Revisions) -> None
     for source in distil.sources:
         if sources.resolve(source).kind == "hub":
             for rows, _ in hub_source.load(source, source.revision).values():
-                next(rows)
+                next(rows, None)
 
 
 def _copy_files(recipe: Recipe, revisions: pinning.Revisions, to: Path) -> dict[str, str]:

@@ -82,7 +82,15 @@ def _place(file: Path, error: BaseException) -> str:
 
 
 def override(recipe: Recipe, arguments: Sequence[str], program: str) -> Recipe:
-    """`recipe` with the settings in `arguments`; the parser exits with code 2 if it refuses a name or value."""
+    """`recipe` with the settings in `arguments`; the parser exits with code 2 if it refuses a name or value.
+
+    Raises:
+        UserError: a flag belongs to a section that the recipe does not have.
+    """
+    if recipe.distil is None and any(argument.startswith("--distil.") for argument in arguments):
+        raise UserError(
+            "distil: the recipe has no teacher, so flags cannot change its settings; set distil in the file"
+        )
     # Flags cannot change the kind of model: --model.* are the settings of the recipe's own kind only.
     return tyro.cli(Recipe, default=recipe, args=list(arguments), prog=program, config=(tyro.conf.AvoidSubcommands,))
 

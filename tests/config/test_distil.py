@@ -44,6 +44,11 @@ def test_a_flag_changes_the_source_of_texts():
     assert recipe.distil.sources == (Data("more.txt"),)
 
 
+def test_flags_cannot_give_a_teacher_to_a_recipe_that_has_none():
+    with pytest.raises(UserError, match=r"^distil: the recipe has no teacher"):
+        override(a_recipe(None), ["--distil.teacher", "runs/teacher"], "here")
+
+
 def test_a_recipe_of_an_earlier_version_has_no_teacher():
     values = json.loads(a_recipe(None).to_json())
     del values["distil"]

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from conftest import NEGATIVE, POSITIVE, save_checkpoint
+from conftest import NEGATIVE, POSITIVE, ROOT, save_checkpoint
 from safetensors.torch import load_file
 
 from pipeline import inference, rehearsal, run_folder
@@ -306,3 +309,25 @@ def test_the_card_of_a_pushed_student_has_no_folders(student):
     text = card(CardData(recipe, metrics, has_code=True))
     assert "/home/me" not in text
     assert "`teacher`" in text
+
+
+@pytest.mark.slow
+def test_two_processes_ask_the_teacher_for_the_same_bytes_as_one(student, tmp_path):
+    """Two real processes from the recipe to the finished run."""
+
+    def answers(processes: int) -> dict[str, bytes]:
+        cache, run = tmp_path / f"cache{processes}", tmp_path / f"run{processes}"
+        (tmp_path / "recipe.json").write_text(
+            replace(student, train=replace(student.train, output_dir=str(run), max_steps=2)).to_json()
+        )
+        launcher = ["-m", "torch.distributed.run", "--nproc-per-node", str(processes), "--standalone"]
+        command = [sys.executable, *launcher, "-m", "pipeline", "run", str(tmp_path / "recipe.json")]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "FINETUNE_CACHE": str(cache)}
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+        assert done.returncode == 0, done.stderr
+        assert (run / "metrics.json").is_file()
+        return {str(file.relative_to(cache)): file.read_bytes() for file in cache.glob("answers/*/answers.arrow")}
+
+    alone = answers(1)
+    assert len(alone) == 2  # the training rows, and the texts without labels
+    assert answers(2) == alone

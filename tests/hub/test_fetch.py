@@ -16,8 +16,10 @@ from conftest import NEGATIVE, POSITIVE, ROOT, save_checkpoint
 from hub_fixtures import Place, local_hub_only
 from huggingface_hub import HfApi
 
+from pipeline import fetch as fetching
 from pipeline.cli import main, run
 from pipeline.config.data import Data
+from pipeline.config.distil import Distil
 from pipeline.config.loading import load_recipe
 from pipeline.config.models import Pretrained, Recurrent
 from pipeline.config.recipe import Recipe
@@ -162,3 +164,50 @@ def test_what_cannot_be_fetched_is_refused(hub, of_the_hub, tmp_path, monkeypatc
     with pytest.raises(UserError) as error:
         main._dispatch(["fetch", "asked.json", *arguments])
     assert says in str(error.value)
+
+
+@pytest.mark.slow
+def test_a_teacher_and_its_texts_are_fetched_and_the_student_is_trained_offline(
+    hub: Place, shop, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    name, commit = upload(hub, shop / "teacher/model")
+    (tmp_path / "new.jsonl").write_text("".join(json.dumps({"text": f"new {text}"}) + "\n" for text in TEXTS))
+    recipe = Recipe(
+        "student",
+        "sentiment",
+        Data(str(shop / "reviews.csv")),
+        Recurrent(hidden_size=4, embedding_size=4),
+        train=Train(max_steps=2),
+        distil=Distil(name, unlabelled=(Data("new.jsonl"), Data(str(shop / "other.txt"))), limit=30),
+    )
+    (tmp_path / "recipe.json").write_text(recipe.to_json())
+    fetch_in_a_process(hub, tmp_path / "recipe.json", "--to", tmp_path / "fetched")
+    (tmp_path / "moved").mkdir()
+    (tmp_path / "fetched").rename(tmp_path / "moved/fetched")
+    done = offline("run", "fetched/recipe.json", cwd=tmp_path / "moved", FINETUNE_CACHE=str(tmp_path / "cache"))
+    assert done.returncode == 0, done.stderr
+    metrics = json.loads((tmp_path / "moved/runs/student/metrics.json").read_text())
+    assert metrics["revisions"]["distil.teacher"]["commit"] == commit
+    assert metrics["distil"]["rows"]["unlabelled"] == 30
+    assert metrics["distil"]["scores"]["test"]["accuracy"] > 0
+
+
+def test_of_a_teachers_run_only_the_model_is_copied(shop, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    model = Recurrent(hidden_size=4, embedding_size=4)
+    recipe = Recipe(
+        "student", "sentiment", Data(str(shop / "reviews.csv")), model, distil=Distil(str(shop / "teacher"))
+    )
+    fetching.fetch(recipe, tmp_path / "fetched")
+    fetched = load_recipe(str(tmp_path / "fetched/recipe.json"))
+    assert (Path(fetched.distil.teacher) / "model.safetensors").is_file()
+    assert [*(tmp_path / "fetched").rglob("checkpoints")] == []
+
+
+def test_a_teacher_that_is_still_to_be_trained_is_not_fetched(shop, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    data, model = Data(str(shop / "reviews.csv")), Recurrent(hidden_size=4, embedding_size=4)
+    (tmp_path / "teacher.json").write_text(Recipe("teacher", "sentiment", data, model).to_json())
+    with pytest.raises(UserError, match=r"^distil.teacher: its run has not finished; first: finetune run teacher.json"):
+        fetching.fetch(Recipe("student", "sentiment", data, model, distil=Distil("teacher.json")), None)
