@@ -287,6 +287,8 @@ def test_the_doctor_says_how_long_the_teacher_will_take(student, capsys, tmp_pat
     capsys.readouterr()
     estimate.examine(student)
     assert "its answers are in the cache" in capsys.readouterr().out
+    estimate.examine(replace(student, distil=Distil(teacher="teacher")))
+    assert "distil.unlabelled None: the teacher answers the training rows alone" in capsys.readouterr().out
 
 
 @pytest.mark.slow
