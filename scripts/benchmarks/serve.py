@@ -25,12 +25,13 @@ from benchmarks.common import ROTTEN_TOMATOES, RowsOfTable
 ROOT = Path(__file__).parents[2]
 TEXTS = 2000
 SECONDS = 3.0  # of a measurement, and before and after the SIGTERM
-CLIENTS, CROWD = (1, 32), 200
+# Concurrent clients, and the texts of each of their requests.
+LOADS, CROWD = ((1, 1), (32, 1), (4, 32)), 200
 RETRY = 0.02  # seconds until a client that was refused tries again
 # What becomes of a request that gets no status: there is no server to connect to, it closes the connection before it
 # answers anything, or in the middle of a response.
-NOT_CONNECTED, CLOSED, CUT = UNANSWERED = "not connected", "closed", "cut off"
-COUNTS = ("answered", "503", *UNANSWERED, "lost")
+NOT_CONNECTED, CLOSED, CUT = "no server", "closed", "cut off"
+COUNTS = ("answered", "503", NOT_CONNECTED, CLOSED, "lost")
 
 
 @dataclass
@@ -43,8 +44,8 @@ class Seen:
 
 
 def serve(pairs: int, models: Sequence[Path]) -> RowsOfTable:
-    """Of each model, requests of one text per second, their latencies and the server's CPU time, measured in turn:
-    medians over pairs. Then what becomes of the requests of 200 clients when the server gets a SIGTERM.
+    """Of each model, texts and requests per second, the latencies of requests and the server's CPU time, measured in
+    turn: medians over pairs. Then what becomes of the requests of 200 clients when the server gets a SIGTERM.
 
     Args:
         models: folders of models that read single texts: runs, models or exports.
@@ -52,16 +53,16 @@ def serve(pairs: int, models: Sequence[Path]) -> RowsOfTable:
     texts, rows = _texts(), []
     with contextlib.ExitStack() as stack:
         servers = {model: stack.enter_context(_Server.of(model)) for model in models}
-        cases = [(model, clients) for model in models for clients in CLIENTS]
-        found = [{case: _measure(servers[case[0]], case[1], texts) for case in cases} for _ in range(pairs)]
-    for model, clients in cases:
-        turns = [turn[model, clients] for turn in found]
+        cases = [(model, *load) for model in models for load in LOADS]
+        found = [{case: _measure(servers[case[0]], *case[1:], texts) for case in cases} for _ in range(pairs)]
+    for model, clients, size in cases:
+        turns = [turn[model, clients, size] for turn in found]
         medians = {name: statistics.median(turn[name] for turn in turns) for name in turns[0]}
-        rows.append({"model": model.name, "clients": clients, **medians, **dict.fromkeys(COUNTS, "")})
+        own = {"model": model.name, "clients": clients, "texts": size}
+        rows.append({**own, **medians, **dict.fromkeys(COUNTS, "")})
     for model in models:
-        rows.append(
-            {"model": model.name, "clients": f"{CROWD}, SIGTERM", **dict.fromkeys(medians, ""), **_stop(model, texts)}
-        )
+        own = {"model": model.name, "clients": f"{CROWD}, SIGTERM", "texts": 1}
+        rows.append({**own, **dict.fromkeys(medians, ""), **_stop(model, texts)})
     return rows
 
 
@@ -102,18 +103,19 @@ class _Server:
         return float(times.user + times.system)
 
 
-def _measure(server: _Server, clients: int, texts: list[str]) -> dict[str, float]:
+def _measure(server: _Server, clients: int, size: int, texts: list[str]) -> dict[str, float]:
     before, started = server.cpu_seconds(), time.perf_counter()
-    seen = asyncio.run(_crowd(server.port, clients, texts, SECONDS))
+    seen = asyncio.run(_crowd(server.port, clients, size, texts, SECONDS))
     spent, elapsed = server.cpu_seconds() - before, time.perf_counter() - started
     answered = seen.outcomes[200]
     if set(seen.outcomes) != {200}:
         raise SystemExit(f"a server that nobody has stopped has not answered everything: {dict(seen.outcomes)}")
     return {
+        "texts/s": answered * size / elapsed,
         "requests/s": answered / elapsed,
         "p50 ms": statistics.median(seen.seconds) * 1000,
         "p95 ms": statistics.quantiles(seen.seconds, n=20)[-1] * 1000,
-        "CPU ms/request": spent / answered * 1000,
+        "CPU ms": spent / answered * 1000,
     }
 
 
@@ -121,7 +123,7 @@ def _stop(model: Path, texts: list[str]) -> dict[str, int]:
     """Outcomes of the requests of a crowd that goes on while the server stops. A request is lost if the server says
     that it has answered or refused it and no client has read that, or if its response is cut off."""
     with _Server.of(model) as server:
-        seen = asyncio.run(_crowd(server.port, CROWD, texts, 2 * SECONDS, server.process.terminate))
+        seen = asyncio.run(_crowd(server.port, CROWD, 1, texts, 2 * SECONDS, server.process.terminate))
         printed, _ = server.process.communicate(timeout=60)
     said = re.fullmatch(r"stopped: ([\d,]+) requests answered, ([\d,]+) refused\n", printed)
     if server.process.returncode != 0 or said is None:
@@ -129,24 +131,32 @@ def _stop(model: Path, texts: list[str]) -> dict[str, int]:
     answered, refused = (int(number.replace(",", "")) for number in said.groups())
     outcomes = seen.outcomes
     lost = abs(answered - outcomes[200]) + abs(refused - outcomes[503]) + outcomes[CUT]
-    return {"answered": answered, "503": refused, **{name: outcomes[name] for name in UNANSWERED}, "lost": lost}
+    found = (answered, refused, outcomes[NOT_CONNECTED], outcomes[CLOSED], lost)
+    return dict(zip(COUNTS, found, strict=True))
 
 
 async def _crowd(
-    port: int, clients: int, texts: list[str], seconds: float, in_the_middle: Callable[[], None] | None = None
+    port: int,
+    clients: int,
+    size: int,
+    texts: list[str],
+    seconds: float,
+    in_the_middle: Callable[[], None] | None = None,
 ) -> Seen:
-    """Clients that send one text after the other for so many seconds, each on a connection that it keeps."""
+    """Clients that send one request of `size` texts after the other for so many seconds, each on a connection that it
+    keeps."""
     seen, ends = Seen(), time.perf_counter() + seconds
-    all_clients = [_client(port, texts[number::clients], ends, seen) for number in range(clients)]
+    requests = [texts[start : start + size] for start in range(0, len(texts) - size + 1, size)]
+    all_clients = [_client(port, requests[number % len(requests) :: clients], ends, seen) for number in range(clients)]
     if in_the_middle is not None:
         asyncio.get_running_loop().call_later(seconds / 2, in_the_middle)
     await asyncio.gather(*all_clients)
     return seen
 
 
-async def _client(port: int, texts: list[str], ends: float, seen: Seen) -> None:
+async def _client(port: int, requests: list[list[str]], ends: float, seen: Seen) -> None:
     connection: _Connection | None = None
-    for text in cycle(texts):
+    for texts in cycle(requests):
         started = time.perf_counter()
         if started > ends:
             break
@@ -157,7 +167,7 @@ async def _client(port: int, texts: list[str], ends: float, seen: Seen) -> None:
                 seen.outcomes[NOT_CONNECTED] += 1
                 await asyncio.sleep(RETRY)
                 continue
-        outcome = await connection.ask(text)
+        outcome = await connection.ask(texts)
         seen.outcomes[outcome] += 1
         if outcome == 200:
             seen.seconds.append(time.perf_counter() - started)
@@ -175,9 +185,9 @@ class _Connection:
         self._reader, self._writer = reader, writer
         self.is_closed = False
 
-    async def ask(self, text: str) -> int | str:
+    async def ask(self, texts: list[str]) -> int | str:
         """The status of the response, or what became of the request."""
-        body = json.dumps({"inputs": text}).encode()
+        body = json.dumps({"inputs": texts}).encode()
         head = f"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
         found = b""
         try:
@@ -190,8 +200,8 @@ class _Connection:
         except ConnectionError:
             return CUT if found else CLOSED
         status = int(found.split()[1])
-        if status == 200 and json.loads(content)["text"] != text:
-            raise SystemExit(f"the answer to another text came to {text!r}: {content!r}")
+        if status == 200 and [answer["text"] for answer in json.loads(content)] != texts:
+            raise SystemExit(f"the answers to other texts came to {texts}: {content!r}")
         self.is_closed = b"\r\nconnection: close" in found.lower()
         return status
 

@@ -157,3 +157,14 @@ try: serve.command(["/none"])
 except ValueError: print("torch" in sys.modules)"""
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert done.stdout == "False\n"
+
+
+@pytest.mark.slow  # an export, and a process of its own
+def test_an_export_is_served_like_the_model_that_it_was_made_from(runs, tmp_path):
+    from pipeline.export.folder import export
+
+    export(runs["sentiment"], tmp_path / "export")
+    expected = json.loads(json.dumps([*inference.predict(runs["sentiment"], TEXTS)]), parse_float=approximately)
+    with command(tmp_path / "export") as (client, _):
+        assert client.predict(TEXTS).body == expected
+        assert client.send("GET", "/health").body["model"] == "export"
