@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -53,6 +53,14 @@ class Client:
         """The value of a line of /metrics."""
         found = re.search(rf"^{re.escape(name)} (\S+)$", self.send("GET", "/metrics").body, re.MULTILINE)
         return float(found[1]) if found else 0.0
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Wait for `condition`, at most 20 seconds."""
+    ends = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < ends
+        time.sleep(0.005)
 
 
 @contextlib.contextmanager
