@@ -28,7 +28,13 @@ if TYPE_CHECKING:
 # Parts of the usual names of pairs: text_a and text_b, sentence 1 and sentence 2, s1 and s2.
 NOUNS, BLANKS, ENDS = ("text", "sentence", "sent", "s", "question", "q"), ("", "_", " "), (("a", "b"), ("1", "2"))
 # Rows in a forward pass of `predict`.
-ROWS_PER_BATCH = 32
+ROWS_PER_BATCH = 64
+# What the answers are, for messages.
+PROBLEM_TYPES = {
+    "single_label_classification": "one of several labels",
+    "multi_label_classification": "any number of labels",
+    "regression": "a number",
+}
 
 
 class TextAnswers(Task):
@@ -288,9 +294,8 @@ def _with_words(text: Text, tokenizer: PreTrainedTokenizerBase) -> tuple[str, ..
     texts = (text,) if isinstance(text, str) else tuple(text)
     if any(part.strip() for part in texts):
         return texts
-    (ids,) = tokenizer(*([part] for part in texts), verbose=False)[
-        "input_ids"
-    ]  # alone, an empty second text is dropped
+    # As a batch: alone, an empty second text is dropped.
+    (ids,) = tokenizer(*([part] for part in texts), verbose=False)["input_ids"]
     if ids:
         return texts
     return (tokenizer.unk_token or tokenizer.eos_token, *texts[1:])
