@@ -156,7 +156,7 @@ def test_each_file_says_in_its_first_line_what_it_is_for(file):
 
 # Lines of a module; the models and their heads belong in one file, as in transformers, and a runner travels as one.
 LONGEST_MODULE = 400
-LONGEST = {"models.recurrent.modeling_recurrent": 640, "export.runner": 440}
+LONGEST = {"models.recurrent.modeling_recurrent": 640, "export.runner": 450}
 LONGEST_FUNCTION = 45
 FEW_MODULES = 3
 
