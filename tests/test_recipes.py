@@ -33,7 +33,7 @@ GOLDEN = {
     "ner_gru_crf": 1.9560,
     "ner_rnn": 3.1068,
     "ner_transformer": 2.7238,
-    "ner_distilled": 0.1251,
+    "ner_distilled": 2.3426,
     "next_word_awd_lstm": 6.3639,
     "next_word_gpt2": 6.0089,
     "next_word_gru": 6.3423,
@@ -102,7 +102,8 @@ def after_its_run(recipe: Recipe, folder: Path) -> Recipe:
     if recipe.distil is not None:
         # Reading many texts takes long.
         texts = Data(source=recipe.data.source) if recipe.distil.sources else None
-        few = dataclasses.replace(recipe.distil, teacher=str(folder / "before"), unlabelled=texts, limit=ROWS)
+        limit = ROWS if recipe.distil.sources or recipe.distil.augment else recipe.distil.limit
+        few = dataclasses.replace(recipe.distil, teacher=str(folder / "before"), unlabelled=texts, limit=limit)
         return dataclasses.replace(recipe, distil=few)
     return dataclasses.replace(recipe, model=dataclasses.replace(recipe.model, checkpoint=str(folder / "before")))
 
