@@ -6,6 +6,8 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pyarrow as pa
+
 from pipeline import predictions, run_folder
 from pipeline.data.source_rows import COLUMNS
 from pipeline.errors import UserError
@@ -45,7 +47,8 @@ def read(folder: Path) -> ValidationRows:
             f" evaluate {folder} --data SOURCE --split {SPLIT} --rows {file}"
         )
     found = predictions.read(file)
-    read_columns = [name for name in ("text", "text_pair", COLUMNS["tokens"]) if name in found.table.column_names]
+    names = ("text", "text_pair", COLUMNS["tokens"])
+    read_columns = [name for name in names if name in found.table.column_names and _is_read(found.table.schema, name)]
     if not read_columns:
         raise UserError(f"model: {file} does not say what the model has read, so an export cannot be tried on it")
     rows = found.table.select([*read_columns, *({"gold"} & {*found.table.column_names})]).to_pylist()
@@ -53,6 +56,12 @@ def read(folder: Path) -> ValidationRows:
     rows = _some(rows, read_columns, running)
     contents = [_content([row[name] for name in read_columns]) for row in rows]
     return ValidationRows(contents, _by_role(rows, read_columns), running)
+
+
+def _is_read(schema: pa.Schema, name: str) -> bool:
+    """Whether the column holds texts or words: in rows of next_word, `words` is their number."""
+    kind = schema.field(name).type
+    return pa.types.is_string(kind) or pa.types.is_list(kind)
 
 
 def _some(rows: list[dict[str, Any]], names: list[str], running: bool) -> list[dict[str, Any]]:
