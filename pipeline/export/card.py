@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from huggingface_hub import ModelCardData
 
+from pipeline.export.exported import Exported
 from pipeline.export.validation_rows import SPLIT
 from pipeline.publish.card import UNKNOWN_LICENSE, markdown_table, title
 from pipeline.publish.staging import FinishedRun
-
-if TYPE_CHECKING:
-    from pipeline.export.folder import Exported
 
 USAGE = """## How to use
 

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import asdict, dataclass, replace
-from importlib import metadata
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import onnx
 
 from pipeline import inference, run_folder, storage
-from pipeline.config.export import DEFAULT_OPSET, PACKAGES, Quantization
+from pipeline.config.export import DEFAULT_OPSET, Quantization
 from pipeline.errors import UserError, writing
 from pipeline.export import card, checks, latency, runner, runner_settings, transformer, validation_rows
-from pipeline.export.checks import Checked
+from pipeline.export.exported import Exported
 from pipeline.export.quantize import quantize as to_int8
 from pipeline.export.recurrent import build as recurrent
 from pipeline.export.validation_rows import ValidationRows
@@ -27,37 +26,8 @@ from pipeline.training import hardware
 GRAPH, SETTINGS, RUNNER, HANDLER, CARD = "model.onnx", "export.json", "runner.py", "handler.py", "README.md"
 # What Inference Endpoints install for handler.py.
 REQUIREMENTS = "requirements.txt"
-VERSIONS = ("torch", "transformers", "tokenizers", *PACKAGES)
 # A protobuf, and so a graph with its weights in one file, has less than 2 GiB.
 LARGEST = 2**31 - 2**20
-
-
-@dataclass(frozen=True)
-class Exported:
-    """An export that has been made.
-
-    Attributes:
-        quantization: int8; None: its weights are float32.
-        checked: what it scores, and how far it is from the model.
-        latency: see `latency.measure`.
-        bytes: size of the weights `before`, and of the graph with its weights `after`.
-        processor: on which the latency was measured.
-        warning: what is wrong with it although it was asked for.
-    """
-
-    folder: Path
-    quantization: Quantization | None
-    opset: int
-    checked: Checked
-    latency: dict[str, dict[str, dict[str, float]]]
-    bytes: dict[str, int]
-    processor: str
-    warning: str | None
-
-    def to_json(self) -> dict[str, Any]:
-        """What export.json says about it."""
-        found = {name: value for name, value in asdict(self).items() if name != "folder"}
-        return {**found, "versions": {name: metadata.version(name) for name in VERSIONS}}
 
 
 def export(

@@ -159,6 +159,7 @@ def _record(
     assert program is not None
     proto = program.model_proto
     _forget_source(proto.graph)
+    del proto.graph.value_info[:]  # as of recurrent graphs, see recurrent/graph.py
     return proto
 
 

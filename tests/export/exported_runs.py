@@ -21,7 +21,7 @@ def train(folder: Path, **model: Any) -> Path:
     """Train a BiLSTM that tells the reviews of these tests apart; returns the folder of the run."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "reviews.csv").write_text("".join(f'"{text}",{label}\n' for text, label in ROWS))
-    settings = {"hidden_size": 8, "embedding_size": 8, "bidirectional": True, "pooling": "max", **model}
+    settings = {"hidden_size": 32, "embedding_size": 32, "bidirectional": True, "pooling": "max", **model}
     training = Train(epochs=8, batch_size=8, output_dir=str(folder / "run"))
     data = Data(str(folder / "reviews.csv"))
     runs.train(Recipe("tiny", "sentiment", data, Recurrent(**settings), Optim(learning_rate=0.05), training))

@@ -20,7 +20,8 @@ from pipeline import inference
 from pipeline.errors import UserError
 from pipeline.export import folder as exporting
 from pipeline.export import latency
-from pipeline.export.folder import Exported, export
+from pipeline.export.exported import Exported
+from pipeline.export.folder import export
 from pipeline.export.recurrent import build as recurrent
 
 TEXTS = ["a moving , funny film", "a dull mess", ""]
