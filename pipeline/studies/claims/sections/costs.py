@@ -44,8 +44,8 @@ def frugal(measured: Measured) -> Section:
         picture=Picture(drawing.draw([points(comparison, "Test scores")]), in_words(statements)),
         table=[["cell", "parameters", "\u03bcs a token, training", "\u03bcs a token, answering", "accuracy"], *rows],
         remarks=[
-            "On a CPU, PyTorch runs the LSTM as one oneDNN operator, and the GRU word by word. On a GPU both are one"
-            " cuDNN operator."
+            "On a CPU, PyTorch runs the LSTM as one oneDNN operator; GRU and RNN run in loops of this package"
+            " (`cpu_kernels.py`). On a GPU all three are one cuDNN operator."
         ],
     )
 
