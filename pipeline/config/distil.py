@@ -41,7 +41,7 @@ class Distil(Settings):
     """Rows without labels at most, from `unlabelled` or `augment`."""
     loss: Literal["kl", "mse"] = "kl"
     """kl: the divergence of the student's probabilities from the teacher's; mse: the squared difference of their
-    logits. A number has no probabilities, so both are its squared difference."""
+    logits, for answers to whole texts. A number has no probabilities, so both are its squared difference."""
     temperature: Positive = 1.0
     """For kl: divides the logits of both before they become probabilities; the loss is multiplied by its square, so
     that gradients keep their size (Hinton et al. 2015, section 2)."""

@@ -94,8 +94,8 @@ class Recipe(Settings):
                     self.distil.refuse(
                         name, "a teacher of next_word gives the probabilities of some tokens only; remove this setting"
                     )
-        if getattr(self.model, "crf", False) and self.distil.loss == "mse":
-            self.distil.refuse("loss", "mse compares logits, and a CRF has none for a single word; set it to kl")
+        if self.task == "ner" and self.distil.loss == "mse":
+            self.distil.refuse("loss", "mse compares logits, and a teacher of ner gives probabilities; set it to kl")
         if getattr(self.model, "adaptive_cutoffs", None):
             self.model.refuse(
                 "adaptive_cutoffs", "in training it computes the probability of no other word; remove it, or distil"

@@ -88,7 +88,7 @@ def _in_state(rows: list[list[int]], chances: list[np.ndarray], teacher: Teacher
         part = slice(start, start + step)
         outputs = model(input_ids=inputs[:, part].to(model.device), past_key_values=cache, use_cache=True)
         cache = outputs.past_key_values
-        found.append(_chosen(outputs.logits, chance[:, part]))
+        found.append(_chosen(_of_tokens(outputs, teacher), chance[:, part]))
     whole = np.concatenate(found, axis=1)
     return [own[: len(row) - 1] for own, row in zip(whole, rows, strict=True)]
 
@@ -104,7 +104,8 @@ def _in_windows(rows: list[list[int]], chances: list[np.ndarray], teacher: Teach
         inputs = _padded([rows[row][start:stop] for row, start, _, stop in part])
         chance = _padded([chances[row][start:stop] for row, start, _, stop in part])
         # Padding is on the right, where no token looks.
-        chosen = _chosen(teacher.model(input_ids=inputs.to(teacher.model.device)).logits, chance)
+        outputs = teacher.model(input_ids=inputs.to(teacher.model.device))
+        chosen = _chosen(_of_tokens(outputs, teacher), chance)
         for own, (row, start, scored, stop) in zip(chosen, part, strict=True):
             found[row].append(own[scored - start : stop - start])
     return [np.concatenate(parts) for parts in found]
@@ -114,6 +115,11 @@ def _padded(rows: Sequence[Any]) -> Tensor:
     """(B, T) of rows of numbers, padded with 0 on the right."""
     width = max(map(len, rows))
     return torch.from_numpy(np.stack([np.pad(row, (0, width - len(row))) for row in rows]))
+
+
+def _of_tokens(outputs: Any, teacher: Teacher) -> Tensor:
+    """The logits (B, T, V) of the tokens. Some models have more, so that their number is a multiple of 64."""
+    return outputs.logits[..., : len(teacher.tokenizer)]
 
 
 def _chosen(logits: Tensor, chance: Tensor) -> np.ndarray:

@@ -248,8 +248,8 @@ def test_the_export_of_a_crf_is_refused_as_a_teacher():
 
 
 def test_a_crf_cannot_learn_logits():
-    with pytest.raises(UserError, match=r"distil.loss: mse compares logits, and a CRF has none for a single word"):
-        Recipe("x", "ner", Data("x"), Recurrent(crf=True), distil=Distil("y", loss="mse"))
+    with pytest.raises(UserError, match=r"distil.loss: mse compares logits, and a teacher of ner gives probabilities"):
+        Recipe("x", "ner", Data("x"), Recurrent(), distil=Distil("y", loss="mse"))
 
 
 @pytest.mark.parametrize("crf", [False, True], ids=["softmax", "crf"])

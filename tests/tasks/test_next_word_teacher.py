@@ -178,3 +178,15 @@ def test_a_teacher_with_other_tokens_is_refused_with_two_remedies():
 def test_a_loss_that_needs_all_probabilities_is_refused_with_the_setting(distil, model, message):
     with pytest.raises(UserError, match=message):
         Recipe("x", "next_word", Data("x"), Recurrent(**model), distil=Distil("y", **distil))
+
+
+def test_outputs_beyond_the_tokens_of_the_tokenizer_are_no_tokens():
+    class Wide:
+        tokenizer = range(50)
+
+    logits = torch.randn(2, 3, 64, generator=torch.Generator().manual_seed(0))
+    logits[..., 50:] = 9.0  # an embedding matrix that is padded to a multiple of 64
+    narrow = next_word_teacher._of_tokens(SimpleNamespace(logits=logits), Wide())
+    assert torch.equal(narrow, logits[..., :50])
+    chosen = next_word_teacher._chosen(narrow, torch.rand(2, 3))
+    assert chosen[..., :TOKENS].max() < 50
