@@ -110,7 +110,7 @@ def main(
     if names == ("startup",) and not against:
         raise SystemExit("--against: startup needs the folder of another checkout")
     if against and not set(names) <= set(AGAINST):
-        raise SystemExit(f"--against: only {' and '.join(AGAINST)} take another checkout")
+        raise SystemExit(f"--against: only {', '.join(AGAINST[:-1])} and {AGAINST[-1]} take another checkout")
     if ("serve" in names) != bool(models):
         raise SystemExit("--models: serve needs the folders of its models, and nothing else takes any")
     options: dict[str, dict[str, Any]] = {

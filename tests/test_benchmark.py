@@ -118,6 +118,7 @@ def test_two_processes_send_what_a_ring_of_two_does(benchmarks, monkeypatch):
     assert 0 <= results["share"] < 1
 
 
+@pytest.mark.slow
 def test_startup_measures_both_commands_against_another_checkout(benchmarks, monkeypatch):
     from benchmarks import startup
 
@@ -131,7 +132,7 @@ def test_startup_measures_both_commands_against_another_checkout(benchmarks, mon
 def test_another_checkout_is_named_for_startup_and_for_nothing_else(benchmarks, arguments):
     script = runpy.run_path(str(ROOT / "scripts/benchmark.py"))
     with pytest.raises(
-        SystemExit, match=r"--against: (startup needs the folder of|only startup and prepare take) another"
+        SystemExit, match=r"--against: (startup needs the folder of|only startup, prepare and answer take) another"
     ):
         script["main"](**arguments)
 

@@ -109,12 +109,14 @@ def imports_of(file: Path) -> list[str]:
     return found
 
 
+NAMES = {name_of(file) for file in MODULES}
+
+
 def modules_of(imported: str) -> str:
     """The module that an imported name, a module or something in one, belongs to."""
-    names = {name_of(file) for file in MODULES}
     parts = imported.split(".")
     found = [".".join(parts[:size]) for size in range(len(parts), 0, -1)]
-    return next((name for name in found if name in names), "__init__")
+    return next((name for name in found if name in NAMES), "__init__")
 
 
 @pytest.mark.parametrize("file", LEVELLED, ids=name_of)
