@@ -175,8 +175,15 @@ class NextWord(Task):
         generate: int | None = None,
     ) -> Iterable[dict[str, Any]]:
         """The five most likely next words of each text and, with `generate`, a greedy continuation of up to so many
-        tokens, unknown words included, without the end token."""
-        prompts = _prompts(texts, tokenizer, 0 if hasattr(model, "new_cache") else (generate or 1))
+        tokens, unknown words included, without the end token.
+
+        Raises:
+            UserError: the model reads no more than `generate` tokens, which leaves none for the text.
+        """
+        room, longest = 0 if hasattr(model, "new_cache") else (generate or 1), int(tokenizer.model_max_length)
+        if generate and longest <= room:
+            raise UserError(f"generate: the model reads {longest} tokens at most; ask for fewer than that")
+        prompts = _prompts(texts, tokenizer, room)
         found: dict[int, dict[str, Any]] = {}
         for chosen in batches_by_length([*map(len, prompts)], ROWS_PER_BATCH):
             answers = _continued([prompts[row] for row in chosen], model, tokenizer, generate)

@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from conftest import ROOT, finetune
 from running import Client, command, serving, until
+from transformers import GPT2Config, GPT2LMHeadModel
 
 from pipeline import inference
 from pipeline.cli import serve
@@ -62,6 +63,21 @@ def test_each_task_answers_over_http_what_predict_prints(task, options, runs):
             words = client.predict({"tokens": ["Ann", "saw", "Rome"]}).body
             assert words["tokens"] == ["Ann", "saw", "Rome"]
             assert len(words["tags"]) == 3
+
+
+def test_a_continuation_longer_than_the_model_reads_is_a_mistake_of_the_request(runs):
+    loaded = inference.load(runs["next_word"])
+    loaded.tokenizer.model_max_length = 8
+    shape = {"n_embd": 8, "n_layer": 1, "n_head": 2, "n_positions": 8}
+    model = GPT2LMHeadModel(GPT2Config(vocab_size=len(loaded.tokenizer), **shape)).eval()
+
+    def predict(contents, options):
+        return loaded.task.predict(contents, model, loaded.tokenizer, [], **options)
+
+    with serving(predict, "next_word") as (client, _, _):
+        message = "generate: the model reads 8 tokens at most; ask for fewer than that"
+        assert client.predict("the cat", generate=20)[:2] == (400, {"error": message})
+        assert client.predict("the cat", generate=3).status == 200
 
 
 def approximately(number: str):

@@ -294,6 +294,17 @@ def test_a_gpt2_without_a_recipe_predicts_words(lines):
     assert list(predict(str(lines / "run/model"), ["the cat"])) == before
 
 
+def test_a_continuation_that_leaves_a_model_of_fixed_length_nothing_to_read_is_refused():
+    tokenizer = train_tokenizer("whitespace", LINES * 2, Data("x"))
+    tokenizer.model_max_length = 16
+    fixed, endless = transformer("gpt2", len(tokenizer)), recurrent(len(tokenizer))
+    assert "continuation" in next(iter(NextWord().predict(["the cat"], fixed, tokenizer, [], generate=15)))
+    for generate in (16, 40):
+        with pytest.raises(UserError, match=r"^generate: the model reads 16 tokens at most; ask for fewer than that$"):
+            list(NextWord().predict(["the cat"], fixed, tokenizer, [], generate=generate))
+        assert "continuation" in next(iter(NextWord().predict(["the cat"], endless, tokenizer, [], generate=generate)))
+
+
 def test_a_checkpoint_is_fine_tuned_with_its_own_tokenizer(lines):
     run(lines, MODELS["gpt2"])
     (lines / "run").rename(lines / "first")
