@@ -114,7 +114,11 @@ class Batcher:
             return job.future
         with self._changed:
             if len(self._queue) + len(job.contents) > self._max_queue:
-                raise QueueFull
+                # Clients that have gone must not keep a place from others.
+                live = [text for text in self._queue if not text.job.future.done()]
+                if len(live) + len(job.contents) > self._max_queue:
+                    raise QueueFull
+                self._queue = deque(live)  # only now: the thread ends if it wakes up and finds none
             self._queue.extend(Text(job, number, now) for number in range(len(job.contents)))
             self._changed.notify()
         return job.future

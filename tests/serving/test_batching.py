@@ -126,6 +126,21 @@ def test_a_full_queue_takes_a_request_completely_or_not_at_all(model):
     assert batcher.stop(10)
 
 
+def test_texts_of_cancelled_requests_leave_a_full_queue_to_others(model):
+    batcher = batcher_of(model, max_queue=3)
+    occupied(batcher, model)
+    gone, kept = batcher.submit(["gone", "too"], {}), batcher.submit(["kept"], {})
+    assert gone.cancel()
+    with pytest.raises(QueueFull):
+        batcher.submit(["one", "two", "three"], {})
+    new = batcher.submit(["new", "newer"], {})
+    assert batcher.waiting == 3
+    model.free.set()
+    assert [answer["text"] for future in (kept, new) for answer in future.result(10)] == ["kept", "new", "newer"]
+    assert batcher.stop(10)
+    assert not any("gone" in batch for batch in model.batches)
+
+
 def test_every_one_of_many_threads_gets_its_own_answers(model):
     model.free.set()
     sizes: list[int] = []
