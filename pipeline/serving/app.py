@@ -37,6 +37,7 @@ class Service:
         is_draining: whether new requests are refused.
         pending: requests that have been accepted and have no response yet.
         answered, refused: numbers of requests for predictions that have a response.
+        held: bytes of the bodies that are in memory. Once a body is read, `max_queue` limits what is kept of it.
     """
 
     def __init__(self, name: str, task: Task, predict: Predict, limits: Limits):
@@ -46,22 +47,23 @@ class Service:
         )
         self.metrics.watch_queue(lambda: self.batcher.waiting)
         self.is_draining = False
-        self.pending = self.answered = self.refused = 0
+        self.pending = self.answered = self.refused = self.held = 0
 
     async def predict(self, request: Request) -> Response:
         """Answer a request, or refuse it."""
-        is_late = self.is_draining
+        is_late, body = self.is_draining, bytearray()
         self.pending += not is_late  # those that are refused must not keep the server from stopping
         try:
             with self.metrics.seconds.time():
                 # Also read if it is refused: a connection that is closed before may be reset before the client has
                 # read the response.
-                body = await self._in_time(self._body(request), 408, "the body has not arrived")
+                await self._in_time(self._receive(request, body), 408, "the body has not arrived")
                 if is_late:
                     raise Refusal(503, "this server is about to stop; ask another one")
                 _check_content_type(request)
                 return await self._in_time(self._answer(request, body), 503, "there was no answer")
         finally:
+            self._release(body)
             self.pending -= not is_late
 
     async def _in_time(self, action: Awaitable[T], status: int, problem: str) -> T:
@@ -70,18 +72,29 @@ class Service:
         except asyncio.TimeoutError as error:
             raise Refusal(status, f"{problem} within {self.limits.timeout:g} seconds; ask again later", SOON) from error
 
-    async def _body(self, request: Request) -> bytes:
-        body, is_too_long, largest = bytearray(), False, self.limits.max_body
+    async def _receive(self, request: Request, body: bytearray) -> None:
+        """Fill `body`; what has no room is received as well, but not kept."""
+        length, has_room, largest = 0, True, self.limits.max_body
         async for part in request.stream():
-            is_too_long = is_too_long or len(body) + len(part) > largest
-            if not is_too_long:
+            length += len(part)
+            has_room = has_room and self.held + len(part) <= self.limits.max_bodies
+            if has_room and length <= largest:
                 body += part
-        if is_too_long:
+                self.held += len(part)
+            else:
+                self._release(body)
+        if length > largest:
             raise Refusal(413, f"the body is too long; send at most {largest:,} bytes")
-        return bytes(body)
+        if not has_room:
+            raise Refusal(503, "too many requests are arriving; ask again later", SOON)
 
-    async def _answer(self, request: Request, body: bytes) -> Response:
-        read = requests.read(body, self.task, self.limits)
+    def _release(self, body: bytearray) -> None:
+        self.held -= len(body)
+        body.clear()
+
+    async def _answer(self, request: Request, body: bytearray) -> Response:
+        read = requests.read(bytes(body), self.task, self.limits)
+        self._release(body)
         try:
             future = self.batcher.submit(read.contents, read.options)
         except QueueFull as error:

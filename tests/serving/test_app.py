@@ -14,7 +14,7 @@ import pytest
 from running import serving, until
 
 from pipeline.errors import UserError
-from pipeline.serving import address
+from pipeline.serving import address, limits
 from pipeline.serving.app import Service
 from pipeline.serving.limits import Limits
 from pipeline.serving.server import Server
@@ -162,6 +162,42 @@ def test_a_body_that_does_not_arrive_is_refused_with_408():
             b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{"
         )
         assert raw.recv(1000).startswith(b"HTTP/1.1 408")
+
+
+def test_bodies_that_arrive_at_the_same_time_do_not_fill_the_memory(monkeypatch):
+    monkeypatch.setattr(limits, "BODIES_AT_ONCE", 3)
+    head = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n"
+    with serving(lengths, max_body=1000) as (client, service, _), contextlib.ExitStack() as stack:
+        others = [stack.enter_context(socket.create_connection(("127.0.0.1", client.port))) for _ in range(3)]
+        for other in others:
+            other.sendall(head + b" " * 900)
+        until(lambda: service.held == 2700)
+        assert client.predict("short").status == 200
+        found = client.predict("long" * 100)
+        assert found[:2] == (503, {"error": "too many requests are arriving; ask again later"})
+        assert found.headers["Retry-After"] == "1"
+        assert service.held == 2700
+        others[0].close()
+        until(lambda: service.held == 1800)
+        assert client.predict("long" * 100).status == 200
+        others[1].sendall(b" " * 100)  # all of it, which is no JSON
+        assert others[1].recv(1000).startswith(b"HTTP/1.1 400")
+        until(lambda: service.held == 900)
+    until(lambda: service.held == 0)
+
+
+def test_a_body_is_not_kept_while_its_texts_wait():
+    gate = Gate()
+    with serving(gate) as (client, service, _), ThreadPoolExecutor(2) as pool:
+        running = pool.submit(client.predict, "one")
+        until(lambda: service.pending == 1 and not service.batcher.waiting)
+        waiting = pool.submit(client.predict, "two")
+        until(lambda: service.batcher.waiting == 1)
+        until(lambda: service.held == 0)
+        gate.opened.set()
+        assert running.result().status == waiting.result().status == 200
+        assert client.send("POST", "/predict", " " * 2_000_000, Content_Type="application/json").status == 413
+        assert service.held == 0
 
 
 def test_the_texts_of_a_client_that_has_gone_do_not_go_through_the_model():
