@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import small_runs
@@ -72,6 +73,32 @@ def test_without_gradio_the_extra_is_named(monkeypatch):
 def test_models_of_the_same_name_are_shown_with_their_folders():
     assert contenders.titles(["runs/a", "user/b", "runs/c/model"]) == ["a", "b", "c"]
     assert contenders.titles(["one/a", "two/a/model"]) == ["one/a", "two/a/model"]
+
+
+@pytest.mark.parametrize("is_pair", [False, True])
+def test_a_text_that_no_field_would_send_is_refused_before_a_model_reads_it(is_pair):
+    gradio = pytest.importorskip("gradio")
+    from pipeline.demo import page
+
+    read: list = []
+
+    def answer(content):
+        read.append(content)
+        return {"text": content, "score": 0.5}, 0.1
+
+    fake = SimpleNamespace(name="fake", task=SimpleNamespace(reads_pairs=is_pair), answer=answer)
+    demo = page.build([fake])
+    (event,) = demo.config["dependencies"]
+    assert event["api_visibility"] == "private"
+    ask, others = demo.fns[event["id"]].fn, ["text"] * is_pair
+    longest = "x" * page.MAX_LENGTH
+    assert "0.500" in "".join(ask(longest, *others))
+    assert read == [(longest, "text") if is_pair else longest]
+    for wrong, message in ((longest + "x", "20,001 characters are too many; write at most 20,000"), (None, "no text")):
+        for texts in [[wrong, *others], [*others, wrong]]:
+            with pytest.raises(gradio.Error, match=message):
+                list(ask(*texts))
+    assert len(read) == 1
 
 
 @pytest.fixture
