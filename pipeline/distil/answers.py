@@ -120,7 +120,9 @@ def ask(questions: Questions, accelerator: Accelerator) -> pa.ListArray:
         if not _on_all(questions.are_answered, accelerator):
             questions.teacher.check(questions.task, questions.student)
             _answer_share(questions, accelerator)
-            with accelerator.main_process_first():
+            # A node with a cache of its own answers what it lacks while the main process's lock is elsewhere: of its
+            # processes, one does so, and the others find the answers.
+            with accelerator.main_process_first(), locks.held(file.with_suffix(".joining")):
                 if not questions.are_answered:
                     _join(questions)
     return _read(questions.folder / FILE)

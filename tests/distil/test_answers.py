@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import signal
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -153,6 +156,30 @@ def test_a_node_with_a_cache_of_its_own_answers_what_the_others_have_answered(qu
     answers._answer_share(given, SimpleNamespace(num_processes=2, process_index=1, is_main_process=False))
     assert 0 < len(asked) < len(given.contents)
     answers._join(given)
+    assert sorted(asked) == sorted(given.contents)
+
+
+def test_of_two_processes_on_such_a_node_one_answers_and_joins(questions, asked, monkeypatch):
+    """As the second and third of three processes, in threads: locks tell these apart as well."""
+    joins, original = [], answers._join
+
+    def slow_join(own: Questions) -> None:
+        joins.append(own)
+        time.sleep(0.3)  # the other one has looked for the answers by then
+        original(own)
+
+    def ask_as(process: int) -> pa.ListArray:
+        others = {"wait_for_everyone": lambda: None, "main_process_first": contextlib.nullcontext}
+        state = {"num_processes": 3, "process_index": process, "is_main_process": False, "device": "cpu"}
+        return ask(given, SimpleNamespace(**others, **state, reduce=lambda flag, how: flag))
+
+    monkeypatch.setattr(answers, "_join", slow_join)
+    given = questions()
+    _ = given.teacher.loaded, given.key, given.chunks
+    with ThreadPoolExecutor(2) as pool:
+        one, other = pool.map(ask_as, (1, 2))
+    assert len(joins) == 1
+    assert one.equals(other)
     assert sorted(asked) == sorted(given.contents)
 
 
