@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +19,10 @@ from pipeline.config import paths
 from pipeline.config.distil import Distil
 from pipeline.config.loading import teachers_recipe
 from pipeline.config.recipe import Recipe
-from pipeline.errors import UserError
+from pipeline.errors import UserError, reason
 from pipeline.hub import download
 from pipeline.inference import Loaded
+from pipeline.models import checkpoints
 from pipeline.tasks.base import Student, Task
 from pipeline.training.hardware import has_fast_bf16
 
@@ -62,10 +64,10 @@ class Teacher:
     """A teacher that has been found.
 
     Attributes:
-        settings: that name it.
-        folder: of the model.
-        name: for people: the folder of its run, or its Hub id.
-        device: where it answers.
+        settings: the section of the recipe that names it.
+        folder: the folder of the model.
+        name: what people call it: the folder of its run, or its Hub id.
+        device: the device on which it answers.
     """
 
     settings: Distil
@@ -104,15 +106,30 @@ class Teacher:
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """Changes with the weights, the configuration and the tokenizer."""
-        digest = hashlib.blake2b(digest_size=16)
-        for file in sorted(self.folder.iterdir()):
-            if file.is_file() and file.name not in UNREAD:
-                digest.update(f"{file.name} {file.stat().st_size}\n".encode())
-                with file.open("rb") as stream:
-                    while chunk := stream.read(1 << 20):
-                        digest.update(chunk)
+        """Changes with the weights, the configuration and the tokenizer; of an adapter also with its base model.
+
+        Raises:
+            UserError: the base model cannot be found.
+        """
+        digest, base = hashlib.blake2b(digest_size=16), self._base()
+        _add_files(digest, self.folder)
+        if base is not None:
+            digest.update(b"base\n")
+            _add_files(digest, base)
         return digest.hexdigest()
+
+    def _base(self) -> Path | None:
+        """The folder of the base model, if the teacher is an adapter."""
+        file = self.folder / paths.ADAPTER
+        if not file.is_file():
+            return None
+        try:
+            config = json.loads(file.read_text(encoding="utf-8"))
+            base, revision = str(config["base_model_name_or_path"]), config.get("revision")
+        except (OSError, ValueError, AttributeError, LookupError, TypeError) as error:
+            problem = f"holds an adapter that cannot be read: {reason(error)}"
+            raise UserError(f"distil.teacher: {self.name} {problem}") from error
+        return checkpoints.locate(base, "distil.teacher", revision, self.settings.allow_pickle)
 
     @property
     def precision(self) -> str:
@@ -124,6 +141,16 @@ class Teacher:
         """The folder of the run that has left it, if it is one."""
         folder = self.folder.parent
         return folder if self.folder.name == run_folder.MODEL and run_folder.is_finished(folder) else None
+
+
+def _add_files(digest: Any, folder: Path) -> None:
+    """Add the files of a model to a hash."""
+    for file in sorted(folder.iterdir()):
+        if file.is_file() and file.name not in UNREAD:
+            digest.update(f"{file.name} {file.stat().st_size}\n".encode())
+            with file.open("rb") as stream:
+                while chunk := stream.read(1 << 20):
+                    digest.update(chunk)
 
 
 def find(recipe: Recipe, accelerator: Accelerator) -> Teacher:

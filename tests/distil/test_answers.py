@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import multiprocessing
 import os
 import signal
@@ -99,6 +100,26 @@ def test_the_weights_are_part_of_the_key_and_the_card_is_not(questions, shop, tm
     weights[-1] ^= 1
     (copy / "model.safetensors").write_bytes(weights)
     assert key() != before
+
+
+def test_the_base_model_of_an_adapter_is_part_of_the_key(tmp_path):
+    def fingerprint() -> str:
+        return Teacher(Distil("x"), tmp_path / "adapter", "teacher", "cpu").fingerprint
+
+    for name in ("adapter", "base"):
+        (tmp_path / name).mkdir()
+    config = {"base_model_name_or_path": str(tmp_path / "base")}
+    (tmp_path / "adapter/adapter_config.json").write_text(json.dumps(config))
+    (tmp_path / "base/config.json").write_text('{"model_type": "bert"}')
+    (tmp_path / "base/model.safetensors").write_bytes(b"one")
+    before = fingerprint()
+    (tmp_path / "base/README.md").write_text("edited")
+    assert fingerprint() == before
+    (tmp_path / "base/model.safetensors").write_bytes(b"two")
+    assert fingerprint() != before
+    (tmp_path / "adapter/adapter_config.json").write_text("{}")
+    with pytest.raises(UserError, match=r"^distil.teacher: teacher holds an adapter that cannot be read"):
+        fingerprint()
 
 
 def _ask_and_die(given: Questions, after: int) -> None:
