@@ -21,7 +21,7 @@ import pyarrow as pa
 import torch
 from accelerate import Accelerator
 
-from pipeline import locks, storage
+from pipeline import inference, locks, storage
 from pipeline.data.prepare import cache_root, files_of
 from pipeline.distil.progress import Progress
 from pipeline.distil.teacher import Teacher
@@ -31,6 +31,8 @@ from pipeline.tasks.base import Student, Task
 # Texts in a forward pass, and in a file while the others are still to be answered.
 BATCH, CHUNK = 64, 1024
 FOLDER, FILE = "answers", "answers.arrow"
+# Beside inference.py, these read texts, build a teacher, run it and write down what it says.
+PACKAGE, CODE = Path(inference.__file__).parent, ("data", "models", "tasks", "distil")
 SCHEMA = pa.schema([("answer", pa.list_(pa.float32()))])
 
 
@@ -39,9 +41,9 @@ class Questions:
     """Texts for a teacher.
 
     Attributes:
-        what: the texts are, for the display.
-        contents: as `Task.predict` gets them.
-        student: that will learn from the answers.
+        what: a few words for the display that say which texts these are.
+        contents: the texts in the form in which `Task.predict` gets them.
+        student: the model that will learn from the answers.
     """
 
     what: str
@@ -63,8 +65,8 @@ class Questions:
             "student": self.task.answers_for(self.student),
             "texts": texts.hexdigest(),
             "batch": [BATCH, CHUNK],
-            "code": sorted(hashlib.sha256(file.read_bytes()).hexdigest() for file in files_of(self.task)),
-            "versions": [importlib.metadata.version(name) for name in ("torch", "transformers", "tokenizers")],
+            "code": sorted(hashlib.sha256(file.read_bytes()).hexdigest() for file in _code(self.task)),
+            "versions": [_version(name) for name in ("torch", "transformers", "tokenizers", "peft")],
         }
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
 
@@ -101,6 +103,20 @@ class Questions:
         with torch.inference_mode(), autocast:
             found = self.task.teacher_answers(contents, self.teacher.loaded, self.student)
         return [np.asarray(answer, np.float32).ravel() for answer in found]
+
+
+def _code(task: Task) -> set[Path]:
+    """The modules that an answer depends on. Every one in their folders, imported or not: all processes must arrive at
+    the same key."""
+    inside = (file for name in CODE for file in (PACKAGE / name).rglob("*.py"))
+    return {*files_of(task), PACKAGE / "inference.py", *inside}
+
+
+def _version(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:  # peft is an extra
+        return None
 
 
 def ask(questions: Questions, accelerator: Accelerator) -> pa.ListArray:

@@ -38,8 +38,8 @@ class Texts:
 
     Attributes:
         labelled: the training rows of the data.
-        others: texts without labels; None: there are none.
-        masked: whether they have `augment.MASK` in place of masked words.
+        others: the texts without labels; None: there are none.
+        masked: whether these have `augment.MASK` in place of masked words.
     """
 
     labelled: Sequence[Content]
@@ -93,6 +93,7 @@ def with_answers(
     """
     questions = texts.questions(teacher, task, student)
     found = [answers.ask(question, accelerator) for question in questions]
+    # The keys of the questions hold the code of this module and of all that it uses.
     parts = [prepared.texts["train"].parent.name, *(question.key for question in questions)]
     target = cache_root() / FOLDER / hashlib.sha256(" ".join(parts).encode()).hexdigest()[:32]
 

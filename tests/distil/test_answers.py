@@ -122,6 +122,18 @@ def test_the_base_model_of_an_adapter_is_part_of_the_key(tmp_path):
         fingerprint()
 
 
+@pytest.mark.parametrize("module", ["inference.py", "data/tokenization/any.py", "models/any.py", "tasks/any.py"])
+def test_the_code_that_answers_depend_on_is_part_of_the_key(questions, module, tmp_path, monkeypatch):
+    monkeypatch.setattr(answers, "PACKAGE", tmp_path)
+    for file in (tmp_path / "inference.py", tmp_path / module):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("one = 1")
+    before = questions().key
+    assert questions().key == before
+    (tmp_path / module).write_text("one = 2")
+    assert questions().key != before
+
+
 def _ask_and_die(given: Questions, after: int) -> None:
     """Answer until so many batches are done; then the process kills itself."""
     done, original = [], Questions.answer
