@@ -11,7 +11,7 @@ import functools
 import hashlib
 import importlib.metadata
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,8 @@ BATCH, CHUNK = 64, 1024
 FOLDER, FILE = "answers", "answers.arrow"
 # Beside inference.py, these read texts, build a teacher, run it and write down what it says.
 PACKAGE, CODE = Path(inference.__file__).parent, ("data", "models", "tasks", "distil")
-SCHEMA = pa.schema([("answer", pa.list_(pa.float32()))])
+# The answers of a language model to 100 MB of text are more numbers than offsets of 32 bits can count.
+SCHEMA = pa.schema([("answer", pa.large_list(pa.float32()))])
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,7 @@ def _version(name: str) -> str | None:
         return None
 
 
-def ask(questions: Questions, accelerator: Accelerator) -> pa.ListArray:
+def ask(questions: Questions, accelerator: Accelerator) -> pa.ChunkedArray:
     """The answers in the order of the texts: from the cache, or by asking the teacher on all processes.
 
     If several runs ask the same at once, one lets the teacher answer and the others wait.
@@ -169,10 +170,10 @@ def _answer_chunk(
         batch = rows[start : start + BATCH]
         found += questions.answer([questions.contents[row] for row in batch])
         advance(len(batch))
-    offsets = np.concatenate([[0], np.cumsum([len(answer) for answer in found])]).astype(np.int32)
+    offsets = np.concatenate([[0], np.cumsum([len(answer) for answer in found])]).astype(np.int64)
     file.parent.mkdir(parents=True, exist_ok=True)
     with storage.published(file) as aside:
-        _write(aside, pa.ListArray.from_arrays(pa.array(offsets), pa.array(np.concatenate(found))))
+        _write(aside, [pa.LargeListArray.from_arrays(pa.array(offsets), pa.array(np.concatenate(found)))])
 
 
 def _join(questions: Questions) -> None:
@@ -180,15 +181,23 @@ def _join(questions: Questions) -> None:
     for file, rows in questions.chunks:
         if not _is_whole(file, len(rows)):
             _answer_chunk(questions, file, rows)
-    answers = pa.concat_arrays([_read(file) for file, _ in questions.chunks])
-    places = np.argsort(np.concatenate([rows for _, rows in questions.chunks]))
     storage.publish_folder(
         questions.folder,
-        lambda folder: _write(folder / FILE, answers.take(pa.array(places))),
+        lambda folder: _write(folder / FILE, _in_order(questions)),
         manifest=True,
         keep_existing=lambda _: questions.are_answered,
     )
     storage.discard(questions.chunks[0][0].parent)
+
+
+def _in_order(questions: Questions) -> Iterator[pa.LargeListArray]:
+    """The answers in the order of the texts, a few at a time: only these are in memory."""
+    found = [_read(file).chunk(0) for file, _ in questions.chunks]
+    order = np.concatenate([rows for _, rows in questions.chunks])
+    places = np.argsort(order).tolist()
+    for start in range(0, len(places), CHUNK):
+        parts = (divmod(place, CHUNK) for place in places[start : start + CHUNK])
+        yield pa.concat_arrays([found[chunk].slice(place, 1) for chunk, place in parts])
 
 
 def _is_whole(file: Path, count: int) -> bool:
@@ -199,11 +208,13 @@ def _is_whole(file: Path, count: int) -> bool:
         return False
 
 
-def _write(file: Path, answers: pa.ListArray) -> None:
+def _write(file: Path, batches: Iterable[pa.LargeListArray]) -> None:
     with pa.OSFile(str(file), "wb") as sink, pa.ipc.new_file(sink, SCHEMA) as writer:
-        writer.write_batch(pa.RecordBatch.from_arrays([answers], schema=SCHEMA))
+        for answers in batches:
+            writer.write_batch(pa.RecordBatch.from_arrays([answers], schema=SCHEMA))
 
 
-def _read(file: Path) -> pa.ListArray:
+def _read(file: Path) -> pa.ChunkedArray:
+    """The answers in a file, which are read from the disk when they are used."""
     with pa.memory_map(str(file)) as source, pa.ipc.open_file(source) as opened:
-        return opened.get_batch(0).column(0)
+        return opened.read_all().column("answer")

@@ -18,6 +18,7 @@ from pipeline.data import fingerprints, source_rows
 from pipeline.data.encoding import ROWS_PER_BATCH, encode
 from pipeline.data.new_rows import Content
 from pipeline.data.prepare import SCORED, Prepared, cache_root, opened
+from pipeline.data.rows import whole
 from pipeline.distil import answers, augment, unlabelled
 from pipeline.distil.answers import Questions
 from pipeline.distil.drawing import Unlabelled
@@ -151,9 +152,23 @@ def _roles(contents: Sequence[Content]) -> dict[str, Any]:
 def _write(file: Path, tables: Sequence[pa.Table]) -> None:
     """The rows of all tables, which have the columns of the first one, numbered from 0."""
     schema, number = tables[0].schema, 0
+    if TEACHER in schema.names:
+        schema = schema.set(schema.get_field_index(TEACHER), pa.field(TEACHER, pa.list_(pa.float32())))
     with pa.OSFile(str(file), "wb") as sink, pa.ipc.new_stream(sink, schema) as stream:
         for table in tables:
-            ids = pa.array(np.arange(number, number + len(table)))
-            table = table.set_column(table.schema.get_field_index("id"), "id", ids)
-            stream.write_table(table.select(schema.names).cast(schema).combine_chunks(), ROWS_PER_BATCH)
-            number += len(table)
+            for start in range(0, len(table), ROWS_PER_BATCH):
+                part = table.slice(start, ROWS_PER_BATCH)
+                columns = {"id": pa.array(np.arange(number, number + len(part)))}
+                if TEACHER in schema.names:
+                    columns[TEACHER] = _lists(part[TEACHER])
+                for name, column in columns.items():
+                    part = part.set_column(part.schema.get_field_index(name), name, column)
+                stream.write_table(part.select(schema.names).cast(schema).combine_chunks())
+                number += len(part)
+
+
+def _lists(column: pa.ChunkedArray) -> pa.ListArray:
+    """The answers to a batch of rows, as every reader of rows knows lists: with offsets of 32 bits."""
+    answers = whole(column)
+    offsets = answers.offsets.to_numpy()
+    return pa.ListArray.from_arrays(pa.array((offsets - offsets[0]).astype(np.int32)), answers.flatten())

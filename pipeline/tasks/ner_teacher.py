@@ -138,7 +138,7 @@ class Answers:
         return np.split(found, np.cumsum(sizes)[:-1])
 
 
-def column(encoded: pa.Table, answers: pa.ListArray, student: Student) -> pa.ListArray:
+def column(encoded: pa.Table, answers: pa.Array | pa.ChunkedArray, student: Student) -> pa.LargeListArray:
     """For each window T * C logarithms of probabilities; NaN at tokens without an answer, such as special ones. That is
     4 * C bytes a token: 3.6 kB for a tweet of 22 words and 41 tags."""
     size, lengths = len(student.labels), encoded["length"].to_numpy()
@@ -150,8 +150,8 @@ def column(encoded: pa.Table, answers: pa.ListArray, student: Student) -> pa.Lis
     ends = np.cumsum(lengths, dtype=np.int64)
     tokens = np.full((int(ends[-1]) if len(ends) else 0, size), np.nan, dtype=np.float32)
     tokens[ranges(first + np.repeat(ends - lengths, counts), pieces)] = words
-    offsets = np.concatenate([[0], ends]) * size
-    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), pa.array(tokens.ravel()))
+    offsets = np.concatenate([[0], ends]) * size  # of a large split, too great for 32 bits
+    return pa.LargeListArray.from_arrays(pa.array(offsets, pa.int64()), pa.array(tokens.ravel()))
 
 
 def padded(answers: pa.ChunkedArray, lengths: np.ndarray) -> Tensor:

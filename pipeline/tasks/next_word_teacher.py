@@ -26,7 +26,8 @@ from pipeline.models.recurrent.crf import IGNORED
 from pipeline.tasks.base import Batch, LabelLosses, Student, Teacher, TeacherLosses
 
 # An answer has the ids of K + R tokens, their log-probabilities, and that of all but the K likeliest: 260 bytes a token
-# on disk, 260 MB a million tokens. In memory is a batch of them.
+# on disk, 260 MB a million tokens. In memory are those of about a thousand texts (distil.answers.CHUNK and
+# encoding.ROWS_PER_BATCH) until the rows are written, and of a batch in training.
 KEPT, DRAWN = 24, 8
 TOKENS = KEPT + DRAWN
 # The logarithm of a probability of 0, so that all losses are finite: exp(-1e4) is 0.

@@ -169,10 +169,12 @@ class TextAnswers(Task):
         order = [teacher.labels.index(label) for label in student.labels] if self.names_classes else [0]
         return list(logits[:, order])
 
-    def teacher_column(self, encoded: pa.Table, answers: pa.ListArray, student: Student) -> pa.ListArray:
+    def teacher_column(
+        self, encoded: pa.Table, answers: pa.ChunkedArray, student: Student
+    ) -> pa.Array | pa.ChunkedArray:
         """The logits of its text for each row."""
         text = np.cumsum(encoded["begins"].to_numpy()) - 1
-        return lists_of(_matrix(answers)[text])
+        return lists_of(_matrix(whole(answers))[text])
 
     def teacher_losses(self, outputs: Any, batch: Batch, settings: Distil, label_losses: LabelLosses) -> TeacherLosses:
         labels = batch["labels"]  # (B,) or (B, C)

@@ -20,7 +20,7 @@ from accelerate import Accelerator
 
 from pipeline.config.distil import Distil
 from pipeline.data.prepare import cache_root
-from pipeline.distil import answers
+from pipeline.distil import answers, rows
 from pipeline.distil.answers import Questions, ask
 from pipeline.distil.teacher import Teacher
 from pipeline.errors import UserError
@@ -57,7 +57,7 @@ def asked(monkeypatch) -> list[str]:
     return found
 
 
-def values(found: pa.ListArray) -> np.ndarray:
+def values(found: pa.ChunkedArray) -> np.ndarray:
     return np.array(found.to_pylist(), np.float32)
 
 
@@ -168,6 +168,29 @@ def test_a_killed_process_leaves_whole_chunks_and_the_next_one_ends_with_the_sam
     assert [path.name for path in (cache_root() / answers.FOLDER).iterdir() if path.is_dir()] == [given.key]
 
 
+def test_answers_are_written_a_few_at_a_time_in_the_order_of_the_texts(questions):
+    given = questions()
+    found = ask(given, Accelerator(cpu=True))
+    assert [len(batch) for batch in found.chunks] == [8, 8, 8, 6]
+    expected: dict[int, list[float]] = {}
+    for start in range(0, 8, 4):
+        file_rows = np.concatenate([rows for _, rows in given.chunks])[start : start + 4]
+        answered = given.answer([given.contents[row] for row in file_rows])
+        expected |= {int(row): answer.tolist() for row, answer in zip(file_rows, answered, strict=True)}
+    in_order = found.to_pylist()
+    assert {row: in_order[row] for row in expected} == expected
+
+
+def test_more_numbers_than_32_bits_can_count_are_written_into_rows(tmp_path):
+    """8 GiB of zeros in a file without blocks, of which only the last three numbers are read."""
+    many = 2**31 + 8
+    zeros = np.memmap(tmp_path / "zeros", np.float32, "w+", shape=(many + 3,))
+    zeros[many:] = 1, 2, 3
+    numbers = pa.Array.from_buffers(pa.float32(), len(zeros), [None, pa.py_buffer(zeros)])
+    lists = pa.LargeListArray.from_arrays(pa.array([0, many, many + 1, many + 3], pa.int64()), numbers)
+    assert rows._lists(pa.chunked_array([lists[1:]])).to_pylist() == [[1], [2, 3]]
+
+
 def test_two_processes_give_the_bytes_of_one(questions, asked, tmp_path, monkeypatch):
     """Their shares, one after the other, as if the second process had waited."""
     given = questions()
@@ -201,7 +224,7 @@ def test_of_two_processes_on_such_a_node_one_answers_and_joins(questions, asked,
         time.sleep(0.3)  # the other one has looked for the answers by then
         original(own)
 
-    def ask_as(process: int) -> pa.ListArray:
+    def ask_as(process: int) -> pa.ChunkedArray:
         others = {"wait_for_everyone": lambda: None, "main_process_first": contextlib.nullcontext}
         state = {"num_processes": 3, "process_index": process, "is_main_process": False, "device": "cpu"}
         return ask(given, SimpleNamespace(**others, **state, reduce=lambda flag, how: flag))
