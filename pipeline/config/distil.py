@@ -11,7 +11,7 @@ from pipeline.config.data import Data
 from pipeline.config.schema import Count, Positive, Settings, settings
 
 # Settings of a source that say which texts are read; the others are those of the student's own data.
-READ = (
+OF_TEXTS = (
     *("source", "revision", "subset", "streaming", "limit", "text_column", "text_pair_column", "token_column"),
     *("separate", "format", "separator", "quoting", "header", "encoding"),
 )
@@ -64,7 +64,7 @@ class Distil(Settings):
             if source.limit is not None and not source.streaming:
                 self.refuse("unlabelled.limit", "the texts are drawn from all rows; set distil.limit instead")
             for f in dataclasses.fields(source):
-                if f.name not in READ and getattr(source, f.name) != f.default:
+                if f.name not in OF_TEXTS and getattr(source, f.name) != f.default:
                     self.refuse(f"unlabelled.{f.name}", "it is not used of texts without labels; remove this setting")
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from pipeline.config.serialization import read_json
 from pipeline.data import prepare
 from pipeline.data.encoding import encode
 from pipeline.data.prepare import SCORED, Prepared
+from pipeline.data.splits import DEFAULT_SHARE
 from pipeline.distil.teacher import Teacher
 from pipeline.errors import UserError, writing
 from pipeline.tasks.base import Task
@@ -23,8 +25,13 @@ from pipeline.training.evaluation import evaluate
 from pipeline.training.selection import Monitor
 
 Scores = dict[str, dict[str, float]]
-# Settings that do not change which rows are in a split, nor what their labels are.
-READING = ("source", "max_length", "tokenizer", "tokenizer_revision", "vocab_size", "min_frequency", "lowercase")
+# Settings of the same data that decide which rows are in a split, besides `separate`.
+SPLITTING = (
+    *("subset", "revision", "streaming", "limit", "missing_labels"),
+    *("validation_share", "test_share", "split_seed"),
+)
+# Settings that can differ although a teacher has been scored on the same texts and labels.
+NOT_SCORED = ("source", "max_length", "tokenizer", "tokenizer_revision", "vocab_size", "min_frequency", "lowercase")
 
 
 def of_teacher(
@@ -51,7 +58,7 @@ def share(student: dict[str, Any], teacher: Scores, monitor: Monitor) -> dict[st
 def warnings(teacher: Teacher, data: Data, prepared: Prepared) -> list[str]:
     """A line if the teacher may have been trained on rows that the student is scored on."""
     its_run = _run_on(teacher, prepared)
-    if its_run is None or _splitting(its_run.data) == _splitting(data):
+    if its_run is None or _splitting(its_run.data, prepared) == _splitting(data, prepared):
         return []
     return [
         f"the teacher {teacher.name} was trained on other splits of the same data, so it may know rows of validation"
@@ -74,14 +81,21 @@ def _run_on(teacher: Teacher, prepared: Prepared) -> Recipe | None:
 def _of_its_run(teacher: Teacher, data: Data, prepared: Prepared) -> dict[str, Any] | None:
     """The scores in the metrics.json of the teacher's run; None: there is none, or it has other rows."""
     its_run = _run_on(teacher, prepared)
-    if teacher.run is None or its_run is None or _splitting(its_run.data) != _splitting(data):
+    if teacher.run is None or its_run is None or _scored(its_run.data) != _scored(data):
         return None
     metrics = json.loads((teacher.run / run_folder.METRICS).read_text(encoding="utf-8"))
     return {split: metrics[split] for split in SCORED if split in metrics} or None
 
 
-def _splitting(data: Data) -> dict[str, Any]:
-    return {name: value for name, value in vars(data).items() if name not in READING}
+def _splitting(data: Data, prepared: Prepared) -> dict[str, Any]:
+    """What decides which rows are in a split, with the defaults that settings have."""
+    values = {name: getattr(data, name) for name in SPLITTING}
+    shares = {name: values[name] or DEFAULT_SHARE for name in ("validation_share", "test_share")}
+    return {**values, **shares, "running": replace(prepared.source, data=data).is_running_text}
+
+
+def _scored(data: Data) -> dict[str, Any]:
+    return {name: value for name, value in vars(data).items() if name not in NOT_SCORED}
 
 
 def _numbers(scores: dict[str, Any]) -> dict[str, float]:

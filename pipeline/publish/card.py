@@ -8,7 +8,7 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
 
-from pipeline.config.distil import READ
+from pipeline.config.distil import OF_TEXTS
 from pipeline.config.recipe import Recipe
 from pipeline.config.samples import PREFIX
 from pipeline.config.task_specs import TaskSpec
@@ -249,7 +249,7 @@ def _read_of(texts: Any) -> Any:
     """The settings of one or several sources of texts that say which texts are read."""
     if isinstance(texts, list):
         return [_read_of(source) for source in texts]
-    return {name: value for name, value in texts.items() if name in READ and value is not False}
+    return {name: value for name, value in texts.items() if name in OF_TEXTS and value is not False}
 
 
 def _set(value: Any) -> Any:

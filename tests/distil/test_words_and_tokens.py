@@ -66,6 +66,7 @@ def test_a_student_of_words_in_bioes_learns_from_a_teacher_of_word_pieces_in_iob
     metrics = train(student_of(tagger, **model))
     assert metrics["test"]["f1"] > 0.9
     assert metrics["distil"]["rows"]["unlabelled"] == 100
+    assert not any("other splits" in note for note in metrics["data"]["notes"])
 
 
 def test_labels_take_their_share(tagger):
