@@ -33,7 +33,7 @@ class Distil(Settings):
     """Read weights from pytorch_model.bin if the teacher has no safetensors; unpickling can run code."""
     unlabelled: Data | tuple[Data, ...] | None = None
     """Sources of texts without labels, which the teacher answers and the student learns from, too. Rows that equal one
-    of validation or test are left out."""
+    of the data are left out."""
     augment: Literal["mask"] | None = None
     """Where there are no such texts: mask makes them from the training rows, by masking words and sampling n-grams
     (Tang et al. 2019, section 3.2)."""

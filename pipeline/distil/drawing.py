@@ -20,6 +20,7 @@ class Unlabelled:
     """Texts, pairs of texts or lists of words, in the order in which they were read, and how many there were.
 
     Attributes:
+        contents: what is drawn.
         report: counts, JSON-serializable: `drawn`, and what was left out; see `unlabelled.LEFT_OUT`.
     """
 
@@ -47,20 +48,22 @@ class Draw:
     Memory grows with `limit`, and by 8 bytes for each content that is added.
     """
 
-    def __init__(self, limit: int, seed: int, held_out: Iterable[Content]):
-        """`held_out`: contents that are never drawn."""
+    def __init__(self, limit: int, seed: int, held_out: Iterable[Content], trained: Iterable[Content] = ()):
+        """`held_out` and `trained`: contents that are never drawn, counted by these names."""
         self._limit, self._seed = limit, seed
-        self._forbidden = {number_of(content, seed) for content in held_out}
-        self._held_out = 0
-        self._numbers = array("Q")  # of all contents that are not held out
+        # What is in both counts as held out.
+        named = {"trained": trained, "held_out": held_out}
+        self._forbidden = {number_of(content, seed): name for name, own in named.items() for content in own}
+        self._left_out = dict.fromkeys(named, 0)
+        self._numbers = array("Q")  # of all other contents
         self._greatest: list[int] = []  # a heap of the negative numbers of those drawn so far
         self._drawn: dict[int, tuple[int, Content]] = {}  # with their place in the order
 
     def add(self, content: Content) -> bool:
         """Whether `content` is new and, so far, drawn."""
         number = number_of(content, self._seed)
-        if number in self._forbidden:
-            self._held_out += 1
+        if name := self._forbidden.get(number):
+            self._left_out[name] += 1
             return False
         self._numbers.append(number)
         if number in self._drawn:
@@ -78,7 +81,7 @@ class Draw:
         """What is drawn, in the order in which it was added."""
         different = len(np.unique(np.frombuffer(self._numbers, np.uint64))) if self._numbers else 0
         report = {
-            "held_out": self._held_out,
+            **self._left_out,
             "duplicates": len(self._numbers) - different,
             "over_limit": different - len(self._drawn),
             "drawn": len(self._drawn),

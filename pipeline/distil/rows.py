@@ -76,9 +76,8 @@ def texts_for(recipe: Recipe, task: Task, prepared: Prepared) -> Texts:
     scored = (content for split in SCORED for content in source_rows.contents(prepared.texts[split]))
     others = None
     if distil.sources:
-        others = unlabelled.read(
-            distil.sources, task, scored, distil.limit, seed, data=recipe.data, tokenizer=prepared.tokenizer
-        )
+        own = {"data": recipe.data, "tokenizer": prepared.tokenizer, "trained": labelled}
+        others = unlabelled.read(distil.sources, task, scored, distil.limit, seed, **own)
     elif distil.augment is not None:
         others = augment.make(labelled, scored, distil.limit, seed)
     return Texts(labelled, others, masked=distil.augment is not None)

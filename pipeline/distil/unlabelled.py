@@ -36,6 +36,7 @@ def read(
     *,
     data: Data,
     tokenizer: PreTrainedTokenizerBase,
+    trained: Iterable[Content] = (),
 ) -> Unlabelled:
     """Up to `limit` different texts of all sources, drawn at random, in the order in which they were read.
 
@@ -49,17 +50,20 @@ def read(
         held_out: what the student will be scored on. A text that equals one of them or a sentence of one is left out.
         data: of the recipe: its columns come first.
         tokenizer: of the student.
+        trained: the training rows, which the teacher answers anyway. A text that equals one of them is left out.
 
     Returns:
-        The texts and counts: `rows` - `empty` - `cut` + `sentences` = `short` + `long` + `held_out` + `duplicates` +
-        `over_limit` + `drawn`. Also the rows of each of the `sources`, and `notes` about how they were read.
+        The texts and counts: `rows` - `empty` - `cut` + `sentences` = `short` + `long` + `held_out` + `trained` +
+        `duplicates` + `over_limit` + `drawn`. Also the rows of each of the `sources`, and `notes` about how they
+        were read.
 
     Raises:
         UserError: a source is malformed or has no texts, or none is left.
     """
     counts: Counter[str] = Counter()
     cut, words = _cutter(task, data), _words(task, tokenizer)
-    draw = Draw(limit, seed, (words(part) for own in held_out for part in (own, *(cut(own, True) or ()))))
+    scored = (words(part) for own in held_out for part in (own, *(cut(own, True) or ())))
+    draw = Draw(limit, seed, scored, map(words, trained))
     rows: Counter[str] = Counter()
     notes: list[str] = []
     for source in found:
@@ -140,6 +144,7 @@ LEFT_OUT = {
     "short": f"of less than {sentences.SHORTEST} words",
     "long": f"of more than {sentences.LONGEST} words",
     "held_out": "equal to a row of validation or test",
+    "trained": "equal to a training row",
     "duplicates": "equal to another",
     "over_limit": "over distil.limit",
 }

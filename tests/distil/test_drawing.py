@@ -36,7 +36,7 @@ def test_equal_texts_are_drawn_once_and_held_out_ones_never_as_a_search_for_each
     found = drawn(texts, held_out=held_out)
     assert found.contents == expected
     assert found.report == {
-        "held_out": len(texts) - len(left), "duplicates": len(left) - len(expected), "over_limit": 0,
+        "held_out": len(texts) - len(left), "trained": 0, "duplicates": len(left) - len(expected), "over_limit": 0,
         "drawn": len(expected),
     }  # fmt: skip
 

@@ -41,7 +41,7 @@ def read(*sources: Data, task: str | Task = "sentiment", limit: int = 1000, seed
     found = unlabelled.read(sources, task, limit=limit, seed=seed, **settings)
     counts = found.report
     made = counts["rows"] - counts["empty"] - counts["cut"] + counts["sentences"]
-    names = ("short", "long", "held_out", "duplicates", "over_limit", "drawn")
+    names = ("short", "long", "held_out", "trained", "duplicates", "over_limit", "drawn")
     assert made == sum(counts[name] for name in names)
     assert len(found.contents) == counts["drawn"]
     json.dumps(counts)
@@ -123,6 +123,17 @@ def test_rows_of_validation_and_test_and_their_sentences_are_left_out(tmp_path):
     found = read(text, held_out=["a good film", "Something else. So it ends here."])
     assert found.contents == ["Another good film."]
     assert found.report["held_out"] == 3
+
+
+def test_training_rows_which_the_teacher_answers_anyway_are_left_out(tmp_path):
+    text = write(tmp_path, "rows.csv", "text\nA   GOOD film!\nAnother one\nso it ends\na good film\n")
+    found = read(text, trained=["a good film", "so it ends"], held_out=["So it ends."])
+    assert found.contents == ["Another one"]
+    assert (found.report["trained"], found.report["held_out"]) == (2, 1)
+    assert "1 equal to a row of validation or test, 2 equal to a training row" in unlabelled.described(found.report)
+    words = write(tmp_path, "news.conll", "Ann B-PER\nsaw O\n\nIt O\nrained O\n\n")
+    tokenizer = tokenizers.train("word", ["Ann saw"], Data("x"))
+    assert read(words, task="ner", tokenizer=tokenizer, trained=[["Ann", "saw"]]).contents == [["It", "rained"]]
 
 
 def test_the_same_texts_are_drawn_from_sources_in_any_order(tmp_path):
