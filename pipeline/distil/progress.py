@@ -17,7 +17,7 @@ class Progress:
 
     def __init__(self, what: str, total: int, shown: bool):
         """Args:
-        what: is done, such as `teacher: 853 texts`.
+        what: the work that is shown, such as `teacher: 853 texts`.
         shown: whether anything is printed; on one process only.
         """
         self._what, self._total, self._done = what, total, 0

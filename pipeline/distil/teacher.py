@@ -36,7 +36,7 @@ def train_first(recipe: Recipe, train: Callable[[Recipe], Any], accelerator: Acc
     If several runs need the same teacher at once, one trains it and the others wait.
 
     Args:
-        train: runs a recipe.
+        train: the function that runs a recipe.
 
     Raises:
         UserError: the teacher's recipe is refused.

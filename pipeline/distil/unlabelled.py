@@ -48,8 +48,8 @@ def read(
     Args:
         found: the sources; labels in them are ignored. Their own validation and test splits are not read.
         held_out: what the student will be scored on. A text that equals one of them or a sentence of one is left out.
-        data: of the recipe: its columns come first.
-        tokenizer: of the student.
+        data: the settings of the recipe, whose columns come first.
+        tokenizer: the student's.
         trained: the training rows, which the teacher answers anyway. A text that equals one of them is left out.
 
     Returns:
