@@ -18,6 +18,7 @@ from pipeline.data.encoding import encode
 from pipeline.errors import UserError
 from pipeline.export import probes, runner
 from pipeline.export.comparison import TOLERANCE, Comparison, first_difference
+from pipeline.export.exact import Exact
 from pipeline.export.validation_rows import SPLIT, ValidationRows
 from pipeline.inference import Loaded
 from pipeline.metrics.scores import flatten, is_lower_better
@@ -74,22 +75,23 @@ class Checked:
         return None
 
 
-def check(folder: Path, loaded: Loaded, rows: ValidationRows) -> Checked:
+def check(folder: Path, loaded: Loaded, rows: ValidationRows, exact: bool) -> Checked:
     """Compare what the export in `folder` returns with what the model returns that it was made of.
 
     Args:
         loaded: that model, on the CPU.
+        exact: whether the export computes in float32, and is held to what the model returns in float64.
 
     Raises:
         UserError: ONNX Runtime cannot run it on every batch.
     """
-    comparison = Comparison()
+    comparison, reference = Comparison(), Exact(loaded.model, wanted=exact)
     with tempfile.TemporaryDirectory() as name:
         probed = _encoded(_probe_columns(rows, loaded), loaded, Path(name) / "probed")
-        probes.compare(folder / "model.onnx", loaded, probed, comparison)
+        probes.compare(folder / "model.onnx", loaded, probed, reference, comparison)
         encoded = _encoded(rows.columns, loaded, Path(name) / "rows")
         exported = inference.load(str(folder))
-        before, logits = _evaluate(loaded, loaded, encoded, rows.running)
+        before, logits = _evaluate(loaded, loaded, encoded, rows.running, reference)
         after, found = _evaluate(exported, loaded, encoded, rows.running)
         for (expected, mask), (own, _) in zip(logits, found, strict=True):
             comparison.add(expected, own, mask)
@@ -121,26 +123,29 @@ def _probe_columns(rows: ValidationRows, loaded: Loaded) -> dict[str, list[Any]]
 
 
 class _Recorder(nn.Module):
-    """A model whose logits are kept, with the mask of what is not padding."""
+    """A model whose logits are kept, or those of `reference`, with the mask of what is not padding."""
 
-    def __init__(self, model: Any):
+    def __init__(self, model: Any, reference: Exact | None):
         super().__init__()
-        self.answer = model.__call__
+        self.answer, self.reference = model.__call__, reference
         self.logits: list[tuple[Any, Any]] = []
 
     def forward(self, **batch: torch.Tensor) -> Any:
         outputs = self.answer(**batch)
         mask = batch.get("attention_mask", torch.ones_like(batch["input_ids"]))
-        self.logits.append((outputs.logits.float().numpy(), mask.numpy()))
+        logits = outputs.logits.float().numpy()
+        if self.reference and self.reference.is_exact:
+            logits = self.reference.logits({name: values for name, values in batch.items() if name != "labels"})
+        self.logits.append((logits, mask.numpy()))
         return outputs
 
 
 def _evaluate(
-    loaded: Loaded, original: Loaded, encoded: Dataset, running: bool
+    loaded: Loaded, original: Loaded, encoded: Dataset, running: bool, reference: Exact | None = None
 ) -> tuple[Evaluation, list[tuple[Any, Any]]]:
     """The outcome of the rows and, unless their tokens have the logits of a vocabulary, the logits of each batch."""
     task, tokenizer = original.task, original.tokenizer
-    model: Any = loaded.model if original.task.head == CAUSAL else _Recorder(loaded.model)
+    model: Any = loaded.model if original.task.head == CAUSAL else _Recorder(loaded.model, reference)
     split = task.arrange(encoded, loaded.model, tokenizer, BATCH_SIZE, running, training=False)
     found = evaluate(model, task, split, tokenizer, original.labels, BATCH_SIZE, Accelerator(cpu=True))
     return found, getattr(model, "logits", [])

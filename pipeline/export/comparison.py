@@ -11,7 +11,8 @@ import numpy as np
 
 from pipeline.models.recurrent.crf_inference import IMPOSSIBLE
 
-# Largest difference of logits in float32, where they are at most 1; elsewhere, relative to the largest of a row.
+# Largest difference of logits in float32 from those in float64 (see exact.py), where they are at most 1; elsewhere,
+# relative to the largest of a row.
 TOLERANCE = 1e-5
 
 

@@ -36,6 +36,7 @@ def export(
     quantization: Quantization | None = None,
     opset: int = DEFAULT_OPSET,
     allow_loss: bool = False,
+    remedy: str | None = None,
 ) -> Exported:
     """Export the model of the finished run in the folder `name` to the new folder `to`.
 
@@ -43,6 +44,7 @@ def export(
         quantization: int8: weights of one byte; None: float32.
         opset: the version of the ONNX operators.
         allow_loss: whether an export that answers otherwise than the model is made all the same.
+        remedy: what to do about one that does, for the message; None: what `finetune export` can do.
 
     Raises:
         UserError: the run has not finished, its model cannot be exported, or the export answers otherwise. Nothing is
@@ -55,12 +57,14 @@ def export(
     loaded = inference.load(str(run.model), device="cpu", **options)
     settings = runner_settings.settings(loaded)
     found: list[Exported] = []
+    otherwise = "export without --quantize" if quantization else "report it"
+    refuse = None if allow_loss else (remedy or f"{otherwise}, or add --allow-loss")
 
     def fill(folder: Path) -> None:
         _write_graph(loaded, folder, quantization, opset)
         _write_beside(folder, run, loaded)
         (folder / SETTINGS).write_text(_json(settings))
-        made = _tried(folder, loaded, rows, quantization, opset, allow_loss)
+        made = _tried(folder, loaded, rows, quantization, opset, refuse)
         (folder / SETTINGS).write_text(_json({**settings, **made.to_json()}), encoding="utf-8")
         (folder / CARD).write_text(card.card(run, made, (folder / HANDLER).is_file()), encoding="utf-8")
         found.append(made)
@@ -76,14 +80,18 @@ def _tried(
     rows: ValidationRows,
     quantization: Quantization | None,
     opset: int,
-    allow_loss: bool,
+    remedy: str | None,
 ) -> Exported:
-    """The export in `folder`, if it may be used."""
-    checked, exact = checks.check(folder, loaded, rows), quantization is None
+    """The export in `folder`, if it may be used.
+
+    Args:
+        remedy: what to do about one that answers otherwise than the model; None: it may.
+    """
+    exact = quantization is None
+    checked = checks.check(folder, loaded, rows, exact)
     problem = checked.problem(exact)
-    if problem and not allow_loss:
-        remedy = "export without --quantize" if quantization else "report it"
-        raise UserError(f"export: {problem} ({checked.scores}); {remedy}, or add --allow-loss")
+    if problem and remedy:
+        raise UserError(f"export: {problem} ({checked.scores}); {remedy}")
     checks.check_runner(folder, loaded, rows, exact=exact and problem is None)
     task, model = loaded.task, loaded.model
     times = latency.measure(

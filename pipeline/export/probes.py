@@ -17,6 +17,7 @@ import torch
 from pipeline.data.bucketing import Rows
 from pipeline.errors import UserError, reason
 from pipeline.export.comparison import Comparison
+from pipeline.export.exact import Exact
 from pipeline.inference import Loaded
 from pipeline.models.build import CAUSAL
 
@@ -27,24 +28,25 @@ LONGEST = 600
 PIECES = ((24,), (1, 1, 22), (10, 14))
 
 
-def compare(graph: Any, loaded: Loaded, encoded: Any, comparison: Comparison) -> None:
+def compare(graph: Any, loaded: Loaded, encoded: Any, exact: Exact, comparison: Comparison) -> None:
     """Run batches of the `encoded` rows (a Dataset) through the model and through the file `graph`, and add what both
     return to `comparison`.
+
+    Args:
+        exact: computes the logits of the model.
 
     Raises:
         UserError: ONNX Runtime cannot load the graph, or cannot run one of the batches.
     """
     session = open_session(graph)
-    with torch.inference_mode():
-        if loaded.task.head == CAUSAL:
-            _compare_language_model(session, loaded, encoded, comparison)
-            return
-        model: Any = loaded.model
-        for batch in _batches(loaded, encoded):
-            given = _read_by(session, batch)
-            (found,) = _run(session, given, ["logits"])
-            expected = model(**{name: values for name, values in batch.items() if name in given}).logits
-            comparison.add(expected.numpy(), found, batch["attention_mask"].numpy())
+    if loaded.task.head == CAUSAL:
+        _compare_language_model(session, loaded, encoded, exact, comparison)
+        return
+    for batch in _batches(loaded, encoded):
+        given = _read_by(session, batch)
+        (found,) = _run(session, given, ["logits"])
+        expected = exact.logits({name: values for name, values in batch.items() if name in given})
+        comparison.add(expected, found, batch["attention_mask"].numpy())
 
 
 def open_session(graph: Any) -> onnxruntime.InferenceSession:
@@ -96,7 +98,7 @@ def _run(
 
 
 def _compare_language_model(
-    session: onnxruntime.InferenceSession, loaded: Loaded, encoded: Any, comparison: Comparison
+    session: onnxruntime.InferenceSession, loaded: Loaded, encoded: Any, exact: Exact, comparison: Comparison
 ) -> None:
     tokens = np.concatenate(encoded["input_ids"]).astype(np.int64)
     longest = min(int(loaded.tokenizer.model_max_length), LONGEST)
@@ -106,8 +108,7 @@ def _compare_language_model(
         mask[1:2, : ids.shape[1] // 3] = 0  # padding in front
         positions = (mask.cumsum(dim=1) - 1).clamp(min=0)
         inputs = {"input_ids": ids, "attention_mask": mask, "position_ids": positions}
-        expected = loaded.model(**inputs).logits.float()
-        comparison.add(expected.numpy(), _read_in_pieces(session, inputs, pieces), mask.numpy())
+        comparison.add(exact.logits(inputs), _read_in_pieces(session, inputs, pieces), mask.numpy())
 
 
 def _read_in_pieces(session: onnxruntime.InferenceSession, inputs: Feed, pieces: Sequence[int]) -> np.ndarray:

@@ -25,6 +25,6 @@ def exported(name: str, quantization: Quantization | None = None) -> Iterator[On
     """
     with tempfile.TemporaryDirectory(prefix="finetune-onnx-") as aside:
         folder = Path(aside) / "onnx"
-        export(name, folder, quantization)
+        export(name, folder, quantization, remedy=f"push without {'--quantize' if quantization else '--with-onnx'}")
         texts = reference_outputs.read(open_run(name).folder)["texts"]
         yield OnnxExport(folder, texts, as_json(runner.load(folder)(texts)))
