@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import subprocess
 import sys
@@ -14,12 +15,18 @@ import onnx
 import pytest
 from exports import bare_environment, python
 from huggingface_hub import RepoCard
-from onnx import numpy_helper
+from onnx import helper, numpy_helper
 
 from pipeline import inference
+from pipeline import run as runs
+from pipeline.config.data import Data
+from pipeline.config.models import Pretrained
+from pipeline.config.recipe import Recipe
+from pipeline.config.training import Optim, Train
 from pipeline.errors import UserError
 from pipeline.export import folder as exporting
-from pipeline.export import latency
+from pipeline.export import latency, runner_settings
+from pipeline.export.checks import Checked
 from pipeline.export.exported import Exported
 from pipeline.export.folder import export
 from pipeline.export.recurrent import build as recurrent
@@ -127,6 +134,60 @@ def test_an_export_that_returns_other_logits_is_refused_with_both_scores(run, tm
     message = refusal(run, tmp_path / "onnx")
     assert message.startswith("export: its logits differ by up to 0.00")
     assert message.endswith("on 10 rows of validation); report it, or add --allow-loss")
+
+
+def scaled(proto: onnx.ModelProto, scale: float) -> onnx.ModelProto:
+    """The graph with its logits multiplied by `scale`."""
+    (last,) = (node for node in proto.graph.node if "logits" in node.output)
+    last.output[list(last.output).index("logits")] = "logits before"
+    proto.graph.initializer.append(numpy_helper.from_array(np.array(scale, dtype=np.float32), "scale of logits"))
+    proto.graph.node.append(helper.make_node("Mul", ["logits before", "scale of logits"], ["logits"]))
+    return proto
+
+
+@pytest.mark.usefixtures("quick")
+def test_logits_that_are_wrong_by_3e_5_are_refused_and_a_push_names_only_what_it_can_do(run, tmp_path, monkeypatch):
+    build = recurrent.build
+    monkeypatch.setattr(recurrent, "build", lambda *given: scaled(build(*given), 1 + 3e-5))
+    message = refusal(run, tmp_path / "onnx", remedy="push without --with-onnx")
+    assert message.startswith("export: its logits differ by up to 3")
+    assert message.endswith("on 10 rows of validation); push without --with-onnx")
+
+
+@pytest.mark.slow  # reads the reviews of a sample with a pretrained model, and torch records its graph
+def test_a_pretrained_bert_is_exported_in_float32(tmp_path):
+    """torch and ONNX Runtime each round its logits by almost 1e-5, to either side."""
+    data = Data("sample:rotten_tomatoes", max_length=128)
+    training = Train(epochs=1, max_steps=4, batch_size=8, output_dir=str(tmp_path / "run"))
+    runs.train(Recipe("bert", "sentiment", data, Pretrained("sample:minilm"), Optim(learning_rate=5e-5), training))
+    made = export(str(tmp_path / "run"), tmp_path / "onnx")
+    assert made.checked.labels == 0
+    assert made.checked.difference <= 1e-5
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("quantization", ["int8", None])
+def test_a_runner_that_names_labels_in_another_order_is_refused_in_int8_as_well(
+    run, tmp_path, monkeypatch, quantization
+):
+    own = runner_settings.settings
+    monkeypatch.setattr(runner_settings, "settings", lambda loaded: {**own(loaded), "labels": loaded.labels[::-1]})
+    message = refusal(run, tmp_path / "onnx", quantization=quantization, allow_loss=True)
+    assert message.startswith("model: it cannot be exported: runner.py answers otherwise than the model: [0].")
+
+
+@pytest.mark.parametrize("exact", [True, False])
+def test_a_score_or_a_difference_that_is_not_finite_is_refused(exact):
+    for after, difference in ((math.nan, 0.0), (math.inf, 0.0), (1.0, math.inf), (1.0, math.nan)):
+        problem = Checked("perplexity", 10, 1.0, after, difference, None).problem(exact)
+        assert problem is not None
+        assert "finite" in problem
+
+
+@pytest.mark.parametrize("exact", [True, False])
+def test_a_model_without_a_finite_score_is_exported_in_float32_only(exact):
+    problem = Checked("spearman", 10, math.nan, math.nan, 0.0, None).problem(exact)
+    assert (problem is None) == exact
 
 
 @pytest.mark.usefixtures("quick")
