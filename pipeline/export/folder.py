@@ -93,14 +93,13 @@ def _tried(
     if problem and remedy:
         raise UserError(f"export: {problem} ({checked.scores}); {remedy}")
     checks.check_runner(folder, loaded, rows, exact=exact and problem is None)
-    task, model = loaded.task, loaded.model
     times = latency.measure(
-        lambda contents: list(task.predict(contents, model, loaded.tokenizer, loaded.labels)),
+        lambda contents: list(inference.answers(loaded, contents)),  # as `finetune predict` does
         runner.load(folder),
         rows.contents,
     )
     sizes = {
-        "before": sum(weight.numel() * weight.element_size() for weight in model.parameters()),
+        "before": sum(weight.numel() * weight.element_size() for weight in loaded.model.parameters()),
         "after": sum(file.stat().st_size for file in folder.glob(f"{GRAPH}*")),
     }
     processor = str(hardware.environment()["processor"])
