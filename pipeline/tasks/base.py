@@ -243,11 +243,8 @@ class Task(ABC):
         """
         raise NotImplementedError
 
-    def teacher_column(
-        self, encoded: pa.Table, answers: pa.ChunkedArray, student: Student
-    ) -> pa.Array | pa.ChunkedArray:
-        """The column `teacher` of encoded rows: lists of float32 with offsets of 32 or 64 bits. `collate` makes
-        `batch["teacher"]` of them.
+    def teacher_column(self, encoded: pa.Table, answers: pa.ChunkedArray, student: Student) -> pa.Array:
+        """The column `teacher` of encoded rows: lists of float32, which `collate` makes `batch["teacher"]`.
 
         Args:
             encoded: all rows of a split as `encode` returned them, with `id` and `length`.

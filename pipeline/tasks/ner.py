@@ -148,9 +148,7 @@ class Ner(Task):
         is_read = columns["pieces"].flatten().to_numpy() > 0
         return answers.of_sentences([len(words) for words in contents], is_read)
 
-    def teacher_column(
-        self, encoded: pa.Table, answers: pa.ChunkedArray, student: Student
-    ) -> pa.Array | pa.ChunkedArray:
+    def teacher_column(self, encoded: pa.Table, answers: pa.ChunkedArray, student: Student) -> pa.LargeListArray:
         return ner_teacher.column(encoded, answers, student)
 
     def teacher_losses(self, outputs: Any, batch: Batch, settings: Distil, label_losses: LabelLosses) -> TeacherLosses:

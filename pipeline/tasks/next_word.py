@@ -93,9 +93,7 @@ class NextWord(Task):
         """(tokens, numbers), see `next_word_teacher.answers`."""
         return next_word_teacher.answers(contents, teacher, end_token(teacher.tokenizer))
 
-    def teacher_column(
-        self, encoded: pa.Table, answers: pa.ChunkedArray, student: Student
-    ) -> pa.Array | pa.ChunkedArray:
+    def teacher_column(self, encoded: pa.Table, answers: pa.ChunkedArray, student: Student) -> pa.ChunkedArray:
         return answers  # a row of the data is an encoded row
 
     def teacher_losses(self, outputs: Any, batch: Batch, settings: Distil, label_losses: LabelLosses) -> TeacherLosses:

@@ -169,9 +169,7 @@ class TextAnswers(Task):
         order = [teacher.labels.index(label) for label in student.labels] if self.names_classes else [0]
         return list(logits[:, order])
 
-    def teacher_column(
-        self, encoded: pa.Table, answers: pa.ChunkedArray, student: Student
-    ) -> pa.Array | pa.ChunkedArray:
+    def teacher_column(self, encoded: pa.Table, answers: pa.ChunkedArray, student: Student) -> pa.ListArray:
         """The logits of its text for each row."""
         text = np.cumsum(encoded["begins"].to_numpy()) - 1
         return lists_of(_matrix(whole(answers))[text])
