@@ -72,6 +72,7 @@ def _push(
     with startup.importing():
         from pipeline.export.pushing import exported
 
+    pushing.connect()  # an export takes minutes, and nobody should log in after them and start again
     with exported(model, quantize) as export:
         pushing.push(model, hub, seeds, export)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from decimal import ROUND_UP, Context
+
 from huggingface_hub import ModelCardData
 
 from pipeline.export.exported import Exported
@@ -29,8 +31,10 @@ print(model({texts}))
 
 `finetune predict`, `finetune evaluate` and `finetune serve` take this folder like that of a model."""
 
-HANDLER = """`handler.py` answers requests to Inference Endpoints of the Hub: put the files of this folder at the top of
-a repository, or push the run with `finetune push --with-onnx`."""
+SHARING = """To share it on the Hub, push the run with `finetune push --with-onnx`, which searches the files for secrets
+and tries them in a clean process."""
+
+HANDLER = """`handler.py` then answers requests to Inference Endpoints."""
 
 
 def card(run: FinishedRun, exported: Exported, has_handler: bool) -> str:
@@ -51,7 +55,7 @@ def card(run: FinishedRun, exported: Exported, has_handler: bool) -> str:
         title(card_data),
         f"It stands here as an ONNX graph (opset {exported.opset}, {weights}).",
         _comparison(exported),
-        USAGE.format(texts=texts) + f"\n\n{HANDLER}" * has_handler,
+        USAGE.format(texts=texts) + f"\n\n{SHARING}" + f" {HANDLER}" * has_handler,
     ]
     return f"---\n{metadata.to_yaml()}\n---\n\n" + "\n\n".join(sections) + "\n"
 
@@ -62,7 +66,8 @@ def _comparison(exported: Exported) -> str:
     notes = [f"The score is that of {checked.rows:,} rows of the {SPLIT} split."]
     if exported.quantization is None:
         labels = ", and no label does" * (checked.labels == 0)
-        notes.append(f"Logits differ by at most {checked.difference:.1g}{labels}.")
+        most = f"{_rounded_up(checked.difference)} (of the largest of a row, if that is beyond 1)"
+        notes.append(f"Logits differ by at most {most}{labels}.")
     notes.append(f"Latency is that of one thread of {exported.processor}, with tokenization.")
     if exported.warning:
         notes.insert(0, f"This export was made although {exported.warning}.")
@@ -80,6 +85,11 @@ def comparison(exported: Exported) -> list[tuple[str, str, str]]:
         before, after = (_milliseconds(exported.latency[side][size]) for side in ("before", "after"))
         rows.append((f"{texts}, p50 / p95", before, after))
     return rows
+
+
+def _rounded_up(number: float) -> str:
+    """With one digit, and not less than `number`."""
+    return f"{float(Context(prec=1, rounding=ROUND_UP).create_decimal(repr(number))):.1g}"
 
 
 def _milliseconds(times: dict[str, float]) -> str:

@@ -29,6 +29,8 @@ from pipeline.training.evaluation import Evaluation, evaluate
 BATCH_SIZE = 32
 # Texts that the runner answers, and the first of them with which batches are tried.
 ANSWERED, TRIED = 32, 6
+# Of a token, more than most have, so that a text of so many has more tokens than the longest that is tried.
+CHARACTERS = 8
 # How much of its score a model may lose in int8: half a point of a share, half a percent of a score beyond 1.
 LOSS = 0.005
 
@@ -118,14 +120,14 @@ def _encoded(columns: dict[str, list[Any]], loaded: Loaded, file: Path) -> Datas
 def _probe_columns(rows: ValidationRows, loaded: Loaded) -> dict[str, list[Any]]:
     """A few of the rows, one without words unless the model tags them, and one as long as the model can read."""
     columns = {name: values[:TRIED] for name, values in rows.columns.items()}
+    size = probes.longest(loaded.tokenizer)
     if "tokens" in columns:
-        size = min(int(loaded.tokenizer.model_max_length), probes.LONGEST)
         long = [word for words in rows.columns["tokens"] for word in words] * size
         more: dict[str, list[Any]] = {"tokens": [long[:size]], "tags": [["O"] * size]}
     else:
         texts = [name for name in ("text", "text_pair") if name in columns]
         more = {name: [values[0]] * 2 for name, values in columns.items()}
-        more |= {name: ["", " ".join(columns[name] * probes.LONGEST)[: 8 * probes.LONGEST]] for name in texts}
+        more |= {name: ["", " ".join(columns[name] * size)[: CHARACTERS * size]] for name in texts}
     return {name: [*values, *more[name]] for name, values in columns.items()}
 
 

@@ -20,6 +20,7 @@ from pipeline.export.recurrent import build as recurrent
 from pipeline.export.validation_rows import ValidationRows
 from pipeline.inference import Loaded
 from pipeline.models.recurrent import RecurrentPreTrainedModel
+from pipeline.publish.redact import redacted_recipe
 from pipeline.publish.staging import FinishedRun, read_run
 from pipeline.training import hardware
 
@@ -134,7 +135,8 @@ def _write_beside(folder: Path, run: FinishedRun, loaded: Loaded) -> None:
     loaded.tokenizer.save_pretrained(folder)
     config = _without_origin(json.loads(loaded.model.config.to_json_string()))
     (folder / "config.json").write_text(_json(config), encoding="utf-8")
-    shutil.copyfile(run.model / run_folder.RECIPE, folder / run_folder.RECIPE)
+    recipe = redacted_recipe(run.recipe, run.metrics)  # an export may be given to others by hand
+    (folder / run_folder.RECIPE).write_text(recipe.to_json(), encoding="utf-8")
     programs = Path(__file__).parent
     shutil.copyfile(programs / RUNNER, folder / RUNNER)
     if isinstance(loaded.model, RecurrentPreTrainedModel):

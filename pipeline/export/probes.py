@@ -18,12 +18,14 @@ from pipeline.data.bucketing import Rows
 from pipeline.errors import UserError, reason
 from pipeline.export.comparison import Comparison
 from pipeline.export.exact import Exact
-from pipeline.inference import Loaded
+from pipeline.inference import MANY_TOKENS, Loaded
 from pipeline.models.build import CAUSAL
 
 Feed = dict[str, torch.Tensor]
-# Tokens of the longest text that is tried with a model that has no limit.
+# Tokens of the longest text that is tried with a model that has no limit, and of those that are tried together.
 LONGEST = 600
+# And with any model: attention takes memory by the square of it.
+MOST = 2048
 # The windows in which a language model reads: all at once, token by token at first, and one after another.
 PIECES = ((24,), (1, 1, 22), (10, 14))
 
@@ -49,6 +51,12 @@ def compare(graph: Any, loaded: Loaded, encoded: Any, exact: Exact, comparison: 
         comparison.add(expected, found, batch["attention_mask"].numpy())
 
 
+def longest(tokenizer: Any) -> int:
+    """Tokens of the longest text that is tried: as many as the model can read."""
+    limit = int(tokenizer.model_max_length)
+    return min(limit, MOST) if limit < MANY_TOKENS else LONGEST
+
+
 def open_session(graph: Any) -> onnxruntime.InferenceSession:
     """A session of one thread that says nothing."""
     options = onnxruntime.SessionOptions()
@@ -60,10 +68,11 @@ def open_session(graph: Any) -> onnxruntime.InferenceSession:
 
 
 def _batches(loaded: Loaded, encoded: Any) -> Iterator[Feed]:
-    """Each of a few rows alone, the shortest first; then all of them, padded behind and in front."""
+    """Each of a few rows alone, the shortest first; then all that are not very long, padded behind and in front."""
     split = Rows(encoded)
     order = np.argsort(split.lengths, kind="stable")
-    for rows in (order[:1], order[len(order) // 2 : len(order) // 2 + 1], order[-1:], order):
+    together = order[: max(2, int((split.lengths <= LONGEST).sum()))]
+    for rows in (order[:1], order[len(order) // 2 : len(order) // 2 + 1], order[-1:], together):
         batch, _ = loaded.task.collate(split.take(rows), loaded.tokenizer)
         del batch["labels"]
         batch.setdefault("attention_mask", torch.ones_like(batch["input_ids"]))
@@ -101,8 +110,8 @@ def _compare_language_model(
     session: onnxruntime.InferenceSession, loaded: Loaded, encoded: Any, exact: Exact, comparison: Comparison
 ) -> None:
     tokens = np.concatenate(encoded["input_ids"]).astype(np.int64)
-    longest = min(int(loaded.tokenizer.model_max_length), LONGEST)
-    for rows, pieces in ((1, (1,)), (1, (longest,)), *((3, pieces) for pieces in PIECES if sum(pieces) <= longest)):
+    most = longest(loaded.tokenizer)
+    for rows, pieces in ((1, (1,)), (1, (most,)), *((3, pieces) for pieces in PIECES if sum(pieces) <= most)):
         ids = torch.from_numpy(np.resize(tokens, (rows, sum(pieces))))
         mask = torch.ones_like(ids)
         mask[1:2, : ids.shape[1] // 3] = 0  # padding in front

@@ -24,7 +24,7 @@ def exported(name: str, quantization: Quantization | None = None) -> Iterator[On
         UserError: see `folder.export`.
     """
     with tempfile.TemporaryDirectory(prefix="finetune-onnx-") as aside:
-        folder = Path(aside) / "onnx"
+        folder, run = Path(aside) / "onnx", open_run(name)  # first: not every run that can be exported can be pushed
         export(name, folder, quantization, remedy=f"push without {'--quantize' if quantization else '--with-onnx'}")
-        texts = reference_outputs.read(open_run(name).folder)["texts"]
+        texts = reference_outputs.read(run.folder)["texts"]
         yield OnnxExport(folder, texts, as_json(runner.load(folder)(texts)))

@@ -13,9 +13,11 @@ import exported_runs
 import numpy as np
 import onnx
 import pytest
+import torch
 from exports import bare_environment, python
 from huggingface_hub import RepoCard
 from onnx import helper, numpy_helper
+from transformers import PreTrainedModel
 
 from pipeline import inference
 from pipeline import run as runs
@@ -24,12 +26,14 @@ from pipeline.config.models import Pretrained
 from pipeline.config.recipe import Recipe
 from pipeline.config.training import Optim, Train
 from pipeline.errors import UserError
+from pipeline.export import card, checks, latency, probes, runner_settings, validation_rows
 from pipeline.export import folder as exporting
-from pipeline.export import latency, runner_settings
 from pipeline.export.checks import Checked
+from pipeline.export.exact import Exact
 from pipeline.export.exported import Exported
 from pipeline.export.folder import export
 from pipeline.export.recurrent import build as recurrent
+from pipeline.inference import MANY_TOKENS
 
 TEXTS = ["a moving , funny film", "a dull mess", ""]
 PROGRAMS = {"runner.py", "handler.py", "requirements.txt"}
@@ -101,6 +105,8 @@ def test_the_card_has_score_size_and_latency_before_and_after_and_is_one_of_the_
     for row in ("accuracy", "size", "1 text, p50 / p95", "32 texts, p50 / p95"):
         assert f"\n| {row} | " in card
     assert "no label does" in card
+    assert "(of the largest of a row, if that is beyond 1)" in card
+    assert "`finetune push --with-onnx`" in card
     assert RepoCard(card).data.library_name == "onnx"
 
 
@@ -152,6 +158,48 @@ def test_logits_that_are_wrong_by_3e_5_are_refused_and_a_push_names_only_what_it
     message = refusal(run, tmp_path / "onnx", remedy="push without --with-onnx")
     assert message.startswith("export: its logits differ by up to 3")
     assert message.endswith("on 10 rows of validation); push without --with-onnx")
+
+
+@pytest.mark.usefixtures("quick")
+def test_the_rounding_of_the_model_is_not_an_error_of_its_graph(run, tmp_path, monkeypatch):
+    load = inference.load
+
+    def rounding(name, **options) -> inference.Loaded:
+        """The model with errors of its own in float32, which no other computation has."""
+        loaded = load(name, **options)
+        if isinstance(loaded.model, PreTrainedModel):
+            wrong = {torch.float32: 1 + 2e-5, torch.float64: 1.0}
+            loaded.model.classifier.register_forward_hook(lambda _, __, logits: logits * wrong[logits.dtype])
+        return loaded
+
+    monkeypatch.setattr(inference, "load", rounding)
+    assert export(str(run), tmp_path / "onnx").checked.difference < 5e-6
+
+
+def test_a_model_without_a_form_in_float64_is_its_own_measure(run):
+    loaded = inference.load(str(run))
+    model, ids = loaded.model, torch.tensor([[3, 4, 5]])
+    exact = Exact(model)
+    found = exact.logits({"input_ids": ids})
+    assert exact.is_exact
+    assert found.dtype == np.float64
+    model.classifier.register_forward_hook(lambda _, __, logits: logits @ torch.eye(2))  # fails for float64
+    exact = Exact(model)
+    assert exact.logits({"input_ids": ids}) == pytest.approx(found, abs=1e-5)
+    assert not exact.is_exact
+
+
+@pytest.mark.parametrize(
+    ("number", "text"), [(1.04e-6, "2e-06"), (1e-6, "1e-06"), (9.1e-6, "1e-05"), (0.0, "0"), (3.2e-5, "4e-05")]
+)
+def test_the_card_does_not_round_a_difference_down(number, text):
+    assert card._rounded_up(number) == text
+
+
+def test_an_export_does_not_say_where_its_run_read_and_wrote(run, made):
+    assert str(run.parent) in (run / "recipe.json").read_text()
+    for file in made.folder.glob("*.json"):
+        assert str(run.parent) not in file.read_text()
 
 
 @pytest.mark.slow  # reads the reviews of a sample with a pretrained model, and torch records its graph
@@ -214,6 +262,19 @@ def test_a_graph_that_fits_one_length_only_is_refused(run, tmp_path, monkeypatch
     monkeypatch.setattr(recurrent, "build", frozen)
     message = refusal(run, tmp_path / "onnx")
     assert "model: it cannot be exported: ONNX Runtime fails on 1 rows of" in message
+
+
+@pytest.mark.parametrize(("limit", "size"), [(40, 40), (1500, 1500), (MANY_TOKENS, None)])
+def test_one_row_as_long_as_the_model_can_read_is_tried_and_only_shorter_ones_together(run, tmp_path, limit, size):
+    loaded = inference.load(str(run))
+    loaded.tokenizer.model_max_length = limit
+    columns = checks._probe_columns(validation_rows.read(run), loaded)
+    encoded = checks._encoded(columns, loaded, tmp_path / "rows")
+    shapes = [tuple(batch["input_ids"].shape) for batch in probes._batches(loaded, encoded)]
+    time = max(time for _, time in shapes)
+    assert time == size or (size is None and time >= probes.LONGEST)
+    assert all(time <= probes.LONGEST or rows == 1 for rows, time in shapes)
+    assert len([shape for shape in shapes if shape[0] > 2]) == 2
 
 
 @pytest.mark.usefixtures("quick")

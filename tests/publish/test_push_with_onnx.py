@@ -10,13 +10,16 @@ import exported_runs
 import onnx
 import pytest
 from exports import answers, bare_environment
-from hub_fixtures import Place
+from hub_fixtures import Place, local_hub_only
 from huggingface_hub import snapshot_download
 
 from pipeline import inference
+from pipeline.cli import push as command
 from pipeline.config.hub import Hub
 from pipeline.errors import UserError
 from pipeline.export import latency
+from pipeline.export import pushing as exporting
+from pipeline.export.checks import Checked
 from pipeline.export.pushing import exported
 from pipeline.publish import push as pushing
 from pipeline.publish.onnx_folder import OnnxExport
@@ -71,6 +74,24 @@ def test_the_export_is_in_onnx_and_the_programs_of_inference_endpoints_are_at_th
     texts = ["a moving , funny film", ""]
     found = answers(bare_environment(tmp_path / "packages"), folder / "onnx", texts)
     assert [answer["label"] for answer in found] == [answer["label"] for answer in inference.predict(str(run), texts)]
+
+
+@local_hub_only
+def test_who_is_not_logged_in_hears_it_before_the_export_is_made(hub: Place, run, monkeypatch):
+    made: list[str] = []
+    monkeypatch.setattr(exporting, "export", lambda name, *_, **__: made.append(name))
+    hub.log_in("")
+    with pytest.raises(UserError, match="you are not logged in"):
+        command.command([str(run), hub.name(), "--with-onnx"])
+    assert made == []
+
+
+@pytest.mark.parametrize(("quantization", "flag"), [(None, "--with-onnx"), ("int8", "--quantize")])
+def test_an_export_that_is_refused_says_how_to_push_without_it(run, monkeypatch, quantization, flag):
+    monkeypatch.setattr(Checked, "problem", lambda *_: "it is wrong")
+    with pytest.raises(UserError) as error, exported(str(run), quantization):
+        pass
+    assert str(error.value).endswith(f"; push without {flag}")
 
 
 def test_a_second_push_uploads_nothing_and_one_of_other_weights_deletes_the_export(
