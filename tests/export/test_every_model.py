@@ -31,7 +31,7 @@ def test_a_trained_model_is_exported_and_answers_as_before(task, kind, workplace
     run.train(a_recipe(task, kind, workplace, tmp_path / "run"))
     made = export(str(tmp_path / "run"), tmp_path / "onnx")
     assert made.checked.difference <= 1e-5
-    assert made.checked.before == pytest.approx(made.checked.after, abs=1e-6, nan_ok=True)
+    assert made.checked.before == pytest.approx(made.checked.after, rel=1e-6, abs=1e-6, nan_ok=True)
     texts = PAIRS if task.endswith("pairs") else TEXTS
     before, after = (list(inference.predict(str(tmp_path / name), texts)) for name in ("run", "onnx"))
     assert first_difference(before, after) is None
