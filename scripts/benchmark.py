@@ -17,7 +17,10 @@ Run it:
     python scripts/benchmark.py prepare        # from a file to encoded rows: against datasets.map, and on two cores
     python scripts/benchmark.py startup        # CPU time of predict and evaluate, with --against ANOTHER_CHECKOUT
     python scripts/benchmark.py compare        # CPU time of finetune compare, with many rows and with many runs
+    python scripts/benchmark.py graphs         # ONNX graphs of recurrent models against torch, at batch 1 and 32
+    python scripts/benchmark.py differences    # how far the outputs of these graphs are from torch's
     python scripts/benchmark.py answer         # texts per CPU second of predict, torch and exports; first answers
+    python scripts/benchmark.py serve          # finetune serve under load and on SIGTERM, with --models FOLDER...
 
 With --device cuda, kernels runs on a GPU and is the default. --scaling prints scaling and cluster: what two processes
 cost, and what many GPUs would.
@@ -65,9 +68,12 @@ MEASURES = {
     "prepare": prepare,
     "startup": startup,
     "compare": compare,
+    "graphs": graphs,
+    "differences": differences,
     "answer": answer,
+    "serve": serve,
 }
-UNPAIRED = ("memory", "cluster", "compare")  # one figure each
+UNPAIRED = ("memory", "cluster", "compare", "differences")  # one figure each
 AGAINST = ("startup", "prepare", "answer")  # measured against another checkout
 NOTES = {"cluster": assumptions}
 SCALING = ("scaling", "cluster")  # what --scaling prints
@@ -92,6 +98,7 @@ def main(
         threads: of torch. With one, tokens per second are tokens per CPU second.
         scaling: run scaling and cluster, one after the other.
         against: for startup, prepare and answer, the folder of another checkout of this project.
+        models: for serve, folders of models of single texts.
         json_file: where to write the results.
     """
     import torch

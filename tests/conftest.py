@@ -19,7 +19,7 @@ os.environ |= {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "OMP_NUM_
 
 import pytest
 
-pytest_plugins = ["browser_fixtures", "hub_fixtures", "tool_fixtures"]
+pytest_plugins = ["browser_fixtures", "distil_fixtures", "hub_fixtures", "tool_fixtures"]
 
 ROOT = Path(__file__).parent.parent
 POSITIVE = ["a moving , funny film", "warm and gripping", "a joy from start to end", "brilliant , tender and wise"]

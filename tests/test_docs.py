@@ -170,7 +170,56 @@ def test_the_python_of_every_page_runs_as_it_stands(workplace):
     (study,) = blocks("docs/studies.md", "python")
     count = "from pipeline.config.expansion import expand\nprint(len(expand(study)))"
     assert run([sys.executable, "-c", study + count], workplace) == "18\n"
-    assert sum(len(blocks(page, "python")) for page in PAGES) == 10
+    assert sum(len(blocks(page, "python")) for page in PAGES) == 11
+
+
+@contextlib.contextmanager
+def running(line: str, folder: Path) -> Iterator[str]:
+    """What a command that goes on until Ctrl-C prints when it is ready, on a port that is free."""
+    line = f"{re.sub(' --port [0-9]+', '', line)} --port 0"
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    environment = {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(line.split(), cwd=folder, stdout=subprocess.PIPE, text=True, env=environment)
+    try:
+        yield process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=30) == 0
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_the_commands_of_the_page_on_serving_run(workplace):
+    make_run(workplace)
+    serve, predict, health, _ = commands("docs/serving.md")
+    (ask,) = blocks("docs/serving.md", "python")
+    with running(serve, workplace) as ready:
+        (here,) = re.findall(r"http://(127\.0\.0\.1:\d+)/predict", ready)
+        assert run([sys.executable, "-c", ask.replace("localhost:8000", here)], workplace) in ("good\n", "bad\n")
+        if shutil.which("curl"):
+            call = predict.replace("localhost:8000", here).replace("curl", "curl --silent")
+            assert [set(answer) for answer in json.loads(run(call, workplace))] == 2 * [
+                {"text", "label", "score", "scores"}
+            ]
+            found = run(health.replace("localhost:8000", here).replace("curl", "curl --silent"), workplace)
+            assert json.loads(found) == {"status": "ready", "model": "mine", "task": "sentiment"}
+
+
+@pytest.mark.slow  # gradio takes seconds to import
+def test_the_page_of_a_demo_is_shown(workplace, tmp_path):
+    make_run(workplace)
+    for name in ("mine", "mine-too"):
+        shutil.copytree(workplace / "runs/mine", tmp_path / "runs" / name)
+    with running(commands("docs/serving.md")[-1], tmp_path) as ready:
+        assert re.fullmatch(r"the page is at http://127\.0\.0\.1:\d+; Ctrl-C stops it\n", ready)
+
+
+@pytest.mark.parametrize("name", ["serve", "demo"])
+def test_the_options_that_the_page_on_serving_names_exist(name):
+    text = PAGES["docs/serving.md"].split("## A page to try")[name == "demo"]
+    done = run(["finetune", name, "--help"], ROOT)
+    for option in re.findall(r"`(--[a-z-]+)", text):
+        assert option in done, option
 
 
 def test_the_options_of_push_that_the_page_on_the_hub_lists_exist():

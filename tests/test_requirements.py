@@ -55,7 +55,7 @@ def imported(folder: str) -> Iterator[tuple[str, str]]:
 @pytest.mark.parametrize(
     ("folder", "extras"),
     [
-        ("pipeline", ("lora", "deepspeed", "mlflow", "search", "serve", "demo")),
+        ("pipeline", ("lora", "deepspeed", "mlflow", "search", "export", "serve", "demo")),
         ("recipes", ()),
         ("scripts", ("dev",)),
         ("tests", ("dev", "lora", "mlflow", "tools")),

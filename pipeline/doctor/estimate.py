@@ -101,9 +101,9 @@ def _costs(
     prepared: Prepared,
     accelerator: Accelerator,
 ) -> dict[str, str]:
-    """What training will do and cost, by topic."""
-    alone = replace(recipe, distil=None)  # once the teacher has answered, training costs the same without it
-    this = assembly.run_of(alone, task, model, prepared, accelerator)
+    """What training will do and cost, by topic: that of a student is measured without its teacher's answers."""
+    given, recipe = recipe, replace(recipe, distil=None)
+    this = assembly.run_of(recipe, task, model, prepared, accelerator)
     if recipe.train.auto_batch:
         this = assembly.run_of(batch_size_finder.with_found_batch_size(this, None), task, model, prepared, accelerator)
     # A push needs commits, which only a run looks up.
@@ -113,8 +113,7 @@ def _costs(
     memory = _memory(this)  # measured while nothing else is on the device
     model.to(accelerator.device)
     seconds_per_token = _seconds_per_token(this)
-    profile = _profile(this, prepared, seconds_per_token)
-    profile = replace(profile, recipe=replace(this.recipe, distil=recipe.distil))
+    profile = replace(_profile(this, prepared, seconds_per_token), recipe=replace(this.recipe, distil=given.distil))
     return {
         "rows": ", ".join(f"{name} {count:,}" for name, count in profile.rows.items()),
         **({"labels": ", ".join(prepared.labels)} if prepared.labels else {}),

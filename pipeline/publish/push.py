@@ -56,7 +56,7 @@ def push(name: str, hub: Hub, seeds: Sequence[str] = (), onnx: OnnxExport | None
         other_seeds=other_seeds,
         has_onnx=onnx is not None,
     )
-    with _staged(run, card_data, repo_id.split("/")[0]) as folder, without_xet(), explained(repo_id, user):
+    with _staged(run, card_data, repo_id.split("/")[0], onnx) as folder, without_xet(), explained(repo_id, user):
         upload_folder(api, repo_id, hub, folder, run.recipe.task)
 
 

@@ -163,7 +163,7 @@ def stage_files(run: FinishedRun, card_data: CardData, into: Path) -> list[str]:
 
 
 def without_local_settings(file: Path) -> bytes:
-    """The content of a file of a model, without what a tokenizer's configuration says about this machine."""
+    """The contents of `file`; of a tokenizer's configuration, without what is about this machine."""
     if file.name != "tokenizer_config.json":
         return file.read_bytes()
     config = json.loads(file.read_text(encoding="utf-8"))

@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline import locks
 from pipeline.errors import EXIT_CTRL_C, EXIT_INTERRUPTED, shorten
-from pipeline.studies import locks
 
 # The first request to stop lets a run write a checkpoint; the second, only on Ctrl-C, ends it where it is.
 SIGNALS = {1: signal.SIGTERM, 2: signal.SIGINT}

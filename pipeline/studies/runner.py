@@ -9,8 +9,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 
+from pipeline import locks
 from pipeline.signals import StopSignals
-from pipeline.studies import locks
 from pipeline.studies.pool import POLL_SECONDS, Pool, Results
 from pipeline.studies.processes import Child, Job
 

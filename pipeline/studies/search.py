@@ -15,13 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline import run_folder, storage
+from pipeline import locks, run_folder, storage
 from pipeline.config.changes import with_settings
 from pipeline.config.expansion import seeded
 from pipeline.config.recipe import Recipe
 from pipeline.errors import UserError
 from pipeline.signals import StopSignals
-from pipeline.studies import expected_best, jobs, locks
+from pipeline.studies import expected_best, jobs
 from pipeline.studies.pool import POLL_SECONDS, Pool, Results
 from pipeline.studies.processes import Child, Job
 from pipeline.studies.trial_storage import Plan

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pipeline import run_folder
+from pipeline import locks, run_folder
 from pipeline.config.recipe import Recipe
 from pipeline.errors import UserError, reason
-from pipeline.studies import locks
 from pipeline.studies.space import Space
 
 if TYPE_CHECKING:

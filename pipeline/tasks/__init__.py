@@ -6,4 +6,5 @@ differs: in `sentiment` one label, in `multi_label` any number of labels, in `re
 three `sentiment`; which of them it is, the labels of the data tell (`Task.variant`).
 
 `ner_teacher` and `next_word_teacher` are what a teacher says about words and tokens, and what that costs a student.
+`batching` puts texts that are to be predicted from into batches.
 """

@@ -6,7 +6,6 @@ Your own task is a subclass; a recipe names it as `module:Class`, and there is n
 from __future__ import annotations
 
 import importlib
-import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
@@ -372,33 +371,6 @@ def padded_inputs(rows: pa.Table, tokenizer: PreTrainedTokenizerBase) -> Batch:
         batch["attention_mask"] = (torch.arange(width) < lengths[:, None]).long()
     if "token_type_ids" in rows.column_names:
         batch["token_type_ids"] = torch.from_numpy(pad(rows["token_type_ids"], tokenizer.pad_token_type_id))
-    return batch
-
-
-def batches_by_length(lengths: Sequence[int], size: int) -> list[list[int]]:
-    """The numbers of rows with these lengths in batches of `size`, the longest first: with little padding, and a batch
-    that does not fit into memory fails at once."""
-    order = sorted(range(len(lengths)), key=lambda row: -lengths[row])
-    return [order[start : start + size] for start in range(0, len(order), size)]
-
-
-def padded_lists(rows: Mapping[str, Sequence[Sequence[int]]], tokenizer: PreTrainedTokenizerBase) -> Batch:
-    """`input_ids` and perhaps `token_type_ids` of rows, (B, T) each, as `tokenizer.pad` pads them, in a fraction of its
-    time, and `attention_mask` (B, T) if there is padding."""
-    lengths = np.fromiter(map(len, rows["input_ids"]), np.int64)
-    width = int(lengths.max(initial=0))
-    places = np.arange(width)
-    if tokenizer.padding_side == "left":
-        places = places[::-1]
-    mask = places < lengths[:, None]  # (B, T)
-    batch = {}
-    for name, own in rows.items():
-        value = tokenizer.pad_token_type_id if name == "token_type_ids" else tokenizer.pad_token_id
-        padded = np.full(mask.shape, value, dtype=np.int64)
-        padded[mask] = np.fromiter(itertools.chain.from_iterable(own), np.int64, int(lengths.sum()))
-        batch[name] = torch.from_numpy(padded)
-    if not mask.all():  # without padding, a mask would only cost time
-        batch["attention_mask"] = torch.from_numpy(mask.astype(np.int64))
     return batch
 
 

@@ -29,7 +29,18 @@ from pipeline.data.tokenization.word_alignment import ranges, surroundings, toke
 from pipeline.models.recurrent import CrfTaggerConfig, tag_labels
 from pipeline.models.recurrent.crf import IGNORED
 from pipeline.predictions import ROWS_PER_GROUP, Predictions
-from pipeline.tasks.base import Batch, Task, batches_by_length, padded_inputs, rows_of
+from pipeline.tasks import ner_teacher
+from pipeline.tasks.base import (
+    Batch,
+    LabelLosses,
+    Student,
+    Task,
+    Teacher,
+    TeacherLosses,
+    padded_inputs,
+    rows_of,
+)
+from pipeline.tasks.batching import batches_by_length
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -139,14 +150,13 @@ class Ner(Task):
         """(words, C) logarithms of the probabilities of each word's tags, NaN for a word that the teacher's tokenizer
         drops. See `TagMap` for a teacher whose tags follow another scheme; there, the tags of two words that no window
         of the teacher reads together count as independent."""
-        answers = ner_teacher.Answers(teacher, student)
         size = min(teacher.tokenizer.model_max_length, LONGEST)
         columns = self.encode({"tokens": list(contents)}, teacher.tokenizer, size, teacher.labels)
+        answers = ner_teacher.Answers(teacher, student, columns["pieces"])
         with ner_teacher.emissions(teacher.model):
-            for rows, outputs in self._outputs(columns, teacher.model, teacher.tokenizer):
-                answers.add(rows, outputs)
-        is_read = columns["pieces"].flatten().to_numpy() > 0
-        return answers.of_sentences([len(words) for words in contents], is_read)
+            for chosen, rows, outputs in self._outputs(columns, teacher.model, teacher.tokenizer):
+                answers.add(chosen, rows, outputs)
+        return answers.of_sentences([len(words) for words in contents])
 
     def teacher_column(self, encoded: pa.Table, answers: pa.ChunkedArray, student: Student) -> pa.LargeListArray:
         return ner_teacher.column(encoded, answers, student)
@@ -251,34 +261,31 @@ class Ner(Task):
         self, columns: dict[str, Any], model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
     ) -> Iterator[tuple[int, float]]:
         """Tag id and probability of each word, in order."""
-        for rows, outputs in self._outputs(columns, model, tokenizer):
-            probabilities, tags = outputs.logits.float().softmax(dim=-1).max(dim=-1)  # (B, T)
-            first, words = jagged(rows["first"])
-            at = np.repeat(np.arange(len(words)), words), first
-            yield from zip(tags.cpu().numpy()[at].tolist(), probabilities.cpu().numpy()[at].tolist(), strict=True)
-
-    def _outputs(
-        self, columns: dict[str, Any], model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
-    ) -> Iterator[tuple[pa.Table, Any]]:
-        """The encoded windows, some at a time, and what the model returns for them."""
-        names = ("input_ids", "labels", "first", "char_ids")
-        arrays: dict[str, Any] = {name: columns[name] for name in names if name in columns}
-        arrays["length"] = pc.list_value_length(columns["input_ids"])
-        table = pa.table(arrays)
         found: dict[int, tuple[list[int], list[float]]] = {}
-        for chosen in batches_by_length(arrays["length"].to_pylist(), WINDOWS_PER_BATCH):
-            rows = table.take(chosen)
-            batch = {name: values.to(model.device) for name, values in self.collate(rows, tokenizer)[0].items()}
-            del batch["labels"]
-            with torch.inference_mode():
-                probabilities, tags = model(**batch).logits.float().softmax(dim=-1).max(dim=-1)  # (B, T)
+        for chosen, rows, outputs in self._outputs(columns, model, tokenizer):
+            probabilities, tags = outputs.logits.float().softmax(dim=-1).max(dim=-1)  # (B, T)
             first, words = jagged(rows["first"])
             at = np.repeat(np.arange(len(words)), words), first
             ends = np.cumsum(words)[:-1]
             own = (np.split(values.cpu().numpy()[at], ends) for values in (tags, probabilities))
             found.update((row, (ids.tolist(), p.tolist())) for row, ids, p in zip(chosen, *own, strict=True))
-        for row in range(len(table)):
+        for row in range(len(columns["input_ids"])):
             yield from zip(*found[row], strict=True)
+
+    def _outputs(
+        self, columns: dict[str, Any], model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
+    ) -> Iterator[tuple[list[int], pa.Table, Any]]:
+        """Numbers of encoded windows of similar length, the windows, and what the model returns for them."""
+        names = ("input_ids", "labels", "first", "char_ids")
+        arrays: dict[str, Any] = {name: columns[name] for name in names if name in columns}
+        arrays["length"] = pc.list_value_length(columns["input_ids"])
+        table = pa.table(arrays)
+        for chosen in batches_by_length(arrays["length"].to_pylist(), WINDOWS_PER_BATCH):
+            rows = table.take(chosen)
+            batch = {name: values.to(model.device) for name, values in self.collate(rows, tokenizer)[0].items()}
+            del batch["labels"]
+            with torch.inference_mode():
+                yield chosen, rows, model(**batch)
 
 
 def _places(words: Sequence[str]) -> list[tuple[int, int]]:

@@ -9,7 +9,7 @@ Shapes: B windows of a batch, T time, C tags of the student, K tags of the teach
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -73,69 +73,74 @@ def emissions(model: Any) -> Iterator[None]:
 
 
 class Answers:
-    """What a teacher says about the words of some sentences, collected window by window, in order."""
+    """What a teacher says about the words of some sentences, collected in any order of their windows.
 
-    def __init__(self, teacher: Teacher, student: Student):
+    Args:
+        pieces: tokens of the own words of each window, see `Ner.encode`.
+    """
+
+    def __init__(self, teacher: Teacher, student: Student, pieces: pa.ListArray):
         self._map: TagMap = tag_map(tuple(teacher.labels), tuple(student.labels))
-        self._tags: list[np.ndarray] = []  # (W, K) of each batch of windows, logarithms
-        self._is_tagged: list[np.ndarray] = []  # (W,) whether the first token of a word has a tag: [MASK] has none
+        self._begins = pieces.offsets.to_numpy()  # the number of the first own word of each window
+        self._has_answer = pieces.flatten().to_numpy() > 0
+        self._tags = np.zeros((len(self._has_answer), self._map.size))  # logarithms
         self._steps: dict[int, np.ndarray] = {}  # word -> (K, K), with the next one
-        self._words = 0
 
-    def add(self, rows: pa.Table, outputs: Any) -> None:
-        """The windows `rows` as `Ner.encode` returns them, and what the teacher's model returned for them."""
+    def add(self, chosen: Sequence[int], rows: pa.Table, outputs: Any) -> None:
+        """The windows with the numbers `chosen`, as `Ner.encode` returns them, and what the model returned for them."""
         first, counts = jagged(rows["first"])
         window = np.repeat(np.arange(len(counts)), counts)
-        logs = log_probabilities(outputs).double().cpu().numpy()
-        self._tags.append(logs[window, first])
-        chain = getattr(outputs, "chain", None)
-        is_tagged = np.ones(len(first), dtype=bool) if chain is None else chain.mask.cpu().numpy()[window, first]
-        self._is_tagged.append(is_tagged)
-        if not self._map.is_reordering and chain is not None:
-            self._add_steps(outputs, first, window, is_tagged)
-        self._words += len(first)
+        words = ranges(self._begins[list(chosen)], counts)
+        self._tags[words] = log_probabilities(outputs).double().cpu().numpy()[window, first]
+        if getattr(outputs, "chain", None) is not None:
+            # A special token has no tag, and a masked word may be one.
+            is_tagged = outputs.chain.mask.cpu().numpy()[window, first]
+            self._has_answer[words] &= is_tagged
+            if not self._map.is_reordering:
+                self._add_steps(outputs, words, first, np.where(is_tagged, window, -1))
 
-    def _add_steps(self, outputs: Any, first: np.ndarray, window: np.ndarray, is_tagged: np.ndarray) -> None:
+    def _add_steps(self, outputs: Any, words: np.ndarray, first: np.ndarray, window: np.ndarray) -> None:
         """How probable the tags of two words are that one window reads one after the other: between their first tokens,
-        the chain goes through the other tokens of the first word."""
+        the chain goes through the other tokens of the first word.
+
+        Args:
+            window: of each word, -1 if it has no tag.
+        """
         mask = outputs.chain.mask
         rows = compact_rows(mask)
         logs = log_pair_marginals(rows.gather(outputs.logits.float()), Weights(*outputs.chain[1:]), rows)
         pairs = logs.exp().cpu().numpy()  # (T - 1, B, K, K), of the tokens that have a tag
         places = (mask.cumsum(dim=1) - 1).cpu().numpy()[window, first]
-        for word in np.flatnonzero((window[1:] == window[:-1]) & is_tagged[1:] & is_tagged[:-1]).tolist():
+        for word in np.flatnonzero((window[1:] == window[:-1]) & (window[1:] >= 0)).tolist():
             step, *inner = pairs[places[word] : places[word + 1], window[word]]
             for pair in inner:
                 before = pair.sum(axis=1, keepdims=True)
                 step = step @ np.divide(pair, before, out=np.zeros_like(pair), where=before > 0)
-            self._steps[self._words + word] = step
+            self._steps[int(words[word])] = step
 
-    def of_sentences(self, sizes: list[int], is_read: np.ndarray) -> list[np.ndarray]:
+    def of_sentences(self, sizes: list[int]) -> list[np.ndarray]:
         """(W, C) float32 of each sentence: the logarithms of the probabilities of the student's tags, at least `FLOOR`,
-        or NaN for a word that the teacher has not read.
+        or NaN for a word without an answer.
 
         Args:
             sizes: words of each sentence.
-            is_read: (all words,).
         """
-        logs = np.concatenate([*self._tags, np.zeros((0, self._map.size))])
-        if self._map.is_reordering:
-            found = self._map.reorder(logs)
-        else:
-            tags = np.exp(logs)
-            steps = independent(tags)
-            for word, step in self._steps.items():
-                steps[word] = step
-            ends = np.cumsum(sizes)
-            parts = [
-                self._map.read(tags[start:end], steps[start : max(end - 1, start)])
-                for start, end in zip(ends - sizes, ends, strict=True)
-            ]
-            with np.errstate(divide="ignore"):
-                found = np.log(np.concatenate(parts))
-        is_read = is_read & np.concatenate([*self._is_tagged, np.zeros(0, dtype=bool)])
-        found = np.where(is_read[:, None], np.maximum(found, FLOOR), np.nan).astype(np.float32)
+        found = self._map.reorder(self._tags) if self._map.is_reordering else self._read(sizes)
+        found = np.where(self._has_answer[:, None], np.maximum(found, FLOOR), np.nan).astype(np.float32)
         return np.split(found, np.cumsum(sizes)[:-1])
+
+    def _read(self, sizes: list[int]) -> np.ndarray:
+        tags = np.exp(self._tags)
+        steps = independent(tags)
+        for word, step in self._steps.items():
+            steps[word] = step
+        ends = np.cumsum(sizes)
+        parts = [
+            self._map.read(tags[start:end], steps[start : max(end - 1, start)])
+            for start, end in zip(ends - sizes, ends, strict=True)
+        ]
+        with np.errstate(divide="ignore"):
+            return np.log(np.concatenate(parts))
 
 
 def column(encoded: pa.Table, answers: pa.Array | pa.ChunkedArray, student: Student) -> pa.LargeListArray:

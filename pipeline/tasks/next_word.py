@@ -19,7 +19,17 @@ from pipeline.data.streams import EVALUATION_TOKENS, Arrays, Blocks, Streams, To
 from pipeline.errors import UserError
 from pipeline.models.recurrent.crf import IGNORED
 from pipeline.predictions import ROWS_PER_GROUP, Predictions
-from pipeline.tasks.base import Batch, Task, batches_by_length, rows_of
+from pipeline.tasks import next_word_teacher
+from pipeline.tasks.base import (
+    Batch,
+    LabelLosses,
+    Student,
+    Task,
+    Teacher,
+    TeacherLosses,
+    rows_of,
+)
+from pipeline.tasks.batching import batches_by_length
 
 if TYPE_CHECKING:
     from datasets import Dataset

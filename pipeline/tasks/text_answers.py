@@ -19,7 +19,17 @@ from pipeline.data.tokenization.long_texts import Encoded
 from pipeline.errors import UserError, listing
 from pipeline.models.recurrent.crf import IGNORED
 from pipeline.predictions import ROWS_PER_GROUP
-from pipeline.tasks.base import Batch, Task, batches_by_length, padded_inputs, padded_lists, rows_of
+from pipeline.tasks.base import (
+    Batch,
+    LabelLosses,
+    Student,
+    Task,
+    Teacher,
+    TeacherLosses,
+    padded_inputs,
+    rows_of,
+)
+from pipeline.tasks.batching import batches_by_length, padded_lists
 
 if TYPE_CHECKING:
     Text = str | tuple[str, str]
@@ -220,12 +230,9 @@ class TextAnswers(Task):
         tokenizer: PreTrainedTokenizerBase,
         labels: list[str],
     ) -> Iterable[dict[str, Any]]:
-        filled = [_with_words(text, tokenizer) for text in texts]
-        self._check_pairs(filled)
-        roles = dict(zip(("text", "text_pair"), zip(*filled, strict=True), strict=False))
-        encoded = _encoded(roles, tokenizer, int(tokenizer.model_max_length))
-        pooled = long_texts.mean_over_texts(_logits(encoded, model, tokenizer), np.array(encoded.begins))
-        for text, answer in zip(texts, self.answers(torch.from_numpy(pooled), labels), strict=True):
+        self._check_pairs(texts)
+        logits = _logits(texts, model, tokenizer)
+        for text, answer in zip(texts, self.answers(torch.from_numpy(logits), labels), strict=True):
             given = {"text": text} if isinstance(text, str) else dict(zip(("text", "text_pair"), text, strict=True))
             yield {**given, **answer}
 
@@ -258,14 +265,7 @@ def _logits(texts: Sequence[Text], model: PreTrainedModel, tokenizer: PreTrained
     filled = [_with_words(text, tokenizer) for text in texts]
     roles = dict(zip(("text", "text_pair"), zip(*filled, strict=True), strict=False))
     encoded = _encoded(roles, tokenizer, int(tokenizer.model_max_length))
-    inputs = {"input_ids": encoded.input_ids, "token_type_ids": encoded.token_type_ids}
-    logits = []
-    for start in range(0, len(encoded.input_ids), ROWS_PER_BATCH):
-        rows = {name: ids[start : start + ROWS_PER_BATCH] for name, ids in inputs.items() if ids is not None}
-        batch = tokenizer.pad(rows, return_tensors="pt").to(model.device)
-        with torch.inference_mode():
-            logits.append(model(**batch).logits.float().cpu())  # (B, C)
-    return long_texts.mean_over_texts(torch.cat(logits).numpy(), np.array(encoded.begins))
+    return long_texts.mean_over_texts(_logits_of_rows(encoded, model, tokenizer), np.array(encoded.begins))
 
 
 def _encoded(rows: Mapping[str, Sequence[str]], tokenizer: PreTrainedTokenizerBase, max_length: int) -> Encoded:
@@ -274,7 +274,7 @@ def _encoded(rows: Mapping[str, Sequence[str]], tokenizer: PreTrainedTokenizerBa
     return long_texts.encode(rows["text"], tokenizer, max_length)
 
 
-def _logits(encoded: Encoded, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> np.ndarray:
+def _logits_of_rows(encoded: Encoded, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> np.ndarray:
     """(N, C) float32, what the model says about each row."""
     inputs = {"input_ids": encoded.input_ids, "token_type_ids": encoded.token_type_ids}
     batches = batches_by_length([*map(len, encoded.input_ids)], ROWS_PER_BATCH)

@@ -12,7 +12,7 @@ from pipeline.config.distil import Distil
 from pipeline.config.models import Lora, Pretrained, Recurrent, Scratch
 from pipeline.config.recipe import Recipe
 from pipeline.config.training import Optim, Train
-from pipeline.doctor.durations import duration
+from pipeline.doctor import durations
 from pipeline.doctor.rules import RULES, RunProfile, find_unusual
 
 BERT = Pretrained("org/bert")
@@ -146,4 +146,4 @@ def test_common_settings_get_no_warning(found):
     [(0.04, "0.0 seconds"), (9.5, "9.5 seconds"), (119, "119 seconds"), (120, "2.0 minutes"), (90_000, "25.0 hours")],
 )
 def test_a_duration_is_given_in_the_largest_unit_that_gives_at_least_two(seconds, shown):
-    assert duration(seconds) == shown
+    assert durations.duration(seconds) == shown

@@ -18,9 +18,9 @@ import pytest
 from fake_trials import RECIPE, plan, search
 from test_runner import ledger, of, wait_until
 
-from pipeline import UserError
+from pipeline import UserError, locks
 from pipeline.config.loading import load_recipe
-from pipeline.studies import jobs, locks
+from pipeline.studies import jobs
 from pipeline.studies import search as searching
 from pipeline.studies.search import best_jobs, write_best
 
@@ -137,7 +137,7 @@ def test_two_commands_share_a_journal(tmp_path):
 def test_a_command_that_was_killed_while_it_wrote_to_the_journal_leaves_it_unlocked(tmp_path):
     lock = tmp_path / "journal.log.lock"
     code = (
-        "import pathlib, sys, time\nfrom pipeline.studies import locks\n"
+        "import pathlib, sys, time\nfrom pipeline import locks\n"
         "locks.wait_for(pathlib.Path(sys.argv[1]))\nprint(flush=True)\ntime.sleep(60)"
     )
     command = [sys.executable, "-c", code, str(lock)]
