@@ -201,10 +201,10 @@ CASES = (
     Case("Distil.trust_remote_code", True),
     Case("Distil.trust_remote_code", True, {"Distil.teacher": "org/name"}, refused=True),
     Case("Distil.allow_pickle", True),
-    Case("Distil.unlabelled", "{next_word.txt}"),
+    Case("Distil.unlabelled", "{unlabelled.txt}"),
     Case("Distil.unlabelled", "{missing.txt}", refused=True),
     Case("Distil.augment", "mask"),
-    Case("Distil.augment", "mask", {"Distil.unlabelled": "{next_word.txt}"}, refused=True),
+    Case("Distil.augment", "mask", {"Distil.unlabelled": "{unlabelled.txt}"}, refused=True),
     Case("Distil.limit", 9, {"Distil.augment": "mask"}),
     Case("Distil.limit", 9, refused=True),
     Case("Distil.loss", "mse"),
@@ -248,6 +248,7 @@ def workplace(tmp_path_factory) -> Path:
     sentences = [[*SENTENCE[start:], (f"n{number}", "O")] for number in range(20) for start in (0, 2, 4)]
     (folder / "ner.conll").write_text("\n".join("".join(f"{w}\t{t}\n" for w, t in words) for words in sentences))
     (folder / "next_word.txt").write_text("\n".join(TEXTS) + "\n")
+    (folder / "unlabelled.txt").write_text("\n".join(f"nobody knows this {text}" for text in TEXTS) + "\n")
     (folder / "vectors.txt").write_text("".join(f"{word} 0.1 0.2 -0.3\n" for word in ("dull", "funny", "and")))
     save_checkpoint(folder / "bert", "wordpiece", TEXTS)
     save_checkpoint(folder / "gpt2", "bpe", TEXTS)

@@ -196,3 +196,8 @@ def test_a_folder_of_many_modules_says_how_they_hang_together(room):
     docstring = ast.get_docstring(ast.parse((room / "__init__.py").read_text(encoding="utf-8")))
     if len(modules) > FEW_MODULES:
         assert [name for name in sorted(modules) if name not in docstring] == []
+
+
+def test_no_two_test_modules_have_the_same_name():
+    names = [file.name for file in Path(__file__).parent.rglob("test_*.py")]
+    assert sorted(name for name in set(names) if names.count(name) > 1) == []
