@@ -170,8 +170,11 @@ class Search:
         if size == each.read or self.trials.monitor is None:
             return False
         each.read = size
-        before, each.reported = each.reported, self.trials.report(each.trial, each.run, each.reported)
-        return each.reported > before and each.trial.should_prune()
+        for evaluation in self.trials.report(each.trial, each.run, each.reported):
+            each.reported = evaluation
+            if each.trial.should_prune():
+                return True
+        return False
 
     def _end(self, each: RunningTrial, code: int) -> None:
         """Record how the process of a trial has ended; one that a signal has stopped is resumed by the same command."""
@@ -179,7 +182,7 @@ class Search:
         if code == 0 and child.job.is_finished():
             self._complete(each.trial, child.job, f"finished {took}", each.reported)
         elif each.is_pruned and child.was_stopped(code):
-            self.trials.prune(each.trial)
+            self.trials.prune(each.trial, each.run, each.reported)
             shutil.rmtree(each.run / run_folder.CHECKPOINTS, ignore_errors=True)
             self._report(each.trial, f"pruned {took}, others were better")
         elif child.was_stopped(code):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -120,19 +120,26 @@ class Trials:
             return load_task(self.plan.recipe.task).lower_is_better
         return is_lower_better(self.monitor or "loss")
 
-    def report(self, trial: Trial, run: Path, known: int) -> int:
-        """Report the validation scores that the run of `trial` has logged, except the `known` first ones.
+    def report(self, trial: Trial, run: Path, known: int) -> Iterator[int]:
+        """Report the validation scores that the run of `trial` has logged, except the `known` first ones, one by one.
 
-        Returns:
-            How many have been reported now; `known` while it is not known which score selects the weights.
+        A pruner compares the last score that it knows of, so it must be asked after each: otherwise trials are
+        compared after different numbers of evaluations.
+
+        Yields:
+            How many have been reported, after each; nothing while it is not known which score selects the weights.
         """
         if self.monitor is None:
-            return known
+            return
         records = [record for record in run_folder.history(run) if record.get("kind") == "validation"]
         scores = [float(record[self.monitor]) for record in records if self.monitor in record]
         for evaluation, score in enumerate(scores[known:], known + 1):
             trial.report(self.signed(score), evaluation)
-        return max(known, len(scores))
+            yield evaluation
+
+    def _report_rest(self, trial: Trial, run: Path, known: int) -> None:
+        for _ in self.report(trial, run, known):
+            pass
 
     def complete(self, trial: Trial, run: Path, known: int = 0) -> float | None:
         """Record the score of the finished run of `trial`: that of its best weights on validation, never on test.
@@ -150,14 +157,16 @@ class Trials:
         if not math.isfinite(score):
             self.fail(trial, f"its validation {self.monitor} is {score}")
             return None
-        self.report(trial, run, known)
+        self._report_rest(trial, run, known)
         trial.set_user_attr(SCORE, score)
         self.study.tell(trial, self.signed(score))
         return score
 
-    def prune(self, trial: Trial) -> None:
+    def prune(self, trial: Trial, run: Path, known: int = 0) -> None:
+        """Record that the run of `trial` was stopped because others were better; arguments as for `report`."""
         import optuna
 
+        self._report_rest(trial, run, known)
         self.study.tell(trial, state=optuna.trial.TrialState.PRUNED)
 
     def fail(self, trial: Trial, why: str) -> None:
@@ -209,7 +218,8 @@ def _pruner(name: Pruner) -> optuna.pruners.BasePruner:
 
     if name == "median":
         return optuna.pruners.MedianPruner(n_startup_trials=_STARTUP)
-    return optuna.pruners.SuccessiveHalvingPruner() if name == "asha" else optuna.pruners.NopPruner()
+    # By default there is no rung before a trial has completed, and those that run then are compared too late.
+    return optuna.pruners.SuccessiveHalvingPruner(min_resource=1) if name == "asha" else optuna.pruners.NopPruner()
 
 
 def _distribution(drawn: Any) -> BaseDistribution:

@@ -5,6 +5,7 @@ The runs here are small programs that write scores (fake_trials.py); those of `t
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -166,6 +167,27 @@ def test_a_trial_that_others_beat_is_stopped_and_all_others_get_the_whole_budget
     assert found.best().params["optim.learning_rate"] == 0.01
     assert len(found.scores()) == trials
     assert "pruned after" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("pruner", ["median", "asha"])
+def test_trials_are_compared_after_equally_many_evaluations_however_late_they_are_read(tmp_path, pruner):
+    trials = searching.Trials(plan(tmp_path, 9, pruner=pruner))
+    trials.study.set_user_attr("monitor", "accuracy")
+
+    def is_worse(name: str, scores: list[float]) -> bool:
+        run = tmp_path / name
+        run.mkdir()
+        records = [json.dumps({"kind": "validation", "accuracy": score}) for score in scores]
+        (run / "history.jsonl").write_text("\n".join(records) + "\n")
+        trial = trials.draw()
+        found = any(trial.should_prune() for _ in trials.report(trial, run, 0))
+        if not found:
+            trials.study.tell(trial, scores[-1])
+        return found
+
+    assert not any(is_worse(f"long-{number}", [0.2, 0.3, 0.4]) for number in range(5))
+    assert not is_worse("just begun", [0.2])
+    assert is_worse("worse from the beginning", [0.1, 0.5])
 
 
 def test_a_trial_that_fails_is_reported_and_the_others_go_on(tmp_path, capsys):
