@@ -15,7 +15,7 @@ setup: .venv/.installed
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if v >= (3, 10) else "Python 3.10 or newer is required, but %s is %d.%d; try make PYTHON=python3.12 ..." % (sys.executable, *v))'
 	$(PYTHON) -m venv .venv
 	$(BIN)/python $(PIP) $(BUILDERS)
-	$(BIN)/python $(PIP) --no-build-isolation --use-pep517 --editable '.[samples,dev]'
+	$(BIN)/python $(PIP) --no-build-isolation --use-pep517 --editable '.[samples,translation,dev]'
 	@touch $@
 
 run: setup

@@ -119,7 +119,7 @@ def _print_start(run: trainer.Run, build_info: dict[str, Any], prepared: Prepare
 
 def _scores(run: trainer.Run, prepared: Prepared) -> dict[str, Any]:
     """The scores of the best weights on validation and test; their rows are written at once, one split at a time."""
-    scores = {}
+    scores, run.task = {}, run.task.finished()
     for split in ("validation", "test"):
         if split in run.splits:
             found = run.evaluate(split)

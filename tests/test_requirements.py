@@ -75,7 +75,7 @@ def test_every_import_is_of_a_requirement(folder, extras):
 def test_every_package_that_make_setup_installs_is_pinned():
     """Except those that torch names by version itself, its CUDA libraries."""
     pinned = {name_of(line) for line in CONSTRAINTS.splitlines()}
-    seen, waiting = set(), required("samples", "dev")
+    seen, waiting = set(), required("samples", "translation", "dev")
     while waiting:
         requirement = waiting.pop()
         name = canonicalize_name(requirement.name)

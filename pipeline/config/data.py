@@ -15,7 +15,8 @@ WHOLE_WORDS = ("word", "whitespace")
 # The names in the table of formats (config/formats.py).
 DataFormat = Literal[
     "csv", "tsv", "json", "jsonl", "txt", "parquet", "arrow", "conll", "fasttext", "label-first", "tree",
-    "paired-lines", "documents", "class-folders", "class-files", "doccano", "label-studio", "prodigy", "spacy", "brat",
+    "paired-lines", "parallel", "tmx", "documents", "class-folders", "class-files", "doccano", "label-studio",
+    "prodigy", "spacy", "brat",
 ]  # fmt: skip
 
 
@@ -97,6 +98,12 @@ class Data(Settings):
     (head+tail), or all of it in overlapping windows whose scores are pooled."""
     overlaps: Literal["refuse", "longest"] = "refuse"
     """What happens to annotated spans that overlap: the row is refused, or the longest span is kept."""
+    target_column: str | None = None
+    """For translation: column of the texts to write, in parallel files and TMX the language; None: inferred from the
+    column names if they are unambiguous, or the column that is left. With text_column, it says which way to
+    translate."""
+    prefix: str | None = None
+    """For translation: text in front of each source, such as "translate English to German: " for T5."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import NamedTuple
 
-from pipeline.config.files import hub_folders, paired_lines
+from pipeline.config.files import hub_folders, paired_lines, parallel
 from pipeline.config.files.split_names import UNLABELLED, split_called
 
 
@@ -84,6 +84,10 @@ FORMATS = {
     "paired-lines": Format(
         f"{_READERS}.paired_lines:read", class_names=f"{_READERS}.paired_lines:class_names", beside=paired_lines.beside
     ),
+    # train.en and train.de: a sentence on each line, and its translation on the same line of the other file.
+    "parallel": Format(f"{_READERS}.parallel:read", beside=parallel.beside),
+    # Translation memories.
+    "tmx": Format(f"{_READERS}.tmx:read", (".tmx",), settings=()),
     # A folder of texts, each in a file; in a folder for each class, or a file for each class with a text on each line.
     "documents": Format(f"{_READERS}.documents:read", is_folder=True),
     "class-folders": Format(f"{_READERS}.documents:read_classes", is_folder=True),
@@ -98,6 +102,8 @@ FORMATS = {
 }
 # The compressed csv file that sample:hebrew_ner packages; not a format that a recipe can name.
 TREEBANK = Format(f"{_READERS}.treebank:read")
+# The folder of a language in plone.app.locales, likewise.
+CATALOGUES = Format(f"{_READERS}.catalogues:read", is_folder=True)
 
 BY_SUFFIX = {suffix: name for name, format in FORMATS.items() for suffix in format.suffixes}
 DATA_SUFFIXES = tuple(BY_SUFFIX)

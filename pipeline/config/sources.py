@@ -17,6 +17,7 @@ from pipeline.config.files.format_choice import FormatChoice
 from pipeline.config.files.split_files import missing
 from pipeline.config.files.split_names import SPLITS
 from pipeline.config.formats import (
+    CATALOGUES,
     COMPRESSIONS,
     DATA_SUFFIXES,
     FORMATS,
@@ -47,6 +48,7 @@ class Sample:
         only: split -> column and value of its rows, if the file holds more than one split; otherwise all are train.
         label_names: names of the classes in the order of their ids.
         is_running_text: whether its rows are lines of one text.
+        text_column: what is translated, unless a setting says otherwise.
         warning: what to know before using it.
     """
 
@@ -54,6 +56,7 @@ class Sample:
     only: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     label_names: list[str] | None = None
     is_running_text: bool = False
+    text_column: str | None = None
     warning: str | None = None
 
 
@@ -68,6 +71,7 @@ PACKAGED = {
         {"train": ("set", "train"), "validation": ("set", "dev"), "test": ("set", "test")},
         warning="sample:hebrew_ner is made from a treebank that is not for commercial use",
     ),
+    **{f"plone_{name}": Sample(CATALOGUES, text_column="en") for name in samples.LANGUAGES},
 }
 
 
@@ -129,7 +133,7 @@ def resolve(data: Data, task: str | None = None) -> ResolvedSource:
     """Find what data.source names, without asking the Hub.
 
     Args:
-        task: sentiment, ner or next_word, where a file may be meant for one of them; None: unknown.
+        task: the name of a built-in task, where a file may be meant for one of them; None: unknown.
 
     Raises:
         UserError: it does not exist, cannot be read as data, or a setting does not apply to it.
@@ -186,6 +190,8 @@ def _resolve_sample(data: Data) -> ResolvedSource:
     file = samples.find("data", data.source, "data.source")
     sample = PACKAGED[data.source.removeprefix(samples.PREFIX)]
     parts = dict.fromkeys([*sample.only] or ["train"], (Part(file, sample.format),))
+    if data.text_column is None and data.target_column is None:
+        data = replace(data, text_column=sample.text_column)
     return ResolvedSource(data, "sample", parts, sample)
 
 

@@ -52,6 +52,7 @@ class Snippet(NamedTuple):
         text_pair: a second text, for models of pairs.
         call: further arguments of a call, in the same way.
         note: a sentence about the result.
+        generates: whether the text is for `generate` of the model, as transformers has no pipeline for the task.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Snippet(NamedTuple):
     text_pair: str = ""
     call: str = ""
     note: str = ""
+    generates: bool = False
 
 
 class Answers(NamedTuple):
@@ -84,7 +86,7 @@ class TaskSpec:
         settings: those of the settings in any row's `settings` that this task uses; all other tasks refuse them. A
             setting is named `section.name`, or `Class.name` if only one kind of model is meant.
         tag: the model's pipeline tag on the Hub, and the name of its pipeline in transformers.
-        snippet: how a saved model is used with transformers alone; None: transformers has no pipeline for it.
+        snippet: how a saved model is used with transformers alone; None: it cannot be.
         does: what the model does; completes "This model ..." in its card. `{labels}` are its classes, `{kinds}` the
             types of its entities.
         limits: what the model must not be used for.
@@ -238,5 +240,35 @@ TASKS = {
             "word": "word has no end-of-text token, which next_word needs; use bpe, character or whitespace"
         },
         long_rows="",
+    ),
+    "translation": TaskSpec(
+        path="pipeline.tasks.translation:Translation",
+        head="Seq2SeqLM",
+        monitors=frozenset({"loss", "perplexity_per_token", "bleu", "chrf"}),
+        settings=frozenset(
+            {
+                "data.text_column",
+                "data.target_column",
+                "data.prefix",
+                "model.bidirectional",
+                "model.output_dropout",
+                "model.tie_embeddings",
+                "train.beams",
+                "train.label_smoothing",
+            }
+        ),
+        tag="translation",
+        snippet=Snippet("translate", "The file could not be found.", generates=True),
+        does="translates a text, or writes another text for it",
+        limits="What it writes may be wrong although it reads well: do not use it where nobody can check it.",
+        scores="BLEU and chrF are those of sacrebleu, from 0 to 100, of the texts that the model writes; `metrics.json`"
+        " has their signatures. The loss is the mean negative log-likelihood of a token of the true text.",
+        tokenizer="bpe",
+        unfit_tokenizers={
+            name: f"{name} cannot restore a text from its tokens, so translation cannot write with it; use bpe,"
+            " character or whitespace"
+            for name in ("word", "wordpiece")
+        },
+        long_rows="Texts of more than {max_length} tokens were truncated, on both sides.",
     ),
 }

@@ -98,6 +98,9 @@ class Train(Settings):
     """If a text may have several labels: the probability from which on it gets a label. global: one for all labels, the
     one with the best micro F1 on validation; per_label: for each label the one with its best F1; or a number. None:
     global."""
+    beams: Annotated[int, Ge(1), Le(1000)] = 4
+    """For translation: beams that search for the texts that the finished model is scored on, and that the saved model
+    uses by default; 1 is greedy. While it trains, it always writes greedily."""
     log_every: Count = 10
     """Updates between log lines in history.jsonl."""
     trackers: tuple[Literal["tensorboard", "mlflow", "wandb", "trackio"], ...] = ()

@@ -4,6 +4,7 @@
 `new_rows` reads rows that a model will predict from. The steps, in order: `sources` reads the rows of files and
 packaged samples through `readers`, and those of Hub datasets through `hub_source`, in the batches of `rows`, and
 divides them if there is a `split_column`; `annotations` turns the rows of annotation tools into words and tags;
+`translations` gives each language a column;
 `column_choice` decides which column is which, and `columns` reads their values, with `list_texts` those that are lists
 written as texts, and `split_writer` writes them to disk; `labels` gives labels their names and leaves out rows that
 have none; `tagging` converts tags to one scheme; `splits` carves missing splits; `checks` refuses or reports what is

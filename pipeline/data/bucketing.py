@@ -85,6 +85,18 @@ class Rows:
         }
 
 
+class PairedRows(Rows):
+    """Rows with two sides, a text and its translation, both of which are padded.
+
+    Attributes:
+        lengths: (N,) int32, tokens of both sides together.
+    """
+
+    def __init__(self, dataset: Dataset):
+        super().__init__(dataset)
+        self.lengths = self.lengths + np.asarray(dataset.with_format("numpy")["target_length"][:], dtype=np.int32)
+
+
 def jagged(column: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
     """The lists of N rows as two arrays: their elements, one list after another (M,), and their lengths (N,).
 

@@ -89,7 +89,7 @@ def as_trained(data: Data, trained: Data | None, found: Sequence[str]) -> Data:
         trained: settings of the data that the model was trained on.
         found: columns of the new data.
     """
-    names = ("text_column", "text_pair_column", "label_column", "token_column", "tag_column")
+    names = ("text_column", "text_pair_column", "target_column", "label_column", "token_column", "tag_column")
     before = {name: getattr(trained, name, None) for name in names if getattr(data, name) is None}
     own = {name: same_column(column, found) for name, column in before.items() if column is not None}
     changes: dict[str, Any] = {name: column for name, column in own.items() if column is not None}
@@ -132,6 +132,8 @@ def choose(
     found = table.names
     columns = {role: _named(role, usual, found, data, where) for role, usual in roles.items() if usual}
     _add_pair(columns, found, data, where, pairs)
+    if "target" in roles and not any(columns.values()):
+        columns |= _sides(found, where)
     label_columns: list[str] = []
     reasons: list[str] = []
     for role in roles:
@@ -215,6 +217,21 @@ def _add_pair(
             return
 
 
+def _sides(found: Sequence[str], where: str) -> dict[str, str | None]:
+    """The roles text and target in columns of which none is known: no value says which way to translate.
+
+    Raises:
+        UserError: there are more than two columns, or they have names.
+    """
+    if [*found] == ["1", "2"]:  # a table without names has the text first
+        return {"text": "1", "target": "2"}
+    names = " or ".join(map(repr, found)) if len(found) < 9 else listing([*map(repr, found)])
+    raise UserError(
+        f"{where}: which column is to be translated, {names}? Set data.text_column, and data.target_column if there are"
+        " more than two"
+    )
+
+
 def _are_known(columns: Mapping[str, str | None], roles: Roles, role: str) -> bool:
     """Whether all roles but this one have a column."""
     return all(columns.get(other) for other, usual in roles.items() if usual and other != role)
@@ -281,7 +298,7 @@ def _is_other(column: str, sample: Sequence[Any]) -> bool:
     return False
 
 
-_FITS = {"label": _is_label, "text": _is_text}
+_FITS = {"label": _is_label, "text": _is_text, "target": _is_text}
 
 
 def _indicators(left: Sequence[str], table: Peeked, scored: bool = False) -> list[str]:

@@ -58,6 +58,13 @@ def read_texts(column: Column, at: At) -> pa.Array:
     return _strings([_text(value, at, index) for index, value in enumerate(values(column))], at)
 
 
+def read_targets(column: Column, at: At) -> pa.Array:
+    """The same; a row that has no such field has the empty text."""
+    return read_texts(
+        [None if value is MISSING else value for value in column] if isinstance(column, list) else column, at
+    )
+
+
 def _text(value: Any, at: At, index: int) -> str:
     if type(value) is str:
         return value
@@ -323,6 +330,7 @@ class ColumnKind(NamedTuple):
 
 
 TABLES = "a .csv, .tsv, .json(l) or .parquet file with a {} column"
+TRANSLATED = "a table with the columns source and target, files such as train.en and train.de, or a .tmx file"
 LISTS = "a .conll or .bmes file (or set data.format to conll), or a .json(l) or .parquet file with tokens and tags"
 STRING, LIST, NUMBER = pa.string(), pa.list_(pa.string()), pa.float64()
 
@@ -331,6 +339,7 @@ KINDS = {
     "label": ColumnKind(STRING, read_labels, "label_column", TABLES.format("label"), is_target=True),
     "tokens": ColumnKind(LIST, read_tokens, "token_column", LISTS),
     "tags": ColumnKind(LIST, read_tags, "tag_column", LISTS, is_target=True),
+    "target": ColumnKind(STRING, read_targets, "target_column", TRANSLATED, is_target=True),
 }
 # problem_type -> the kind of the role `label`, if it is not a single class.
 LABELS = {

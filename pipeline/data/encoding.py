@@ -49,15 +49,17 @@ def encode(
     """Write `rows`, encoded, to `file` with the suffix .arrow.
 
     Returns:
-        Counts for the report: tokens, truncated rows, windows beyond one per row, and the share of unknown tokens.
+        Counts for the report: tokens, truncated rows, windows beyond one per row, the share of unknown tokens and, of
+        translations, rows whose sides are far apart in length.
     """
-    truncated = tokens = unknown = written = 0
+    truncated = apart = tokens = unknown = written = 0
     stream = None
     encoded = ahead(task.encode(batch, tokenizer, max_length, labels) for batch in _batches(rows, task))
     # Closing stops the thread before an error here leaves the files that it reads to be deleted.
     with pa.OSFile(str(file.with_suffix(".arrow")), "wb") as sink, contextlib.closing(encoded):
         for columns in encoded:
             truncated += sum(columns.pop("truncated"))
+            apart += sum(columns.pop("apart", ()))
             batch = _record_batch(columns, written, tokenizer)
             written += len(batch)
             flat = batch.column("input_ids").flatten().to_numpy()
@@ -67,7 +69,8 @@ def encode(
         if stream:
             stream.close()
     share = unknown / max(tokens, 1)
-    return {"tokens": tokens, "truncated": truncated, "more_windows": written - len(rows), "unknown_share": share}
+    counts = {"tokens": tokens, "truncated": truncated, "more_windows": written - len(rows), "unknown_share": share}
+    return {**counts, "apart": apart} if "target" in rows.column_names else counts
 
 
 def _batches(rows: Dataset, task: Encoder) -> Iterator[dict[str, Any]]:
@@ -109,10 +112,11 @@ def length_warnings(encoded: Mapping[str, Mapping[str, Any]], max_length: int) -
     texts = {
         "truncated": f"rows truncated to data.max_length {max_length} tokens",
         "more_windows": f"extra windows, because rows of more than {max_length} tokens are split",
+        "apart": "rows one side of which has more than 3 times as many tokens as the other, and at least 20",
     }
     warnings = []
     for count, text in texts.items():
-        counts = ", ".join(f"{counted[count]} of {split}" for split, counted in encoded.items() if counted[count])
+        counts = ", ".join(f"{counted[count]} of {split}" for split, counted in encoded.items() if counted.get(count))
         if counts:
             warnings.append(f"{text}: {counts}")
     return warnings

@@ -151,7 +151,10 @@ def _rows_of(table: Table, source: ResolvedSource, task: Reads, trained: Data | 
     """The rows of `table`, whose columns are chosen."""
     if not table.rows.first:
         raise UserError(f"{table.places}: it has no rows")
-    table, data, origin = _adapted(task, table, as_trained(source.data, trained, table.rows.names), warnings)
+    data = as_trained(source.data, trained, table.rows.names)
+    if data.target_column in table.rows.names:
+        table = replace(table, rows=table.rows.without(str(data.target_column)))
+    table, data, origin = _adapted(task, table, data, warnings)
     columns = replace(_choose(task, table, data), origin=origin)
     _check_header(source, table, columns)
     return NewRows(table, columns, _id_column(columns))

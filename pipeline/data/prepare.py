@@ -213,7 +213,7 @@ def _read(
     report["notes"] = [*loaded.warnings, *map(_unlabelled_warning, loaded.unlabelled), *report["notes"]]
     report |= {"columns": str(loaded.columns), "problem_type": loaded.columns.problem_type}
     report["pairs"] = "text_pair" in raw["train"].column_names
-    sample = raw["train"][:SCRIPT_ROWS]["text"]
+    sample = [text for role in ("text", "target") for text in raw["train"][:SCRIPT_ROWS].get(role, ())]
     report["scripts"] = text_stats.script_shares(sample)
     report["right_to_left_share"] = text_stats.right_to_left_share(sample)
     places = {split: loaded.names[split if split in loaded.splits else "train"] for split in raw}  # or carved from it

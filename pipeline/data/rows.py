@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -172,9 +172,13 @@ class Peeked:
         """Columns of the first batches; rows of a JSON file may leave some out."""
         return list(dict.fromkeys(name for batch in self.first for name in batch.columns))
 
+    def map(self, change: Callable[[RowBatch], RowBatch]) -> Peeked:
+        """The same rows, each batch as `change` returns it."""
+        return Peeked([*map(change, self.first)], map(change, self._rest))
+
     def without(self, column: str) -> Peeked:
         """The same rows without one of the columns."""
-        return Peeked([batch.without(column) for batch in self.first], (batch.without(column) for batch in self._rest))
+        return self.map(lambda batch: batch.without(column))
 
     def column(self, name: str) -> list[Any]:
         """Values of a column in the first batches."""

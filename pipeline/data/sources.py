@@ -12,7 +12,7 @@ from pipeline.config import sources
 from pipeline.config.data import Data
 from pipeline.config.formats import Part
 from pipeline.config.sources import ResolvedSource
-from pipeline.data import hub_source, labels, split_column
+from pipeline.data import hub_source, labels, split_column, translations
 from pipeline.data.annotations import registry as annotation_tools
 from pipeline.data.column_choice import SAMPLE_ROWS, Choice, as_trained, choose, same_column
 from pipeline.data.columns import Roles, kind_of
@@ -126,17 +126,19 @@ def load(
             " data.label_column or data.tag_column, or use finetune predict"
         )
     classes = _names_of_classes(first.classes, columns)
+    tables = _comparable(tables, first, columns, roles, warnings)
+    untranslated = translations.without_target(columns, {split: table.rows for split, table in tables.items()})
     writers: dict[str, SplitWriter] = {}
-    for split, table in _comparable(tables, first, columns, roles, warnings).items():
-        make = functools.partial(SplitWriter, columns, roles, table.places, keep_empty)
-        writers |= _write(table, split, divided_by, folder, make)
+    for split in (split for split in tables if split not in untranslated):
+        make = functools.partial(SplitWriter, columns, roles, tables[split].places, keep_empty)
+        writers |= _write(tables[split], split, divided_by, folder, make)
     splits = {split: writer.finish() for split, writer in writers.items()}
     if divided_by:
         sizes = ", ".join(f"{len(rows)} {split}" for split, rows in splits.items())
         warnings.append(f"{first.places}: the column {divided_by!r} divides the rows: {sizes}")
     names = {split: writer.places for split, writer in writers.items()}
     empty = {split: writer.empty for split, writer in writers.items()}
-    loaded = LoadedSource(splits, names, columns, classes, None, empty, [], [*columns.reasons])
+    loaded = LoadedSource(splits, names, columns, classes, None, empty, untranslated, [*columns.reasons])
     if "label" in roles:
         loaded = _with_clean_labels(loaded, source.data, folder, known_labels)
     return replace(loaded, warnings=list(dict.fromkeys([*warnings, *loaded.warnings])))
@@ -166,7 +168,7 @@ def open_tables(source: ResolvedSource, warnings: list[str], unlabelled: bool = 
         places = Places(tuple(str(part.file) for part in parts), _common_name(parts))
         found = _rows_of(source, split, data, warnings)
         tables[split] = Table(peek(found, SAMPLE_ROWS), places, own or registry.class_names(parts[0]) or source.classes)
-    return tables
+    return {split: replace(table, rows=translations.by_language(table.rows)) for split, table in tables.items()}
 
 
 def _adapted(

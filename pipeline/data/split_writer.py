@@ -122,6 +122,8 @@ class SplitWriter:
         is_empty = _is_blank(rows["text"])
         if "text_pair" in rows.schema.names:
             is_empty = pc.and_(is_empty, _is_blank(rows["text_pair"]))
+        if "target" in rows.schema.names:  # half a pair is none
+            is_empty = pc.or_(is_empty, _is_blank(rows["target"]))
         if not pc.any(is_empty).as_py():
             return rows
         self.empty += rows["line"].filter(is_empty).to_pylist()

@@ -161,6 +161,10 @@ class Task(ABC):
         """The task with what is chosen on the validation split, whose outcome this is; by default, nothing is."""
         return self
 
+    def finished(self) -> Task:
+        """The task as it scores the finished model; by default, as while it trains."""
+        return self
+
     def configure(self, config: Any) -> None:
         """Write into the configuration of a model what its users must know about its answers.
 
@@ -218,11 +222,7 @@ class Task(ABC):
         """What `Split.take` returns -> the model's keyword arguments, (B, T) and targets, and the number of labels."""
 
     def check_teacher(self, teacher: Teacher, student: Student) -> None:
-        """Refuse a teacher that cannot answer for this student; by default, each one.
-
-        Raises:
-            UserError: as above.
-        """
+        """Refuse a teacher that cannot answer for this student, by a UserError; by default, each one."""
         raise UserError(f"distil.teacher: the task {full_name(self)} learns from no teacher; see Task.teacher_losses")
 
     def answers_for(self, student: Student) -> Any:

@@ -26,6 +26,7 @@ CONTENTS = {
     "jsonl": '{"text": "a b", "label": "x"}\n',
     "txt": "a b\n",
     "conll": "a B-X\nb I-X\n",
+    "tmx": '<tmx><tu><tuv xml:lang="text"><seg>a b</seg></tuv></tu></tmx>',
     **dict.fromkeys(("doccano", "label-studio", "prodigy", "spacy"), '{"text": "a b", "label": [[0, 3, "X"]]}\n'),
 }
 

@@ -90,7 +90,7 @@ def format_in(head: Head, suffix: str, task: str | None) -> str | None:
 
     Args:
         suffix: that of the file, which decides between forms of JSON that have the same beginning.
-        task: sentiment, ner or next_word, or None if it is unknown; a text for next_word may look like anything.
+        task: name of a built-in task, or None if it is unknown; a text for next_word may look like anything.
     """
     lines = head.lines
     if head.binary or not lines:
@@ -104,11 +104,13 @@ def format_in(head: Head, suffix: str, task: str | None) -> str | None:
         return "tree"
     if task == "next_word":
         return None
-    if looks_like_conll(head.text if head.whole else head.text.rpartition("\n")[0]):
+    if task != "translation" and looks_like_conll(head.text if head.whole else head.text.rpartition("\n")[0]):
         return "conll"
     if BY_SUFFIX.get(suffix) == "tsv":
         return None
-    return _table_format(lines) or ("label-first" if task != "ner" and _begin_with_labels(lines) else None)
+    return _table_format(lines) or (
+        "label-first" if task not in ("ner", "translation") and _begin_with_labels(lines) else None
+    )
 
 
 def json_in(head: Head, suffix: str) -> str | None:

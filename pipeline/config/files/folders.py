@@ -3,7 +3,7 @@
 `Finder` tries these in order; the first that fits is the layout of the folder:
 
 1. what `Dataset.save_to_disk` wrote, or what the README of a data repository of the Hub says (`hub_folders`);
-2. a file, or the numbered parts of one, for each split (`split_files`);
+2. a file, or the numbered parts of one, for each split (`split_files`), or one for each split and language;
 3. a folder for each split: with parts of it, folders of classes, or documents;
 4. a folder for each class, or a file for each class;
 5. one folder in it that has one of these layouts;
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pipeline.config.data import Data
-from pipeline.config.files import hub_folders, paired_lines
+from pipeline.config.files import hub_folders, paired_lines, parallel
 from pipeline.config.files.format_choice import FormatChoice, refuse_unreadable
 from pipeline.config.files.listing import TEXTS, Listing, class_files, class_folders
 from pipeline.config.files.split_files import are_shards, choose, missing, numbered, ordered
@@ -83,7 +83,7 @@ class Finder:
     def __init__(self, root: Path, data: Data, task: str | None):
         self.root, self.data, self.task = root, data, task
         self.choice = FormatChoice(data, task)
-        self.has_labels = task not in ("ner", "next_word")
+        self.has_labels = task not in ("ner", "next_word", "translation")
         self._unused: list[str] = []
         self._notes: list[str] = []
 
@@ -95,7 +95,13 @@ class Finder:
 
     def with_splits(self, listed: Listing) -> dict[str, Parts]:
         """Split -> parts, by layouts 1 to 4; empty if the folder has none of them."""
-        return self._from_hub(listed) or self._in_files(listed) or self._in_folders(listed) or self._in_classes(listed)
+        return (
+            self._from_hub(listed)
+            or self._in_languages(listed)
+            or self._in_files(listed)
+            or self._in_folders(listed)
+            or self._in_classes(listed)
+        )
 
     def _from_hub(self, listed: Listing) -> dict[str, Parts]:
         files: Mapping[str, Sequence[Path]] | None = None
@@ -112,6 +118,20 @@ class Finder:
             named = dict.fromkeys(named, "train")
         self._unused += [f"the split {name}" for name, split in named.items() if split is None]
         return self.choice.parts({split: files[name] for name, split in named.items() if split})
+
+    def _in_languages(self, listed: Listing) -> dict[str, Parts]:
+        """Files of the same name in several languages, such as train.en and train.de; one for each split."""
+        if self.task not in (None, "translation") or self.data.format not in (None, "parallel"):
+            return {}
+        found: dict[str, list[Path]] = {}
+        for file in parallel.first_files(file for file in listed.files if suffix_of(file) not in BY_SUFFIX):
+            if split := split_in(file.name):
+                found.setdefault(split, []).append(file)
+        parts = {split: tuple(Part(file, FORMATS["parallel"]) for file in files) for split, files in found.items()}
+        if parts:
+            used = {other for files in found.values() for file in files for other in (file, *parallel.beside(file))}
+            self._leave(listed, used)
+        return parts
 
     def _in_files(self, listed: Listing) -> dict[str, Parts]:
         files = [file for file in listed.files if self._may_be_read(file)]

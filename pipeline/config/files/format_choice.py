@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pipeline.config.data import Data
-from pipeline.config.files import paired_lines
+from pipeline.config.files import paired_lines, parallel
 from pipeline.config.files.detection import format_in, head_of, json_in
 from pipeline.config.formats import BY_SUFFIX, DATA_SUFFIXES, FORMATS, REMEDIES, Part, suffix_of
 from pipeline.errors import UserError, listing, suggest
@@ -57,6 +57,8 @@ class FormatChoice:
         check_is_file(file)
         if self.data.format:
             return self.data.format
+        if self.task in (None, "translation") and suffix_of(file) not in BY_SUFFIX and parallel.beside(file):
+            return "parallel"
         name = self._usual(file, self.by_looking(file) or usual)
         if name != BY_SUFFIX.get(suffix_of(file)) and (suffix_of(file) or name != "txt"):
             self.by_content.setdefault(name, []).append(file.name)

@@ -77,7 +77,7 @@ def choose(names: Sequence[str], first_rows: Sequence[Row], where: Places, data:
         UserError: data.format names a tool that has not written such rows.
     """
     first = [row for row in first_rows if row]
-    if not first:
+    if not first or "target" in roles:  # no tool writes translations
         return None
     found = (_for_tags if "tags" in roles else _for_texts)(names, first, where, data, roles)
     if found is None:

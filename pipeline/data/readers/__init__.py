@@ -10,6 +10,7 @@ what a row is. `pieces` gives text whose lines may be as long as the file, and `
 - Binary tables: `parquet` and `arrow`, with the names of classes that `features` finds in their metadata.
 - Texts: `plain_text`, and folders of `documents` or classes.
 - Labelled lines: `labelled_lines`, `tree` and `paired_lines`.
+- Translations: `parallel` files, `tmx`, and the message `catalogues` of a packaged sample.
 - Words and tags: `conll` (a word per line; `conll_columns` chooses the `conll_layout`, by which `conll_lines` reads)
   and `treebank` (a packaged sample).
 

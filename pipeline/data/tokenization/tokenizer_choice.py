@@ -15,7 +15,7 @@ from pipeline.config import paths
 from pipeline.config.data import TRAINED_TOKENIZERS, WHOLE_WORDS, Data
 from pipeline.config.models import PairEncoding
 from pipeline.data.rows import arrow_column, whole
-from pipeline.data.tokenization import text_pairs, tokenizers, word_patterns
+from pipeline.data.tokenization import text_pairs, tokenizers, translated, word_patterns
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -102,6 +102,8 @@ def tokenizer_of(choice: TokenizerChoice, data: Data, train: Dataset) -> PreTrai
     if is_pairs and choice.pair_encoding != "apart" and choice.tokenizer == "word" and data.vocab_size is not None:
         data = replace(data, vocab_size=data.vocab_size - 1)  # of the kinds, it alone gets a separator afterwards
     tokenizer = _for_single_texts(choice, data, train)
+    if "target" in train.column_names:
+        return translated.for_translation(tokenizer, data.prefix)
     return text_pairs.for_pairs(tokenizer, choice.pair_encoding) if is_pairs else tokenizer
 
 
@@ -113,6 +115,7 @@ def _for_single_texts(choice: TokenizerChoice, data: Data, train: Dataset) -> Pr
             _Texts(train),
             data,
             pretokenized=pretokenized,
+            writes="target" in train.column_names,
             characters=choice.characters,
             known_words=choice.known_words.read() if choice.known_words else (),
         )
@@ -136,7 +139,7 @@ class _Texts:
     def batches(self) -> Iterator[pa.Array]:
         """The same, some thousands at a time."""
         tokenized = "tokens" in self._rows.column_names
-        for role in ("tokens",) if tokenized else ("text", "text_pair"):
+        for role in ("tokens",) if tokenized else ("text", "text_pair", "target"):
             for part in arrow_column(self._rows, role) if role in self._rows.column_names else ():
                 yield pc.list_flatten(whole(part)) if tokenized else whole(part)
 

@@ -50,6 +50,7 @@ def train(
     data: Data,
     *,
     pretokenized: bool = False,
+    writes: bool = False,
     characters: bool = False,
     known_words: Iterable[str] = (),
 ) -> PreTrainedTokenizerFast:
@@ -62,6 +63,7 @@ def train(
         pretokenized: the texts are words of sentences, and the tokenizer will be given lists of words: a word
             tokenizer then keeps each of them whole, and cuts running text as predictions do. If the words are single
             characters of a script without blanks, running text is cut into such characters by a tokenizer of any kind.
+        writes: a model will write texts like these, so that HTML line breaks are not read as blanks.
         characters: it also returns char_ids, the characters of each token. Words are looked up in lower case, as
             data.lowercase says, but their characters keep their case unless data.lowercase is set. Characters are known
             if they occur at least data.min_frequency times in `texts`.
@@ -75,6 +77,8 @@ def train(
     if pretokenized:
         tokenizer.pre_tokenizer = PRETOKENIZED.get(kind, tokenizer.pre_tokenizer)
         tokenizer.normalizer = normalizer_for(data, lowercase=kind in LOWER_CASING, breaks=False)
+    elif writes and kind == "bpe":
+        tokenizer.normalizer = normalizer_for(data, lowercase=False, breaks=False)
     counts: Counter[str] = Counter()
     read = functools.partial(_without, texts, special.values())
     if kind == "wordpiece":
