@@ -6,6 +6,8 @@ transformers and each other:
 
 - `configuration_recurrent.py`, `modeling_recurrent.py` and `tokenization_recurrent.py` hold the configuration, the
   models with their heads and cache, and the tokenizer;
+- `configuration_seq2seq.py` and `modeling_seq2seq.py` hold the encoder-decoder, whose decoder and attention are in
+  `seq2seq_decoder.py`;
 - `saved_type.py` makes their config.json name a type that transformers knows; `field_names.py` refuses misspelt fields;
   `sizes.py` has the units of a layer and the width of its outputs;
 - `recurrence.py` has the cells and the layer that runs one; `cpu_kernels.py` runs GRU and RNN on a CPU, and
@@ -23,6 +25,7 @@ from transformers import (
     AutoConfig,
     AutoModel,
     AutoModelForCausalLM,
+    AutoModelForSeq2SeqLM,
     AutoModelForSequenceClassification,
     AutoModelForTokenClassification,
     AutoTokenizer,
@@ -30,6 +33,7 @@ from transformers import (
 
 from .configuration_crf import CrfTaggerConfig
 from .configuration_recurrent import RecurrentConfig
+from .configuration_seq2seq import RecurrentSeq2SeqConfig
 from .crf import IGNORED
 from .modeling_crf import CrfTaggerForTokenClassification, CrfTaggerModel
 from .modeling_recurrent import (
@@ -40,19 +44,22 @@ from .modeling_recurrent import (
     RecurrentModel,
     RecurrentPreTrainedModel,
 )
+from .modeling_seq2seq import RecurrentForSeq2SeqLM
 from .tokenization_recurrent import RecurrentTokenizer
 
 # By the type of folders that earlier versions have saved, and by that of config.json.
-for config in (RecurrentConfig, CrfTaggerConfig):
+for config in (RecurrentConfig, RecurrentSeq2SeqConfig, CrfTaggerConfig):
     AutoConfig.register(config.model_type, config, exist_ok=True)
     CONFIG_MAPPING.register(config.saved_type, config, exist_ok=True)
 AutoModel.register(RecurrentConfig, RecurrentModel, exist_ok=True)
 AutoModelForCausalLM.register(RecurrentConfig, RecurrentForCausalLM, exist_ok=True)
 AutoModelForSequenceClassification.register(RecurrentConfig, RecurrentForSequenceClassification, exist_ok=True)
 AutoModelForTokenClassification.register(RecurrentConfig, RecurrentForTokenClassification, exist_ok=True)
+AutoModelForSeq2SeqLM.register(RecurrentSeq2SeqConfig, RecurrentForSeq2SeqLM, exist_ok=True)
 AutoModel.register(CrfTaggerConfig, CrfTaggerModel, exist_ok=True)
 AutoModelForTokenClassification.register(CrfTaggerConfig, CrfTaggerForTokenClassification, exist_ok=True)
-AutoTokenizer.register(RecurrentConfig, fast_tokenizer_class=RecurrentTokenizer, exist_ok=True)
+for config in (RecurrentConfig, RecurrentSeq2SeqConfig):
+    AutoTokenizer.register(config, fast_tokenizer_class=RecurrentTokenizer, exist_ok=True)
 
 __all__ = [
     "IGNORED",
@@ -62,9 +69,11 @@ __all__ = [
     "RecurrentCache",
     "RecurrentConfig",
     "RecurrentForCausalLM",
+    "RecurrentForSeq2SeqLM",
     "RecurrentForSequenceClassification",
     "RecurrentForTokenClassification",
     "RecurrentModel",
     "RecurrentPreTrainedModel",
+    "RecurrentSeq2SeqConfig",
     "RecurrentTokenizer",
 ]

@@ -128,6 +128,16 @@ class LockedDropout(nn.Dropout):
 DROPOUTS = {False: nn.Dropout, True: LockedDropout}
 
 
+def embed(embeddings: nn.Embedding, input_ids: torch.Tensor, word_dropout: float) -> torch.Tensor:
+    """Embeddings (B, T, E). Word dropout zeroes those of a random part of the vocabulary, wherever the words occur
+    (Merity et al. 2017, section 4.3)."""
+    embedded = embeddings(input_ids)
+    if not word_dropout:
+        return embedded
+    kept = F.dropout(embedded.new_ones(embeddings.num_embeddings), word_dropout)  # (V,)
+    return embedded * kept[input_ids][..., None]
+
+
 class RecurrentPreTrainedModel(PreTrainedModel):
     """An abstract class to handle weights initialization and a simple interface for downloading and loading pretrained
     models.
@@ -257,13 +267,7 @@ class RecurrentModel(RecurrentPreTrainedModel):
         return RecurrentCache(self.config) if wanted else None
 
     def _embed(self, input_ids: torch.LongTensor) -> torch.Tensor:
-        """Embeddings (B, T, E). In training, word dropout zeroes those of a random part of the vocabulary, wherever
-        the words occur (Merity et al. 2017, section 4.3)."""
-        embedded = self.embed_tokens(input_ids)
-        if not self.training or not self.config.word_dropout:
-            return embedded
-        kept = F.dropout(embedded.new_ones(self.config.vocab_size), self.config.word_dropout)  # (V,)
-        return embedded * kept[input_ids][..., None]
+        return embed(self.embed_tokens, input_ids, self.config.word_dropout if self.training else 0.0)
 
     @staticmethod
     def _layout(
