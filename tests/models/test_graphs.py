@@ -212,7 +212,7 @@ def test_the_step_of_a_cell_is_its_operator_at_one_position(cell, side, dtype):
     _, mask = padded(words([7, 1, 4]), side)
     layout, inputs = make_layout(mask.bool()), torch.randn(*mask.shape, 6).to(dtype)
     start = tuple(torch.randn(3, 5).to(dtype) for _ in layer.cell.state_sizes())
-    arguments = (inputs, layer.direction_weights(0), start, layout, True)
+    arguments = (inputs, layer._weights(0), start, layout, True)
     outputs, final = layer.cell.run(*arguments)
     stepwise, last = layer.cell._run_steps(*arguments)
     near = {"atol": 1e-6, "rtol": 1e-6} if dtype == torch.float32 else {"atol": 0.05, "rtol": 0.05}

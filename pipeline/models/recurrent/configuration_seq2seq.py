@@ -84,6 +84,11 @@ class RecurrentSeq2SeqConfig(RecurrentConfig):
                 raise ValueError(f"`{name}` is {getattr(self, name)}; a model that translates does not use it.")
         if self.input_feeding and self.attention_type == "none":
             raise ValueError("`input_feeding` is True; without attention there is nothing to feed. Set it to False.")
+        if self.input_feeding and self.weight_dropout:
+            raise ValueError(
+                f"`weight_dropout` is {self.weight_dropout}; its mask must be the same for all words of a text, and"
+                " with `input_feeding` each word is a call of its own. Set one of the two to 0."
+            )
 
     @property
     def has_joint_vocabulary(self) -> bool:

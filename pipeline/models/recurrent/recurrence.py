@@ -290,7 +290,7 @@ class Recurrence(nn.Module):
         results = []
         for direction, start in enumerate(self._start_states(inputs, state)):
             own = self._reverse(inputs, layout) if direction else inputs
-            results.append(self.cell.run(own, self.direction_weights(direction), start, layout, return_state))
+            results.append(self.cell.run(own, self._weights(direction), start, layout, return_state))
         return results
 
     @staticmethod
@@ -298,8 +298,7 @@ class Recurrence(nn.Module):
         """Each row of `states` (B, T, E) with its words in reverse order. Doing so twice restores the order."""
         return states.flip(1) if layout is None else permute(states, layout.reverse, layout.reverse)
 
-    def direction_weights(self, direction: int) -> Weights:
-        """The parameters of a direction by name; in training, after weight dropout."""
+    def _weights(self, direction: int) -> Weights:
         weights = {name: getattr(self, name + self.suffixes[direction]) for name in self.cell.parameter_shapes()}
         if self.weight_dropout and self.training:
             # One mask for all positions, because weights are dropped, not states (Merity et al. 2017, section 2).

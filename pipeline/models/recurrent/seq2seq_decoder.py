@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -130,7 +131,7 @@ class RecurrentDecoder(nn.Module):
     """Recurrent layers that read the target words from left to right, and attention over the source words.
 
     Without input feeding, no state depends on what the decoder attends to, so each layer runs over all target words in
-    one call, and then all of them attend at once.
+    one call, and then all of them attend at once. With input feeding, they do so word by word.
     """
 
     def __init__(self, config: RecurrentSeq2SeqConfig):
@@ -169,8 +170,23 @@ class RecurrentDecoder(nn.Module):
         if cache.get_seq_length() == 0:
             self._fill(cache, source)
         embedded = self.embedding_dropout(embedded)
-        decode = self._word_by_word if self.config.input_feeding else self._at_once
-        return decode(embedded, source, cache, mask)
+        if not self.config.input_feeding:
+            return self._read(embedded, source, cache, mask)
+        # Dropout is drawn for all words beforehand, as its mask may have to be the same for each of them.
+        ones = embedded.new_ones(*embedded.shape[:2], self.cells[0].hidden_size)
+        dropped = [self.hidden_dropout(ones) for _ in self.cells[1:]]
+        *keys, fed = cache.state_of(-1)
+        steps = []
+        for time in range(embedded.shape[1]):
+            inputs = torch.cat([embedded[:, time], fed], dim=-1)[:, None]
+            own_mask = None if mask is None else mask[:, time, None]
+            step = self._read(inputs, source, cache, own_mask, [factors[:, time, None] for factors in dropped])
+            vectors = step.vectors[:, 0]
+            fed = vectors if own_mask is None else torch.where(own_mask, vectors, fed)
+            cache.layers[-1].set_state((*keys, fed), 1)
+            steps.append((step.vectors, step.weights, *step.hidden_states))
+        vectors, weights, *hidden_states = (torch.cat(parts, dim=1) for parts in zip(*steps, strict=True))
+        return Decoded(vectors, weights, tuple(hidden_states))
 
     def _fill(self, cache: Seq2SeqCache, source: Source) -> None:
         """The state before the first word: tanh(V c + b) of the encoder's final output c (Cho et al. 2014, appendix
@@ -187,61 +203,34 @@ class RecurrentDecoder(nn.Module):
         if others:
             cache.layers[-1].set_state(tuple(others), 0)
 
-    def _keys(self, source: Source, cache: Seq2SeqCache) -> torch.Tensor:
-        return cache.state_of(-1)[0] if self.config.attention_type == "additive" else source.states
-
-    def _at_once(
-        self, embedded: torch.Tensor, source: Source, cache: Seq2SeqCache, mask: torch.Tensor | None
+    def _read(
+        self,
+        inputs: torch.Tensor,
+        source: Source,
+        cache: Seq2SeqCache,
+        mask: torch.Tensor | None,
+        dropped: Sequence[torch.Tensor] | None = None,
     ) -> Decoded:
+        """Run each layer over all `inputs` (B, T, width), and let all outputs of the last one attend at once.
+
+        `dropped` are the factors (B, T, H) by which dropout multiplies the outputs of each layer except the last; None
+        to draw them.
+        """
         layout = None if mask is None else make_layout(mask)
-        outputs, hidden_states = embedded, [embedded]
+        hidden_states = [inputs]
         for index, layer in enumerate(self.layers):
-            inputs = self.hidden_dropout(outputs) if index else embedded
-            outputs, *state = layer(inputs, layout=layout, state=cache.state_of(index), return_state=True)
-            cache.layers[index].set_state(tuple(state), embedded.shape[1])
+            states = hidden_states[-1]
+            if index:
+                states = self.hidden_dropout(states) if dropped is None else states * dropped[index - 1]
+            outputs, *state = layer(states, layout=layout, state=cache.state_of(index), return_state=True)
+            cache.layers[index].set_state(tuple(state), inputs.shape[1])
             hidden_states.append(outputs)
-        if self.attention is not None:
-            vectors, weights = self.attention(outputs, source, self._keys(source, cache))
-            return Decoded(vectors, weights, tuple(hidden_states))
-        vectors = outputs if self.projection is None else self.projection(outputs)
-        return Decoded(vectors, None, tuple(hidden_states))
-
-    def _word_by_word(
-        self, embedded: torch.Tensor, source: Source, cache: Seq2SeqCache, mask: torch.Tensor | None
-    ) -> Decoded:
-        assert self.attention is not None
-        length, keys = embedded.shape[1], self._keys(source, cache)
-        # Dropout is drawn for all words beforehand, as a mask may have to be the same for each of them.
-        weights = [layer.direction_weights(0) for layer in self.layers]  # type: ignore[operator]
-        ones = embedded.new_ones(*embedded.shape[:2], self.cells[0].hidden_size)
-        dropped = [self.hidden_dropout(ones) for _ in self.cells[1:]]
-        states = [cache.state_of(index) for index in range(len(self.cells))]
-        *others, fed = cache.state_of(-1)
-        steps = []
-        for time in range(length):
-            outputs = torch.cat([embedded[:, time], fed], dim=-1)[:, None]
-            hidden = []
-            for index, cell in enumerate(self.cells):
-                inputs = outputs * dropped[index - 1][:, time, None] if index else outputs
-                outputs, after = cell.run(inputs, weights[index], states[index], None, True)
-                states[index] = _where(mask, time, after, states[index])
-                hidden.append(outputs)
-            vectors, attended = self.attention(outputs, source, keys)
-            (fed,) = _where(mask, time, (vectors[:, 0],), (fed,))
-            steps.append((vectors, attended, *hidden))
-        for index, state in enumerate(states):
-            cache.layers[index].set_state(state, length)
-        cache.layers[-1].set_state((*others, fed), length)
-        vectors, attended, *hidden = (torch.cat(parts, dim=1) for parts in zip(*steps, strict=True))
-        return Decoded(vectors, attended, (embedded, *hidden))
-
-
-def _where(mask: torch.Tensor | None, time: int, after: State, before: State) -> State:
-    """The parts of a state `after` the word at `time`, or `before` it in a row that has none there."""
-    if mask is None:
-        return after
-    is_word = mask[:, time, None]
-    return tuple(torch.where(is_word, new, old) for new, old in zip(after, before, strict=True))
+        if self.attention is None:
+            vectors = outputs if self.projection is None else self.projection(outputs)
+            return Decoded(vectors, None, tuple(hidden_states))
+        is_additive = self.config.attention_type == "additive"
+        vectors, weights = self.attention(outputs, source, cache.state_of(-1)[0] if is_additive else source.states)
+        return Decoded(vectors, weights, tuple(hidden_states))
 
 
 __all__ = ["Decoded", "RecurrentDecoder", "Seq2SeqCache", "Source"]
