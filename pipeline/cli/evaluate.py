@@ -25,6 +25,7 @@ def _evaluate(
     reading: tyro.conf.OmitArgPrefixes[Reading] = INFERRED,
     label_column: str | None = None,
     tag_column: str | None = None,
+    target_column: str | None = None,
     format: DataFormat | None = None,
     label_names: tuple[str, ...] | None = None,
     missing_labels: tuple[str, ...] | None = None,
@@ -49,6 +50,7 @@ def _evaluate(
         rows: file, ending in .parquet, that gets each row with what the model makes of it.
         label_column: column with the labels; needed only if it cannot be inferred.
         tag_column: column with the tag of each word; needed only if it cannot be inferred.
+        target_column: column with the translations; needed only if it cannot be inferred.
         format: format of a local file, such as conll; needed only if it cannot be inferred.
         label_names: names of labels that are numbers in the data, such as 0=negative 1=positive.
         missing_labels: values that mean that a row has no label, such as unknown; such rows are not scored.
@@ -67,6 +69,7 @@ def _evaluate(
         subset=subset,
         label_column=label_column,
         tag_column=tag_column,
+        target_column=target_column,
         format=format,
         label_names=label_names,
         missing_labels=missing_labels,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -20,12 +22,42 @@ from pipeline.errors import UserError
 BYTES = 1 << 20  # of standard input that are read at once, if they are there
 
 
+@dataclass(frozen=True)
+class Search:
+    """Flags for translation: how translations are searched for, and what is printed about them."""
+
+    beams: int | None = None
+    """for translation: beams of the search; 1 is greedy. By default, as the model was saved."""
+    length_penalty: float | None = None
+    """for translation: exponent of the length by which scores are divided: above 1 prefers long translations."""
+    n_best: int | None = None
+    """for translation: also print this many translations with their scores, the best first."""
+    attention: bool = False
+    """for translation: also print how much each token of the translation attends to each of the text."""
+
+    def options(self) -> dict[str, Any]:
+        """Those that are given, as arguments of the task's `predict`.
+
+        Raises:
+            UserError: one is out of range.
+        """
+        for name in ("beams", "n_best"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UserError(f"{name.replace('_', '-')}: {value} is out of range; it must be >= 1")
+        return {name: value for name, value in dataclasses.asdict(self).items() if value not in (None, False)}
+
+
+DEFAULT_SEARCH = Search()
+
+
 def _predict(
     model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")],
     input: str = "-",
     output: str | None = None,
     format: Literal["doccano", "label-studio", "spacy", "conll"] | None = None,
     generate: int | None = None,
+    search: tyro.conf.OmitArgPrefixes[Search] = DEFAULT_SEARCH,
     input_format: DataFormat | None = None,
     split: Literal["train", "validation", "test"] | None = None,
     reading: tyro.conf.OmitArgPrefixes[Reading] = INFERRED,
@@ -56,7 +88,7 @@ def _predict(
     if generate is not None and generate < 1:
         raise UserError(f"generate: {generate} is out of range; it must be >= 1")
     options: dict[str, Any] = {} if generate is None else {"generate": generate}
-    options |= {} if format is None else {"format": format}
+    options |= search.options() | ({} if format is None else {"format": format})
     loading: dict[str, Any] = {
         "revision": revision,
         "trust_remote_code": trust_remote_code,

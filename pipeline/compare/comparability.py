@@ -11,7 +11,11 @@ from pipeline.compare.scoring import RowScores
 from pipeline.errors import UserError, listing
 
 # Scores per token, which are comparable between runs with the same tokens only; and what ranks runs with others.
-PER_TOKEN = {"next_word": ("loss", "perplexity_per_token", "accuracy", "accuracy_top5"), "ner": ("loss",)}
+PER_TOKEN = {
+    "next_word": ("loss", "perplexity_per_token", "accuracy", "accuracy_top5"),
+    "ner": ("loss",),
+    "translation": ("loss", "perplexity_per_token"),
+}
 RANKED_BY = {"next_word": "bits_per_byte"}
 # Rows that give another score than metrics.json are those of another evaluation. Devices differ by less than this.
 TOLERANCE = 1e-3

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 # What a row is, apart from what a model has made of it. The file has those that its task has.
-TEXTS = ("text", "text_pair", "words")
+TEXTS = ("text", "text_pair", "words", "target")
 GOLD = "gold"
 FIELD, ELEMENT, NOTHING = "\x1e", "\x1f", "\x1d"
 # Settings of the data that do not decide which rows there are: they only change what a model reads of each.

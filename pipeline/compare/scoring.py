@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from pipeline.compare.rows import labels_of
 from pipeline.errors import UserError
-from pipeline.metrics import decomposed
+from pipeline.metrics import decomposed, ngrams
 from pipeline.metrics.bootstrap import default_block_length
 from pipeline.metrics.decomposed import DecomposedScore, Kind, weighted
 from pipeline.metrics.scores import is_lower_better
@@ -234,6 +234,23 @@ def _next_word(predictions: Predictions) -> RowScores:
     return RowScores(scores, contributions, "loss", default_block_length(table.num_rows) if running else 1)
 
 
+def _translations(predictions: Predictions) -> RowScores:
+    table = predictions.table
+    texts = [table[name].to_pylist() for name in ("hypothesis", "target")]
+    contributions = {
+        "words": ngrams.bleu_counts(*texts),
+        "characters": ngrams.chrf_counts(*texts),
+        "nll": weighted(_numbers(table, "nll"), _numbers(table, "tokens")),
+    }
+    scores = {
+        "chrf": (decomposed.CHRF, "characters"),
+        "bleu": (decomposed.BLEU, "words"),
+        "perplexity_per_token": (decomposed.PERPLEXITY_PER_TOKEN, "nll"),
+        "loss": (decomposed.LOSS, "nll"),
+    }
+    return RowScores(scores, contributions, "chrf")
+
+
 def _of_classes(prefix: str, names: Sequence[str], contributions: str) -> dict[str, tuple[DecomposedScore, str]]:
     """The scores of each class, from the same contributions as their average."""
     figures: tuple[Literal["precision", "recall", "f1"], ...] = ("precision", "recall", "f1")
@@ -284,4 +301,5 @@ MAKERS: dict[tuple[str, str | None], Callable[[Predictions], RowScores]] = {
     ("sentiment", "regression"): _numbers_of_texts,
     ("ner", None): _entities,
     ("next_word", None): _next_word,
+    ("translation", None): _translations,
 }

@@ -5,6 +5,7 @@ the thresholds that decide which labels a text gets. `scores` names what they re
 over rows and seeds.
 
 `comparison` says how a score of one system differs from that of another, with interval and test. It rests on
-`decomposed`, the scores as functions of sums over rows, on `bootstrap`, the resamples of rows and seeds, on
-`paired_tests`, and on `power`, the differences that a test can see. `stochastic_order` compares scores over seeds.
+`decomposed`, the scores as functions of sums over rows (`ngrams` has BLEU and chrF), on `bootstrap`, the resamples of
+rows and seeds, on `paired_tests`, and on `power`, the differences that a test can see. `stochastic_order` compares
+scores over seeds.
 """

@@ -3,8 +3,8 @@
 Shapes: N rows, K columns of what a row adds ("contributions"), C classes. `...` is any number of leading dimensions,
 such as resamples.
 
-Every score here is homogeneous of degree 0: twice the same rows give the same score. The intervals and tests in
-`bootstrap` and `comparison` rely on it.
+Every score here is homogeneous of degree 0: twice the same rows give the same score (BLEU, unless a precision is 0).
+The intervals and tests in `bootstrap` and `comparison` rely on it.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+
+from pipeline.metrics import ngrams
 
 # share: one 0 or 1 a row, so that McNemar's test applies; f1: from counts of hits, support and predictions; nll: a
 # negative log-likelihood per unit of text, or a function of one; other: anything else.
@@ -217,6 +219,8 @@ PERPLEXITY_PER_TOKEN = DecomposedScore("perplexity_per_token", _perplexity, True
 PERPLEXITY_PER_WORD = DecomposedScore("perplexity_per_word", _perplexity, True, "nll")  # weighted(nll, words)
 BITS_PER_BYTE = DecomposedScore("bits_per_byte", _bits, True, "nll")  # weighted(nll, bytes)
 MSE = DecomposedScore("mse", _mean, True, "other")  # weighted(squared_error)
+BLEU = DecomposedScore("bleu", ngrams.bleu, False, "other", (0.0, 100.0))  # ngrams.bleu_counts
+CHRF = DecomposedScore("chrf", ngrams.chrf, False, "other", (0.0, 100.0))  # ngrams.chrf_counts
 PEARSON = DecomposedScore("pearson", _pearson, False, "other", (-1.0, 1.0))  # moments
 SPEARMAN = DecomposedScore("spearman", _mean, False, "other", (-1.0, 1.0))  # rank_pseudovalues
 

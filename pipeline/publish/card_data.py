@@ -8,24 +8,25 @@ from typing import Any, NamedTuple
 
 from pipeline.config import paths
 from pipeline.config.recipe import Recipe
-from pipeline.config.samples import PREFIX
+from pipeline.config.samples import LANGUAGES, PREFIX
 from pipeline.config.task_specs import TASKS, TaskSpec
 from pipeline.metrics.scores import flatten
 
 
 class SampleInfo(NamedTuple):
-    """A packaged sample: its language by ISO 639, and the licence that its authors state."""
+    """A packaged sample: its languages by ISO 639, and the licence that its authors state."""
 
-    language: str
+    languages: tuple[str, ...]
     license: str
 
 
 SAMPLE_INFO = {
-    "rotten_tomatoes": SampleInfo("en", "unknown"),
-    "imdb": SampleInfo("en", "unknown"),
-    "imdb_text": SampleInfo("en", "unknown"),
-    "twitter_ner": SampleInfo("en", "unknown"),
-    "hebrew_ner": SampleInfo("he", "not for commercial use"),
+    "rotten_tomatoes": SampleInfo(("en",), "unknown"),
+    "imdb": SampleInfo(("en",), "unknown"),
+    "imdb_text": SampleInfo(("en",), "unknown"),
+    "twitter_ner": SampleInfo(("en",), "unknown"),
+    "hebrew_ner": SampleInfo(("he",), "not for commercial use"),
+    **{f"plone_{name}": SampleInfo(("en", name.partition("_")[0]), "gpl-2.0") for name in LANGUAGES},
 }
 
 
@@ -92,7 +93,7 @@ class CardData:
 
     @property
     def all_languages(self) -> list[str]:
-        return list(self.languages) or ([self.sample_info.language] if self.sample_info else [])
+        return list(self.languages) or list(self.sample_info.languages if self.sample_info else ())
 
     @property
     def spec(self) -> TaskSpec | None:

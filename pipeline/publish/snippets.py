@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from pipeline.config.models import Pretrained, Recurrent
@@ -21,6 +22,18 @@ from transformers import pipeline
 print({name}({input}{call}))
 ```"""
 
+# For a task that transformers has no pipeline for.
+GENERATE = """With transformers:
+
+```python
+{imports}
+
+tokenizer = AutoTokenizer.from_pretrained("{place}"{options})
+model = {auto_class}.from_pretrained("{place}"{options})
+texts = tokenizer([{input}], return_tensors="pt", padding=True)
+print(tokenizer.batch_decode(model.generate(**texts), skip_special_tokens=True))
+```"""
+
 # An adapter has no config.json, and that of its base does not name the classes: they are in labels.json.
 ADAPTER = """This is a LoRA adapter of `{base}`; with transformers and peft:
 
@@ -36,6 +49,7 @@ model = PeftModel.from_pretrained(model, folder)
 {name} = pipeline("{tag}", model=model, tokenizer=AutoTokenizer.from_pretrained(folder{tokenizer_options}){options})
 print({name}({input}{call}))
 ```"""
+READ_CODE = "\nThe `.py` files in the repository are the model's code: read them before you trust them.\n"
 TRUST = ", trust_remote_code=True"
 NEW_TOKENS = 20
 LABEL_NAMES = 'names = {int(index): name for index, name in json.load(open(f"{folder}/labels.json")).items()}\n'
@@ -79,12 +93,23 @@ def transformers_snippet(
         return ""
     snippet = spec.snippet._replace(options=_options(recipe, spec.snippet.options, has_word_pieces))
     note = f"\n{snippet.note}\n" * bool(snippet.note)
+    if snippet.generates:
+        return _generating_snippet(recipe, snippet, place, has_code) + note
     if is_adapter(recipe):
         return _adapter_snippet(recipe, spec, snippet, place, has_code) + note
-    options = snippet.options + TRUST * has_code
-    trust = "\nThe `.py` files in the repository are the model's code: read them before you trust them.\n" * has_code
+    options, trust = snippet.options + TRUST * has_code, READ_CODE * has_code
     fields = {**_fields(snippet), "tag": spec.tag, "options": options}
     return TRANSFORMERS.format(place=place, **fields) + "\n" + note + trust
+
+
+def _generating_snippet(recipe: Recipe, snippet: Snippet, place: str, has_code: bool) -> str:
+    auto_class, imports = "AutoModelForSeq2SeqLM", "from transformers import AutoModelForSeq2SeqLM, AutoTokenizer"
+    if is_adapter(recipe):
+        auto_class = "AutoPeftModelForSeq2SeqLM"
+        imports = f"from peft import {auto_class}\nfrom transformers import AutoTokenizer"
+    fields = {"place": place, "imports": imports, "auto_class": auto_class, "options": TRUST * has_code}
+    text = json.dumps((recipe.data.prefix or "") + snippet.text, ensure_ascii=False)
+    return GENERATE.format(input=text, **fields) + "\n" + READ_CODE * has_code
 
 
 def _options(recipe: Recipe, options: str, has_word_pieces: bool) -> str:
