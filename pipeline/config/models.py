@@ -16,6 +16,9 @@ PairEncoding = Literal["apart", "joined", "typed"]
 
 Pooling = Literal["last", "mean", "max", "attention", "concat"]
 
+# Architectures of `Scratch` that read one text and write another.
+ENCODER_DECODERS = ("t5", "bart")
+
 
 class ModelSettings(Settings):
     """A kind of model. A third-party kind is a subclass decorated with `settings("model")` with a `build` method."""
@@ -43,12 +46,20 @@ class Recurrent(ModelSettings):
     cell: Literal["rnn", "lstm", "gru"] = "lstm"
     """Type of recurrent cell: Elman RNN (tanh), LSTM or GRU."""
     bidirectional: bool = False
-    """Read the text in both directions."""
+    """Read the text in both directions; for translation, the source text."""
     hidden_size: Count = 128
     """Hidden units per direction, as in torch.nn. The saved config names them `units`; its `hidden_size` is the width
     of the outputs, twice as many if bidirectional."""
     layers: Layers = 1
     """Number of stacked layers."""
+    decoder_layers: Layers | None = None
+    """For translation: number of layers that write the target text; None: same as `layers`."""
+    attention: Literal["none", "additive", "multiplicative"] = "multiplicative"
+    """For translation: how the decoder attends to the source words (Bahdanau et al. 2015; Luong et al. 2015), or none:
+    it only gets the encoder's final output."""
+    input_feeding: bool = False
+    """For translation: the decoder also reads what it attended to for the word before (Luong et al. 2015, section 3.3).
+    Training is then several times slower, as it goes word by word."""
     embedding_size: Count | None = None
     """Size of the word embeddings; None: that of `vectors`, else 128."""
     pooling: Pooling = "last"
@@ -59,7 +70,7 @@ class Recurrent(ModelSettings):
     embedding_dropout: Rate = 0.3
     """Dropout on the embeddings."""
     output_dropout: Rate | None = None
-    """For next_word: dropout on the output of the last layer; None: same as `dropout`."""
+    """For next_word and translation: dropout on the output of the last layer; None: same as `dropout`."""
     variational_dropout: bool = False
     """Use the same dropout mask at all positions of a row (Gal & Ghahramani 2016)."""
     word_dropout: Rate = 0.0
@@ -67,7 +78,7 @@ class Recurrent(ModelSettings):
     weight_dropout: Rate = 0.0
     """Dropout on the hidden-to-hidden weights (Merity et al. 2017, section 2)."""
     tie_embeddings: bool = False
-    """For next_word: share the output matrix with the embeddings."""
+    """For next_word and translation: share the output matrix with the embeddings."""
     adaptive_cutoffs: tuple[int, ...] | None = None
     """For next_word: use adaptive softmax (Grave et al. 2017), with clusters of rarer words that begin at these ids.
     Requires a tokenizer that orders its ids by falling frequency: whitespace."""
@@ -94,6 +105,14 @@ class Recurrent(ModelSettings):
             self.refuse("freeze_vectors", "there are no vectors to freeze; set model.vectors, or remove this setting")
         if self.vectors is not None and self.embedding_size is not None:
             self.refuse("embedding_size", "model.vectors determines it; remove one of the two")
+        if self.input_feeding and self.attention == "none":
+            self.refuse(
+                "input_feeding", "without attention there is nothing to feed; remove it, or set model.attention"
+            )
+        if self.input_feeding and self.weight_dropout:
+            self.refuse(
+                "weight_dropout", "with model.input_feeding each word is read on its own; remove one of the two"
+            )
         if self.adaptive_cutoffs is not None:
             self._check_cutoffs(self.adaptive_cutoffs)
 
@@ -180,20 +199,21 @@ class Scratch(ModelSettings):
 
     default_tokenizer: ClassVar[str | None] = "wordpiece"
 
-    architecture: Literal["bert", "gpt2"] = "bert"
-    """bert reads the text in both directions, gpt2 from left to right."""
+    architecture: Literal["bert", "gpt2", "t5", "bart"] = "bert"
+    """bert reads the text in both directions, gpt2 from left to right. For translation, t5 or bart read one text and
+    write another; bart is the transformer of Vaswani et al. (2017) with learned positions."""
     hidden_size: Count = 128
     """Hidden size of the transformer."""
     layers: Layers = 2
-    """Number of transformer blocks."""
+    """Number of transformer blocks; for translation, of the encoder and of the decoder."""
     heads: Count = 2
     """Attention heads; must divide hidden_size."""
     dropout: Rate = 0.1
     """Dropout on embeddings, attention and residuals, and before the classifier."""
     positions: Literal["learned", "none"] = "learned"
     """Position embeddings: learned, or none, to see what they are for. Without them bert reads a text as a set of
-    words; gpt2 still sees which words are to the left. The saved model then has position embeddings of zero, which
-    were not trained here but will be if another run starts from it."""
+    words; gpt2 and a decoder still see which words are to the left. The saved model then has position embeddings of
+    zero, which were not trained here but will be if another run starts from it."""
     crf: bool = False
     """Score whole tag sequences with a conditional random field (CRF)."""
 

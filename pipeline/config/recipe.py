@@ -16,7 +16,7 @@ from typing import Any
 from pipeline.config.data import WHOLE_WORDS, Data
 from pipeline.config.distil import Distil
 from pipeline.config.hub import Hub, is_repo_id
-from pipeline.config.models import ModelSettings, Recurrent, Scratch, kind_name
+from pipeline.config.models import ENCODER_DECODERS, ModelSettings, Recurrent, Scratch, kind_name
 from pipeline.config.schema import Settings, settings
 from pipeline.config.task_specs import TASKS
 from pipeline.config.training import Optim, Train
@@ -63,6 +63,7 @@ class Recipe(Settings):
             )
         if self.hub.push and self.hub.repo_id is None and not is_repo_id(self.name):
             self.hub.refuse("repo_id", f"the recipe's name, {self.name}, cannot name a repository; set it to user/name")
+        self._refuse_architecture()
         self._refuse_with_crf()
         self._refuse_with_teacher()
         self._refuse_tokenizer()
@@ -74,6 +75,18 @@ class Recipe(Settings):
         if chosen and spec and chosen.partition(".")[0] not in spec.monitors:
             near = suggest(chosen, (f"{name}.NAME.f1" if name.startswith("per_") else name for name in spec.monitors))
             self.train.refuse("monitor", f"the task {self.task} reports no score {chosen!r}{near}")
+
+    def _refuse_architecture(self) -> None:
+        """Refuse a transformer from scratch that has no decoder, or one too many, for the task."""
+        spec = TASKS.get(self.task)
+        if spec is None or not isinstance(self.model, Scratch):
+            return
+        writes = spec.head == "Seq2SeqLM"
+        if writes != (self.model.architecture in ENCODER_DECODERS):
+            fitting = " or ".join(ENCODER_DECODERS) if writes else "bert or gpt2"
+            self.model.refuse(
+                "architecture", f"{self.model.architecture} does not suit the task {self.task}; use {fitting}"
+            )
 
     def _refuse_with_crf(self) -> None:
         if getattr(self.model, "crf", False):
@@ -151,6 +164,10 @@ WHY_UNUSED = {
     "char_encoder": "the task {} does not tag words; remove this setting",
     "crf": "the task {} does not tag words; remove this setting",
     "dropout": "the task {} has no classifier; remove this setting",
+    **dict.fromkeys(
+        ("attention", "input_feeding", "decoder_layers"),
+        "the task {} writes no text from another one; remove this setting",
+    ),
 }
 
 # The settings that not every task uses.

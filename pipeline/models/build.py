@@ -8,7 +8,7 @@ from typing import Any
 import psutil
 import torch
 import transformers
-from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from pipeline import run_folder
 from pipeline.config.models import ModelSettings, Pretrained, Recurrent, Scratch
@@ -16,6 +16,7 @@ from pipeline.errors import UserError, reason
 from pipeline.models import adapters, checkpoints, recurrent
 from pipeline.models.embeddings import load_vectors
 from pipeline.models.layers import freeze
+from pipeline.models.transformers_from_scratch import CONFIGS, end_token, silence_positions, start_and_end
 
 BuildInfo = dict[str, Any]
 TAGGING_HEAD = "TokenClassification"
@@ -28,6 +29,9 @@ BYTES_PER_PARAMETER = 16
 
 # The head that must not see the words to predict, so an encoder such as BERT must read from left to right.
 CAUSAL = "CausalLM"
+
+# The head of models that read one text and write another.
+TRANSLATING = "Seq2SeqLM"
 
 
 def build(
@@ -66,14 +70,14 @@ def build(
         build_info = {**build_info, "trained_parameters": trained}
     checkpoints.check_vocabulary(model, tokenizer, "model")
     model.config.pad_token_id = tokenizer.pad_token_id
-    if model.can_generate():
+    if model.can_generate() and head != TRANSLATING:  # whose configuration says how a text starts and ends
         _set_end_tokens(model, tokenizer)
     return model, build_info
 
 
 def _set_end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
     """Make generation start after, and stop at, the token that ends the training texts."""
-    end = tokenizer.eos_token_id if tokenizer.eos_token_id is not None else tokenizer.sep_token_id
+    end = end_token(tokenizer)
     for config in (model.config, model.generation_config):
         config.pad_token_id, config.bos_token_id, config.eos_token_id = tokenizer.pad_token_id, end, end
 
@@ -110,7 +114,11 @@ def _recurrent(
         settings.refuse("adaptive_cutoffs", f"the vocabulary has only {len(tokenizer)} tokens; lower the last cutoff")
     vectors = load_vectors(settings.vectors, tokenizer.get_vocab(), seed) if settings.vectors else None
     width = vectors.matrix.shape[1] if vectors else settings.embedding_size or 128
-    config = _recurrent_config(settings, labels, tokenizer, width, pairs)
+    config: recurrent.RecurrentConfig
+    if head == TRANSLATING:
+        config = _seq2seq_config(settings, tokenizer, width)
+    else:
+        config = _recurrent_config(settings, labels, tokenizer, width, pairs)
     config.empty_text_token_id = _empty_text_token(tokenizer, head)
     model = _from_config(config, head)
     if vectors is None:
@@ -127,24 +135,11 @@ def _recurrent_config(
     settings: Recurrent, labels: list[str], tokenizer: PreTrainedTokenizerBase, embedding_size: int, pairs: bool
 ) -> recurrent.RecurrentConfig:
     return recurrent.RecurrentConfig(
-        vocab_size=len(tokenizer),
-        embedding_size=embedding_size,
-        units=settings.hidden_size,
-        num_hidden_layers=settings.layers,
-        cell_type=settings.cell,
-        bidirectional=settings.bidirectional,
+        **_layer_fields(settings, tokenizer, embedding_size),
         pooling=settings.pooling,
         pairs=pairs,
-        hidden_dropout=settings.dropout,
-        embedding_dropout=settings.embedding_dropout,
-        output_dropout=settings.dropout if settings.output_dropout is None else settings.output_dropout,
-        variational_dropout=settings.variational_dropout,
-        word_dropout=settings.word_dropout,
-        weight_dropout=settings.weight_dropout,
         classifier_dropout=settings.dropout,
-        tie_word_embeddings=settings.tie_embeddings,
         adaptive_cutoffs=list(settings.adaptive_cutoffs) if settings.adaptive_cutoffs else None,
-        pad_token_id=tokenizer.pad_token_id,
         eos_token_id=tokenizer.eos_token_id,
         **({"crf": True, "special_token_ids": special_token_ids(tokenizer)} if settings.crf else {}),
         **_character_sizes(settings, tokenizer),
@@ -152,10 +147,42 @@ def _recurrent_config(
     )
 
 
+def _seq2seq_config(
+    settings: Recurrent, tokenizer: PreTrainedTokenizerBase, embedding_size: int
+) -> recurrent.RecurrentSeq2SeqConfig:
+    return recurrent.RecurrentSeq2SeqConfig(
+        **_layer_fields(settings, tokenizer, embedding_size),
+        decoder_layers=settings.decoder_layers,
+        attention_type=settings.attention,
+        input_feeding=settings.input_feeding,
+        **start_and_end(tokenizer),
+    )
+
+
+def _layer_fields(settings: Recurrent, tokenizer: PreTrainedTokenizerBase, embedding_size: int) -> dict[str, Any]:
+    """The fields of the configuration that all recurrent models have."""
+    return {
+        "vocab_size": len(tokenizer),
+        "embedding_size": embedding_size,
+        "units": settings.hidden_size,
+        "num_hidden_layers": settings.layers,
+        "cell_type": settings.cell,
+        "bidirectional": settings.bidirectional,
+        "hidden_dropout": settings.dropout,
+        "embedding_dropout": settings.embedding_dropout,
+        "output_dropout": settings.dropout if settings.output_dropout is None else settings.output_dropout,
+        "variational_dropout": settings.variational_dropout,
+        "word_dropout": settings.word_dropout,
+        "weight_dropout": settings.weight_dropout,
+        "tie_word_embeddings": settings.tie_embeddings,
+        "pad_token_id": tokenizer.pad_token_id,
+    }
+
+
 def _empty_text_token(tokenizer: PreTrainedTokenizerBase, head: str) -> int | None:
     """What a model reads in place of a text without words, as `finetune predict` does: the unknown token or, to go on
     from, the end of the text before."""
-    end = tokenizer.eos_token_id if tokenizer.eos_token_id is not None else tokenizer.sep_token_id
+    end = end_token(tokenizer)
     return end if head == CAUSAL or tokenizer.unk_token_id is None else tokenizer.unk_token_id
 
 
@@ -197,7 +224,7 @@ def _pretrained(
         name,
         head,
         "model.checkpoint",
-        with_head=False,
+        with_head=head == TRANSLATING,  # whose head is pretrained as well
         revision=settings.revision,
         trust_remote_code=settings.trust_remote_code,
         allow_pickle=settings.allow_pickle,
@@ -247,23 +274,14 @@ def _scratch(
     settings: Scratch, head: str, labels: list[str], tokenizer: PreTrainedTokenizerBase, max_length: int, seed: int
 ) -> tuple[PreTrainedModel, BuildInfo]:
     _check_crf(settings.crf, head)
-    config = SCRATCH[settings.architecture](settings, len(tokenizer), max_length)
+    config = CONFIGS[settings.architecture](settings, tokenizer, max_length)
     decoder = {"is_decoder": True} if head == CAUSAL and hasattr(config, "is_decoder") else {}
     for name, value in {"pad_token_id": tokenizer.pad_token_id, **_label_maps(labels), **decoder}.items():
         setattr(config, name, value)
     model = _from_config(config, head)
     if settings.positions == "none":
-        _silence(model.base_model.get_submodule(POSITION_EMBEDDINGS[settings.architecture]))
+        silence_positions(model, settings.architecture)
     return _with_crf(model, tokenizer) if settings.crf else model, {}
-
-
-def _silence(embeddings: torch.nn.Module) -> None:
-    """Make `embeddings` zero for good. They stay part of the model, so that plain transformers loads it and returns the
-    same outputs."""
-    weight = embeddings.get_parameter("weight")
-    with torch.no_grad():
-        weight.zero_()
-    weight.requires_grad_(False)
 
 
 def _from_config(config: transformers.PreTrainedConfig, head: str) -> PreTrainedModel:
@@ -287,39 +305,6 @@ def _from_config(config: transformers.PreTrainedConfig, head: str) -> PreTrained
         )
     return auto_class.from_config(config)
 
-
-def _bert(settings: Scratch, vocab_size: int, max_length: int) -> transformers.PreTrainedConfig:
-    return AutoConfig.for_model(
-        "bert",
-        vocab_size=vocab_size,
-        hidden_size=settings.hidden_size,
-        num_hidden_layers=settings.layers,
-        num_attention_heads=settings.heads,
-        intermediate_size=4 * settings.hidden_size,
-        hidden_dropout_prob=settings.dropout,
-        attention_probs_dropout_prob=settings.dropout,
-        max_position_embeddings=max_length,
-    )
-
-
-def _gpt2(settings: Scratch, vocab_size: int, max_length: int) -> transformers.PreTrainedConfig:
-    return AutoConfig.for_model(
-        "gpt2",
-        vocab_size=vocab_size,
-        n_embd=settings.hidden_size,
-        n_layer=settings.layers,
-        n_head=settings.heads,
-        embd_pdrop=settings.dropout,
-        attn_pdrop=settings.dropout,
-        resid_pdrop=settings.dropout,
-        n_positions=max_length,
-    )
-
-
-# Where a base model of transformers keeps its position embeddings.
-POSITION_EMBEDDINGS = {"bert": "embeddings.position_embeddings", "gpt2": "wpe"}
-
-SCRATCH: dict[str, Callable[[Scratch, int, int], transformers.PreTrainedConfig]] = {"bert": _bert, "gpt2": _gpt2}
 
 BUILDERS: dict[type, Callable[..., tuple[PreTrainedModel, BuildInfo]]] = {
     Recurrent: _recurrent,

@@ -11,7 +11,7 @@ from pipeline.config.data import Data
 from pipeline.config.models import Scratch
 from pipeline.config.recipe import Recipe
 from pipeline.config.training import Optim, Train
-from pipeline.models.build import POSITION_EMBEDDINGS
+from pipeline.models.transformers_from_scratch import POSITION_EMBEDDINGS
 
 AUTO = {"bert": AutoModelForSequenceClassification, "gpt2": AutoModelForCausalLM}
 TASKS = {"bert": "sentiment", "gpt2": "next_word"}
@@ -30,7 +30,8 @@ def trained(architecture: str, positions: str, reviews, folder):
 @pytest.mark.parametrize("architecture", AUTO)
 def test_position_embeddings_stay_zero_through_training_and_saving(architecture, reviews, tmp_path):
     model, metrics = trained(architecture, "none", reviews, tmp_path / "run")
-    weight = model.base_model.get_submodule(POSITION_EMBEDDINGS[architecture]).weight
+    (name,) = POSITION_EMBEDDINGS[architecture]
+    weight = model.base_model.get_submodule(name).weight
     assert weight.shape[0] >= 32
     assert not weight.any()
     parameters = sum(parameter.numel() for parameter in model.parameters())

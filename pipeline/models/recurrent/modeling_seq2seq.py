@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 from transformers import GenerationMixin
+from transformers import initialization as init
 from transformers.loss.loss_utils import ForCausalLMLoss
 from transformers.modeling_outputs import BaseModelOutputWithPooling, Seq2SeqLMOutput
 from transformers.processing_utils import Unpack
@@ -51,8 +52,8 @@ class RecurrentForSeq2SeqLM(RecurrentPreTrainedModel, GenerationMixin):
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
         super()._init_weights(module)
-        if isinstance(module, RecurrentDecoder):
-            module.init_weights()
+        if isinstance(module, nn.Linear) and module is not self.lm_head:  # one of the decoder
+            init.xavier_uniform_(module.weight)
 
     def get_expanded_tied_weights_keys(self, all_submodels: bool = False) -> dict[str, str]:
         is_shared = {
@@ -137,38 +138,28 @@ class RecurrentForSeq2SeqLM(RecurrentPreTrainedModel, GenerationMixin):
             ValueError: something is missing or given twice, or a shape does not match.
         """
         with_states = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
+        with_weights = self.config.output_attentions if output_attentions is None else output_attentions
         if encoder_outputs is None:
-            encoder_outputs = self.encoder(
-                input_ids,
-                attention_mask=attention_mask,
-                inputs_embeds=inputs_embeds,
-                output_hidden_states=with_states,
-                return_dict=True,
-            )
+            given = {"attention_mask": attention_mask, "inputs_embeds": inputs_embeds}
+            encoder_outputs = self.encoder(input_ids, **given, output_hidden_states=with_states, return_dict=True)
         elif not isinstance(encoder_outputs, ModelOutput):
             encoder_outputs = BaseModelOutputWithPooling(*encoder_outputs)
         if labels is not None and decoder_input_ids is None and decoder_inputs_embeds is None:
             decoder_input_ids = self.prepare_decoder_input_ids_from_labels(labels)
         embedded = self._embed(decoder_input_ids, decoder_inputs_embeds)
+        source, mask = _source(encoder_outputs, attention_mask), _target_mask(decoder_attention_mask, embedded)
         cache = Seq2SeqCache(self.decoder.config) if past_key_values is None else past_key_values
-        decoded = self.decoder(
-            embedded,
-            _source(encoder_outputs, attention_mask),
-            cache,
-            _target_mask(decoder_attention_mask, embedded),
-        )
-        logits = self.lm_head(self.output_dropout(decoded.vectors))
-        loss = None
+        vectors, weights, hidden_states = self.decoder(embedded, source, cache, mask)
+        logits, loss = self.lm_head(self.output_dropout(vectors)), None
         if labels is not None:
             items = kwargs.get("num_items_in_batch")
             loss = ForCausalLMLoss(logits, labels, logits.shape[-1], items, shift_labels=labels)
-        with_weights = self.config.output_attentions if output_attentions is None else output_attentions
         return Seq2SeqLMOutput(
             loss=loss,
             logits=logits,
             past_key_values=cache if self._keeps_state(past_key_values, use_cache, labels) else None,
-            decoder_hidden_states=decoded.hidden_states if with_states else None,
-            cross_attentions=(decoded.weights[:, None],) if with_weights and decoded.weights is not None else None,
+            decoder_hidden_states=hidden_states if with_states else None,
+            cross_attentions=(weights[:, None],) if with_weights and weights is not None else None,
             encoder_last_hidden_state=encoder_outputs.last_hidden_state,
             encoder_hidden_states=encoder_outputs.hidden_states,
         )

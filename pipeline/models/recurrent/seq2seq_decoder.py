@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 import torch
 from torch import nn
-from transformers import initialization as init
 
 from .configuration_seq2seq import RecurrentSeq2SeqConfig
 from .layout import make_layout
@@ -151,12 +150,6 @@ class RecurrentDecoder(nn.Module):
         self.attention = None if config.attention_type == "none" else CrossAttention(config)
         self.projection = nn.Linear(units, config.vector_size, bias=False) if is_wider else None
 
-    def init_weights(self) -> None:
-        """Glorot-uniform matrices outside of the recurrent layers, and biases of zero."""
-        linear = (module for module in self.modules() if isinstance(module, nn.Linear))
-        for module in linear:
-            init.xavier_uniform_(module.weight)
-
     def forward(
         self, embedded: torch.Tensor, source: Source, cache: Seq2SeqCache, mask: torch.Tensor | None = None
     ) -> Decoded:
@@ -173,8 +166,8 @@ class RecurrentDecoder(nn.Module):
         if not self.config.input_feeding:
             return self._read(embedded, source, cache, mask)
         # Dropout is drawn for all words beforehand, as its mask may have to be the same for each of them.
-        ones = embedded.new_ones(*embedded.shape[:2], self.cells[0].hidden_size)
-        dropped = [self.hidden_dropout(ones) for _ in self.cells[1:]]
+        shapes = [(*embedded.shape[:2], cell.hidden_size) for cell in self.cells[:-1]]
+        dropped = [self.hidden_dropout(embedded.new_ones(shape)) for shape in shapes]
         *keys, fed = cache.state_of(-1)
         steps = []
         for time in range(embedded.shape[1]):
