@@ -49,6 +49,9 @@ def write_data(folder: Path) -> None:
             file.write("".join(f"{word} {TAGS.get(word, 'O')}\n" for word in words) + "\n")
     lines = (" ".join(draw.choices(WORDS, k=draw.randrange(2, 12))) for _ in range(260))
     (folder / "text.txt").write_text("\n".join(lines) + "\n")
+    texts = {" ".join(draw.choices(WORDS, k=draw.randrange(1, 7))): None for _ in range(180)}
+    pairs = (f"{text},{' '.join(reversed(text.split()))}" for text in texts)
+    (folder / "pairs.csv").write_text("\n".join(["source,target", *pairs]) + "\n")
 
 
 def recipes(folder: Path) -> dict[str, Recipe]:
@@ -64,6 +67,10 @@ def recipes(folder: Path) -> dict[str, Recipe]:
         "next_word": (
             Data(str(folder / "text.txt"), tokenizer="whitespace", max_length=8),
             Recurrent(**small, weight_dropout=0.3, word_dropout=0.1),
+        ),
+        "translation": (
+            Data(str(folder / "pairs.csv"), tokenizer="whitespace", max_length=8),
+            Recurrent(**small, bidirectional=True),
         ),
     }
     optim = Optim(learning_rate=0.01)
@@ -213,7 +220,7 @@ def place(tmp_path, monkeypatch):
     return tmp_path
 
 
-@pytest.mark.parametrize("task", ["sentiment", "ner", "next_word"])
+@pytest.mark.parametrize("task", ["sentiment", "ner", "next_word", "translation"])
 def test_a_run_that_is_killed_again_and_again_ends_with_the_same_bytes(place, task):
     multiprocessing.get_context("forkserver").set_forkserver_preload(["pipeline.cli.main", "pipeline.run"])
     counts: Counter = Counter()
@@ -224,7 +231,7 @@ def test_a_run_that_is_killed_again_and_again_ends_with_the_same_bytes(place, ta
 
 
 @pytest.mark.slow  # an interpreter for each of some hundred processes
-@pytest.mark.parametrize("task", ["sentiment", "ner", "next_word"])
+@pytest.mark.parametrize("task", ["sentiment", "ner", "next_word", "translation"])
 def test_the_command_survives_many_kills_with_the_same_bytes(place, task):
     counts: Counter = Counter()
     for seed in range(4):

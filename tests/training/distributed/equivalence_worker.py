@@ -42,6 +42,7 @@ TASKS = {
     "ner": Data("ner.d", max_length=24),
     "next_word": Data("next_word.d", max_length=16),
     "documents": Data("documents.d", max_length=16),
+    "translation": Data("translation.d", max_length=12),
 }
 MODELS: dict[str, ModelSettings] = {
     "lstm": RECURRENT,
@@ -55,6 +56,8 @@ MODELS: dict[str, ModelSettings] = {
     "lora": Pretrained("bert", lora=Lora(rank=2, dropout=0.0)),
     "gpt2": Pretrained("gpt2"),
     "scratch": Scratch("bert", hidden_size=8, layers=1, heads=2, dropout=0.0),
+    "fed": replace(RECURRENT, cell="gru", bidirectional=True, attention="additive", input_feeding=True, layers=1),
+    "t5": Scratch("t5", hidden_size=8, layers=1, heads=2, dropout=0.0),
 }
 CASES = [
     (task, model)
@@ -66,6 +69,7 @@ CASES = [
         "ner": ("lstm", "bigru", "crf", "bert", "bert-crf", "scratch"),
         "next_word": ("lstm", "adaptive", "bert", "gpt2", "scratch"),
         "documents": ("lstm", "gpt2"),
+        "translation": ("lstm", "fed", "t5"),
     }.items()
     for model in models
 ]
@@ -97,7 +101,12 @@ def a_recipe(task: str, kind: str, place: Path, folder: Path, batch_size: int, a
 
 RANK = int(os.environ.get("RANK", "0"))
 STOP_AT = 3
-RESUMED = ("sentiment", "next_word")
+RESUMED = ("sentiment", "next_word", "translation")
+
+
+def resumed(is_sharded: bool) -> tuple[str, ...]:
+    """The tasks whose runs are stopped and continued: a model that FSDP shards cannot write texts."""
+    return tuple(task for task in RESUMED if task != "translation" or not is_sharded)
 
 
 def resumes(place: Path, name: str, task: str) -> bool:
@@ -123,8 +132,8 @@ def left(place: Path, name: str, task: str) -> Path:
     return place / "runs" / f"{name}-{task}-left"
 
 
-def leave(place: Path, name: str, processes: int) -> None:
-    for task in RESUMED:
+def leave(place: Path, name: str, processes: int, tasks: tuple[str, ...] = RESUMED) -> None:
+    for task in tasks:
         stop(a_recipe(task, "lstm", place, left(place, name, task), ROWS // processes, 1))
 
 
@@ -315,9 +324,10 @@ if __name__ == "__main__":
     cases = [(task, kind) for task, kind in (case.split("/") for case in named)]
     folder, processes = Path(place), int(os.environ["WORLD_SIZE"])
     found = measure_all(folder, name, processes, cases)
-    leave(folder, name, processes)
-    found |= {("resumed", task): resumes(folder, name, task) for task in RESUMED}
-    found |= {("went on", task): go_on(folder, name, task, processes) for task in RESUMED}
+    tasks = resumed(fsdp.is_asked_for(launch.start()))
+    leave(folder, name, processes, tasks)
+    found |= {("resumed", task): resumes(folder, name, task) for task in tasks}
+    found |= {("went on", task): go_on(folder, name, task, processes) for task in tasks}
     found |= {"timed": timed(folder, name, processes)}
     if fsdp.is_asked_for(launch.start()):
         found |= {"kept": kept()}
