@@ -25,7 +25,15 @@ README = PAGES["README.md"]
 RECIPES = (ROOT / "recipes/README.md").read_text(encoding="utf-8")
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 # Pages whose commands need nothing but the data of `workplace`, and the number of commands on each.
-COMMANDS = {"README.md": 10, "docs/export.md": 3, "docs/data.md": 3, "docs/training.md": 1, "docs/distributed.md": 2}
+COMMANDS = {
+    "README.md": 10,
+    "docs/export.md": 3,
+    "docs/data.md": 3,
+    "docs/training.md": 1,
+    "docs/distributed.md": 2,
+    "docs/translation.md": 3,
+}
+
 # Shortens a run: the tests show that the commands work; test_recipes.py checks the figures.
 SHORT = ["--data.limit", "200", "--train.max-steps", "2"]
 REVIEWS = "text,label\n" + "".join(f"a funny film {n},good\nan empty mess {n},bad\n" for n in range(40))
@@ -113,6 +121,8 @@ def test_the_commands_of_a_page_run_in_their_order(page, workplace):
         if "--output " in line:
             assert printed == ""
             assert (workplace / line.split()[-1]).read_text().startswith("text,label,score,scores.")
+        elif "translate" in line and "predict" in line:
+            assert {"text", "translation"} <= set(json.loads(printed))
         elif "predict" in line or "runner.py" in line:
             assert set(json.loads(printed)) == {"text", "label", "score", "scores"}
         if "compare" in line:

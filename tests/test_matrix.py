@@ -33,7 +33,7 @@ PAIRS: list[Any] = [("a warm film", "a dull , lifeless mess"), ("boring", "a joy
 
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory) -> Path:
-    """A folder with data for each task, and small BERT and GPT-2 checkpoints with tokenizers."""
+    """A folder with data for each task, and small BERT, GPT-2 and T5 checkpoints with tokenizers."""
     folder = tmp_path_factory.mktemp("matrix")
     texts = [f"{text} {number}" for number in range(10) for text in POSITIVE + NEGATIVE]
     labels = ["good" if text.rsplit(maxsplit=1)[0] in POSITIVE else "bad" for text in texts]
@@ -47,11 +47,15 @@ def workplace(tmp_path_factory) -> Path:
     scored = [{"premise": one, "hypothesis": two, "score": len(one + two) / 9} for one, two, _ in rows]
     for name, made in {"multi_label": multi, "regression": numbers, "pairs": pairs, "scored_pairs": scored}.items():
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in made))
+    (folder / "translation.jsonl").write_text(
+        "".join(json.dumps({"source": text, "target": text[::-1]}) + "\n" for text in texts)
+    )
     (folder / "next_word.txt").write_text("\n".join(texts) + "\n")
     sentences = [[*SENTENCES[start:], (f"n{number}", "O")] for number in range(20) for start in (0, 2, 4)]
     (folder / "ner.conll").write_text("\n".join("".join(f"{w}\t{t}\n" for w, t in words) for words in sentences))
     save_checkpoint(folder / "bert", "wordpiece", texts)
     save_checkpoint(folder / "gpt2", "bpe", texts)
+    save_checkpoint(folder / "t5", "bpe", texts)
     return folder
 
 
@@ -73,6 +77,14 @@ MODELS: dict[str, Callable[[Path], ModelSettings]] = {
     "scratch-bert": lambda _: Scratch("bert", hidden_size=16, layers=1),
     "scratch-gpt2": lambda _: Scratch("gpt2", hidden_size=16, layers=1),
 }
+TRANSLATORS: dict[str, Callable[[Path], ModelSettings]] = {
+    "gru-fed": lambda _: replace(a_recurrent("gru", True), attention="additive", input_feeding=True),
+    "lstm-alone": lambda _: replace(a_recurrent("lstm", False), attention="none"),
+    "scratch-t5": lambda _: Scratch("t5", hidden_size=16, layers=1),
+    "scratch-bart": lambda _: Scratch("bart", hidden_size=16, layers=1),
+    "t5": lambda folder: Pretrained(str(folder / "t5")),
+    "t5-lora": lambda folder: Pretrained(str(folder / "t5"), lora=Lora(rank=2)),
+}
 CHARACTERS: dict[str, Any] = {"rnn": None, "lstm": "cnn", "gru": "lstm"}
 TASKS = {
     "sentiment": "sentiment.jsonl",
@@ -83,6 +95,7 @@ TASKS = {
     "ner": "ner.conll",
     "ner-crf": "ner.conll",
     "next_word": "next_word.txt",
+    "translation": "translation.jsonl",
 }
 ANSWERS = {
     "sentiment": "single_label_classification",
@@ -91,19 +104,20 @@ ANSWERS = {
     "pairs": "single_label_classification",
     "scored_pairs": "regression",
 }
-# Of the answers of other kinds, one model of each family in every run of the tests.
-QUICK = {"bilstm", "gpt2", "bert-lora", "scratch-bert"}
+# Of the answers of other kinds and of translation, one model of each family in every run of the tests.
+QUICK = {"bilstm", "gpt2", "bert-lora", "scratch-bert", "scratch-bart", "t5-lora"}
+SOMETIMES = {*list(ANSWERS)[1:], "translation"}
 CASES = [
-    pytest.param(task, model, marks=pytest.mark.slow if task in list(ANSWERS)[1:] and model not in QUICK else ())
+    pytest.param(task, model, marks=pytest.mark.slow if task in SOMETIMES and model not in QUICK else ())
     for task in TASKS
-    for model in MODELS
+    for model in (MODELS if task != "translation" else {name: MODELS[name] for name in ("rnn", "bilstm")} | TRANSLATORS)
     if not (task == "next_word" and model.startswith("bi"))  # the backward direction would read the answer
 ]
 
 
 def a_recipe(task: str, kind: str, workplace: Path, folder: Path) -> Recipe:
     """A short recipe. With a CRF, tags are BIOES and recurrent models read characters."""
-    model: Any = MODELS[kind](workplace)
+    model: Any = (MODELS | TRANSLATORS)[kind](workplace)
     crf = task == "ner-crf"
     if crf:
         more = {"char_encoder": CHARACTERS[model.cell]} if isinstance(model, Recurrent) else {}
@@ -128,6 +142,8 @@ def outputs_of(model, tokenizer, texts: list) -> dict[str, list]:
     columns = list(zip(*texts, strict=True)) if pairs else [texts]
     with torch.no_grad():
         batch = tokenizer(*map(list, columns), return_tensors="pt", padding=True)
+        if model.config.is_encoder_decoder:
+            batch["labels"] = batch["input_ids"]
         outputs = {"logits": model(**batch).logits.tolist()}
         if model.can_generate():
             one = tokenizer(texts[:1], return_tensors="pt")
@@ -221,5 +237,5 @@ def test_a_trained_model_gives_the_same_outputs_after_it_is_saved_and_loaded(
     if task in ANSWERS:  # transformers' own pipeline gives the same answers
         scores = [{answer["label"]: answer["score"] for answer in answers} for answers in expected["labels"]]
         assert scores == approximately([answer.get("scores", {"score": answer.get("score")}) for answer in before])
-    assert ("written" in expected) == (task == "next_word")
+    assert ("written" in expected) == (task in ("next_word", "translation"))
     assert isinstance(model, RecurrentForCausalLM) == (task == "next_word" and isinstance(recipe.model, Recurrent))

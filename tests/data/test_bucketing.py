@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 from datasets import Dataset
 
-from pipeline.data.bucketing import Rows, evaluation_batches, jagged, pad, updates
+from pipeline.data.bucketing import PairedRows, Rows, evaluation_batches, jagged, pad, updates
 
 
 @pytest.fixture
@@ -76,3 +76,23 @@ def test_equal_strings_of_a_large_column_are_one_object():
     assert elements[0] is elements[2] is elements[4]
     empty, none = jagged(pa.chunked_array([pa.array([[], []], pa.list_(pa.string()))]))
     assert (len(empty), none.tolist()) == (0, [0, 0])
+
+
+def test_rows_of_two_sides_are_sorted_so_that_both_have_little_padding():
+    draw = np.random.default_rng(0)
+    source = draw.integers(1, 60, 1003)
+    target = np.maximum(1, source + draw.integers(-9, 10, 1003))
+    columns = {"length": source, "target_length": target, "input_ids": [[0]] * 1003}
+    rows = PairedRows(Dataset.from_dict(columns))
+    assert (rows.lengths == source + target).all()
+
+    def padded(batches):
+        return sum(len(batch) * (source[batch].max() + target[batch].max()) for batch in batches)
+
+    for found, one_side in (
+        (rows.updates(32, seed=0, epoch=0), updates(source, 32, 0, 0)),
+        (rows.batches(32), evaluation_batches(source, 32)),
+    ):
+        assert sorted(np.concatenate(found).tolist()) == list(range(1003))
+        assert padded(found) < padded(one_side)
+        assert padded(found) / rows.lengths.sum() < 1.2
