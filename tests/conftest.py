@@ -107,15 +107,22 @@ def finetune(*arguments: str | Path, cwd: Path | None = None, stdin: str = "") -
 
 
 def save_checkpoint(folder: Path, kind: str, texts: list[str], **config: float) -> None:
-    """Save a small BERT or GPT-2 with a tokenizer trained on `texts`.
+    """Save a small BERT, GPT-2 or T5 with a tokenizer trained on `texts`.
 
     Args:
-        folder: where to save; its name, "bert" or "gpt2", is the architecture.
+        folder: where to save; its name, "bert", "gpt2" or "t5", is the architecture.
         kind: the kind of tokenizer.
         texts: the texts to train it on.
         config: other fields of the model's configuration, such as dropout.
     """
-    from transformers import BertConfig, BertForMaskedLM, GPT2Config, GPT2LMHeadModel
+    from transformers import (
+        BertConfig,
+        BertForMaskedLM,
+        GPT2Config,
+        GPT2LMHeadModel,
+        T5Config,
+        T5ForConditionalGeneration,
+    )
 
     from pipeline.config.data import Data
     from pipeline.data.tokenization import tokenizers
@@ -136,6 +143,20 @@ def save_checkpoint(folder: Path, kind: str, texts: list[str], **config: float) 
         ),
         "gpt2": lambda: GPT2LMHeadModel(
             GPT2Config(vocab_size=size, n_embd=16, n_layer=2, n_head=2, n_positions=64, **ends, **config)
+        ),
+        "t5": lambda: T5ForConditionalGeneration(
+            T5Config(
+                vocab_size=size,
+                d_model=16,
+                d_kv=8,
+                d_ff=32,
+                num_layers=2,
+                num_heads=2,
+                pad_token_id=tokenizer.pad_token_id,
+                decoder_start_token_id=tokenizer.pad_token_id,
+                eos_token_id=tokenizer.eos_token_id,
+                **config,
+            )
         ),
     }[folder.name]()
     model.save_pretrained(folder)

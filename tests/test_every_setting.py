@@ -48,6 +48,7 @@ class Case(NamedTuple):
 
 
 TAGS, WORDS, PAIRS, MANY, TABLE = "ner.conll", "next_word.txt", "pairs.jsonl", "multi_label.jsonl", "table.csv"
+TRANSLATIONS, T5 = "translation.tsv", {"Pretrained.checkpoint": "{t5}"}
 RECURRENT, SEPARATE = {"Pretrained.trust_remote_code": True, "Pretrained.checkpoint": "{lstm}"}, {"Lora.merge": False}
 CASES = (
     Case("Data.source", "."),
@@ -91,6 +92,12 @@ CASES = (
     *(Case("Recurrent.cell", cell) for cell in ("rnn", "gru")),
     Case("Recurrent.bidirectional", True),
     Case("Recurrent.bidirectional", True, source=WORDS, refused=True),
+    Case("Recurrent.bidirectional", True, source=TRANSLATIONS),
+    *(Case("Recurrent.attention", name, source=TRANSLATIONS) for name in ("none", "additive")),
+    Case("Recurrent.attention", "none", refused=True),
+    Case("Recurrent.input_feeding", True, source=TRANSLATIONS),
+    Case("Recurrent.input_feeding", True, {"Recurrent.attention": "none"}, TRANSLATIONS, refused=True),
+    Case("Recurrent.decoder_layers", 2, source=TRANSLATIONS),
     Case("Recurrent.hidden_size", 5),
     Case("Recurrent.layers", 2),
     Case("Recurrent.embedding_size", 5),
@@ -99,6 +106,7 @@ CASES = (
     Case("Recurrent.output_dropout", 0.2, source=WORDS),
     Case("Recurrent.variational_dropout", True),
     Case("Recurrent.tie_embeddings", True, source=WORDS),
+    Case("Recurrent.tie_embeddings", True, source=TRANSLATIONS),
     Case("Recurrent.tie_embeddings", True, {"Recurrent.hidden_size": 5}, WORDS),
     Case("Recurrent.adaptive_cutoffs", (8,), {"Data.tokenizer": "whitespace"}, WORDS),
     Case("Recurrent.vectors", "{vectors.txt}", {"Recurrent.embedding_size": None}),
@@ -121,6 +129,7 @@ CASES = (
     Case("Pretrained.pooling", "mean", {**RECURRENT, "Lora.rank": 2}),
     Case("Pretrained.pooling", "mean", {**RECURRENT, **SEPARATE}, refused=True),
     Case("Pretrained.freeze_layers", 1, {"Pretrained.checkpoint": "{bert}"}),
+    Case("Pretrained.freeze_layers", 1, T5, TRANSLATIONS),
     Case("Pretrained.lora", Lora(rank=2), {"Pretrained.checkpoint": "{bert}", "Pretrained.crf": True}, TAGS),
     Case("Pretrained.crf", True, {"Pretrained.checkpoint": "{bert}"}, TAGS),
     *(Case("Lora.rank", 2, {"Pretrained.checkpoint": f"{{{name}}}"}) for name in ("bert", "gpt2", "lstm")),
@@ -133,6 +142,7 @@ CASES = (
     Case("Lora.merge", False, {"Pretrained.checkpoint": "{lstm}"}, refused=True),
     Case("Lora.merge", False, RECURRENT),
     Case("Lora.merge", False, {"Pretrained.checkpoint": "{pickled}", "Pretrained.allow_pickle": True}),
+    *(Case("Lora.merge", merge, T5, TRANSLATIONS) for merge in (True, False)),
     Case("Lora.alpha", 3.0, {"Pretrained.checkpoint": "{bert}"}),
     Case("Lora.dropout", 0.2, {"Pretrained.checkpoint": "{bert}"}),
     Case("Lora.dropout", 0.2, RECURRENT, refused=True),
@@ -147,12 +157,16 @@ CASES = (
     Case("Scratch.architecture", "gpt2"),
     Case("Scratch.architecture", "gpt2", source=TAGS),
     Case("Scratch.architecture", "bert", source=WORDS),
+    *(Case("Scratch.architecture", name, source=TRANSLATIONS) for name in ("t5", "bart")),
+    Case("Scratch.architecture", "bert", source=TRANSLATIONS, refused=True),
+    Case("Scratch.architecture", "t5", source=WORDS, refused=True),
     Case("Scratch.hidden_size", 8),
     Case("Scratch.layers", 1),
     Case("Scratch.heads", 4),
     Case("Scratch.dropout", 0.2),
     Case("Scratch.positions", "none"),
     Case("Scratch.positions", "none", {"Scratch.architecture": "gpt2"}, WORDS),
+    *(Case("Scratch.positions", "none", {"Scratch.architecture": name}, TRANSLATIONS) for name in ("t5", "bart")),
     Case("Scratch.positions", "sinusoidal", refused=True),
     Case("Scratch.crf", True, source=TAGS),
     Case("Optim.learning_rate", 1e-4),
@@ -248,10 +262,13 @@ def workplace(tmp_path_factory) -> Path:
     sentences = [[*SENTENCE[start:], (f"n{number}", "O")] for number in range(20) for start in (0, 2, 4)]
     (folder / "ner.conll").write_text("\n".join("".join(f"{w}\t{t}\n" for w, t in words) for words in sentences))
     (folder / "next_word.txt").write_text("\n".join(TEXTS) + "\n")
+    pairs = [f"{text}\t{text} !\n" for text in TEXTS]
+    (folder / "translation.tsv").write_text("source\ttarget\n" + "".join(pairs))
     (folder / "unlabelled.txt").write_text("\n".join(f"nobody knows this {text}" for text in TEXTS) + "\n")
     (folder / "vectors.txt").write_text("".join(f"{word} 0.1 0.2 -0.3\n" for word in ("dull", "funny", "and")))
     save_checkpoint(folder / "bert", "wordpiece", TEXTS)
     save_checkpoint(folder / "gpt2", "bpe", TEXTS)
+    save_checkpoint(folder / "t5", "bpe", TEXTS)
     pickled(folder)
     run.train(recipe_of(Case("Optim.schedule", "constant"), folder, folder / "base"))
     (folder / "lstm").symlink_to(folder / "base/model")
@@ -284,7 +301,8 @@ def recipe_of(case: Case, workplace: Path, folder: Path) -> Recipe:
         values["Pretrained"]["lora"] = Lora(**values["Lora"])
     kind = next((name for name in ("Pretrained", "Scratch") if any(given.startswith(name) for given in used(case))), "")
     model = SECTIONS[kind or "Recurrent"](**values[kind or "Recurrent"])
-    task = {"ner.conll": "ner", "next_word.txt": "next_word"}.get(case.source, "sentiment")
+    tasks = {TAGS: "ner", WORDS: "next_word", TRANSLATIONS: "translation"}
+    task = tasks.get(case.source, "sentiment")
     parts = {"data": Data(**values["Data"]), "optim": Optim(**values["Optim"]), "train": Train(**values["Train"])}
     parts["distil"] = Distil(**values["Distil"]) if values["Distil"] else None
     return Recipe(name="x", task=task, model=model, hub=Hub(**values["Hub"]), **parts)
