@@ -89,7 +89,12 @@ CASES = (
     Case("Data.text_pair_column", "hypothesis", source=PAIRS),
     *(Case("Data.long_texts", name, {"Data.max_length": 6}) for name in ("head+tail", "windows")),
     Case("Data.overlaps", "longest", source=TAGS),
-    *(Case("Recurrent.cell", cell) for cell in ("rnn", "gru")),
+    *(Case("Recurrent.cell", cell) for cell in ("rnn", "gru", "mingru", "minlstm")),
+    *(
+        Case(f"Recurrent.{name}", value, {"Recurrent.cell": "mingru"})
+        for name, value in (("update_bias", -2.0), ("conv_kernel", 3))
+    ),
+    *(Case(f"Recurrent.{name}", 3, {"Recurrent.cell": "gru"}, refused=True) for name in ("update_bias", "conv_kernel")),
     Case("Recurrent.bidirectional", True),
     Case("Recurrent.bidirectional", True, source=WORDS, refused=True),
     Case("Recurrent.bidirectional", True, source=TRANSLATIONS),

@@ -59,8 +59,8 @@ def workplace(tmp_path_factory) -> Path:
     return folder
 
 
-def a_recurrent(cell: Any, bidirectional: bool) -> Recurrent:
-    return Recurrent(cell=cell, bidirectional=bidirectional, hidden_size=8, embedding_size=8)
+def a_recurrent(cell: Any, bidirectional: bool, **more: Any) -> Recurrent:
+    return Recurrent(cell=cell, bidirectional=bidirectional, hidden_size=8, embedding_size=8, **more)
 
 
 MODELS: dict[str, Callable[[Path], ModelSettings]] = {
@@ -70,6 +70,10 @@ MODELS: dict[str, Callable[[Path], ModelSettings]] = {
     "birnn": lambda _: a_recurrent("rnn", True),
     "bilstm": lambda _: a_recurrent("lstm", True),
     "bigru": lambda _: a_recurrent("gru", True),
+    "mingru": lambda _: a_recurrent("mingru", False, conv_kernel=3),
+    "bimingru": lambda _: a_recurrent("mingru", True, update_bias=-1.0),
+    "minlstm": lambda _: a_recurrent("minlstm", False),
+    "biminlstm": lambda _: a_recurrent("minlstm", True, conv_kernel=2),
     "bert": lambda folder: Pretrained(str(folder / "bert")),
     "gpt2": lambda folder: Pretrained(str(folder / "gpt2")),
     "bert-lora": lambda folder: Pretrained(str(folder / "bert"), lora=Lora(rank=2)),
@@ -77,15 +81,7 @@ MODELS: dict[str, Callable[[Path], ModelSettings]] = {
     "scratch-bert": lambda _: Scratch("bert", hidden_size=16, layers=1),
     "scratch-gpt2": lambda _: Scratch("gpt2", hidden_size=16, layers=1),
 }
-TRANSLATORS: dict[str, Callable[[Path], ModelSettings]] = {
-    "gru-fed": lambda _: replace(a_recurrent("gru", True), attention="additive", input_feeding=True),
-    "lstm-alone": lambda _: replace(a_recurrent("lstm", False), attention="none"),
-    "scratch-t5": lambda _: Scratch("t5", hidden_size=16, layers=1),
-    "scratch-bart": lambda _: Scratch("bart", hidden_size=16, layers=1),
-    "t5": lambda folder: Pretrained(str(folder / "t5")),
-    "t5-lora": lambda folder: Pretrained(str(folder / "t5"), lora=Lora(rank=2)),
-}
-CHARACTERS: dict[str, Any] = {"rnn": None, "lstm": "cnn", "gru": "lstm"}
+CHARACTERS: dict[str, Any] = {"rnn": None, "lstm": "cnn", "gru": "lstm", "mingru": "cnn", "minlstm": "lstm"}
 TASKS = {
     "sentiment": "sentiment.jsonl",
     "multi_label": "multi_label.jsonl",
@@ -104,11 +100,15 @@ ANSWERS = {
     "pairs": "single_label_classification",
     "scored_pairs": "regression",
 }
-# Of the answers of other kinds and of translation, one model of each family in every run of the tests.
-QUICK = {"bilstm", "gpt2", "bert-lora", "scratch-bert", "scratch-bart", "t5-lora"}
-SOMETIMES = {*list(ANSWERS)[1:], "translation"}
+# Of the answers of other kinds, one model of each family in every run of the tests.
+QUICK = {"bilstm", "gpt2", "bert-lora", "scratch-bert"}
+SLOW = {"bimingru", "minlstm"}
 CASES = [
-    pytest.param(task, model, marks=pytest.mark.slow if task in SOMETIMES and model not in QUICK else ())
+    pytest.param(
+        task,
+        model,
+        marks=pytest.mark.slow if model in SLOW or (task in list(ANSWERS)[1:] and model not in QUICK) else (),
+    )
     for task in TASKS
     for model in (MODELS if task != "translation" else {name: MODELS[name] for name in ("rnn", "bilstm")} | TRANSLATORS)
     if not (task == "next_word" and model.startswith("bi"))  # the backward direction would read the answer

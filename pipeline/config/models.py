@@ -14,6 +14,9 @@ from pipeline.errors import UserError, suggest
 # special token; `typed`, both.
 PairEncoding = Literal["apart", "joined", "typed"]
 
+# The cells whose gates read the input alone.
+MINIMAL_CELLS = ("mingru", "minlstm")
+
 Pooling = Literal["last", "mean", "max", "attention", "concat"]
 
 # Architectures of `Scratch` that read one text and write another.
@@ -39,12 +42,19 @@ class ModelSettings(Settings):
 
 @settings("model")
 class Recurrent(ModelSettings):
-    """A recurrent network trained from scratch: RNN, LSTM or GRU."""
+    """A recurrent network trained from scratch: RNN, LSTM, GRU, minGRU or minLSTM."""
 
     default_tokenizer: ClassVar[str | None] = "word"
 
-    cell: Literal["rnn", "lstm", "gru"] = "lstm"
-    """Type of recurrent cell: Elman RNN (tanh), LSTM or GRU."""
+    cell: Literal["rnn", "lstm", "gru", "mingru", "minlstm"] = "lstm"
+    """Type of recurrent cell: Elman RNN (tanh), LSTM, GRU, or minGRU or minLSTM, whose gates read the input alone (Feng
+    et al. 2024)."""
+    update_bias: Annotated[float, Ge(-20.0), Le(20.0)] | None = None
+    """For mingru and minlstm: at the start, the share of a new word in the state is about sigmoid(update_bias); None:
+    0."""
+    conv_kernel: Annotated[int, Ge(2), Le(100)] | None = None
+    """For mingru and minlstm: how many words a convolution in front of each layer reads, the current one included (Gu &
+    Dao 2023, section 3.4); None: no convolution."""
     bidirectional: bool = False
     """Read the text in both directions; for translation, the source text."""
     hidden_size: Count = 128
@@ -101,6 +111,15 @@ class Recurrent(ModelSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.cell in MINIMAL_CELLS:
+            if self.weight_dropout:
+                self.refuse(
+                    "weight_dropout", f"{self.cell} has no hidden-to-hidden weights to drop; remove this setting"
+                )
+        else:
+            for name in ("update_bias", "conv_kernel"):
+                if getattr(self, name) is not None:
+                    self.refuse(name, f"only {' and '.join(MINIMAL_CELLS)} have it; remove it, or change model.cell")
         if self.freeze_vectors and self.vectors is None:
             self.refuse("freeze_vectors", "there are no vectors to freeze; set model.vectors, or remove this setting")
         if self.vectors is not None and self.embedding_size is not None:

@@ -135,7 +135,14 @@ def _recurrent_config(
     settings: Recurrent, labels: list[str], tokenizer: PreTrainedTokenizerBase, embedding_size: int, pairs: bool
 ) -> recurrent.RecurrentConfig:
     return recurrent.RecurrentConfig(
-        **_layer_fields(settings, tokenizer, embedding_size),
+        vocab_size=len(tokenizer),
+        embedding_size=embedding_size,
+        units=settings.hidden_size,
+        num_hidden_layers=settings.layers,
+        cell_type=settings.cell,
+        update_bias=settings.update_bias or 0.0,
+        conv_kernel=settings.conv_kernel,
+        bidirectional=settings.bidirectional,
         pooling=settings.pooling,
         pairs=pairs,
         classifier_dropout=settings.dropout,

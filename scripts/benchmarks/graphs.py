@@ -14,7 +14,7 @@ from benchmarks.common import RowsOfTable, alternate
 TESTS = Path(__file__).parents[2] / "tests"
 sys.path += [str(TESTS / "models"), str(TESTS / "export")]
 
-CELLS, DIRECTIONS, DEPTHS = ("rnn", "lstm", "gru"), (False, True), (1, 3)
+CELLS, DIRECTIONS, DEPTHS = ("rnn", "lstm", "gru", "mingru", "minlstm"), (False, True), (1, 3)
 POOLINGS = ("last", "mean", "max", "attention", "concat")
 SIDES = ("right", "left", "holes")
 TAGS = ["O", *(f"{prefix}-{kind}" for kind in ("PER", "LOC", "ORG", "MISC") for prefix in "BIES")]

@@ -21,7 +21,7 @@ MODELS = [
     for case in CASES
 ]
 # What a graph of each kind is built from; its name stands at the end of that of the model.
-OPERATORS = {"rnn": "RNN", "lstm": "LSTM", "gru": "GRU"}
+OPERATORS = {"rnn": "RNN", "lstm": "LSTM", "gru": "GRU", "mingru": "Scan", "minlstm": "Scan"}
 
 
 @pytest.mark.parametrize(("task", "kind"), MODELS)

@@ -107,14 +107,25 @@ def test_a_tagger_does_not_read_its_padding_token_unless_that_also_ends_texts(en
     assert torch.equal(as_word, as_padding) == (end is None)
 
 
+@pytest.mark.parametrize("cell", ["mingru", "minlstm"])
+@pytest.mark.parametrize("side", SIDES)
+def test_a_convolution_in_front_of_each_layer_reads_the_words_before(cell, side):
+    model = a_model(cell_type=cell, conv_kernel=4, bidirectional=True, empty_text_token_id=7)
+    graph = session(model)
+    for inputs in batches(side, empty=True):
+        assert difference(model, graph, **inputs) <= 1e-5
+
+
 HEADS_OF_WORDS = [{}, {"tie_word_embeddings": True}, {"adaptive_cutoffs": [10, 20], "units": 16}]
 
 
-@pytest.mark.parametrize("cell", recurrence.CELLS)
+@pytest.mark.parametrize(
+    ("cell", "more"), [*((cell, {}) for cell in recurrence.CELLS), ("mingru", {"conv_kernel": 3})], ids=str
+)
 @pytest.mark.parametrize("head", HEADS_OF_WORDS, ids=["linear", "tied", "adaptive"])
 @pytest.mark.parametrize("side", SIDES)
-def test_a_language_model_goes_on_from_the_state_after_the_words_before(cell, head, side):
-    model = a_model(RecurrentForCausalLM, cell_type=cell, **head)
+def test_a_language_model_goes_on_from_the_state_after_the_words_before(cell, more, head, side):
+    model = a_model(RecurrentForCausalLM, cell_type=cell, **more, **head)
     graph = session(model)
     ids, mask = padded(words([7, 3, 9]), side, extra=2)
     later, later_mask = padded(words([4, 6, 5], seed=1), side)
@@ -127,7 +138,7 @@ def test_a_language_model_goes_on_from_the_state_after_the_words_before(cell, he
         expected = model(input_ids=later, attention_mask=later_mask, past_key_values=cache)
     torch.testing.assert_close(second["logits"], expected.logits, atol=1e-5, rtol=0)
     state = [part for layer in cache.layers for part in layer.get_state()]
-    assert len(state) == len(as_past(second)) == 2 * len(CELLS[cell].parts)
+    assert len(state) == len(as_past(second)) == 2 * len(model.model.layers[0].cell.state_sizes())
     for found, part in zip(as_past(second).values(), state, strict=True):
         torch.testing.assert_close(found, part, atol=1e-5, rtol=0)
 

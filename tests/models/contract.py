@@ -17,6 +17,8 @@ from transformers import AutoConfig
 from pipeline.models.recurrent import RecurrentConfig
 from pipeline.models.recurrent.recurrence import CELLS
 
+# A minLSTM differs from a minGRU in the formula of its gate alone.
+EVERY_CELL = [pytest.param(cell, marks=pytest.mark.slow if cell == "minlstm" else ()) for cell in CELLS]
 SHAPES = [(bidirectional, layers) for bidirectional in (False, True) for layers in (1, 4)]
 
 
@@ -72,7 +74,7 @@ class ModelContract:
     def outputs_of(self, model: Any, ids: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
         return model(input_ids=ids, attention_mask=mask).logits
 
-    @pytest.mark.parametrize("cell", CELLS)
+    @pytest.mark.parametrize("cell", EVERY_CELL)
     @pytest.mark.parametrize(("bidirectional", "layers"), SHAPES)
     @pytest.mark.parametrize("side", ["right", "left", "holes"])
     def test_padding_never_changes_a_result(self, cell, bidirectional, layers, side):
@@ -91,7 +93,7 @@ class ModelContract:
             with pytest.raises(ValueError, match="row 0 of the batch has no words"):
                 self.model()(input_ids=torch.ones(1, 0, dtype=torch.long), attention_mask=mask)
 
-    @pytest.mark.parametrize("cell", CELLS)
+    @pytest.mark.parametrize("cell", EVERY_CELL)
     @pytest.mark.parametrize("side", ["right", "left", "holes"])
     @pytest.mark.parametrize("bidirectional", [False, True])
     def test_a_row_without_words_is_read_as_the_token_for_it_and_changes_no_other(self, cell, side, bidirectional):
@@ -114,7 +116,7 @@ class ModelContract:
             found = found[:, -1:]
         torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-6)
 
-    @pytest.mark.parametrize("cell", CELLS)
+    @pytest.mark.parametrize("cell", EVERY_CELL)
     @pytest.mark.parametrize("tied", [False, True])
     def test_saving_and_loading_keeps_the_result(self, cell, tied, tmp_path):
         model = self.model(cell_type=cell, bidirectional=True, tie_word_embeddings=tied)
@@ -159,7 +161,7 @@ class ModelContract:
         states = model(*padded(words([5, 2]), "left"), output_hidden_states=True).hidden_states
         assert [state.shape[-1] for state in states] == [6, *[model.config.hidden_size] * 3]
 
-    @pytest.mark.parametrize("cell", CELLS)
+    @pytest.mark.parametrize("cell", EVERY_CELL)
     @pytest.mark.parametrize("reentrant", [False, True])
     def test_gradient_checkpointing_gives_the_same_gradients(self, cell, reentrant):
         ids, mask = padded(words([5, 2]), "right")
@@ -180,7 +182,7 @@ class ModelContract:
         compiled = torch.compile(model, backend="aot_eager")
         torch.testing.assert_close(self.outputs_of(compiled, ids, mask), self.outputs_of(model, ids, mask))
 
-    @pytest.mark.parametrize("cell", CELLS)
+    @pytest.mark.parametrize("cell", EVERY_CELL)
     def test_an_exported_graph_holds_for_any_mask_and_any_number_of_texts(self, cell):
         """The length is fixed at export because the fused operators need it; shorter texts are padded."""
         model = self.model(cell_type=cell, bidirectional=True, empty_text_token_id=7)
@@ -203,7 +205,7 @@ class ModelContract:
         model.train()
         assert not torch.equal(self.outputs_of(model, ids, mask), self.outputs_of(model, ids, mask))
 
-    @pytest.mark.parametrize("cell", CELLS)
+    @pytest.mark.parametrize("cell", EVERY_CELL)
     def test_the_same_seed_gives_the_same_weights(self, cell):
         models = []
         for _ in range(2):
@@ -219,7 +221,7 @@ class ModelContract:
         assert layer.bias_ih_l0.chunk(4)[1].tolist() == [1.0] * 5
         assert layer.bias_hh_l0.tolist() == [0.0] * 20
 
-    @pytest.mark.parametrize("cell", CELLS)
+    @pytest.mark.parametrize("cell", EVERY_CELL)
     def test_missing_weights_are_initialised_on_loading(self, cell, tmp_path):
         from safetensors.torch import load_file, save_file
 
@@ -239,7 +241,7 @@ class ModelContract:
         for twin in copies:
             assert {**twin.to_dict(), "_name_or_path": ""} == config.to_dict()
 
-    @pytest.mark.parametrize("cell", CELLS)
+    @pytest.mark.parametrize("cell", EVERY_CELL)
     @pytest.mark.parametrize("rows", [[5, 2], [5, 5], [1]])
     def test_bfloat16_autocast_gives_about_the_same_result_and_gradients(self, cell, rows):
         results, gradients = [], []
@@ -257,7 +259,7 @@ class ModelContract:
 class CacheContract:
     """For classes that return a state to continue from: mixed into a ModelContract with a first output (B, T, ...)."""
 
-    @pytest.mark.parametrize("cell", CELLS)
+    @pytest.mark.parametrize("cell", EVERY_CELL)
     @pytest.mark.parametrize("side", ["right", "left", "holes"])
     def test_continuing_from_a_returned_state_equals_one_call(self, cell, side):
         model = self.model(cell_type=cell)

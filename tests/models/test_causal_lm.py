@@ -9,14 +9,13 @@ import textwrap
 
 import pytest
 import torch
-from contract import CacheContract, ModelContract, padded, randomised, words
+from contract import EVERY_CELL, CacheContract, ModelContract, padded, randomised, words
 from torch import nn
 from torch.nn import functional as F
 from transformers import AutoModelForCausalLM
 
 from pipeline.models.recurrent import RecurrentCache, RecurrentConfig, RecurrentForCausalLM, RecurrentModel
 from pipeline.models.recurrent.modeling_recurrent import LockedDropout
-from pipeline.models.recurrent.recurrence import CELLS
 
 SIZES = {"vocab_size": 50, "embedding_size": 6, "units": 5, "num_hidden_layers": 2}
 SEARCHES = {
@@ -171,7 +170,7 @@ def test_an_impossible_setting_is_refused(wrong, message):
 # --- the carried state
 
 
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", EVERY_CELL)
 @pytest.mark.parametrize("search", SEARCHES)
 def test_the_state_never_changes_what_is_generated(cell, search):
     model = a_model(cell_type=cell)
@@ -181,7 +180,7 @@ def test_the_state_never_changes_what_is_generated(cell, search):
     assert len(set(with_state[:, ids.shape[1] :].flatten().tolist())) > 1
 
 
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", EVERY_CELL)
 def test_a_left_padded_batch_generates_what_each_row_does_alone(cell):
     model = a_model(cell_type=cell)
     rows = words([5, 2, 7])
@@ -238,7 +237,7 @@ def test_a_row_that_has_ended_keeps_its_state():
             torch.testing.assert_close(states, [part[0] for part in own.get_state()], atol=1e-6, rtol=1e-6)
 
 
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", EVERY_CELL)
 @pytest.mark.parametrize("detached", [False, True])
 def test_gradients_flow_through_two_chunks_unless_the_state_is_detached(cell, detached):
     model = a_model(cell_type=cell).train()
@@ -301,7 +300,7 @@ def test_a_model_that_reads_characters_continues_from_a_state_and_keeps_texts_of
 # --- several texts in a row
 
 
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", EVERY_CELL)
 @pytest.mark.parametrize("side", ["right", "left", "none"])
 def test_texts_that_share_a_row_do_not_see_each_other(cell, side):
     """Rows that begin in the middle of a text continue from its state; the others start from zeros."""

@@ -8,7 +8,8 @@ from torch.autograd import forward_ad
 from torch.nn import functional as F
 
 from pipeline.models.recurrent import cpu_kernels
-from pipeline.models.recurrent.recurrence import CELLS, GRUCell, RNNCell
+from pipeline.models.recurrent.cells import GRUCell, RNNCell
+from pipeline.models.recurrent.recurrence import CELLS
 
 KERNELS = {"rnn": (cpu_kernels.rnn, torch.rnn_tanh, 1), "gru": (cpu_kernels.gru, torch.gru, 3)}
 

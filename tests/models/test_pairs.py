@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from contract import ModelContract, padded, words
+from contract import EVERY_CELL, ModelContract, padded, words
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
 from pipeline.models.recurrent import RecurrentForSequenceClassification
 from pipeline.models.recurrent.modeling_recurrent import POOLINGS
-from pipeline.models.recurrent.recurrence import CELLS
 
 
 def token_types(ids: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
@@ -29,7 +28,7 @@ class TestRecurrentForPairs(ModelContract):
     def outputs_of(self, model, ids, mask):
         return model(input_ids=ids, attention_mask=mask, token_type_ids=token_types(ids, mask)).logits
 
-    @pytest.mark.parametrize("cell", CELLS)
+    @pytest.mark.parametrize("cell", EVERY_CELL)
     def test_an_exported_graph_holds_for_any_mask_and_any_number_of_texts(self, cell):
         model = self.model(cell_type=cell, bidirectional=True)
         ids, mask = padded(words([7, 2, 4]), "right")
@@ -41,7 +40,7 @@ class TestRecurrentForPairs(ModelContract):
                 ids, mask = padded(words(lengths), side)
                 torch.testing.assert_close(self.outputs_of(program, ids, mask), self.outputs_of(model, ids, mask))
 
-    @pytest.mark.parametrize("cell", CELLS)
+    @pytest.mark.parametrize("cell", EVERY_CELL)
     @pytest.mark.parametrize("pooling", POOLINGS)
     @pytest.mark.parametrize("side", ["right", "left", "holes"])
     def test_the_logits_are_those_of_the_formula_over_single_texts(self, cell, pooling, side):

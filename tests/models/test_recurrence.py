@@ -10,13 +10,10 @@ from contract import padded, randomised, words
 from torch import nn
 from torch.nn import functional as F
 
-from pipeline.config.recipe import Data, Recurrent
-from pipeline.data.tokenization.tokenizers import train
-from pipeline.errors import UserError
-from pipeline.models.build import build
+from pipeline.config.recipe import Recurrent
 from pipeline.models.recurrent import RecurrentConfig, RecurrentModel
 from pipeline.models.recurrent.layout import make_layout
-from pipeline.models.recurrent.recurrence import CELLS, Cell, after_last_word
+from pipeline.models.recurrent.recurrence import CELLS
 
 TORCH = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
 
@@ -142,60 +139,3 @@ def test_parameter_counts_are_one_to_three_to_four():
         sizes[cell] = sum(p.numel() for p in RecurrentModel(config).layers.parameters())
     assert sizes["gru"] == 3 * sizes["rnn"]
     assert sizes["lstm"] == 4 * sizes["rnn"]
-
-
-class MinGRU(Cell):
-    """A GRU whose gates read the input only, so that it has no hidden-to-hidden weights (Feng et al. 2024)."""
-
-    def parameter_shapes(self):
-        return {"weight_z": (self.hidden_size, self.input_size), "weight_h": (self.hidden_size, self.input_size)}
-
-    def initialize(self, name, value):
-        nn.init.xavier_uniform_(value)
-
-    def run(self, inputs, weights, start, layout, return_state):
-        gates = torch.sigmoid(F.linear(inputs, weights["weight_z"]))
-        candidates = F.linear(inputs, weights["weight_h"])
-        (h,), outputs = start, []
-        for z, candidate in zip(gates.unbind(1), candidates.unbind(1), strict=True):
-            h = (1 - z) * h + z * candidate
-            outputs.append(h)
-        states = torch.stack(outputs, dim=1)
-        return states, (after_last_word(states, start[0], layout),)
-
-
-def a_min_gru(monkeypatch, **changes) -> RecurrentModel:
-    monkeypatch.setitem(CELLS, "gru", MinGRU)
-    sizes = {"vocab_size": 50, "embedding_size": 6, "units": 5, "num_hidden_layers": 2}
-    return randomised(RecurrentModel(RecurrentConfig(cell_type="gru", **{**sizes, **changes})))
-
-
-@pytest.mark.parametrize("side", ["right", "left", "holes"])
-def test_a_cell_without_hidden_to_hidden_weights_reads_padded_texts_in_both_directions(side, monkeypatch):
-    model = a_min_gru(monkeypatch, bidirectional=True)
-    names = {"weight_z_l0", "weight_h_l0", "weight_z_l0_reverse", "weight_h_l0_reverse"}
-    assert dict(model.layers[1].named_parameters()).keys() == names
-    rows = words([7, 1, 4])
-    alone = torch.cat([model(row[None]).pooler_output for row in rows])
-    torch.testing.assert_close(model(*padded(rows, side, extra=2)).pooler_output, alone, atol=1e-6, rtol=1e-6)
-
-
-def test_a_cell_without_hidden_to_hidden_weights_continues_from_a_state_and_keeps_texts_apart(monkeypatch):
-    model = a_min_gru(monkeypatch)
-    first, second = words([5, 4])
-    whole = model(first[None])
-    cache = model(first[None, :3]).past_key_values
-    later = model(first[None, 3:], past_key_values=cache)
-    torch.testing.assert_close(later.last_hidden_state, whole.last_hidden_state[:, 3:])
-    positions = torch.cat([torch.arange(5), torch.arange(4)])[None]
-    packed = model(torch.cat([first, second])[None], position_ids=positions).last_hidden_state
-    torch.testing.assert_close(packed[:, :5], whole.last_hidden_state)
-    torch.testing.assert_close(packed[:, 5:], model(second[None]).last_hidden_state)
-
-
-def test_weight_dropout_is_refused_for_a_cell_without_hidden_to_hidden_weights(monkeypatch):
-    with pytest.raises(ValueError, match=r"`weight_dropout` is 0\.5; a cell of the type 'gru' has no hidden-to-hidden"):
-        a_min_gru(monkeypatch, weight_dropout=0.5)
-    tokenizer = train("word", ["a moving , funny film"], Data("x"))
-    with pytest.raises(UserError, match="model: `weight_dropout` is"):
-        build(Recurrent(cell="gru", weight_dropout=0.5), "CausalLM", [], tokenizer, max_length=8, seed=0)

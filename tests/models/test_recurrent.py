@@ -12,7 +12,7 @@ import textwrap
 import numpy as np
 import pytest
 import torch
-from contract import CacheContract, ModelContract, padded, randomised, words
+from contract import EVERY_CELL, CacheContract, ModelContract, padded, randomised, words
 from huggingface_hub.errors import StrictDataclassFieldValidationError
 from torch import nn
 from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, Trainer, TrainingArguments
@@ -21,7 +21,6 @@ from transformers.dynamic_module_utils import get_class_from_dynamic_module
 from pipeline.models.recurrent import RecurrentConfig, RecurrentForSequenceClassification, RecurrentModel
 from pipeline.models.recurrent.layout import make_layout
 from pipeline.models.recurrent.modeling_recurrent import POOLINGS
-from pipeline.models.recurrent.recurrence import CELLS
 
 
 class TestRecurrentModel(CacheContract, ModelContract):
@@ -45,7 +44,7 @@ class TestRecurrentForSequenceClassification(ModelContract):
         mask[1] = 0
         torch.testing.assert_close(model(ids, mask).logits[1:], model(torch.tensor([[7]])).logits)
 
-    @pytest.mark.parametrize("cell", CELLS)
+    @pytest.mark.parametrize("cell", EVERY_CELL)
     @pytest.mark.parametrize("pooling", POOLINGS)
     @pytest.mark.parametrize("side", ["right", "left", "holes"])
     def test_padding_never_changes_what_is_pooled(self, cell, pooling, side):

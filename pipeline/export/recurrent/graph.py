@@ -14,7 +14,7 @@ from onnxscript import GraphBuilder, OpBuilder
 from torch import nn
 
 Value = ir.Value
-Step = Callable[[OpBuilder, Value, Value], tuple[Value, Value]]
+Step = Callable[..., tuple[Value, Value]]
 
 BOOL, FLOAT, INT32, INT64 = ir.DataType.BOOL, ir.DataType.FLOAT, ir.DataType.INT32, ir.DataType.INT64
 
@@ -58,20 +58,21 @@ class Graph:
         value.shape = ir.Shape(shape)
         self._builder.add_output(value, name)
 
-    def scan(self, step: Step, state: Value, values: Value) -> Value:
-        """Run `step` over the first axis of `values` (T, ...), T at least 1.
+    def scan(self, step: Step, state: Value, *values: Value) -> Value:
+        """Run `step` over the first axis of the `values` (T, ...), T at least 1.
 
         Args:
-            step: from the state and the values at a position: the state after it, and what to return for it.
+            step: from the builder, the state and each of the values at a position: the state after it, and what to
+                return for it.
             state: what the first step starts from.
 
         Returns:
             What the steps returned, stacked: (T, ...).
         """
-        names = ["before", "value", "after", "returned"]
-        before, value = (ir.val(name, dtype=like.dtype) for name, like in zip(names, (state, values), strict=False))
-        body = self._builder.subgraph(step, [before, value], [ir.Value(name=name) for name in names[2:]], name="step")
-        stacked = self.op.Scan(state, values, body=body, num_scan_inputs=1, _outputs=2)[1]
+        names = ["before", *(f"value{number}" for number in range(len(values)))]
+        given = [ir.val(name, dtype=like.dtype) for name, like in zip(names, (state, *values), strict=True)]
+        body = self._builder.subgraph(step, given, [ir.Value(name=name) for name in ("after", "returned")], name="step")
+        stacked = self.op.Scan(state, *values, body=body, num_scan_inputs=len(values), _outputs=2)[1]
         stacked.dtype = body.outputs[1].dtype
         return stacked
 

@@ -16,8 +16,8 @@ from pipeline.models.recurrent import (
     RecurrentForTokenClassification,
 )
 from pipeline.models.recurrent.adaptive_softmax import AdaptiveSoftmax
+from pipeline.models.recurrent.recurrence import Recurrence
 
-from .cells import CELLS
 from .crf import decode, tagged
 from .encoder import encode, in_place
 from .graph import BOOL, FLOAT, INT64, Graph, Value
@@ -87,16 +87,18 @@ def tag_words(graph: Graph, model: RecurrentForTokenClassification) -> None:
 
 def predict_words(graph: Graph, model: RecurrentForCausalLM) -> None:
     """Outputs: logits (B, T, V), and the parts of the state of each layer N after the last word, `present.N.hidden` and
-    `present.N.cell` (B, W). Further inputs: the state to continue from, `past.N.hidden` and so on; zeros start a text.
-    A row without words keeps its state."""
+    in an LSTM `present.N.cell` (B, W). Further inputs: the state to continue from, `past.N.hidden` and so on; zeros
+    start a text. A row without words keeps its state."""
     op, config = graph.op, model.config
     ids, mask, *_ = _inputs(graph, config)
-    parts, width = CELLS[config.cell_type].parts, config.output_size
-    layers = range(config.num_hidden_layers)
-    past = [[graph.input(f"past.{n}.{part}", FLOAT, "batch", width) for part in parts] for n in layers]
+    states = [cast(Recurrence, layer).cell.state_sizes() for layer in model.model.layers]
+    past = [
+        [graph.input(f"past.{n}.{part}", FLOAT, "batch", width) for part, width in sizes.items()]
+        for n, sizes in enumerate(states)
+    ]
     layout = make_layout(op, mask)
     encoded = encode(graph, model.model, ids, layout, past=past)
-    rows = in_place(graph, encoded.states, width, layout)
+    rows = in_place(graph, encoded.states, config.output_size, layout)
     if model.projection is not None:
         with graph.scope("projection"):
             rows = graph.linear(rows, model.projection)
@@ -105,7 +107,7 @@ def predict_words(graph: Graph, model: RecurrentForCausalLM) -> None:
         logits = op.Reshape(logits, op.Concat(op.Shape(ids), [config.vocab_size], axis=0))
     graph.output("logits", logits, "batch", "time", config.vocab_size)
     for n, values in enumerate(encoded.finals):
-        for part, value in zip(parts, values, strict=True):
+        for (part, width), value in zip(states[n].items(), values, strict=True):
             graph.output(f"present.{n}.{part}", value, "batch", width)
 
 

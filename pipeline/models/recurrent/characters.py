@@ -11,9 +11,10 @@ from torch import nn
 from torch.nn import functional as F
 from transformers import initialization as init
 
+from .cells import LSTMCell
 from .configuration_recurrent import RecurrentConfig
 from .layout import can_read, right_padded
-from .recurrence import LSTMCell, Recurrence
+from .recurrence import Recurrence
 
 
 class CharacterCNN(nn.Module):
@@ -52,7 +53,8 @@ class CharacterLSTM(Recurrence):
         """Features (N, 2*H), forward half first, of words from their characters, `embedded` (N, W, E), of which the
         first `lengths` (N,) are not padding."""
         layout = right_padded(lengths[:, None], embedded.shape[1])
-        return torch.cat([h for _, (h,) in self.run_directions(embedded, layout)], dim=-1)
+        _, (final,) = self.run_directions(embedded, layout)
+        return final
 
 
 ENCODERS: dict[str, type[CharacterCNN] | type[CharacterLSTM]] = {"cnn": CharacterCNN, "lstm": CharacterLSTM}

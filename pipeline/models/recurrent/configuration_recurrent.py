@@ -24,6 +24,7 @@ DROPOUT_RATES = (
     "weight_dropout",
     "char_dropout",
 )
+MINIMAL_CELLS = ("mingru", "minlstm")
 # Each cluster of the adaptive softmax is this many times narrower than the one before, as in torch (Grave et al. 2017).
 ADAPTIVE_DIVISOR = 4
 
@@ -64,7 +65,14 @@ class RecurrentConfig(SizedConfig):
             Number of layers. Each reads the outputs of the layer below at all positions.
         cell_type (`str`, *optional*, defaults to `"lstm"`):
             The recurrence: `"rnn"` (Elman 1990, with tanh), `"lstm"` (Hochreiter & Schmidhuber 1997, with the forget
-            gate of Gers et al. 2000) or `"gru"` (Cho et al. 2014, in cuDNN's form).
+            gate of Gers et al. 2000), `"gru"` (Cho et al. 2014, in cuDNN's form), or `"mingru"` or `"minlstm"`, whose
+            gates read the input alone (Feng et al. 2024).
+        update_bias (`float`, *optional*, defaults to 0.0):
+            For `"mingru"` and `"minlstm"`: at the start, the share of a new word in the state is about
+            sigmoid(update_bias). The lower, the longer the state remembers.
+        conv_kernel (`int`, *optional*):
+            For `"mingru"` and `"minlstm"`: how many positions a convolution in front of each layer reads, the current
+            one included, each feature on its own (Gu & Dao 2023, section 3.4).
         bidirectional (`bool`, *optional*, defaults to `False`):
             Whether each layer reads in both directions (Schuster & Paliwal 1997).
         pooling (`str`, *optional*, defaults to `"last"`):
@@ -90,7 +98,8 @@ class RecurrentConfig(SizedConfig):
             al. 2017, section 4.3).
         weight_dropout (`float`, *optional*, defaults to 0.0):
             DropConnect, in [0, 1), on the hidden-to-hidden matrices, with one mask for all positions of a forward pass
-            in training (Merity et al. 2017, section 2). Refused for a cell that has no such matrices.
+            in training (Merity et al. 2017, section 2). Refused for a cell that has no such matrices (`"mingru"`,
+            `"minlstm"`).
         initializer_range (`float`, *optional*, defaults to 0.1):
             Standard deviation of the initial embeddings and classifier. The recurrent layers start from orthogonal
             (Saxe et al. 2014) and Glorot-uniform matrices, and the forget gate of an LSTM from a bias of 1 (Jozefowicz
@@ -161,7 +170,9 @@ class RecurrentConfig(SizedConfig):
     vocab_size: int = 30000
     embedding_size: int = 128
     num_hidden_layers: int = 1
-    cell_type: Literal["rnn", "lstm", "gru"] = "lstm"
+    cell_type: Literal["rnn", "lstm", "gru", "mingru", "minlstm"] = "lstm"
+    update_bias: float | int = 0.0
+    conv_kernel: int | None = None
     pooling: Literal["last", "mean", "max", "attention", "concat"] = "last"
     pairs: bool = False
     thresholds: list[float | int] | None = None
@@ -232,6 +243,13 @@ class RecurrentConfig(SizedConfig):
                 raise ValueError(
                     f"`{name}` is {getattr(self, name)}; it must be an id below {self.vocab_size}, or None."
                 )
+        if self.conv_kernel is not None and self.conv_kernel < 2:
+            raise ValueError(f"`conv_kernel` is {self.conv_kernel}; it must be at least 2, or None for no convolution.")
+        if not -float("inf") < self.update_bias < float("inf"):
+            raise ValueError(f"`update_bias` is {self.update_bias}; it must be a number.")
+        for name, default in {"update_bias": 0.0, "conv_kernel": None}.items():
+            if getattr(self, name) != default and self.cell_type not in MINIMAL_CELLS:
+                raise ValueError(f"`{name}` is {getattr(self, name)}; a cell of the type {self.cell_type!r} has none.")
         if self.adaptive_cutoffs is not None:
             self._check_cutoffs(self.adaptive_cutoffs)
 

@@ -85,8 +85,8 @@ def _can_run(inputs: torch.Tensor, weight: torch.Tensor) -> bool:
     return (
         inputs.dim() > 1
         and inputs.dtype == weight.dtype == torch.float32
+        and can_read(inputs)  # before a size that a graph may leave open
         and 2 * inputs.numel() * weight.shape[0] >= FEWEST_OPERATIONS
-        and can_read(inputs)
         and forward_ad._current_level < 0
         and not torch.is_autocast_enabled("cpu")
         and is_faster()

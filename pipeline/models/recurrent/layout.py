@@ -247,6 +247,11 @@ def permute(states: torch.Tensor, index: torch.Tensor, inverse: torch.Tensor) ->
     return permuted.view(states.shape)
 
 
+def reverse(states: torch.Tensor, layout: Layout | None) -> torch.Tensor:
+    """Each compacted row of `states` (B, T, E) with its words in reverse order. Doing so twice restores the order."""
+    return states.flip(1) if layout is None else permute(states, layout.reverse, layout.reverse)
+
+
 __all__ = [
     "Layout",
     "Packing",
@@ -259,6 +264,7 @@ __all__ = [
     "make_packing",
     "permute",
     "read_mask",
+    "reverse",
     "right_padded",
     "with_words",
     "words_first",

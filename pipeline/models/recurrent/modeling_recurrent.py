@@ -1,4 +1,4 @@
-"""Recurrent models: a stack of RNN, LSTM or GRU layers, with heads to classify texts, tag words and predict words."""
+"""Recurrent models: a stack of RNN, LSTM, GRU, minGRU or minLSTM layers, with heads to classify texts, tag words and predict words."""
 
 # Shapes: B batch, T time, E embedding_size, D directions, H units, C labels, V vocabulary; D*H is hidden_size.
 # The state of a layer is a tuple of the parts that its cell names (h and, in an LSTM, c), each (B, D*H).
@@ -26,12 +26,13 @@ from transformers.utils.generic import can_return_tuple
 from transformers.utils.output_capturing import capture_outputs
 
 from .adaptive_softmax import AdaptiveSoftmax
+from .cells import State
 from .characters import CharacterCNN, CharacterEncoder
 from .configuration_recurrent import ADAPTIVE_DIVISOR, RecurrentConfig
 from .crf import IGNORED, LinearChainCRF, TaggerOutput, tag
 from .layout import Layout, Packing, find_borders, has_values, make_layout, make_packing, read_mask, with_words
 from .pairs import compare, separate
-from .recurrence import Recurrence, RecurrentLayer, State, make_cell
+from .recurrence import Recurrence, RecurrentLayer, make_cell
 
 
 class RecurrentCacheLayer(LinearAttentionLayer):
