@@ -71,9 +71,10 @@ def test_a_gradient_of_the_last_state_alone_reaches_the_first_input(cell):
 
 
 @pytest.mark.parametrize("cell", KERNELS)
-def test_frozen_weights_and_a_start_without_gradient_get_none(cell):
+def test_frozen_weights_and_a_start_without_gradient_get_none_and_cost_nothing(cell, monkeypatch):
     inputs, *others = operands(cell)
     frozen = [tensor.detach() for tensor in others]
+    monkeypatch.setattr(cpu_kernels, "product", None)  # which the gradient of the weights would need
     gradient = torch.autograd.grad(by_hand(cell, inputs, *frozen).sum(), inputs)[0]
     torch.testing.assert_close(gradient, torch.autograd.grad(by_torch(cell, inputs, *frozen).sum(), inputs)[0])
 
@@ -109,6 +110,22 @@ def test_what_only_the_operator_can_do_is_left_to_it(cell):
     seen = []
     torch.func.vmap(lambda row: seen.append(cpu_kernels.can_run(row, start)) or row)(inputs)
     assert seen == [False]
+
+
+@pytest.mark.parametrize("cell", KERNELS)
+def test_few_rows_without_gradients_are_left_to_the_operator_which_then_is_faster(cell, monkeypatch):
+    called = []
+    kernel = staticmethod(lambda *tensors: called.append(cell) or KERNELS[cell][0](*tensors))
+    monkeypatch.setattr(CELLS[cell], "kernel", kernel)
+    inputs, start, *weights = operands(cell)
+    names, runner = ("weight_ih", "weight_hh", "bias_ih", "bias_hh"), CELLS[cell](5, 6)
+    arguments = (inputs, dict(zip(names, weights, strict=True)), (start,), None, False)
+    trained = runner.run(*arguments)[0]
+    with torch.no_grad():
+        answered = runner.run(*arguments)[0]
+        assert called == [cell]
+        assert cpu_kernels.is_faster(torch.empty(32, 128))
+    torch.testing.assert_close(answered, trained, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("cell", KERNELS)

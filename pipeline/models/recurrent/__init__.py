@@ -1,5 +1,5 @@
-"""RNN, LSTM, GRU, minGRU and minLSTM as transformers models, and a CRF for any tagger. Importing this package registers them with the
-Auto classes.
+"""RNN, LSTM, GRU, minGRU and minLSTM as transformers models, and a CRF for any tagger. Importing this package registers
+them with the Auto classes.
 
 The files are laid out like a model folder of transformers. They are saved with the models, so they import only torch,
 transformers and each other:
@@ -12,8 +12,8 @@ transformers and each other:
   `sizes.py` has the units of a layer and the width of its outputs;
 - `recurrence.py` has the layer, which runs a cell; `cells.py` says what a cell is and has RNN, GRU and LSTM, and
   `minimal_cells.py` has minGRU and minLSTM, whose recurrence is in `mixing.py`; `cpu_kernels.py` runs GRU and RNN on a
-  CPU, and `cpu_linear.py` multiplies matrices there; `layout.py` says where the words of a batch are; `scan.py` is a loop over
-  them that graphs can record; `per_sample.py` refuses wrong gradients of single rows;
+  CPU, and `cpu_linear.py` multiplies matrices there; `layout.py` says where the words of a batch are; `scan.py` is a
+  loop over them that graphs can record; `per_sample.py` refuses wrong gradients of single rows;
 - `characters.py` encodes the characters of words; `pairs.py` compares two texts in one row; `adaptive_softmax.py`
   predicts words of a large vocabulary;
 - `crf.py` has the linear-chain CRF, `crf_inference.py` its recursions, and `tag_constraints.py` what a tagging scheme

@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from .configuration_recurrent import RecurrentConfig
-from .cpu_kernels import can_run, gru, rnn
+from .cpu_kernels import can_run, gru, is_faster, rnn
 from .cpu_linear import linear
 from .layout import Layout, is_transformed, reverse
 from .scan import scan
@@ -165,7 +165,7 @@ class FusedCell(Cell):
     ) -> tuple[torch.Tensor, State]:
         if isinstance(inputs.shape[1], torch.SymInt) or is_transformed():
             return self._run_steps(inputs, weights, start, layout, return_state)
-        if self.kernel is not None and can_run(inputs, start[0]):
+        if self.kernel is not None and can_run(inputs, start[0]) and is_faster(start[0]):
             return self._run_kernel(inputs, weights, start[0], layout)
         state = [part[None] for part in start]  # (layers, B, H)
         # (input, state, weights, has_biases, num_layers, dropout, train, bidirectional, batch_first)

@@ -1,4 +1,4 @@
-"""Recurrent models: a stack of RNN, LSTM, GRU, minGRU or minLSTM layers, with heads to classify texts, tag words and predict words."""
+"""Recurrent models: a stack of layers of one cell, with heads to classify texts, tag words and predict words."""
 
 # Shapes: B batch, T time, E embedding_size, D directions, H units, C labels, V vocabulary; D*H is hidden_size.
 # The state of a layer is a tuple of the parts that its cell names (h and, in an LSTM, c), each (B, D*H).
