@@ -4,6 +4,7 @@ Run it:
 
     python scripts/benchmark.py loop           # our loop against a bare PyTorch loop: same batches, each task
     python scripts/benchmark.py recurrent      # our recurrent path against PackedSequence with random batches
+    python scripts/benchmark.py cells          # layers of each cell against those of our LSTM, of the same width
     python scripts/benchmark.py bert           # fine-tuning MiniLM against the transformers Trainer with its defaults
     python scripts/benchmark.py crf            # training a tagger with a CRF against one without
     python scripts/benchmark.py generate       # generating with a cached state against reading the text again
@@ -42,7 +43,7 @@ from benchmarks.graphs import differences, graphs
 from benchmarks.kernels import kernels
 from benchmarks.loops import crf, loop
 from benchmarks.memory import memory
-from benchmarks.models import generate, recurrent
+from benchmarks.models import cells, generate, recurrent
 from benchmarks.prepare import prepare
 from benchmarks.rows import rows
 from benchmarks.scaling import scaling
@@ -55,6 +56,7 @@ from rich.table import Table
 MEASURES = {
     "loop": loop,
     "recurrent": recurrent,
+    "cells": cells,
     "bert": bert,
     "crf": crf,
     "generate": generate,

@@ -1,4 +1,5 @@
-"""Models alone: the recurrent path against PackedSequence, and generation with a cached state against without."""
+"""Models alone: the recurrent path against PackedSequence, cells against the LSTM, and generation with a cached state
+against without."""
 
 from __future__ import annotations
 
@@ -92,3 +93,49 @@ def _recurrent_row(cell: str, units: int, layers: int, precision: str, lengths: 
     speed, other, ratio = alternate(lambda: measure(bucketed, our_loss), lambda: measure(random, packed_loss), pairs)
     name = f"Bi{cell.upper()} {layers}x{units}, {precision}, mean length {lengths.mean():.0f}"
     return {"model": name, "ours tokens/s": speed, "packed tokens/s": other, "ratio": ratio}
+
+
+# Rows, words in the longest, inputs, units, layers, and whether both ways: short and long texts, and a language model.
+LAYERS = [(32, 22, 128, 64, 2, True), (32, 157, 128, 256, 1, True), (20, 35, 200, 200, 2, False)]
+
+
+def cells(pairs: int) -> RowsOfTable:
+    """Forward and backward of the layers alone, over right-padded rows: each cell against our LSTM of equal width."""
+    rows = []
+    for shape in LAYERS:
+        _, time, _, units, layers, both = shape
+        lstm = _layers_alone("lstm", *shape)
+        for cell in ("mingru", "minlstm", "gru", "rnn"):
+            speed, other, ratio = alternate(_layers_alone(cell, *shape), lstm, pairs)
+            name = f"{cell} {layers}x{units}, {'both ways' if both else 'one way'}, {time} words"
+            rows.append({"layers": name, "tokens/s": speed, "LSTM, tokens/s": other, "ratio": ratio})
+    return rows
+
+
+def _layers_alone(
+    cell: str, batch: int, length: int, width: int, units: int, layers: int, both: bool
+) -> Callable[[], float]:
+    """Tokens per CPU second of the layers of a model."""
+    import torch
+
+    from pipeline.models.recurrent import RecurrentConfig, RecurrentModel
+    from pipeline.models.recurrent.layout import make_layout
+
+    sizes = {"vocab_size": 2, "embedding_size": width, "units": units, "num_hidden_layers": layers}
+    model = RecurrentModel(RecurrentConfig(cell_type=cell, bidirectional=both, **sizes))
+    generator = torch.Generator().manual_seed(0)
+    inputs = torch.randn(batch, length, width, generator=generator, requires_grad=True)
+    lengths = torch.randint(int(0.85 * length), length + 1, (batch, 1), generator=generator)
+    mask = torch.arange(length) < lengths.index_fill(0, torch.tensor([0]), length)
+    layout, repeats = make_layout(mask), max(1, 10_000 // mask.numel())
+
+    def measure() -> float:
+        started = time.process_time()
+        for _ in range(repeats):
+            states = inputs
+            for layer in model.layers:
+                states = layer(states, layout)[0]
+            states.sum().backward()
+        return repeats * int(mask.sum()) / (time.process_time() - started)
+
+    return measure
