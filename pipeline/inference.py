@@ -7,7 +7,6 @@ import sys
 import tempfile
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -26,10 +25,8 @@ from pipeline.config.task_specs import TASKS, head_called
 from pipeline.data.tokenization.tokenizers import load_tokenizer
 from pipeline.errors import UserError, writing
 from pipeline.hub import download
-from pipeline.models import adapters, checkpoints, exported
+from pipeline.models import adapters, checkpoints, cpu_functions, exported
 from pipeline.models.exported import ExportedModel
-from pipeline.models.onednn import LinearByOneDNN
-from pipeline.models.recurrent import RecurrentPreTrainedModel
 from pipeline.tasks.base import Task, load_task
 
 if TYPE_CHECKING:
@@ -290,8 +287,7 @@ def answers(loaded: Loaded, contents: Iterable[Any], **options: Any) -> Iterator
         if name not in inspect.signature(loaded.task.predict).parameters:
             raise UserError(f"{name}: a {loaded.task.name} model has no such option; leave it out")
     pending, size = iter(contents), loaded.task.rows_at_once
-    # A recurrent model spends its time in torch's own operators.
-    faster = nullcontext() if isinstance(loaded.model, RecurrentPreTrainedModel) else LinearByOneDNN()
+    faster = cpu_functions.faster(loaded.model, cpu_functions.ANSWERING)
     while rows := list(islice(pending, SORTED_ROWS)):
         order = list(range(len(rows)))
         if len(rows) > size:

@@ -20,6 +20,7 @@ LAYERS = (
     "signals",
     "storage",
     "locks",
+    "malloc",
     "models.recurrent",
     "config",
     "run_folder",

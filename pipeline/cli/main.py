@@ -11,6 +11,7 @@ import signal
 import sys
 from typing import TYPE_CHECKING, NoReturn
 
+from pipeline import malloc
 from pipeline.cli import startup
 from pipeline.cli.startup import KILLED, STOPPED
 from pipeline.errors import EXIT_CTRL_C, EXIT_INTERRUPTED, EXIT_LOST, Interrupted, UserError, report, suggest
@@ -92,6 +93,7 @@ def _usage() -> str:
 
 def _end_with(action: Callable[[], None]) -> NoReturn:
     """End the program with the exit code of `action`."""
+    malloc.keep_freed_memory()
     try:
         code = exit_code(action)
     finally:

@@ -18,7 +18,7 @@ import torch
 from accelerate import Accelerator
 from transformers import PreTrainedModel
 
-from pipeline import assembly, rehearsal, run
+from pipeline import assembly, malloc, rehearsal, run
 from pipeline.config import samples
 from pipeline.config.hub import Hub
 from pipeline.config.loading import check_names
@@ -28,6 +28,7 @@ from pipeline.data.sources import locate
 from pipeline.doctor import teaching
 from pipeline.doctor.durations import duration
 from pipeline.doctor.rules import RunProfile, find_unusual
+from pipeline.models.recurrent.cpu_linear import is_faster
 from pipeline.tasks.base import Task, load_task
 from pipeline.training import batch_size_finder, hardware, trainer
 from pipeline.training.distributed import launch
@@ -73,6 +74,8 @@ def _machine() -> dict[str, str]:
         "processors": f"{os.cpu_count()} cores, {torch.get_num_threads()} threads",
         "accelerators": ", ".join(gpus) or "none",
         "bf16": "in hardware" if has_fast_bf16(device) else "not in hardware; train.precision auto uses fp32",
+        "float32": "oneDNN multiplies large matrices" if is_faster() else "torch multiplies matrices as it chooses",
+        "malloc": "keeps freed memory" if malloc.is_set_up else "as it is: not glibc's, or set up in the environment",
         "disk": f"{free:.0f} GiB free here",
         "samples": ", ".join(installed) or "none; pip install 'finetune-pipeline[samples]'",
     }

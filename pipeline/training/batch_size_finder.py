@@ -43,7 +43,7 @@ def with_found_batch_size(run: Run, earlier: Recipe | None) -> Recipe:
 def _largest(run: Run, rows: int) -> int:
     """The largest divisor of `rows` that fits on all processes. Sizes that cannot fit are not tried."""
     device, random = run.accelerator.device, seeding.state()
-    start, limit = hardware.used_memory(device), int(hardware.free_memory(device) * SHARE)
+    limit, start = int(hardware.free_memory(device) * SHARE), hardware.used_memory(device)
     measured: list[tuple[int, int]] = []  # micro-batch, and the bytes that it took
     for size in (number for number in range(1, rows + 1) if rows % number == 0):
         peak = peak_memory(run, size) if _predicted(measured, size) <= limit else None

@@ -19,6 +19,7 @@ import psutil
 import torch
 from accelerate.utils.memory import should_reduce_batch_size
 
+from pipeline import malloc
 from pipeline.errors import UserError
 
 CGROUPS = Path("/sys/fs/cgroup")
@@ -47,6 +48,7 @@ def reset_peak_memory(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         return
+    malloc.release()
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")  # man 5 proc_pid_clear_refs: resets VmHWM
 
@@ -60,6 +62,7 @@ def free_memory(device: torch.device) -> int:
     if device.type == "cuda":
         cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return torch.cuda.mem_get_info(device)[0] + cached
+    malloc.release()
     processes = int(os.environ.get("LOCAL_WORLD_SIZE") or os.environ.get("WORLD_SIZE") or 1)
     shared = min([psutil.virtual_memory().available, *_left_in_groups()])
     limit, _ = resource.getrlimit(resource.RLIMIT_AS)

@@ -8,12 +8,14 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
+from pipeline.models import cpu_functions
 from pipeline.training.distributed.backend import Backend, zero_loss
 from pipeline.training.distributed.deepspeed import Optimizer
 from pipeline.training.hidden_state import HiddenStateCarry
@@ -46,6 +48,11 @@ class TrainState:
     objective: Objective = field(default_factory=Objective)
     backend: Backend = field(default_factory=Backend)
     unfreezing: Unfreezing = field(default_factory=Unfreezing)
+
+    @cached_property
+    def faster(self) -> contextlib.AbstractContextManager:
+        """The context of forward passes."""
+        return cpu_functions.faster(self.model, cpu_functions.TRAINING)
 
 
 @dataclass(frozen=True)
@@ -141,7 +148,7 @@ def update(
         for index, (inputs, weight) in enumerate(batch.micro_batches):
             is_last = index == len(batch.micro_batches) - 1
             with contextlib.nullcontext() if is_last else accelerator.no_sync(model):
-                with torch.autocast(accelerator.device.type, torch.bfloat16, enabled=autocast):
+                with state.faster, torch.autocast(accelerator.device.type, torch.bfloat16, enabled=autocast):
                     outputs = model(**state.objective.inputs(inputs), **state.carry.inputs(index))
                 state.carry.keep(index, outputs)
                 if weight:

@@ -13,6 +13,7 @@ from transformers import initialization as init
 
 from .cells import LSTMCell
 from .configuration_recurrent import RecurrentConfig
+from .dropout import Dropout
 from .layout import can_read, right_padded
 from .recurrence import Recurrence
 
@@ -71,7 +72,7 @@ class CharacterEncoder(nn.Module):
             raise ValueError("`char_encoder` is None; there are no characters to encode.")
         self.width = config.char_output_size
         self.embedding = nn.Embedding(config.char_vocab_size, size, padding_idx=0)
-        self.dropout = nn.Dropout(config.char_dropout or 0.0)
+        self.dropout = Dropout(config.char_dropout or 0.0)
         self.encoder = ENCODERS[kind](size, hidden_size)
 
     def init_weights(self) -> None:

@@ -30,6 +30,7 @@ from .cells import State
 from .characters import CharacterCNN, CharacterEncoder
 from .configuration_recurrent import ADAPTIVE_DIVISOR, RecurrentConfig
 from .crf import IGNORED, LinearChainCRF, TaggerOutput, tag
+from .dropout import Dropout, LockedDropout, dropout
 from .layout import Layout, Packing, find_borders, has_values, make_layout, make_packing, read_mask, with_words
 from .pairs import compare, separate
 from .recurrence import Recurrence, RecurrentLayer, make_cell
@@ -117,16 +118,7 @@ class RecurrentCache(Cache):
             layer.set_state(tuple(parts), state["length"])
 
 
-class LockedDropout(nn.Dropout):
-    """Dropout on states (B, T, E) with one mask for all positions of a row (Gal & Ghahramani 2016, section 3)."""
-
-    def forward(self, states: torch.Tensor) -> torch.Tensor:
-        if not self.training or not self.p:
-            return states
-        return states * F.dropout(torch.ones_like(states[:, :1]), self.p)
-
-
-DROPOUTS = {False: nn.Dropout, True: LockedDropout}
+DROPOUTS = {False: Dropout, True: LockedDropout}
 
 
 def embed(embeddings: nn.Embedding, input_ids: torch.Tensor, word_dropout: float) -> torch.Tensor:
@@ -268,7 +260,13 @@ class RecurrentModel(RecurrentPreTrainedModel):
         return RecurrentCache(self.config) if wanted else None
 
     def _embed(self, input_ids: torch.LongTensor) -> torch.Tensor:
-        return embed(self.embed_tokens, input_ids, self.config.word_dropout if self.training else 0.0)
+        """Embeddings (B, T, E). In training, word dropout zeroes those of a random part of the vocabulary, wherever
+        the words occur (Merity et al. 2017, section 4.3)."""
+        embedded = self.embed_tokens(input_ids)
+        if not self.training or not self.config.word_dropout:
+            return embedded
+        kept = dropout(embedded.new_ones(self.config.vocab_size), self.config.word_dropout)  # (V,)
+        return embedded * kept[input_ids][..., None]
 
     @staticmethod
     def _layout(
@@ -379,7 +377,7 @@ class RecurrentForSequenceClassification(RecurrentPreTrainedModel):
         self.num_labels = config.num_labels
         self.model = RecurrentModel(config)
         self.pooler = AttentionPooling(config.output_size) if config.pooling == "attention" else None
-        self.dropout = nn.Dropout(config.classifier_dropout)
+        self.dropout = Dropout(config.classifier_dropout)
         width = config.output_size * POOLED_WIDTHS.get(config.pooling, 1)
         self.classifier = nn.Linear(width * (4 if config.pairs else 1), config.num_labels)
         self.post_init()
@@ -453,7 +451,7 @@ class RecurrentForTokenClassification(RecurrentPreTrainedModel):
         super().__init__(config)
         self.num_labels = config.num_labels
         self.model = RecurrentModel(config)
-        self.dropout = nn.Dropout(config.classifier_dropout)
+        self.dropout = Dropout(config.classifier_dropout)
         self.classifier = nn.Linear(config.output_size, config.num_labels)
         self.crf = LinearChainCRF(config) if config.crf else None
         self.post_init()

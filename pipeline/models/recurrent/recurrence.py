@@ -14,8 +14,10 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 from .cells import Cell, GRUCell, LSTMCell, RNNCell, State, Weights
 from .configuration_recurrent import RecurrentConfig
-from .layout import Layout, Packing, permute
-from .minimal_cells import MinGRUCell, MinLSTMCell
+from .cpu_kernels import can_run, gru, rnn
+from .cpu_linear import linear
+from .dropout import dropout
+from .layout import Layout, Packing, is_transformed, permute
 from .per_sample import refuse_hooks
 
 # A new cell also needs its name in the `Literal` of `cell_type` in configuration_recurrent.py.
@@ -67,7 +69,7 @@ class Recurrence(nn.Module):
         if self.weight_dropout and self.training:
             # One mask for all positions, because weights are dropped, not states (Merity et al. 2017, section 2).
             for name in self.cell.recurrent_weights:
-                weights[name] = F.dropout(weights[name], self.weight_dropout)
+                weights[name] = dropout(weights[name], self.weight_dropout)
         return weights
 
     def _start_states(self, inputs: torch.Tensor, state: State | None) -> list[State]:

@@ -1,0 +1,56 @@
+"""glibc's malloc, told to keep what the process frees: training frees large tensors and needs as large ones at once.
+
+By default it returns them to the system, which clears every page before it hands it out again. For the layers of a
+recurrent model this takes a third of the time.
+
+Attributes:
+    is_set_up: whether `keep_freed_memory` has done so.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from typing import Any
+
+# Options of mallopt(3), with the numbers of malloc.h -> their values here. Setting any of them switches off that malloc
+# adapts the others, so none is left out.
+OPTIONS = {
+    -3: 1 << 30,  # M_MMAP_THRESHOLD: smaller blocks come from the heap, as a mapping of its own is returned when freed
+    -1: 2**31 - 1,  # M_TRIM_THRESHOLD: how much may be free at the end of the heap
+    -2: 64 << 20,  # M_TOP_PAD: how much the heap grows by at least
+}
+# A user who has set malloc up is left alone.
+BY_USER = ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "MALLOC_TOP_PAD_", "GLIBC_TUNABLES")
+
+is_set_up = False
+
+
+def keep_freed_memory() -> None:
+    """Set malloc up for this process, if it is glibc's and its user has not. Only a command does this: a program that
+    uses this package as a library has a heap of its own to care for."""
+    global is_set_up
+    libc = _glibc()
+    if libc is not None and not any(name in os.environ for name in BY_USER):
+        results = [libc.mallopt(option, value) for option, value in OPTIONS.items()]
+        is_set_up = all(result == 1 for result in results)
+
+
+def release() -> None:
+    """Return free memory to the system, before the memory in use is measured."""
+    if (libc := _glibc()) is not None:
+        libc.malloc_trim(0)
+
+
+@functools.cache
+def _glibc() -> Any:
+    """The C library of this process if it is glibc, else None."""
+    try:
+        name = os.confstr("CS_GNU_LIBC_VERSION")
+    except (AttributeError, ValueError):  # not on Windows; not on macOS or with musl
+        return None
+    if not name:
+        return None
+    import ctypes
+
+    return ctypes.CDLL(None)
