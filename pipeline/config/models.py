@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from annotated_types import Ge, Le
 
-from pipeline.config.schema import MOST_LAYERS, Count, Layers, Positive, Rate, Settings, settings
+from pipeline.config.schema import MOST_LAYERS, Count, Layers, NotNegative, Positive, Rate, Settings, settings
 from pipeline.errors import UserError, suggest
 
 # How two texts are written into one row: `apart`, without special tokens, told apart by token_type_ids; `joined` by a
@@ -60,6 +60,9 @@ class Recurrent(ModelSettings):
     hidden_size: Count = 128
     """Hidden units per direction, as in torch.nn. The saved config names them `units`; its `hidden_size` is the width
     of the outputs, twice as many if bidirectional."""
+    inner_hidden_size: Count | None = None
+    """Hidden units per direction of all layers but the last; None: `hidden_size`. In an AWD-LSTM these layers are
+    wide, and the last is as wide as the embeddings."""
     layers: Layers = 1
     """Number of stacked layers."""
     decoder_layers: Layers | None = None
@@ -87,6 +90,11 @@ class Recurrent(ModelSettings):
     """Share of the vocabulary whose embeddings are zeroed in each update (Merity et al. 2017, section 4.3)."""
     weight_dropout: Rate = 0.0
     """Dropout on the hidden-to-hidden weights (Merity et al. 2017, section 2)."""
+    activation_regularization: NotNegative = 0.0
+    """For next_word: weight in the loss of the mean square of the last layer's outputs, after dropout (AR, Merity et
+    al. 2017, section 4.6)."""
+    temporal_regularization: NotNegative = 0.0
+    """For next_word: weight in the loss of the mean square of their change from word to word (TAR, as above)."""
     tie_embeddings: bool = False
     """For next_word and translation: share the output matrix with the embeddings."""
     adaptive_cutoffs: tuple[int, ...] | None = None
@@ -124,14 +132,8 @@ class Recurrent(ModelSettings):
             self.refuse("freeze_vectors", "there are no vectors to freeze; set model.vectors, or remove this setting")
         if self.vectors is not None and self.embedding_size is not None:
             self.refuse("embedding_size", "model.vectors determines it; remove one of the two")
-        if self.input_feeding and self.attention == "none":
-            self.refuse(
-                "input_feeding", "without attention there is nothing to feed; remove it, or set model.attention"
-            )
-        if self.input_feeding and self.weight_dropout:
-            self.refuse(
-                "weight_dropout", "with model.input_feeding each word is read on its own; remove one of the two"
-            )
+        if self.inner_hidden_size is not None and self.layers == 1:
+            self.refuse("inner_hidden_size", "the only layer is the last one; set model.hidden_size, or model.layers")
         if self.adaptive_cutoffs is not None:
             self._check_cutoffs(self.adaptive_cutoffs)
 

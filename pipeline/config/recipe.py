@@ -113,6 +113,9 @@ class Recipe(Settings):
             self.model.refuse(
                 "adaptive_cutoffs", "in training it computes the probability of no other word; remove it, or distil"
             )
+        for name in ("activation_regularization", "temporal_regularization"):
+            if getattr(self.model, name, None):
+                self.model.refuse(name, "it is a part of the loss of labels; remove it, or distil")
         if not self.distil.hard_share:
             for name in ("class_weights", "label_smoothing"):
                 if getattr(self.train, name):

@@ -226,6 +226,8 @@ TASKS = {
                 "data.text_column",
                 "data.separate",
                 "model.output_dropout",
+                "model.activation_regularization",
+                "model.temporal_regularization",
                 "model.tie_embeddings",
                 "model.adaptive_cutoffs",
             }

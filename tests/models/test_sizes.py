@@ -31,6 +31,19 @@ def test_hidden_size_is_the_width_of_the_outputs_whichever_size_is_given(cell, b
     assert getattr(config, given) == 6
 
 
+@pytest.mark.parametrize("directions", [1, 2])
+def test_inner_units_are_those_of_all_layers_but_the_last(directions, tmp_path):
+    config = RecurrentConfig(
+        vocab_size=9, embedding_size=3, units=4, inner_units=7, num_hidden_layers=3, bidirectional=directions == 2
+    )
+    model = RecurrentModel(config)
+    shapes = [tuple(layer.weight_ih_l0.shape) for layer in model.layers]
+    assert shapes == [(4 * 7, 3), (4 * 7, 7 * directions), (4 * 4, 7 * directions)]
+    assert model(torch.tensor([[5, 6, 7]])).last_hidden_state.shape[-1] == config.output_size == 4 * directions
+    config.save_pretrained(tmp_path)
+    assert AutoConfig.from_pretrained(tmp_path).inner_units == 7
+
+
 def test_without_a_size_a_layer_has_128_units_per_direction():
     assert sizes(RecurrentConfig()) == (128, 128)
     assert sizes(RecurrentConfig(bidirectional=True)) == (128, 256)

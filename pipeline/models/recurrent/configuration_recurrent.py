@@ -10,6 +10,7 @@ from .sizes import SizedConfig
 COUNTS = (
     "vocab_size",
     "embedding_size",
+    "inner_units",
     "num_hidden_layers",
     "char_vocab_size",
     "char_embedding_size",
@@ -24,7 +25,7 @@ DROPOUT_RATES = (
     "weight_dropout",
     "char_dropout",
 )
-MINIMAL_CELLS = ("mingru", "minlstm")
+SCALES = ("initializer_range", "activation_regularization", "temporal_regularization")
 # Each cluster of the adaptive softmax is this many times narrower than the one before, as in torch (Grave et al. 2017).
 ADAPTIVE_DIVISOR = 4
 
@@ -61,6 +62,9 @@ class RecurrentConfig(SizedConfig):
         units (`int`, *optional*, defaults to 128):
             Number of hidden units of a layer per direction, as in Keras. It follows from `hidden_size` if that is given
             instead. Changing one of the two, or `bidirectional`, in a config changes the other.
+        inner_units (`int`, *optional*):
+            Number of hidden units per direction of all layers but the last, as in the AWD-LSTM (Merity et al. 2017),
+            whose last layer is as wide as its embeddings. Defaults to `units`.
         num_hidden_layers (`int`, *optional*, defaults to 1):
             Number of layers. Each reads the outputs of the layer below at all positions.
         cell_type (`str`, *optional*, defaults to `"lstm"`):
@@ -98,8 +102,11 @@ class RecurrentConfig(SizedConfig):
             al. 2017, section 4.3).
         weight_dropout (`float`, *optional*, defaults to 0.0):
             DropConnect, in [0, 1), on the hidden-to-hidden matrices, with one mask for all positions of a forward pass
-            in training (Merity et al. 2017, section 2). Refused for a cell that has no such matrices (`"mingru"`,
-            `"minlstm"`).
+            in training (Merity et al. 2017, section 2). Refused for a cell that has no such matrices.
+        activation_regularization, temporal_regularization (`float`, *optional*, defaults to 0.0):
+            In training, what the loss of the language modeling head adds to the cross-entropy of a word: so many times
+            the mean square of the last layer's outputs there, after dropout (AR), and of their change from the word
+            before, without dropout (TAR; Merity et al. 2017, section 4.6).
         initializer_range (`float`, *optional*, defaults to 0.1):
             Standard deviation of the initial embeddings and classifier. The recurrent layers start from orthogonal
             (Saxe et al. 2014) and Glorot-uniform matrices, and the forget gate of an LSTM from a bias of 1 (Jozefowicz
@@ -169,6 +176,7 @@ class RecurrentConfig(SizedConfig):
 
     vocab_size: int = 30000
     embedding_size: int = 128
+    inner_units: int | None = None
     num_hidden_layers: int = 1
     cell_type: Literal["rnn", "lstm", "gru", "mingru", "minlstm"] = "lstm"
     update_bias: float | int = 0.0
@@ -182,6 +190,8 @@ class RecurrentConfig(SizedConfig):
     variational_dropout: bool = False
     word_dropout: float | int = 0.0
     weight_dropout: float | int = 0.0
+    activation_regularization: float | int = 0.0
+    temporal_regularization: float | int = 0.0
     classifier_dropout: float | int = 0.0
     initializer_range: float | int = 0.1
     char_encoder: Literal["cnn", "lstm"] | None = None
@@ -236,8 +246,9 @@ class RecurrentConfig(SizedConfig):
         for name in DROPOUT_RATES:
             if getattr(self, name) is not None and not 0.0 <= getattr(self, name) < 1.0:
                 raise ValueError(f"`{name}` is {getattr(self, name)}; it must be at least 0 and below 1.")
-        if not 0.0 <= self.initializer_range < float("inf"):
-            raise ValueError(f"`initializer_range` is {self.initializer_range}; it must be a number, at least 0.")
+        for name in SCALES:
+            if not 0.0 <= getattr(self, name) < float("inf"):
+                raise ValueError(f"`{name}` is {getattr(self, name)}; it must be a number, at least 0.")
         for name in ("pad_token_id", "empty_text_token_id"):
             if getattr(self, name) is not None and not 0 <= getattr(self, name) < self.vocab_size:
                 raise ValueError(
@@ -279,6 +290,16 @@ class RecurrentConfig(SizedConfig):
     def input_size(self) -> int:
         """Width of the first layer's inputs: the embedding of a word and its character features."""
         return self.embedding_size + self.char_output_size
+
+    def units_of(self, layer_idx: int) -> int:
+        """Hidden units of a layer per direction."""
+        inner = self.inner_units if layer_idx < self.num_hidden_layers - 1 else None
+        return self.units if inner is None else inner  # type: ignore[return-value]  # never None
+
+    @property
+    def regularizes_activity(self) -> bool:
+        """Whether the loss of the language modeling head has more than the cross-entropy, in training."""
+        return bool(self.activation_regularization or self.temporal_regularization)
 
     @property
     def layer_types(self) -> list[str]:

@@ -25,6 +25,7 @@ from transformers.utils import TransformersKwargs
 from transformers.utils.generic import can_return_tuple
 from transformers.utils.output_capturing import capture_outputs
 
+from .activity import activity_penalty
 from .adaptive_softmax import AdaptiveSoftmax
 from .cells import State
 from .characters import CharacterCNN, CharacterEncoder
@@ -597,7 +598,8 @@ class RecurrentForCausalLM(RecurrentPreTrainedModel, GenerationMixin):
             **kwargs,
         )
         kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
-        states = self.output_dropout(outputs.last_hidden_state)[:, kept]
+        dropped = self.output_dropout(outputs.last_hidden_state)
+        states = dropped[:, kept]
         if self.projection is not None:
             states = self.projection(states)
         logits, loss = None, None
@@ -605,6 +607,9 @@ class RecurrentForCausalLM(RecurrentPreTrainedModel, GenerationMixin):
             logits = self.lm_head(states)
         if labels is not None:
             loss = self._loss(states, logits, labels, **kwargs)
+            if self.training and self.config.regularizes_activity:
+                states = outputs.last_hidden_state
+                loss = loss + activity_penalty(self.config, states, dropped, labels, position_ids, **kwargs)
         return CausalLMOutputWithPast(
             loss=loss, logits=logits, past_key_values=outputs.past_key_values, hidden_states=outputs.hidden_states
         )

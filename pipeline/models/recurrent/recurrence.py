@@ -32,8 +32,8 @@ CELLS: dict[str, type[Cell]] = {
 
 def make_cell(config: RecurrentConfig, layer_idx: int) -> Cell:
     """The cell of a layer. The first layer reads the embeddings, the others what the layer below returns."""
-    input_size = config.input_size if layer_idx == 0 else config.output_size
-    return CELLS[config.cell_type].from_config(config, input_size)
+    input_size = config.units_of(layer_idx - 1) * config.directions if layer_idx else config.input_size
+    return CELLS[config.cell_type](input_size, config.units_of(layer_idx))
 
 
 class Recurrence(nn.Module):
