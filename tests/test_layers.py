@@ -39,6 +39,7 @@ LAYERS = (
     "training.selection",
     "training.distributed",
     "training.unfreezing",
+    "training.averaging",
     "training.checkpointing.serialization",
     "training.hidden_state",
     "training.budget",

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import sys
 import traceback
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -124,7 +125,14 @@ def check_names(recipe: Recipe) -> None:
             recipe.model.refuse("revision", f"{folder} is a local folder without revisions; remove this setting")
     if isinstance(recipe.model, Recurrent) and recipe.model.vectors:
         paths.vectors(recipe.model.vectors, "model.vectors")
+    if recipe.optim.average is not None and _uses_deepspeed(os.environ):
+        recipe.optim.refuse("average", "DeepSpeed is not supported; start the run with ddp.yaml or fsdp.yaml")
     _check_teacher(recipe)
+
+
+def _uses_deepspeed(environment: Mapping[str, str]) -> bool:
+    """Whether the launcher asks for DeepSpeed."""
+    return environment.get("ACCELERATE_USE_DEEPSPEED", "false").lower() in ("1", "true", "yes", "on")
 
 
 def teachers_recipe(recipe: Recipe) -> Recipe | None:

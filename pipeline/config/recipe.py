@@ -68,6 +68,7 @@ class Recipe(Settings):
         self._refuse_with_teacher()
         self._refuse_tokenizer()
         self._refuse_monitor()
+        self._refuse_early_stop()
 
     def _refuse_monitor(self) -> None:
         """Refuse a score that the task reports for no data; which of its scores there are, only the data can tell."""
@@ -76,17 +77,19 @@ class Recipe(Settings):
             near = suggest(chosen, (f"{name}.NAME.f1" if name.startswith("per_") else name for name in spec.monitors))
             self.train.refuse("monitor", f"the task {self.task} reports no score {chosen!r}{near}")
 
-    def _refuse_architecture(self) -> None:
-        """Refuse a transformer from scratch that has no decoder, or one too many, for the task."""
-        spec = TASKS.get(self.task)
-        if spec is None or not isinstance(self.model, Scratch):
-            return
-        writes = spec.head == "Seq2SeqLM"
-        if writes != (self.model.architecture in ENCODER_DECODERS):
-            fitting = " or ".join(ENCODER_DECODERS) if writes else "bert or gpt2"
-            self.model.refuse(
-                "architecture", f"{self.model.architecture} does not suit the task {self.task}; use {fitting}"
-            )
+    def _refuse_early_stop(self) -> None:
+        """Refuse a patience that ends the run before what waits for scores that do not improve."""
+        for setting, choice, name in (
+            ("schedule", "reduce-on-plateau", "plateau_patience"),
+            ("average", "nt-asgd", "average_interval"),
+        ):
+            patience, least = self.train.patience, getattr(self.optim, name)
+            if getattr(self.optim, setting) == choice and patience is not None and patience <= least:
+                self.train.refuse(
+                    "patience",
+                    f"{patience} ends the run before {choice} begins (optim.{name} {least}); raise it, or set it to"
+                    " None",
+                )
 
     def _refuse_with_crf(self) -> None:
         if getattr(self.model, "crf", False):

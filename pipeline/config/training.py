@@ -22,6 +22,14 @@ from pipeline.config.schema import (
 
 # Settings of Train that end a run: what contenders are compared at.
 BUDGETS = ("max_steps", "max_tokens", "max_seconds")
+# Setting of Optim -> the only choice of another one that uses it.
+USED_WITH = {
+    "plateau_factor": ("schedule", "reduce-on-plateau"),
+    "plateau_patience": ("schedule", "reduce-on-plateau"),
+    "average_decay": ("average", "ema"),
+    "average_start": ("average", "swa"),
+    "average_interval": ("average", "nt-asgd"),
+}
 
 
 @settings("optim")
@@ -32,10 +40,26 @@ class Optim(Settings):
     """Peak learning rate."""
     weight_decay: NotNegative = 0.01
     """Decoupled weight decay; not applied to biases, norms and embeddings."""
-    schedule: Literal["linear", "cosine", "constant"] = "linear"
-    """Learning rate after warmup: linear or cosine decay to zero, or constant."""
+    schedule: Literal["linear", "cosine", "constant", "one-cycle", "reduce-on-plateau"] = "linear"
+    """Learning rate after warmup: linear or cosine decay to zero, or constant. one-cycle: from a 25th of the peak up to
+    it along a cosine in the warmup, then down to a 250,000th (Smith & Topin 2018, as in torch's OneCycleLR).
+    reduce-on-plateau: constant, and lowered when the validation score stops improving."""
     warmup_ratio: WarmupRatio = 0.1
     """Share of the updates, or of train.max_seconds, in which the learning rate rises linearly from zero."""
+    plateau_factor: Share = 0.25
+    """For reduce-on-plateau: what the learning rate is multiplied by."""
+    plateau_patience: Count = 1
+    """For reduce-on-plateau: evaluations in a row without a better score after which it is."""
+    average: Literal["ema", "swa", "nt-asgd"] | None = None
+    """Average of the weights that is scored, selected and saved in their place. ema: exponential moving average; swa:
+    mean from a share of the training on (Izmailov et al. 2018); nt-asgd: mean from where the validation score stops
+    improving (Merity et al. 2017, section 3). None: the weights themselves."""
+    average_decay: Share = 0.999
+    """For ema: share of the average that stays in each update."""
+    average_start: Share = 0.75
+    """For swa: share of the training after which the average begins."""
+    average_interval: Count = 5
+    """For nt-asgd: the average begins when a score is worse than the best of all but this many scores before it."""
     layer_decay: Annotated[float, Gt(0.0), Le(1.0)] | None = None
     """For pretrained models: factor by which the learning rate falls from each layer to the one below (Clark et al.
     2020)."""
@@ -45,6 +69,12 @@ class Optim(Settings):
     start."""
     max_grad_norm: Positive | None = 1.0
     """Clip the gradient norm to this value; None: no clipping."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, (setting, value) in USED_WITH.items():
+            if getattr(self, setting) != value and getattr(self, name) != getattr(Optim, name):
+                self.refuse(name, f"only optim.{setting} {value} uses it; set that, or remove this setting")
 
 
 @settings("train")

@@ -63,6 +63,11 @@ class TimeBudget:
     def is_spent(self) -> bool:
         return self.seconds is not None and self.used >= self.seconds
 
+    @property
+    def share(self) -> float:
+        """The share of the budget that is used, as last measured, in [0, 1]; 0 if there is none."""
+        return 0.0 if self.seconds is None else min(self.used / self.seconds, 1.0)
+
     def start(self, clock: Callable[[], float]) -> None:
         """Measure by `clock` from now on. All processes must call this."""
         self.clock = clock
@@ -73,7 +78,7 @@ class TimeBudget:
         if self.seconds is None or self.clock is None:
             return 0.0
         self.used = self._of_first(self.clock())
-        return min(self.used / self.seconds, 1.0)
+        return self.share
 
     def _of_first(self, value: float) -> float:
         """The `value` of the first process."""

@@ -8,12 +8,16 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.optim.lr_scheduler import LambdaLR
 from transformers import get_scheduler
 
 from pipeline.config.training import Optim
 from pipeline.models.layers import depths_of, output_layer
 
+# Those of transformers.
 SCHEDULES = {"linear": "linear", "cosine": "cosine", "constant": "constant_with_warmup"}
+# Of one-cycle: the first and the last learning rate relative to the peak, the defaults of torch's OneCycleLR.
+FIRST, LAST = 1 / 25, 1 / 250_000
 
 
 def parameter_groups(model: nn.Module, settings: Optim, output_scale: float = 1.0) -> list[dict]:
@@ -61,10 +65,10 @@ def build_optimizer(model: nn.Module, settings: Optim, output_scale: float = 1.0
     return torch.optim.AdamW(groups, lr=settings.learning_rate, fused=True)
 
 
-def build_scheduler(
-    optimizer: torch.optim.Optimizer, settings: Optim, total_updates: int
-) -> torch.optim.lr_scheduler.LambdaLR:
+def build_scheduler(optimizer: torch.optim.Optimizer, settings: Optim, total_updates: int) -> LambdaLR:
     """The schedule over `total_updates` updates, stepped once per update on any number of processes."""
+    if settings.schedule not in SCHEDULES:
+        return Schedule(optimizer, settings, total_updates)
     return get_scheduler(
         SCHEDULES[settings.schedule],
         optimizer,
@@ -73,7 +77,36 @@ def build_scheduler(
     )
 
 
-class TimedSchedule(torch.optim.lr_scheduler.LambdaLR):
+class Schedule(LambdaLR):
+    """The schedule as a function of the share of the training that is over, lowered at each plateau of the validation
+    score if the settings say so.
+
+    Attributes:
+        reductions: how often a plateau has lowered the learning rate.
+    """
+
+    def __init__(self, optimizer: torch.optim.Optimizer, settings: Optim, total_updates: int):
+        self._settings, self.reductions = settings, 0
+        super().__init__(optimizer, lambda done: self._factor(done / total_updates))
+
+    def _factor(self, share: float) -> float:
+        return factor(self._settings, min(share, 1.0)) * self._settings.plateau_factor**self.reductions
+
+    def observe(self, stale: int) -> None:
+        """Take note of a validation, the last of `stale` in a row without a better score; 0: this one was better."""
+        if self._settings.schedule != "reduce-on-plateau" or not stale or stale % self._settings.plateau_patience:
+            return
+        self.reductions += 1
+        rates = [base * of(self.last_epoch) for base, of in zip(self.base_lrs, self.lr_lambdas, strict=True)]
+        for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate
+        self._last_lr = rates
+
+    def state_dict(self) -> dict[str, Any]:
+        return {name: value for name, value in super().state_dict().items() if name not in ("_settings", "_measure")}
+
+
+class TimedSchedule(Schedule):
     """The schedule over a budget of time: a function of the share that is used, or of the share of `total_updates` that
     are done if that is larger.
 
@@ -86,23 +119,30 @@ class TimedSchedule(torch.optim.lr_scheduler.LambdaLR):
     ):
         """`measure`: the share of the budget that is used, in [0, 1], the same on all processes."""
         self._measure, self.share = measure, 0.0
-        super().__init__(optimizer, lambda done: factor(settings, min(max(self.share, done / total_updates), 1.0)))
+        super().__init__(optimizer, settings, total_updates)
+
+    def _factor(self, share: float) -> float:
+        return super()._factor(max(self.share, share))
 
     def step(self, epoch: int | None = None) -> None:
         self.share = self._measure()
         super().step(epoch)
 
-    def state_dict(self) -> dict[str, Any]:
-        return {name: value for name, value in super().state_dict().items() if name != "_measure"}
-
 
 def factor(settings: Optim, share: float) -> float:
     """The learning rate relative to its peak after a `share` of the training, in [0, 1]: what `build_scheduler` gives
-    after as large a share of many updates."""
-    warmup = settings.warmup_ratio
+    after as large a share of many updates, without plateaus."""
+    warmup, is_cycle = settings.warmup_ratio, settings.schedule == "one-cycle"
     if share < warmup:
-        return share / warmup
-    if settings.schedule == "constant":
+        return _cosine(FIRST, 1.0, share / warmup) if is_cycle else share / warmup
+    if settings.schedule in ("constant", "reduce-on-plateau"):
         return 1.0
-    left = (1.0 - share) / (1.0 - warmup) if warmup < 1.0 else 1.0
-    return left if settings.schedule == "linear" else (1.0 - math.cos(math.pi * left)) / 2.0
+    done = (share - warmup) / (1.0 - warmup) if warmup < 1.0 else 0.0
+    if settings.schedule == "linear":
+        return 1.0 - done
+    return _cosine(1.0, LAST if is_cycle else 0.0, done)
+
+
+def _cosine(start: float, end: float, share: float) -> float:
+    """From `start` to `end` along half a period of a cosine."""
+    return end + (start - end) * (1.0 + math.cos(math.pi * share)) / 2.0

@@ -15,7 +15,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from pipeline.models import cpu_functions
+from pipeline.training.averaging import WeightAverage
 from pipeline.training.distributed.backend import Backend, zero_loss
 from pipeline.training.distributed.deepspeed import Optimizer
 from pipeline.training.hidden_state import HiddenStateCarry
@@ -39,6 +39,7 @@ class TrainState:
         objective: the loss.
         backend: synchronises gradients over processes.
         unfreezing: which parameters are frozen at first.
+        average: of the weights, which is scored and saved.
     """
 
     model: nn.Module
@@ -48,6 +49,7 @@ class TrainState:
     objective: Objective = field(default_factory=Objective)
     backend: Backend = field(default_factory=Backend)
     unfreezing: Unfreezing = field(default_factory=Unfreezing)
+    average: WeightAverage = field(default_factory=WeightAverage)
 
     @cached_property
     def faster(self) -> contextlib.AbstractContextManager:

@@ -23,6 +23,7 @@ from pipeline.data.fingerprints import Fingerprints
 from pipeline.errors import Interrupted, UserError
 from pipeline.tasks.base import Split, Task
 from pipeline.training import seeding, selection
+from pipeline.training.averaging import WeightAverage
 from pipeline.training.budget import TimeBudget, most_updates
 from pipeline.training.checkpointing import checkpoint
 from pipeline.training.checkpointing.run_progress import RunProgress
@@ -34,7 +35,7 @@ from pipeline.training.loss import DistilObjective, Objective, build_objective, 
 from pipeline.training.monitoring.log import Log, UpdateStats
 from pipeline.training.monitoring.progress import Display
 from pipeline.training.monitoring.trackers import Trackers
-from pipeline.training.optim import TimedSchedule, build_optimizer, build_scheduler
+from pipeline.training.optim import Schedule, TimedSchedule, build_optimizer, build_scheduler
 from pipeline.training.selection import Monitor
 from pipeline.training.signals import StopRequest
 from pipeline.training.step import Batch, TrainState, UpdateBatch, padded_tokens, update, update_batches
@@ -90,6 +91,11 @@ class Run:
     @cached_property
     def time_budget(self) -> TimeBudget:
         return TimeBudget(self.recipe.train.max_seconds, self.accelerator)
+
+    @property
+    def share_done(self) -> float:
+        """Share of the updates or of the time that is over, whichever is larger, in [0, 1]."""
+        return max(self.progress.step / self.total_updates, self.time_budget.share)
 
     @property
     def is_spent(self) -> bool:
@@ -171,7 +177,7 @@ def fit(run: Run, stop: StopRequest, started: Callable[[], None] = lambda: None)
     run.model.train()
     with _log(run) as log, Writer().running() as writer:
         run.time_budget.start(lambda: log.training_seconds)
-        if _score(run, log, stop):  # due if an earlier process was stopped before it
+        if _score(run, state, log, stop):  # due if an earlier process was stopped before it
             raise Interrupted
         for batch in log.timed(_remaining_batches(run)):
             _log_unfreezing(run, state, log)
@@ -179,7 +185,8 @@ def fit(run: Run, stop: StopRequest, started: Callable[[], None] = lambda: None)
             _advance(run)
             log.display.expect(run.time_budget.expected_updates(run.progress.step, run.total_updates))
             log.add(_stats(run, batch, *results))
-            stopping = _score(run, log, stop)
+            _average(run, state, log)
+            stopping = _score(run, state, log, stop)
             if _save_is_due(run) or stopping:
                 with log.paused():
                     _save(run, state, writer)
@@ -197,6 +204,7 @@ def _train_state(run: Run) -> TrainState:
         run.meta_copy = fsdp.meta_copy(run.model)
         run.model = fsdp.shard(run.model, run.accelerator)
     unfreezing = Unfreezing.of(run.model, run.recipe.optim, run.total_updates)
+    average = WeightAverage.of(run.model, run.recipe.optim)
     optimizer = build_optimizer(run.model, run.recipe.optim, run.task.output_scale)
     scheduler = _scheduler(run, optimizer)
     if deepspeed.is_asked_for(run.accelerator):
@@ -204,7 +212,9 @@ def _train_state(run: Run) -> TrainState:
         return TrainState(run.model, sharded, scheduler, _carry(run), run.objective, backend=sharded)
     if run.meta_copy is None:
         run.model = run.accelerator.prepare(run.model)  # the optimiser is not wrapped, see backend.py
-    return TrainState(run.model, optimizer, scheduler, _carry(run), run.objective, unfreezing=unfreezing)
+    return TrainState(
+        run.model, optimizer, scheduler, _carry(run), run.objective, unfreezing=unfreezing, average=average
+    )
 
 
 def _scheduler(run: Run, optimizer: torch.optim.Optimizer) -> torch.optim.lr_scheduler.LRScheduler:
@@ -289,24 +299,35 @@ def _save_is_due(run: Run) -> bool:
     return improved or (run.progress.step % every == 0 if every else _evaluation_is_due(run))
 
 
-def _score(run: Run, log: Log, stop: StopRequest) -> bool:
+def _average(run: Run, state: TrainState, log: Log) -> None:
+    if state.average.add(run.share_done):
+        log.write("average", {"begins": run.progress.step})
+
+
+def _score(run: Run, state: TrainState, log: Log, stop: StopRequest) -> bool:
     """Score the validation split if that is due, and return whether a signal asks to stop.
 
     A scheduler may leave less time than scoring takes. So a signal interrupts it, and the resumed run begins with it.
     """
     due = _evaluation_is_due(run) and run.progress.scored < run.progress.step
     try:
-        with log.paused() if due else contextlib.nullcontext(), stop.interruptible(run.accelerator):
+        with _scoring(state, log) if due else contextlib.nullcontext(), stop.interruptible(run.accelerator):
             metrics = run.evaluate("validation").scores if due else None
     except Interrupted:
         return True
     if metrics is None:
         return False
-    _remember(run, log, metrics)
+    _remember(run, state, log, metrics)
     return stop.agreed(run.accelerator)  # several processes are not interrupted, but may have been asked to stop
 
 
-def _remember(run: Run, log: Log, metrics: dict[str, Any]) -> None:
+@contextlib.contextmanager
+def _scoring(state: TrainState, log: Log) -> Iterator[None]:
+    with log.paused(), state.average.applied():
+        yield
+
+
+def _remember(run: Run, state: TrainState, log: Log, metrics: dict[str, Any]) -> None:
     """Log the scores of a validation, and remember the best."""
     monitor, done = run.monitor, run.progress
     value = monitor.read(metrics)
@@ -315,6 +336,10 @@ def _remember(run: Run, log: Log, metrics: dict[str, Any]) -> None:
         done.best_score, done.best_step, done.stale = monitor.signed(value), done.step, 0
     else:
         done.stale += 1
+    if isinstance(state.scheduler, Schedule):
+        state.scheduler.observe(done.stale)
+    if state.average.observe(monitor.signed(value)):
+        done.stale = 0  # the average has yet to show what it can do
     scores = {name: value for name, value in metrics.items() if isinstance(value, float)} | {monitor.name: value}
     log.write("validation", scores)
     log.warn(run.task.concern(metrics))
@@ -325,4 +350,4 @@ def _remember(run: Run, log: Log, metrics: dict[str, Any]) -> None:
 def _load_best(run: Run) -> None:
     if run.progress.best_step is not None:
         best = checkpoint.folder_of(run.folder, run.progress.best_step)
-        checkpoint.load_weights(best, run.model, run.accelerator)
+        checkpoint.load_scored_weights(best, run.model, run.accelerator)

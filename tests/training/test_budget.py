@@ -114,11 +114,11 @@ def test_a_resumed_run_has_only_the_time_that_is_left(reviews, tmp_path, monkeyp
     recipe = a_recipe(reviews, tmp_path / "run", max_seconds=0.6, epochs=1000, eval_every=10**6)
     stopped = []
 
-    def stop_early(run, log, stop):
+    def stop_early(run, state, log, stop):
         if run.time_budget.used > 0.2 and not stopped:
             stopped.append(run.progress.step)
             return True
-        return score(run, log, stop)
+        return score(run, state, log, stop)
 
     score = trainer._score
     monkeypatch.setattr(trainer, "_score", stop_early)

@@ -1,7 +1,8 @@
 """Checkpoints: everything that resuming needs, in a folder per step that is complete or absent.
 
-A folder holds the weights, the optimiser and its schedule, the state of each process (random generators, carried
-hidden states), the run's progress and fingerprints of its data, as safetensors and JSON: no pickle is ever read.
+A folder holds the weights and their average, the optimiser and its schedule, the state of each process (random
+generators, carried hidden states), the run's progress and fingerprints of its data, as safetensors and JSON: no pickle
+is ever read.
 Tensors are saved in full, however they were sharded, so a run can be resumed on another number of processes, with FSDP,
 DeepSpeed or neither.
 """
@@ -36,6 +37,7 @@ FOLDER = "checkpoints"
 STATE = "state.json"
 WEIGHTS = "model.safetensors"
 OPTIMIZER = "optimizer.safetensors"
+AVERAGE = "average.safetensors"  # of the weights, if the run has one
 PROCESSES = "processes.safetensors"
 DATA = "data.json"  # fingerprints of the data; older checkpoints have none
 LAYOUT = "dealing"  # the batch layout's key in PROCESSES
@@ -88,6 +90,7 @@ def save(
         return  # nothing to gather from this process
     weights = serialization.to_host(_weights(model), is_main)
     optimizer, progress_json = serialization.to_host(_optimizer_state(state), is_main), done.to_json()
+    average = serialization.to_host(state.average.state_dict(), is_main) if state.average.is_kept else None
     if not is_main:
         return
 
@@ -95,6 +98,8 @@ def save(
         save_file(weights, folder / WEIGHTS, metadata={"format": "pt"})
         serialization.write(optimizer, folder / OPTIMIZER)
         serialization.write(processes, folder / PROCESSES)
+        if average is not None:
+            serialization.write(average, folder / AVERAGE)
         (folder / STATE).write_text(progress_json, encoding="utf-8")
         if data is not None:
             (folder / DATA).write_text(data.to_json(), encoding="utf-8")
@@ -245,6 +250,8 @@ def load(folder: Path, state: TrainState, layout: BatchLayout, seed: int, accele
         state.optimizer.load_state_dict(_shard_moments(stored["optimizer"], state.optimizer))
         _check_moments(state.optimizer)
         state.scheduler.load_state_dict(stored["scheduler"])
+        if state.average.is_kept:
+            state.average.load_state_dict(serialization.read(folder / AVERAGE))
         stored = serialization.read(folder / PROCESSES)
         before = BatchLayout(**stored[LAYOUT])
         if before.rows == layout.rows:
@@ -328,6 +335,12 @@ def _check_moments(optimizer: deepspeed.Optimizer) -> None:
 def load_weights(folder: Path, model: nn.Module, accelerator: Accelerator) -> None:
     """Load the weights of a checkpoint into `model`."""
     fsdp.load(accelerator.unwrap_model(model), load_file(folder / WEIGHTS))
+
+
+def load_scored_weights(folder: Path, model: nn.Module, accelerator: Accelerator) -> None:
+    """Load the weights that were scored at a checkpoint into `model`: their average, if it had begun."""
+    averaged = serialization.read(folder / AVERAGE)["weights"] if (folder / AVERAGE).is_file() else {}
+    fsdp.load(accelerator.unwrap_model(model), load_file(folder / WEIGHTS) | averaged)
 
 
 def _optimizer_state(state: TrainState) -> dict[str, Any]:
