@@ -22,6 +22,7 @@ from pipeline.config.hub import check_trust
 from pipeline.config.recipe import Recipe, refuse_unused
 from pipeline.config.serialization import read_json
 from pipeline.config.task_specs import TASKS, head_called
+from pipeline.config.training import Train
 from pipeline.data.tokenization.tokenizers import load_tokenizer
 from pipeline.errors import UserError, writing
 from pipeline.hub import download
@@ -144,6 +145,7 @@ def evaluate(
     batch_size: int = 32,
     *,
     rows: Path | None = None,
+    cache: int | None = None,
     **options: Any,
 ) -> dict[str, Any]:
     """Score a saved model on one split of new data with its task's metrics; `batch_size` does not change them.
@@ -151,12 +153,14 @@ def evaluate(
     Args:
         model: folder of a run or of a model, or Hub id.
         rows: file that gets the rows of the split, see predictions.py.
+        cache: positions of a continuous cache, see tasks/word_cache.py; how it is mixed with the model is chosen on the
+            validation split of the data. None: no cache.
         options: revision, trust_remote_code and allow_pickle of the model, see `load`.
 
     Raises:
         UserError: the model or the data cannot be read, or the data has labels that the model does not know.
     """
-    return evaluate_rows(model, data, split, batch_size, rows=rows, **options).scores
+    return evaluate_rows(model, data, split, batch_size, rows=rows, cache=cache, **options).scores
 
 
 def evaluate_rows(
@@ -166,33 +170,41 @@ def evaluate_rows(
     batch_size: int = 32,
     *,
     rows: Path | None = None,
+    cache: int | None = None,
     **options: Any,
 ) -> Evaluation:
     """Like `evaluate`, with the outcome of each row of the split."""
     # Imported here: reading data and joining other processes takes libraries that `predict` does not need.
     from pipeline.data.new_data import encode_split
     from pipeline.data.sources import locate, locate_again
+    from pipeline.tasks.next_word_cache import with_cache
     from pipeline.training.distributed import launch
     from pipeline.training.evaluation import evaluate as score
 
     source, data_warnings = locate(data), list[str]()  # first: a mistyped file does not wait for the weights
     loaded = load(model, **options)
-    task = loaded.task
+    task = loaded.task if cache is None else with_cache(loaded.task, loaded.model, cache)
     refuse_unused(task.name, data)
     source = locate_again(source, task.name)
     with writing("TMPDIR", Path(tempfile.gettempdir())), tempfile.TemporaryDirectory() as folder:
-        texts = Path(folder) / "texts.arrow"
-        encoded, labels = encode_split(
-            source, split, task, loaded.tokenizer, loaded.labels, Path(folder), data_warnings, loaded.data,
-            texts if rows else None,
-        )  # fmt: skip
-        running = source.is_running_text
-        arranged = task.arrange(encoded, loaded.model, loaded.tokenizer, batch_size, running, training=False)
-        accelerator = launch.start()
-        for warning in data_warnings:
-            if accelerator.is_main_process:  # stdout is for the scores
-                print(f"data: {warning}", file=sys.stderr, flush=True)
-        found = score(loaded.model, task, arranged, loaded.tokenizer, labels, batch_size, accelerator)
+        accelerator, texts = launch.start(), Path(folder) / "texts.arrow"
+
+        def scored(task: Task, split: str, into: Path, fit: Train | None = None, **more: Any) -> Evaluation:
+            encoded, labels = encode_split(
+                source, split, task, loaded.tokenizer, loaded.labels, into, trained=loaded.data, **more
+            )
+            arranged = task.arrange(
+                encoded, loaded.model, loaded.tokenizer, batch_size, source.is_running_text, training=False
+            )
+            for warning in more.get("warnings", ()):
+                if accelerator.is_main_process:  # stdout is for the scores
+                    print(f"data: {warning}", file=sys.stderr, flush=True)
+            return score(loaded.model, task, arranged, loaded.tokenizer, labels, batch_size, accelerator, fit)
+
+        if cache is not None:
+            (tuning := Path(folder) / "tuning").mkdir()
+            task = scored(task, "validation", tuning, fit=Train(), exact=True).task
+        found = scored(task, split, Path(folder), warnings=data_warnings, texts=texts if rows else None)
         if isinstance(loaded.model, ExportedModel) and loaded.model.has_crf:
             found.scores["loss"] = None  # its graph computes none
         if rows and accelerator.is_main_process:

@@ -22,6 +22,7 @@ def _evaluate(
     split: Literal["train", "validation", "test"] = "test",
     batch_size: int = 32,
     rows: str | None = None,
+    cache: int | None = None,
     reading: tyro.conf.OmitArgPrefixes[Reading] = INFERRED,
     label_column: str | None = None,
     tag_column: str | None = None,
@@ -48,6 +49,8 @@ def _evaluate(
         split: split to score; if the data has a single split, that one is scored.
         batch_size: rows per batch; the scores do not depend on it.
         rows: file, ending in .parquet, that gets each row with what the model makes of it.
+        cache: for recurrent next_word models: also predict with a continuous cache of this many words (Grave et al.
+            2017), mixed in as is best on the validation split.
         label_column: column with the labels; needed only if it cannot be inferred.
         tag_column: column with the tag of each word; needed only if it cannot be inferred.
         target_column: column with the translations; needed only if it cannot be inferred.
@@ -78,22 +81,23 @@ def _evaluate(
         limit=limit,
         separate=separate,
     )
-    file = _checked(batch_size, rows)
+    file = _checked(batch_size, rows, cache)
     sources.resolve(chosen)
     arguments.check_model(model, model_revision, trust_remote_code, "model-revision")
     with startup.importing("pipeline.data.new_data", "pipeline.training.evaluation"):
         from pipeline import inference
 
     options = {"revision": model_revision, "trust_remote_code": trust_remote_code, "allow_pickle": allow_pickle}
-    scores = inference.evaluate(model, chosen, split, batch_size, rows=file, **options)
+    scores = inference.evaluate(model, chosen, split, batch_size, rows=file, cache=cache, **options)
     if arguments.is_main_process():
         print(json.dumps(scores, indent=2, ensure_ascii=False))
 
 
-def _checked(batch_size: int, rows: str | None) -> Path | None:
+def _checked(batch_size: int, rows: str | None, cache: int | None) -> Path | None:
     """The file for the rows, if they are asked for."""
-    if batch_size < 1:
-        raise UserError(f"batch-size: {batch_size} is out of range; it must be >= 1")
+    for name, value in (("batch-size", batch_size), ("cache", 1 if cache is None else cache)):
+        if value < 1:
+            raise UserError(f"{name}: {value} is out of range; it must be >= 1")
     return None if rows is None else predictions.check_target(rows, "rows")
 
 

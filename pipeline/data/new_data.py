@@ -35,11 +35,12 @@ def encode_split(
     warnings: list[str] | None = None,
     trained: Data | None = None,
     texts: Path | None = None,
+    exact: bool = False,
 ) -> tuple[Dataset, list[str]]:
     """One split of `source`, encoded for a model with `labels` into an Arrow file in `folder`.
 
-    A source with a single split is used for any `split`. Rows are truncated to the maximum length of the model's
-    tokenizer; data.max_length is for training.
+    A source with a single split is used for any `split`, unless `exact` is set. Rows are truncated to the maximum
+    length of the model's tokenizer; data.max_length is for training.
 
     Args:
         trained: settings of the data of the model; its columns come first.
@@ -76,7 +77,7 @@ def encode_split(
         if not _are_obvious(loaded.columns, task, source.data):
             warnings.append(str(loaded.columns))
         warnings += [*loaded.warnings, *names.warnings]
-    split = _split_called(split, loaded, source.data.source)
+    split = _split_called(split, loaded, source.data.source, exact)
     rows = splits.limit(loaded.splits[split], source.data.limit, in_order)
     for role in CLASSES_OF.keys() & set(rows.column_names):
         _check_known(rows, role, labels, loaded.names[split])
@@ -86,14 +87,14 @@ def encode_split(
     return Dataset.from_file(str(folder / "encoded.arrow")), labels
 
 
-def _split_called(name: str, loaded: sources.LoadedSource, source: str) -> str:
-    """The labelled split called `name`, or the only one.
+def _split_called(name: str, loaded: sources.LoadedSource, source: str, exact: bool) -> str:
+    """The labelled split called `name` or, unless `exact` is set, the only one.
 
     Raises:
         UserError: there is none.
     """
     found = [*loaded.splits, *loaded.unlabelled]
-    split = found[0] if name not in found and len(found) == 1 else name
+    split = found[0] if name not in found and len(found) == 1 and not exact else name
     if split in loaded.unlabelled:
         raise UserError(f"{loaded.names[split]}: it has no labels, so there is nothing to score; use finetune predict")
     if split not in loaded.splits:

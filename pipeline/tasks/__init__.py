@@ -7,5 +7,6 @@ three `sentiment`; which of them it is, the labels of the data tell (`Task.varia
 `translation` writes a text for each text; how an encoder-decoder does that is in `translating`.
 
 `ner_teacher` and `next_word_teacher` are what a teacher says about words and tokens, and what that costs a student.
-`batching` puts texts that are to be predicted from into batches.
+`next_word_cache` scores a language model together with a `word_cache`. `batching` puts texts that are to be predicted
+from into batches.
 """

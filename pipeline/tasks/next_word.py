@@ -126,12 +126,13 @@ class NextWord(Task):
         """The figures of the tokens in the order of the text, whatever windows or blocks have read them, and the summed
         `nll` of each row of the data, a document or a line."""
         starts, tokens = outcome.pop("starts"), outcome["tokens"]
-        (nll, counts), (rank, _) = outcome["token_nll"], outcome["rank"]
+        nll, counts = outcome["token_nll"]
         # Place of each token in the text: the scored tokens of a window are consecutive.
         at = np.repeat(starts - (np.cumsum(counts) - counts), counts) + np.arange(len(nll))
-        for name, values in (("token_nll", nll), ("rank", rank)):
-            outcome[name] = np.empty_like(values)
-            outcome[name][at] = values
+        for name, values in outcome.items():
+            if isinstance(values, tuple):  # a figure of each token
+                outcome[name] = np.empty_like(values[0])
+                outcome[name][at] = values[0]
         begins = np.cumsum(tokens) - tokens
         return {**outcome, "nll": np.add.reduceat(outcome["token_nll"], begins, dtype=np.float64)}
 

@@ -46,6 +46,7 @@ TASKS = {
 }
 MODELS: dict[str, ModelSettings] = {
     "lstm": RECURRENT,
+    "averaged": RECURRENT,
     "bigru": replace(RECURRENT, cell="gru", bidirectional=True),
     "crf": replace(RECURRENT, cell="rnn", crf=True, char_encoder="cnn"),
     "adaptive": replace(RECURRENT, hidden_size=16, adaptive_cutoffs=(6, 20)),
@@ -62,7 +63,7 @@ MODELS: dict[str, ModelSettings] = {
 CASES = [
     (task, model)
     for task, models in {
-        "sentiment": ("lstm", "bigru", "bert", "gpt2", "scratch", "frozen", "gradual", "lora"),
+        "sentiment": ("lstm", "averaged", "bigru", "bert", "gpt2", "scratch", "frozen", "gradual", "lora"),
         "several": ("lstm",),
         "number": ("bert",),
         "pairs": ("bigru",),
@@ -91,7 +92,12 @@ def a_recipe(task: str, kind: str, place: Path, folder: Path, batch_size: int, a
         task={"documents": "next_word", **dict.fromkeys(KINDS, "sentiment")}.get(task, task),
         data=data,
         model=model,
-        optim=Optim(learning_rate=0.01, warmup_ratio=0.5, gradual_unfreezing=0.9 if kind == "gradual" else None),
+        optim=Optim(
+            learning_rate=0.01,
+            warmup_ratio=0.5,
+            gradual_unfreezing=0.9 if kind == "gradual" else None,
+            average="ema" if kind == "averaged" else None,
+        ),
         train=Train(
             output_dir=str(folder), epochs=1, batch_size=batch_size, accumulation=accumulation, log_every=1,
             eval_every=10**6,
@@ -99,7 +105,7 @@ def a_recipe(task: str, kind: str, place: Path, folder: Path, batch_size: int, a
     )  # fmt: skip
 
 
-RANK = int(os.environ.get("RANK", "0"))
+RANK, DEEPSPEED = int(os.environ.get("RANK", "0")), "ACCELERATE_USE_DEEPSPEED" in os.environ
 STOP_AT = 3
 RESUMED = ("sentiment", "next_word", "translation")
 
@@ -112,9 +118,9 @@ def resumed(is_sharded: bool) -> tuple[str, ...]:
 def resumes(place: Path, name: str, task: str) -> bool:
     """Whether a run that is stopped, by a signal to the last process, and continued ends with the same bytes as one
     that is not, dropout and accumulation included."""
-    ends = []
+    ends, model = [], "averaged" if task == "sentiment" and not DEEPSPEED else "lstm"
     for kind in ("whole", "stopped"):
-        recipe = a_recipe(task, "lstm", place, place / "runs" / f"{name}-{task}-{kind}", 2, 2)
+        recipe = a_recipe(task, model, place, place / "runs" / f"{name}-{task}-{kind}", 2, 2)
         recipe = replace(
             recipe, model=replace(RECURRENT, dropout=0.3), train=replace(recipe.train, epochs=2, eval_every=None)
         )

@@ -1,0 +1,117 @@
+"""The continuous cache of Grave et al. (2017): a word is likelier where the model's state is like one that it followed.
+
+With the states h and the words w that followed them, of the last N positions of the same text, the cache predicts
+
+    p_cache(w | h_t) = sum of exp(theta h_t . h_i) over i with w_i = w / sum of exp(theta h_t . h_i) over all i
+
+and the model with it (1 - lambda) p_model + lambda p_cache (equations 4 to 6). At the beginning of a text there is
+nothing to look up, and the model predicts alone.
+"""
+
+# Shapes: B rows of a batch, T positions of a window, H width of a state, V vocabulary, S states kept, K thetas.
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+# What is tried on the validation split.
+THETAS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.6, 0.8, 1.0)
+SHARES = tuple(percent / 100 for percent in range(51))
+# Positions whose similarities are computed at once, which bounds the memory.
+AT_ONCE = 256
+
+
+class Mixture(NamedTuple):
+    """How the cache is mixed with the model: theta, and lambda, its share."""
+
+    theta: float
+    share: float
+
+
+class TrackCache:
+    """The last `size` states of a track of text, the words that followed them, and the number of their text."""
+
+    def __init__(self, size: int):
+        self._size = size
+        self._states, self._words, self._texts = torch.empty(0, 0), torch.empty(0), torch.empty(0)
+
+    def look_up(self, states: Tensor, words: Tensor, begins: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The similarities of new positions to the states before them, which are kept for the next call.
+
+        Args:
+            states: (T, H). words: (T,), the word that follows each. begins: (T,) bool, True where a text begins.
+
+        Returns:
+            Similarities h_t . h_i (T, S+T), -inf where i is not in the cache of t; the words (S+T,); and which
+            positions have an empty cache (T,).
+        """
+        if not self._states.numel():
+            self._states, self._words = states[:0], words[:0]
+            self._texts = torch.zeros(0, dtype=torch.long, device=words.device)
+        last = self._texts[-1] if len(self._texts) else 0
+        all_states, all_words = torch.cat([self._states, states]), torch.cat([self._words, words])
+        texts = begins.long().cumsum(0) + last
+        all_texts = torch.cat([self._texts, texts])
+        place = torch.arange(len(all_words), device=words.device)
+        own = place[len(self._words) :, None]  # (T, 1)
+        known = (place < own) & (place >= own - self._size) & (all_texts == texts[:, None])
+        similar = (states @ all_states.T).masked_fill(~known, float("-inf"))
+        self._states, self._words, self._texts = (
+            kept[max(len(kept) - self._size, 0) :] for kept in (all_states, all_words, all_texts)
+        )
+        return similar, all_words, ~known.any(dim=1)
+
+
+def log_chances(similar: Tensor, words: Tensor, targets: Tensor) -> Tensor:
+    """(T, K) log p_cache of the `targets` (T,) for each of THETAS: -inf if the cache does not have them, NaN if it is
+    empty."""
+    matching = similar.masked_fill(words != targets[:, None], float("-inf"))
+    found = []
+    for theta in THETAS:
+        # 0 * -inf is NaN
+        whole, part = (s * theta if theta else torch.where(s.isinf(), s, 0.0) for s in (similar, matching))
+        found.append(part.logsumexp(dim=1) - whole.logsumexp(dim=1))
+    return torch.stack(found, dim=1)
+
+
+def mixed(logits: Tensor, similar: Tensor, words: Tensor, empty: Tensor, mixture: Mixture) -> Tensor:
+    """(T, V) probabilities of the model, given its `logits`, with the cache; see `TrackCache.look_up`."""
+    own = logits.float().softmax(dim=-1)
+    scores = similar * mixture.theta if mixture.theta else torch.where(similar.isinf(), similar, 0.0)
+    weights = scores.masked_fill(empty[:, None], 0.0).softmax(dim=-1)  # of an empty cache: any, they are not used
+    cache = torch.zeros_like(own).scatter_add_(1, words.expand(len(own), -1), weights)
+    return torch.where(empty[:, None], own, torch.lerp(own, cache, mixture.share))
+
+
+def tune(nll: np.ndarray, chances: np.ndarray) -> Mixture:
+    """The mixture with the least NLL on a split.
+
+    Args:
+        nll: (tokens,) of the model alone. chances: (tokens, K), see `log_chances`.
+    """
+    own, totals = np.exp(-nll.astype(np.float64)), {}
+    for theta, column in zip(THETAS, chances.T.astype(np.float64), strict=True):
+        cache = np.exp(np.where(np.isnan(column), -nll, column))
+        for share in SHARES:
+            totals[Mixture(theta, share)] = -float(np.log((1.0 - share) * own + share * cache).sum())
+    return min(totals, key=lambda mixture: totals[mixture])
+
+
+def look_up_batch(
+    caches: list[TrackCache], states: Tensor, labels: Tensor, begins: Tensor
+) -> Iterator[tuple[int, slice, Tensor, Tensor, Tensor]]:
+    """For each row of a batch and each part of it, which positions they are and what `TrackCache.look_up` finds.
+
+    Args:
+        states: (B, T, H). labels, begins: (B, T); rows end with positions without a label.
+    """
+    for row, cache in enumerate(caches):
+        length = int((labels[row] >= 0).sum())
+        for start in range(0, length, AT_ONCE):
+            part = slice(start, min(start + AT_ONCE, length))
+            yield row, part, *cache.look_up(states[row, part].float(), labels[row, part], begins[row, part])
