@@ -89,7 +89,8 @@ def _model(card_data: CardData) -> str:
     if kind == "recurrent":
         cell = f"{'bidirectional ' * model.bidirectional}{model.cell.upper()}"
         crf = ", conditional random field" if model.crf else ""
-        size = f"{_count(model.layers, 'layer')} of {model.hidden_size} units"
+        size = f"{_count(model.layers, 'layer')} of {model.inner_hidden_size or model.hidden_size} units"
+        size += f", the last of {model.hidden_size}" if model.inner_hidden_size else ""
         return f"a recurrent network ({cell}, {size}{crf}), {SCRATCH}"
     if kind == "pretrained":
         return f"`{card_data.checkpoint}`, fine-tuned{' with LoRA' if model.lora else ''}"

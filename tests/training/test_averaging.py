@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from pipeline.config.data import Data
+from pipeline.config.loading import check_names
 from pipeline.config.models import Recurrent
 from pipeline.config.recipe import Recipe
 from pipeline.config.training import Optim, Train
@@ -188,3 +189,10 @@ def test_settings_that_nothing_would_use_are_refused():
         Optim(average="swa", average_decay=0.9)
     with pytest.raises(UserError, match=r"train\.patience: 3 ends the run before nt-asgd begins"):
         a_recipe("x.jsonl", "run", Optim(average="nt-asgd"), patience=3)
+
+
+def test_deepspeed_is_refused_before_torch_is_needed(reviews, tmp_path, monkeypatch):
+    monkeypatch.setenv("ACCELERATE_USE_DEEPSPEED", "true")
+    with pytest.raises(UserError, match=r"optim\.average: DeepSpeed is not supported"):
+        check_names(a_recipe(reviews, tmp_path / "run", KINDS["ema"]))
+    check_names(a_recipe(reviews, tmp_path / "run", Optim()))
