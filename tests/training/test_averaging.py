@@ -27,7 +27,7 @@ from pipeline.training.averaging import WeightAverage
 from pipeline.training.checkpointing import checkpoint, serialization
 
 KINDS = {
-    "ema": Optim(learning_rate=0.05, average="ema", average_decay=0.8),
+    "ema": Optim(learning_rate=0.05, average="ema", average_decay=0.8, schedule="reduce-on-plateau"),
     "swa": Optim(learning_rate=0.05, average="swa", average_start=0.5),
     "nt-asgd": Optim(learning_rate=0.3, average="nt-asgd", average_interval=1),
 }
@@ -167,7 +167,7 @@ def signalling(update, updates: int):
 
 
 @pytest.mark.parametrize("kind", ["ema", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("swa", "nt-asgd"))])
-def test_a_run_that_is_stopped_goes_on_with_its_average(kind, reviews, tmp_path, monkeypatch):
+def test_a_run_that_is_stopped_goes_on_with_its_average_and_its_learning_rate(kind, reviews, tmp_path, monkeypatch):
     train(a_recipe(reviews, tmp_path / "whole", KINDS[kind]))
     recipe, update = a_recipe(reviews, tmp_path / "stopped", KINDS[kind]), trainer.update
     for updates in (21, 17):
@@ -180,6 +180,10 @@ def test_a_run_that_is_stopped_goes_on_with_its_average(kind, reviews, tmp_path,
         files = [checkpoint.newest(tmp_path / run) / name for run in ("whole", "stopped")]
         whole, stopped = (load_file(file) for file in files)
         assert all(torch.equal(whole[tensor], stopped[tensor]) for tensor in whole)
+    folders = [checkpoint.newest(tmp_path / run) for run in ("whole", "stopped")]
+    whole, stopped = (serialization.read(folder / checkpoint.OPTIMIZER)["scheduler"] for folder in folders)
+    assert whole == stopped
+    assert whole.get("reductions", 0) > 0 or kind != "ema"
     whole, stopped = (load_file(tmp_path / run / "model/model.safetensors") for run in ("whole", "stopped"))
     assert all(torch.equal(whole[name], stopped[name]) for name in whole)
 
