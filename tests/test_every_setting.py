@@ -87,7 +87,7 @@ CASES = (
     Case("Data.problem_type", "single_label_classification"),
     Case("Data.problem_type", "regression", refused=True),
     Case("Data.text_pair_column", "hypothesis", source=PAIRS),
-    *(Case("Data.long_texts", name, {"Data.max_length": 6}) for name in ("head+tail", "windows")),
+    *(Case("Data.long_texts", name, {"Data.max_length": 6}) for name in ("tail", "head+tail", "windows")),
     Case("Data.overlaps", "longest", source=TAGS),
     *(Case("Recurrent.cell", cell) for cell in ("rnn", "gru", "mingru", "minlstm")),
     *(

@@ -93,9 +93,10 @@ class Data(Settings):
     text_pair_column: str | None = None
     """Column of the second text, if the model reads pairs of texts; None: inferred from the column names if they are
     unambiguous."""
-    long_texts: Literal["cut", "head+tail", "windows"] = "cut"
-    """What happens to texts longer than max_length: only the beginning is read (cut), the beginning and the end
-    (head+tail), or all of it in overlapping windows whose scores are pooled."""
+    long_texts: Literal["cut", "tail", "head+tail", "windows"] = "cut"
+    """What happens to texts longer than max_length: only the beginning is read (cut), only the end (tail), a quarter
+    from the beginning and the rest from the end (head+tail), or all of it in overlapping windows whose scores are
+    pooled."""
     overlaps: Literal["refuse", "longest"] = "refuse"
     """What happens to annotated spans that overlap: the row is refused, or the longest span is kept."""
     target_column: str | None = None

@@ -144,7 +144,7 @@ def _long_texts(profile: RunProfile) -> str | None:
     share, allowed = profile.truncated / profile.rows["train"], profile.recipe.data.max_length
     return (
         f"data.long_texts cut: {share:.0%} of the training rows are longer than data.max_length {allowed}, and only"
-        " their beginning is read; set it to head+tail or windows, or raise data.max_length"
+        " their beginning is read; set it to tail, head+tail or windows, or raise data.max_length"
     )
 
 

@@ -22,6 +22,7 @@ UNKNOWN_LICENSE = "unknown"
 SCRATCH = "trained from scratch"
 # data.long_texts -> what happens to long texts, if it is not what the task does by default
 LONG_TEXTS = {
+    "tail": "Texts of more than {max_length} tokens were truncated on the left: only their end was read.",
     "head+tail": "Of texts of more than {max_length} tokens, the beginning and the end were read: a quarter and three"
     " quarters of the tokens. transformers' own pipeline can only cut them (`truncation=True`).",
     "windows": "Texts of more than {max_length} tokens were read in overlapping windows whose logits are averaged."

@@ -80,7 +80,7 @@ CASES = [
     (
         profile(truncated=600),
         "data.long_texts cut: 20% of the training rows are longer than data.max_length 256, and only their beginning is"
-        " read; set it to head+tail or windows",
+        " read; set it to tail, head+tail or windows",
     ),
     (profile(padding=0.5), "train.batch_size: 50% of the batches is padding; smaller batches have less"),
     (profile(rows={"train": 3000, "validation": 12}), "data.validation_share: 12 validation rows are too few"),

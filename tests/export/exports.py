@@ -99,6 +99,10 @@ MODELS: dict[str, tuple[str, str, str, dict[str, Any], Any]] = {
         *("sentiment", "a.jsonl", rows_of_texts(by_name), {"max_length": 8, "long_texts": "head+tail"}),
         small(pooling="attention"),
     ),
+    "end": (
+        *("sentiment", "a.jsonl", rows_of_texts(by_name), {"max_length": 8, "long_texts": "tail"}),
+        small(pooling="mean"),
+    ),
     "tags": ("ner", "a.conll", rows_of_words("iob2"), {"max_length": 32}, small(bidirectional=True)),
     "crf": (
         *("ner", "a.conll", rows_of_words("bioes"), {"scheme": "bioes", "max_length": 8}),

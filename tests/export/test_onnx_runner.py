@@ -49,7 +49,7 @@ def expected(run: Path, texts: list[Any], **options: Any) -> list[dict[str, Any]
     return [json.loads(json.dumps(answer, ensure_ascii=False)) for answer in found]
 
 
-@pytest.mark.parametrize("name", ["labels", "several", "numbers", "windows", "both-ends"])
+@pytest.mark.parametrize("name", ["labels", "several", "numbers", "windows", "both-ends", "end"])
 def test_texts_get_the_answers_of_predict(folders, bare, name):
     run, exported = folders(name)
     assert difference(answers(bare, exported, TEXTS), expected(run, TEXTS)) < CLOSE

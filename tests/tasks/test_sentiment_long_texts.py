@@ -106,7 +106,7 @@ def test_scores_and_predictions_are_those_of_each_texts_windows_pooled(essays, w
 
 
 def test_a_saved_model_gets_the_scores_of_its_run_again(essays, tmp_path):
-    for choice in ("windows", "head+tail"):
+    for choice in ("windows", "head+tail", "tail"):
         data = tmp_path / choice
         data.mkdir()
         rows = essays.read_text().splitlines(keepends=True)

@@ -1,4 +1,4 @@
-"""Texts longer than data.max_length, for tasks with one answer per text: cut, beginning and end, or windows.
+"""Texts longer than data.max_length, for tasks with one answer per text: beginning, end, both, or windows.
 
 The choice travels with the tokenizer (in tokenizer_config.json), so that a saved model reads new texts as it has read
 those of training. Shapes: N encoded rows, T texts, C outputs of the model.
@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from pipeline.errors import UserError
+from pipeline.errors import UserError, listing
 
-CUT, HEAD_AND_TAIL, WINDOWS = "cut", "head+tail", "windows"
+CUT, TAIL, HEAD_AND_TAIL, WINDOWS = CHOICES = "cut", "tail", "head+tail", "windows"
 # Under this name a tokenizer keeps the choice.
 KEPT = "long_texts"
 # The beginning has this share of the tokens that are kept, the end the rest: Sun et al. (2019, section 5.3.1) keep the
@@ -44,21 +44,27 @@ class Encoded(NamedTuple):
 
 
 def keep(tokenizer: PreTrainedTokenizerBase, choice: str) -> None:
-    """Let `tokenizer` keep the choice, also when it is saved."""
-    tokenizer.init_kwargs.pop(KEPT, None)
+    """Let `tokenizer` keep the choice, also when it is saved.
+
+    For the end alone it truncates on the left, so that transformers' own pipeline keeps the end as well.
+    """
+    before = tokenizer.init_kwargs.pop(KEPT, CUT)
+    if TAIL in (before, choice):
+        side = "left" if choice == TAIL else "right"
+        tokenizer.truncation_side = tokenizer.init_kwargs["truncation_side"] = side
     if choice != CUT:
         tokenizer.init_kwargs[KEPT] = choice
 
 
 def kept(tokenizer: PreTrainedTokenizerBase) -> str:
-    """The choice that `tokenizer` keeps: cut, head+tail or windows.
+    """The choice that `tokenizer` keeps: cut, tail, head+tail or windows.
 
     Raises:
         UserError: it is none of these.
     """
     choice = tokenizer.init_kwargs.get(KEPT, CUT)
-    if choice not in (CUT, HEAD_AND_TAIL, WINDOWS):
-        raise UserError(f"{KEPT} in tokenizer_config.json is {choice!r}; expected {CUT}, {HEAD_AND_TAIL} or {WINDOWS}")
+    if choice not in CHOICES:
+        raise UserError(f"{KEPT} in tokenizer_config.json is {choice!r}; expected one of {listing(CHOICES)}")
     return choice
 
 
@@ -122,7 +128,7 @@ def stride(tokenizer: PreTrainedTokenizerBase, max_length: int) -> int:
 
 def _windows(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase, max_length: int) -> Encoded:
     if not tokenizer.is_fast:
-        raise UserError("data.long_texts: only a fast tokenizer splits texts into windows; set it to cut or head+tail")
+        raise UserError("data.long_texts: only a fast tokenizer splits texts into windows; set it to head+tail")
     encoded = tokenizer(
         list(texts),
         truncation=True,

@@ -32,6 +32,26 @@ def test_cut_keeps_the_beginning():
     assert (found.truncated, [*found.text], found.begins) == ([True, False, False], [0, 1, 2], [True] * 3)
 
 
+@pytest.mark.parametrize("kind", ["whitespace", "wordpiece", "bpe"])
+def test_tail_keeps_the_end_and_so_does_transformers_with_the_saved_tokenizer(kind, tmp_path):
+    tokenizer = a_tokenizer(kind, "tail")
+    found = long_texts.encode([LONG, SHORT, EMPTY], tokenizer, 14)
+    whole = tokenizer(LONG, verbose=False)["input_ids"]
+    before = 1 if kind == "wordpiece" else 0  # [CLS]
+    assert found.input_ids[0] == whole[:before] + whole[before - 14 :]
+    assert found.truncated == [True, False, False]
+    tokenizer.save_pretrained(tmp_path)
+    loaded = AutoTokenizer.from_pretrained(tmp_path)
+    assert loaded(LONG, truncation=True)["input_ids"] == found.input_ids[0]
+
+
+def test_a_model_that_read_the_end_reads_the_beginning_once_it_is_trained_on_that():
+    tokenizer = a_tokenizer("whitespace", "tail")
+    long_texts.keep(tokenizer, "cut")
+    (row,) = long_texts.encode([LONG], tokenizer, 14).input_ids
+    assert words_of(tokenizer, row) == " ".join(WORDS[:14])
+
+
 def test_head_and_tail_keep_a_quarter_from_the_beginning_and_the_rest_from_the_end():
     tokenizer = a_tokenizer("whitespace", "head+tail")
     found = long_texts.encode([LONG, SHORT, EMPTY], tokenizer, 14)
@@ -77,7 +97,7 @@ def test_windows_cover_every_token_and_share_a_third_with_the_next(kind):
 
 
 def test_texts_without_words_keep_their_row():
-    for choice in ("cut", "head+tail", "windows"):
+    for choice in long_texts.CHOICES:
         found = long_texts.encode([EMPTY, SHORT], a_tokenizer("whitespace", choice), 14)
         assert [len(row) for row in found.input_ids] == [0, 2]
         assert found.begins == [True, True]
@@ -94,8 +114,8 @@ def test_the_choice_is_saved_with_the_tokenizer_and_read_by_transformers_alone(t
 
 
 def test_a_choice_that_does_not_exist_is_refused():
-    tokenizer = a_tokenizer("word", "tail")
-    with pytest.raises(UserError, match=r"long_texts in tokenizer_config\.json is 'tail'; expected cut, head\+tail or"):
+    tokenizer = a_tokenizer("word", "middle")
+    with pytest.raises(UserError, match=r"long_texts in tokenizer_config\.json is 'middle'; expected one of cut, tail"):
         long_texts.kept(tokenizer)
 
 
