@@ -88,6 +88,9 @@ class Recurrent(ModelSettings):
     """Use the same dropout mask at all positions of a row (Gal & Ghahramani 2016)."""
     word_dropout: Rate = 0.0
     """Share of the vocabulary whose embeddings are zeroed in each update (Merity et al. 2017, section 4.3)."""
+    unknown_dropout: Rate = 0.0
+    """Share of the words that are read as the unknown word in training, which teaches the model to read the unknown
+    words of other texts. With char_encoder, their characters are still read."""
     weight_dropout: Rate = 0.0
     """Dropout on the hidden-to-hidden weights (Merity et al. 2017, section 2)."""
     activation_regularization: NotNegative = 0.0

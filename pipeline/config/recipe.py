@@ -133,6 +133,10 @@ class Recipe(Settings):
         chosen, spec = self.data.tokenizer, TASKS.get(self.task)
         if self.model.reads_characters and chosen not in (None, *WHOLE_WORDS):
             self.data.refuse("tokenizer", f"{chosen} splits words, but model.char_encoder reads whole ones; use word")
+        if getattr(self.model, "unknown_dropout", 0.0) and self.tokenizer == "bpe":
+            self.model.refuse(
+                "unknown_dropout", "no word is unknown to the tokenizer bpe; remove it, or use another one"
+            )
         if self.model.default_tokenizer is None:
             for name in ("tokenizer", "vocab_size", "min_frequency", "lowercase"):
                 if getattr(self.data, name) is not None:

@@ -158,6 +158,7 @@ def _recurrent_config(
         adaptive_cutoffs=list(settings.adaptive_cutoffs) if settings.adaptive_cutoffs else None,
         eos_token_id=tokenizer.eos_token_id,
         **({"crf": True, "special_token_ids": special_token_ids(tokenizer)} if settings.crf else {}),
+        **_unknown_word(settings, tokenizer),
         **_character_sizes(settings, tokenizer),
         **_label_maps(labels),
     )
@@ -200,6 +201,14 @@ def _empty_text_token(tokenizer: PreTrainedTokenizerBase, head: str) -> int | No
     from, the end of the text before."""
     end = end_token(tokenizer)
     return end if head == CAUSAL or tokenizer.unk_token_id is None else tokenizer.unk_token_id
+
+
+def _unknown_word(settings: Recurrent, tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
+    if not settings.unknown_dropout:
+        return {}
+    if tokenizer.unk_token_id is None:
+        settings.refuse("unknown_dropout", "the tokenizer knows every word; remove it, or use another one")
+    return {"unknown_dropout": settings.unknown_dropout, "unknown_token_id": tokenizer.unk_token_id}
 
 
 def _character_sizes(settings: Recurrent, tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:

@@ -367,6 +367,23 @@ def test_word_dropout_drops_every_occurrence_of_a_word():
     assert torch.equal(model.eval()._embed(ids), model.embed_tokens(ids))
 
 
+def test_unknown_dropout_reads_a_share_of_the_words_as_the_unknown_one_and_leaves_padding():
+    model = a_model(unknown_dropout=0.25, unknown_token_id=1).train().model
+    ids = torch.randint(2, 50, (40, 60))
+    ids[:, 50:] = 0
+    embedded = model._embed(ids)
+    is_unknown = (embedded == model.embed_tokens.weight[1]).all(dim=-1)
+    torch.testing.assert_close(embedded, model.embed_tokens(ids.masked_fill(is_unknown, 1)))
+    assert 0.2 < is_unknown[:, :50].float().mean() < 0.3
+    assert not is_unknown[:, 50:].any()
+    assert torch.equal(model.eval()._embed(ids), model.embed_tokens(ids))
+
+
+def test_unknown_dropout_without_an_unknown_word_is_refused():
+    with pytest.raises(ValueError, match=r"`unknown_dropout` is 0\.1; it requires `unknown_token_id`"):
+        RecurrentConfig(**SIZES, unknown_dropout=0.1)
+
+
 def test_an_end_token_that_is_also_the_padding_token_is_a_word_like_any_other():
     shared = RecurrentModel(RecurrentConfig(**SIZES, pad_token_id=3, eos_token_id=3))
     assert shared.embed_tokens.weight[3].abs().sum() > 0

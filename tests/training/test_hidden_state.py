@@ -115,7 +115,7 @@ def test_a_carried_state_survives_a_checkpoint():
 
 
 def test_a_run_stopped_within_an_epoch_resumes_with_its_hidden_states(text, tmp_path, monkeypatch):
-    dropped = {"weight_dropout": 0.3, "word_dropout": 0.1}
+    dropped = {"weight_dropout": 0.3, "word_dropout": 0.1, "unknown_dropout": 0.1}
     for name in ("undisturbed", "run"):
         recipe = a_recipe(text, tmp_path, output_dir=str(tmp_path / name), accumulation=2, model=dict(dropped))
         if name == "run":

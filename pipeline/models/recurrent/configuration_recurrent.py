@@ -22,6 +22,7 @@ DROPOUT_RATES = (
     "output_dropout",
     "classifier_dropout",
     "word_dropout",
+    "unknown_dropout",
     "weight_dropout",
     "char_dropout",
 )
@@ -100,6 +101,12 @@ class RecurrentConfig(SizedConfig):
         word_dropout (`float`, *optional*, defaults to 0.0):
             Share of the vocabulary, in [0, 1), whose embeddings are zero during a forward pass in training (Merity et
             al. 2017, section 4.3).
+        unknown_dropout (`float`, *optional*, defaults to 0.0):
+            Share of the words, in [0, 1), that are read as the `unknown_token_id` in training, so that its embedding is
+            trained and the context is used; their characters are still read. Lample et al. (2016, section 4.1) do so
+            with words that occur once.
+        unknown_token_id (`int`, *optional*):
+            The token of words outside the vocabulary; required with `unknown_dropout`.
         weight_dropout (`float`, *optional*, defaults to 0.0):
             DropConnect, in [0, 1), on the hidden-to-hidden matrices, with one mask for all positions of a forward pass
             in training (Merity et al. 2017, section 2). Refused for a cell that has no such matrices.
@@ -189,6 +196,8 @@ class RecurrentConfig(SizedConfig):
     output_dropout: float | int = 0.0
     variational_dropout: bool = False
     word_dropout: float | int = 0.0
+    unknown_dropout: float | int = 0.0
+    unknown_token_id: int | None = None
     weight_dropout: float | int = 0.0
     activation_regularization: float | int = 0.0
     temporal_regularization: float | int = 0.0
@@ -246,21 +255,15 @@ class RecurrentConfig(SizedConfig):
         for name in DROPOUT_RATES:
             if getattr(self, name) is not None and not 0.0 <= getattr(self, name) < 1.0:
                 raise ValueError(f"`{name}` is {getattr(self, name)}; it must be at least 0 and below 1.")
-        for name in SCALES:
-            if not 0.0 <= getattr(self, name) < float("inf"):
-                raise ValueError(f"`{name}` is {getattr(self, name)}; it must be a number, at least 0.")
-        for name in ("pad_token_id", "empty_text_token_id"):
+        if not 0.0 <= self.initializer_range < float("inf"):
+            raise ValueError(f"`initializer_range` is {self.initializer_range}; it must be a number, at least 0.")
+        for name in ("pad_token_id", "empty_text_token_id", "unknown_token_id"):
             if getattr(self, name) is not None and not 0 <= getattr(self, name) < self.vocab_size:
                 raise ValueError(
                     f"`{name}` is {getattr(self, name)}; it must be an id below {self.vocab_size}, or None."
                 )
-        if self.conv_kernel is not None and self.conv_kernel < 2:
-            raise ValueError(f"`conv_kernel` is {self.conv_kernel}; it must be at least 2, or None for no convolution.")
-        if not -float("inf") < self.update_bias < float("inf"):
-            raise ValueError(f"`update_bias` is {self.update_bias}; it must be a number.")
-        for name, default in {"update_bias": 0.0, "conv_kernel": None}.items():
-            if getattr(self, name) != default and self.cell_type not in MINIMAL_CELLS:
-                raise ValueError(f"`{name}` is {getattr(self, name)}; a cell of the type {self.cell_type!r} has none.")
+        if self.unknown_dropout and self.unknown_token_id is None:
+            raise ValueError(f"`unknown_dropout` is {self.unknown_dropout}; it requires `unknown_token_id`.")
         if self.adaptive_cutoffs is not None:
             self._check_cutoffs(self.adaptive_cutoffs)
 

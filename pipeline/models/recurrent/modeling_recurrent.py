@@ -260,9 +260,18 @@ class RecurrentModel(RecurrentPreTrainedModel):
             wanted = self.config.use_cache and not self.training and not is_recorded
         return RecurrentCache(self.config) if wanted else None
 
-    def _embed(self, input_ids: torch.LongTensor) -> torch.Tensor:
+    def _with_unknown(self, input_ids: torch.Tensor) -> torch.Tensor:
+        """`input_ids` (B, T) with a share of the words replaced by the unknown one, drawn anew at each position."""
+        chosen = torch.rand(input_ids.shape, device=input_ids.device) < self.config.unknown_dropout
+        if self.config.pad_token_id is not None:
+            chosen &= input_ids != self.config.pad_token_id
+        return torch.where(chosen, self.config.unknown_token_id, input_ids)  # type: ignore[arg-type]
+
+    def _embed(self, input_ids: torch.Tensor) -> torch.Tensor:
         """Embeddings (B, T, E). In training, word dropout zeroes those of a random part of the vocabulary, wherever
         the words occur (Merity et al. 2017, section 4.3)."""
+        if self.training and self.config.unknown_dropout:
+            input_ids = self._with_unknown(input_ids)
         embedded = self.embed_tokens(input_ids)
         if not self.training or not self.config.word_dropout:
             return embedded
