@@ -31,6 +31,7 @@ READING = {
         "vocab_size",
         "min_frequency",
         "lowercase",
+        "zero_digits",
         "max_length",
         "long_texts",
     )

@@ -11,6 +11,8 @@ from pipeline.config.schema import LARGEST, Count, Seed, Settings, Share, settin
 TRAINED_TOKENIZERS = ("word", "bpe", "wordpiece", "whitespace", "character")
 # Those that keep words whole.
 WHOLE_WORDS = ("word", "whitespace")
+# Settings of a tokenizer that is trained.
+OF_TRAINED = ("vocab_size", "min_frequency", "lowercase", "zero_digits")
 
 # The names in the table of formats (config/formats.py).
 DataFormat = Literal[
@@ -70,6 +72,9 @@ class Data(Settings):
     """How often a word must occur in the training split to enter the vocabulary; None: 2, or 1 for whitespace."""
     lowercase: bool | None = None
     """Lowercase the text in a trained tokenizer; None: for word and wordpiece, except with model.char_encoder."""
+    zero_digits: bool | None = None
+    """Read every digit as 0 in a trained tokenizer, also among the characters of model.char_encoder, so that new dates,
+    scores and amounts are not unknown words; None: no."""
     format: DataFormat | None = None
     """Format of local files; None: inferred from their suffixes."""
     label_names: tuple[str, ...] | None = None
@@ -114,7 +119,7 @@ class Data(Settings):
         if (self.validation_share or 0.1) + (self.test_share or 0.1) >= 1.0:
             self.refuse("validation_share", "with data.test_share, it leaves nothing to train on; lower one of them")
         if self.tokenizer not in (None, *TRAINED_TOKENIZERS):
-            for name in ("vocab_size", "min_frequency", "lowercase"):
+            for name in OF_TRAINED:
                 if getattr(self, name) is not None:
                     self.refuse(name, f"the pretrained tokenizer {self.tokenizer} determines it; remove this setting")
         elif self.tokenizer_revision is not None:

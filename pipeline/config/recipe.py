@@ -13,7 +13,7 @@ from dataclasses import field
 from pathlib import Path
 from typing import Any
 
-from pipeline.config.data import WHOLE_WORDS, Data
+from pipeline.config.data import OF_TRAINED, WHOLE_WORDS, Data
 from pipeline.config.distil import Distil
 from pipeline.config.hub import Hub, is_repo_id
 from pipeline.config.models import ENCODER_DECODERS, ModelSettings, Recurrent, Scratch, kind_name
@@ -138,7 +138,7 @@ class Recipe(Settings):
                 "unknown_dropout", "no word is unknown to the tokenizer bpe; remove it, or use another one"
             )
         if self.model.default_tokenizer is None:
-            for name in ("tokenizer", "vocab_size", "min_frequency", "lowercase"):
+            for name in ("tokenizer", *OF_TRAINED):
                 if getattr(self.data, name) is not None:
                     self.data.refuse(name, "the pretrained model's own tokenizer determines it; remove this setting")
         if spec and chosen and (reason := spec.unfit_tokenizers.get(chosen)):

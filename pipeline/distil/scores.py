@@ -11,7 +11,7 @@ from typing import Any
 from accelerate import Accelerator
 
 from pipeline import run_folder
-from pipeline.config.data import Data
+from pipeline.config.data import OF_TRAINED, Data
 from pipeline.config.recipe import Recipe
 from pipeline.config.serialization import read_json
 from pipeline.data import prepare
@@ -31,7 +31,7 @@ SPLITTING = (
     *("validation_share", "test_share", "split_seed"),
 )
 # Settings that can differ although a teacher has been scored on the same texts and labels.
-NOT_SCORED = ("source", "max_length", "tokenizer", "tokenizer_revision", "vocab_size", "min_frequency", "lowercase")
+NOT_SCORED = ("source", "max_length", "tokenizer", "tokenizer_revision", *OF_TRAINED)
 
 
 def of_teacher(

@@ -20,6 +20,7 @@ import argparse
 import functools
 import json
 import os
+import re
 import sys
 import unicodedata
 from collections.abc import Iterator, Sequence
@@ -238,6 +239,8 @@ class Tagger(Model):
         width, token = self.characters["width"], unicodedata.normalize("NFC", token)
         if self.characters["lowercase"]:
             token = token.lower()
+        if self.characters["zero_digits"]:
+            token = re.sub(r"\d", "0", token)
         if len(token) > width:
             token = token[: width - width // 2] + token[len(token) - width // 2 :]
         ids = [self.character_ids.get(character, 1) for character in token]

@@ -78,6 +78,7 @@ def _of_words(task: Task, tokenizer: PreTrainedTokenizerBase, labels: list[str])
             "known": kept["characters"],
             "width": tokenizer.max_characters,
             "lowercase": bool(kept.get("lowercase_characters", False)),
+            "zero_digits": bool(kept.get("zero_digits", False)),
         }
     return {
         "max_length": longest,

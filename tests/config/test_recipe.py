@@ -98,9 +98,9 @@ def test_a_mistake_is_refused_with_setting_value_and_remedy(make, message):
     assert str(refusal.value).startswith(message)
 
 
-@pytest.mark.parametrize("name", ["tokenizer", "vocab_size", "min_frequency", "lowercase"])
+@pytest.mark.parametrize("name", ["tokenizer", "vocab_size", "min_frequency", "lowercase", "zero_digits"])
 def test_a_setting_that_a_pretrained_model_would_ignore_is_refused(name):
-    value = {"tokenizer": "word", "lowercase": True}.get(name, 10)
+    value = {"tokenizer": "word", "lowercase": True, "zero_digits": True}.get(name, 10)
     with pytest.raises(UserError, match=f"data.{name}: the pretrained model's own tokenizer determines it"):
         a_recipe(model=Pretrained("org/name"), data=Data("a.csv", **{name: value}))
 

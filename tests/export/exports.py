@@ -105,7 +105,7 @@ MODELS: dict[str, tuple[str, str, str, dict[str, Any], Any]] = {
     ),
     "tags": ("ner", "a.conll", rows_of_words("iob2"), {"max_length": 32}, small(bidirectional=True)),
     "crf": (
-        *("ner", "a.conll", rows_of_words("bioes"), {"scheme": "bioes", "max_length": 8}),
+        *("ner", "a.conll", rows_of_words("bioes"), {"scheme": "bioes", "max_length": 8, "zero_digits": True}),
         small(crf=True, char_encoder="cnn", bidirectional=True),
     ),
     "bert-pairs": (

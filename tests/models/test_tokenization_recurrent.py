@@ -46,6 +46,14 @@ def test_case_follows_data_lowercase_if_it_is_set(lowercase, word, characters):
     assert read(tokenizer, encoded["char_ids"]) == [characters]
 
 
+def test_each_digit_is_read_as_zero_with_data_zero_digits():
+    tokenizer = train("word", ["in 1996 by 52"] * 2, Data("x", zero_digits=True), characters=True)
+    assert tokenizer.init_kwargs["characters"] == "0biny"
+    encoded = tokenizer("2026 in ٣")
+    assert tokenizer.convert_ids_to_tokens(encoded["input_ids"]) == ["0000", "in", "[UNK]"]
+    assert read(tokenizer, encoded["char_ids"]) == ["0000", "in", "0"]
+
+
 def test_a_long_word_keeps_both_ends(tokenizer):
     tokenizer = train("word", ["abcdefghijklmnopqrstuvwxyz"] * 2, Data("x"), characters=True)
     assert read(tokenizer, tokenizer("abcdefghijklmnopqrstuvwxyz")["char_ids"]) == ["abcdefghijqrstuvwxyz"]

@@ -19,6 +19,7 @@ LONGEST_WORD = 200
 WRITABLE = "abcdef"
 # HTML line breaks are read as blanks.
 BREAKS = Regex(r"<br\s*+/?>")
+DIGIT = Regex(r"\d")
 # The time to train BPE grows with the square of the longest piece.
 UNBROKEN = Regex(r"\S{500}")
 PART_OF_WORD = Regex(rf"\S{{{LONGEST_WORD}}}")
@@ -34,11 +35,20 @@ def _options(data: Data, size: int) -> dict[str, Any]:
 
 
 def normalizer_for(data: Data, lowercase: bool = True, breaks: bool = True) -> normalizers.Normalizer:
-    """NFC, unless `breaks` is False blanks for HTML line breaks, and lower case as `data` says or by default."""
+    """NFC, unless `breaks` is False blanks for HTML line breaks, lower case as `data` says or by default, and 0 for
+    each digit if `data` says so."""
     steps = [normalizers.NFC(), *([normalizers.Replace(BREAKS, " ")] if breaks else [])]
+    return normalizers.Sequence([*steps, *_fewer_forms(data, lowercase)])
+
+
+def _fewer_forms(data: Data, lowercase: bool) -> list[normalizers.Normalizer]:
+    """What makes words equal that differ in their case, or in their digits."""
+    steps: list[normalizers.Normalizer] = []
     if lowercase if data.lowercase is None else data.lowercase:
         steps.append(normalizers.Lowercase())
-    return normalizers.Sequence(steps)
+    if data.zero_digits:
+        steps.append(normalizers.Replace(DIGIT, "0"))
+    return steps
 
 
 def _word(data: Data) -> tuple[Tokenizer, Any, dict[str, str]]:
@@ -83,8 +93,8 @@ def _whitespace(data: Data) -> tuple[Tokenizer, Any, dict[str, str]]:
     (Mikolov's Penn Treebank, WikiText): that string is the unknown token."""
     special = {"pad_token": "<pad>", "unk_token": "<unk>", "eos_token": "<eos>"}
     tokenizer = Tokenizer(models.WordLevel(unk_token=special["unk_token"]))
-    if data.lowercase:
-        tokenizer.normalizer = normalizers.Lowercase()
+    if steps := _fewer_forms(data, lowercase=False):
+        tokenizer.normalizer = normalizers.Sequence(steps)
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     options = {**_options(data, CLOSED_WORDS), "min_frequency": data.min_frequency or 1}
     return tokenizer, trainers.WordLevelTrainer(special_tokens=[*special.values()], **options), special

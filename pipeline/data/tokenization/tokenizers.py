@@ -84,14 +84,17 @@ def train(
     if kind == "wordpiece":
         _isolate_ideographs(tokenizer, itertools.islice(texts, SAMPLE))
         _number_letters(tokenizer, trainer, read())
-    tokenizer.train_from_iterator(_counted(read(), counts, bool(data.lowercase)) if characters else read(), trainer)
+    tokenizer.train_from_iterator(_counted(read(), counts, data) if characters else read(), trainer)
     if kind == "wordpiece":
         tokenizer = _letters_no_longer_special(tokenizer, special.values())
     _check_size(tokenizer, kind, data)
     _add_words(tokenizer, known_words, data.vocab_size or WORDS_WITH_VECTORS)
     cuts = _cut_running_text(tokenizer, kind, characters, itertools.islice(texts, SAMPLE)) if pretokenized else {}
     known = sorted(character for character, count in counts.items() if count >= (data.min_frequency or MIN_FREQUENCY))
-    spelling = {"characters": "".join(known), "lowercase_characters": bool(data.lowercase)} if characters else {}
+    spelling: dict[str, Any] = {}
+    if characters:
+        spelling = {"characters": "".join(known), "lowercase_characters": bool(data.lowercase)}
+        spelling |= {"zero_digits": True} if data.zero_digits else {}
     inputs = ["input_ids", "attention_mask"]
     return (RecurrentTokenizer if characters else PreTrainedTokenizerFast)(
         tokenizer_object=tokenizer,
@@ -203,11 +206,13 @@ def _without(texts: Iterable[str], special: Iterable[str]) -> Iterator[str]:
         yield from part
 
 
-def _counted(texts: Iterable[str], counts: Counter[str], lowercase: bool) -> Iterator[str]:
-    """`texts`, while counting their characters except blanks."""
+def _counted(texts: Iterable[str], counts: Counter[str], data: Data) -> Iterator[str]:
+    """`texts`, while counting their characters as `RecurrentTokenizer.spell` reads them, except blanks."""
     for part in _parts(texts):
         normal = unicodedata.normalize("NFC", " ".join(part))
-        counts.update("".join((normal.lower() if lowercase else normal).split()))
+        normal = normal.lower() if data.lowercase else normal
+        normal = re.sub(r"\d", "0", normal) if data.zero_digits else normal
+        counts.update("".join(normal.split()))
         yield from part
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -30,6 +31,8 @@ class RecurrentTokenizer(PreTrainedTokenizerFast):
             W. Longer tokens keep as many of their first and of their last characters.
         lowercase_characters (`bool`, *optional*, defaults to `False`):
             Whether to lowercase the characters.
+        zero_digits (`bool`, *optional*, defaults to `False`):
+            Whether to read each digit as 0 among the characters.
     """
 
     _auto_class = "AutoTokenizer"
@@ -58,6 +61,8 @@ class RecurrentTokenizer(PreTrainedTokenizerFast):
         token = unicodedata.normalize("NFC", token)
         if self.init_kwargs.get("lowercase_characters", False):
             token = token.lower()
+        if self.init_kwargs.get("zero_digits", False):
+            token = re.sub(r"\d", "0", token)
         width = self.max_characters
         if len(token) > width:
             # Prefixes and suffixes say more than the middle. With an odd width the prefix is one longer.

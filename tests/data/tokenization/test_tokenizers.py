@@ -62,6 +62,22 @@ def test_settings_of_the_vocabulary_are_kept():
 
 
 KINDS = ["word", "bpe", "wordpiece", "whitespace", "character"]
+
+
+@pytest.mark.parametrize("pretokenized", [False, True])
+@pytest.mark.parametrize("kind", KINDS)
+def test_texts_that_differ_in_their_digits_are_equal_with_zero_digits(kind, pretokenized):
+    texts = ["on 1996-08-22 at 7.50 B52"] * 2
+    tokenizer = train(kind, texts, Data("x", zero_digits=True), pretokenized=pretokenized)
+    ids = [
+        tokenizer(text)["input_ids"] for text in (texts[0], "on 0000-00-00 at 0.00 B00", "on ٢٠٢٦-11-29 at 3.14 B12")
+    ]
+    assert ids[0] == ids[1] == ids[2]
+    assert tokenizer.unk_token_id not in ids[0]
+    kept = train(kind, texts, Data("x"), pretokenized=pretokenized)
+    assert kept("on 1996-08-22")["input_ids"] != kept("on 1996-08-23")["input_ids"]
+
+
 # Special tokens, and each byte or each letter alone and, in WordPiece, inside a word; there, a to f are letters of all.
 LEAST = {"bpe": 2 + 256, "wordpiece": 5 + 2 * (30 + 6)}
 LETTERS = ["".join(map(chr, range(0x561, 0x561 + 30)))] * 2  # Armenian
