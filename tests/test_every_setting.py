@@ -92,6 +92,12 @@ CASES = (
     Case("Data.text_pair_column", "hypothesis", source=PAIRS),
     *(Case("Data.long_texts", name, {"Data.max_length": 6}) for name in ("tail", "head+tail", "windows")),
     Case("Data.overlaps", "longest", source=TAGS),
+    Case("Data.target_column", "target", source=TRANSLATIONS),
+    Case("Data.target_column", "target", refused=True),
+    Case("Data.text_column", "target", {"Data.target_column": "source"}, TRANSLATIONS),
+    Case("Data.prefix", "reverse: ", source=TRANSLATIONS),
+    *(Case("Data.tokenizer", name, source=TRANSLATIONS) for name in ("bpe", "whitespace", "character", "{gpt2}")),
+    Case("Data.tokenizer", "word", source=TRANSLATIONS, refused=True),
     *(Case("Recurrent.cell", cell) for cell in ("rnn", "gru", "mingru", "minlstm")),
     *(
         Case(f"Recurrent.{name}", value, {"Recurrent.cell": "mingru"})
@@ -228,6 +234,10 @@ CASES = (
     Case("Train.threshold", "per_label", source=MANY),
     Case("Train.threshold", 0.3, source=MANY),
     Case("Train.threshold", 0.3, refused=True),
+    Case("Train.label_smoothing", 0.1, source=TRANSLATIONS),
+    Case("Train.monitor", "bleu", source=TRANSLATIONS),
+    Case("Train.beams", 2, source=TRANSLATIONS),
+    Case("Train.beams", 2, refused=True),
     Case("Train.log_every", 1),
     Case("Train.trackers", ("tensorboard",)),
     Case("Train.overwrite", True),
