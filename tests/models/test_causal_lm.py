@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from transformers import AutoModelForCausalLM
 
 from pipeline.models.recurrent import RecurrentCache, RecurrentConfig, RecurrentForCausalLM, RecurrentModel
-from pipeline.models.recurrent.modeling_recurrent import LockedDropout
+from pipeline.models.recurrent.dropout import LockedDropout
 
 SIZES = {"vocab_size": 50, "embedding_size": 6, "units": 5, "num_hidden_layers": 2}
 SEARCHES = {

@@ -62,4 +62,17 @@ class LockedDropout(nn.Dropout):
         return states * dropout(torch.ones_like(states[:, :1]), self.p)
 
 
-__all__ = ["Dropout", "LockedDropout", "dropout"]
+DROPOUTS = {False: Dropout, True: LockedDropout}
+
+
+def embed(embeddings: nn.Embedding, input_ids: torch.Tensor, word_dropout: float) -> torch.Tensor:
+    """Embeddings (B, T, E). Word dropout zeroes those of a random part of the vocabulary, wherever the words occur
+    (Merity et al. 2017, section 4.3)."""
+    embedded = embeddings(input_ids)
+    if not word_dropout:
+        return embedded
+    kept = dropout(embedded.new_ones(embeddings.num_embeddings), word_dropout)  # (V,)
+    return embedded * kept[input_ids][..., None]
+
+
+__all__ = ["DROPOUTS", "Dropout", "LockedDropout", "dropout", "embed"]

@@ -31,7 +31,7 @@ from .cells import State
 from .characters import CharacterCNN, CharacterEncoder
 from .configuration_recurrent import ADAPTIVE_DIVISOR, RecurrentConfig
 from .crf import IGNORED, LinearChainCRF, TaggerOutput, tag
-from .dropout import Dropout, LockedDropout, dropout
+from .dropout import DROPOUTS, Dropout, embed
 from .layout import Layout, Packing, find_borders, has_values, make_layout, make_packing, read_mask, with_words
 from .pairs import compare, separate
 from .recurrence import Recurrence, RecurrentLayer, make_cell
@@ -117,19 +117,6 @@ class RecurrentCache(Cache):
         self.reset()
         for layer, parts in zip(self.layers, state["layers"], strict=True):
             layer.set_state(tuple(parts), state["length"])
-
-
-DROPOUTS = {False: Dropout, True: LockedDropout}
-
-
-def embed(embeddings: nn.Embedding, input_ids: torch.Tensor, word_dropout: float) -> torch.Tensor:
-    """Embeddings (B, T, E). Word dropout zeroes those of a random part of the vocabulary, wherever the words occur
-    (Merity et al. 2017, section 4.3)."""
-    embedded = embeddings(input_ids)
-    if not word_dropout:
-        return embedded
-    kept = F.dropout(embedded.new_ones(embeddings.num_embeddings), word_dropout)  # (V,)
-    return embedded * kept[input_ids][..., None]
 
 
 class RecurrentPreTrainedModel(PreTrainedModel):

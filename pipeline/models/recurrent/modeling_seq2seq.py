@@ -19,8 +19,9 @@ from transformers.utils.generic import can_return_tuple
 
 from .configuration_seq2seq import RecurrentSeq2SeqConfig
 from .crf import IGNORED
+from .dropout import DROPOUTS, embed
 from .layout import filler_places, read_mask
-from .modeling_recurrent import DROPOUTS, RecurrentModel, RecurrentPreTrainedModel, embed
+from .modeling_recurrent import RecurrentModel, RecurrentPreTrainedModel
 from .seq2seq_decoder import RecurrentDecoder, Seq2SeqCache, Source
 
 

@@ -12,8 +12,9 @@ import torch
 from torch import nn
 
 from .configuration_seq2seq import RecurrentSeq2SeqConfig
+from .dropout import DROPOUTS
 from .layout import make_layout
-from .modeling_recurrent import DROPOUTS, RecurrentCache, RecurrentCacheLayer
+from .modeling_recurrent import RecurrentCache, RecurrentCacheLayer
 from .recurrence import RecurrentLayer, State
 
 
