@@ -4,8 +4,8 @@ Run it:
 
     python scripts/benchmark.py loop           # our loop against a bare PyTorch loop: same batches, each task
     python scripts/benchmark.py recurrent      # our recurrent path against PackedSequence with random batches
-    python scripts/benchmark.py cells          # layers of each cell against those of our LSTM, of the same width
-    python scripts/benchmark.py bert           # fine-tuning MiniLM against the transformers Trainer with its defaults
+    python scripts/benchmark.py bert           # fine-tuning MiniLM against the transformers Trainer, also at its best
+    python scripts/benchmark.py updates        # updates of recurrent models and MiniLM, with --against ANOTHER_CHECKOUT
     python scripts/benchmark.py crf            # training a tagger with a CRF against one without
     python scripts/benchmark.py generate       # generating with a cached state against reading the text again
     python scripts/benchmark.py checkpoint     # how long a checkpoint blocks training
@@ -49,7 +49,7 @@ from benchmarks.rows import rows
 from benchmarks.scaling import scaling
 from benchmarks.serve import serve
 from benchmarks.startup import startup
-from benchmarks.trainers import bert
+from benchmarks.updates import bert, updates
 from rich.console import Console
 from rich.table import Table
 
@@ -58,6 +58,7 @@ MEASURES = {
     "recurrent": recurrent,
     "cells": cells,
     "bert": bert,
+    "updates": updates,
     "crf": crf,
     "generate": generate,
     "checkpoint": checkpoint,
@@ -76,7 +77,7 @@ MEASURES = {
     "serve": serve,
 }
 UNPAIRED = ("memory", "cluster", "compare", "differences")  # one figure each
-AGAINST = ("startup", "prepare", "answer")  # measured against another checkout
+AGAINST = ("startup", "prepare", "answer", "updates")  # measured against another checkout
 NOTES = {"cluster": assumptions}
 SCALING = ("scaling", "cluster")  # what --scaling prints
 
@@ -99,7 +100,7 @@ def main(
         pairs: alternating measurements of each side; medians are printed.
         threads: of torch. With one, tokens per second are tokens per CPU second.
         scaling: run scaling and cluster, one after the other.
-        against: for startup, prepare and answer, the folder of another checkout of this project.
+        against: for startup, prepare, answer and updates, the folder of another checkout of this project.
         models: for serve, folders of models of single texts.
         json_file: where to write the results.
     """
@@ -116,8 +117,8 @@ def main(
         raise SystemExit(f"--scaling: runs {' and '.join(SCALING)}; leave out {which}")
     if device == "cuda" and (names != ("kernels",) or not torch.cuda.is_available()):
         raise SystemExit(f"--device cuda: {'there is no GPU here' if names == ('kernels',) else 'for kernels only'}")
-    if names == ("startup",) and not against:
-        raise SystemExit("--against: startup needs the folder of another checkout")
+    if names[0] in ("startup", "updates") and not against:
+        raise SystemExit(f"--against: {names[0]} needs the folder of another checkout")
     if against and not set(names) <= set(AGAINST):
         raise SystemExit(f"--against: only {', '.join(AGAINST[:-1])} and {AGAINST[-1]} take another checkout")
     if ("serve" in names) != bool(models):

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib.metadata
 import os
 import platform
@@ -28,7 +29,13 @@ LIBRARIES = ("torch", "transformers", "accelerate", "datasets", "tokenizers", "h
 
 def used_memory(device: torch.device) -> int:
     """Bytes in use now."""
-    return torch.cuda.memory_allocated(device) if device.type == "cuda" else psutil.Process().memory_info().rss
+    return torch.cuda.memory_allocated(device) if device.type == "cuda" else _process(os.getpid()).memory_info().rss
+
+
+@functools.cache
+def _process(number: int) -> psutil.Process:
+    """To find out about a process takes far longer than to read its memory."""
+    return psutil.Process(number)
 
 
 def peak_memory(device: torch.device) -> int:

