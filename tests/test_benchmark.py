@@ -128,12 +128,13 @@ def test_startup_measures_both_commands_against_another_checkout(benchmarks, mon
     assert all(0.2 < row["ratio"] < 5 for row in rows)
 
 
-@pytest.mark.parametrize("arguments", [{"which": "startup"}, {"which": "memory", "against": ROOT}])
-def test_another_checkout_is_named_for_startup_and_for_nothing_else(benchmarks, arguments):
+@pytest.mark.parametrize(
+    "arguments", [{"which": "startup"}, {"which": "updates"}, {"which": "memory", "against": ROOT}]
+)
+def test_another_checkout_is_named_where_one_is_compared_and_nowhere_else(benchmarks, arguments):
     script = runpy.run_path(str(ROOT / "scripts/benchmark.py"))
-    with pytest.raises(
-        SystemExit, match=r"--against: (startup needs the folder of|only startup, prepare and answer take) another"
-    ):
+    expected = r"--against: (startup|updates) needs the folder of another|only startup, .* and updates take another"
+    with pytest.raises(SystemExit, match=expected):
         script["main"](**arguments)
 
 
@@ -173,3 +174,15 @@ def test_prepare_measures_each_tokenizer_and_format_in_turn(benchmarks, monkeypa
     assert sides.count(("csv", "ours")) == 4
     assert [side for what, side in sides if what == "CoNLL"] == ["ours", "the other checkout"]
     assert all(row["rows/s"] > 0 and row["times as fast"] > 0 and row["peak MiB"] > 0 for row in rows)
+
+
+def test_updates_of_a_process_of_each_side_run(benchmarks, monkeypatch):
+    from benchmarks import updates
+
+    model = "Recurrent(cell='lstm', hidden_size=8, embedding_size=8)"
+    recipe = updates.LSTM.format("sample:rotten_tomatoes", 16, model)
+    monkeypatch.setattr(updates, "MODELS", {"small": recipe})
+    monkeypatch.setattr(updates, "UPDATES", 2)
+    (row,) = updates.updates(1, ROOT)
+    assert row["ours tokens/s"] > 0
+    assert 0.02 < row["ratio"] < 50

@@ -46,11 +46,11 @@ def attention(
         )
     shape = (*query.shape[:2], query.shape[2], key.shape[2])
     query, key, value = (part.flatten(0, 1) for part in (query, key, value))
-    scores = torch.bmm(query, key.transpose(1, 2)).float() * (query.shape[-1] ** -0.5 if scale is None else scale)
+    scores = torch.bmm(query, key.transpose(1, 2)).float().mul_(query.shape[-1] ** -0.5 if scale is None else scale)
     if is_causal:
         attn_mask = torch.ones(shape[2:], dtype=torch.bool).tril()
     if attn_mask is not None:
-        scores = (scores.view(shape) + _added(attn_mask)).view(scores.shape)
+        scores.view(shape).add_(_added(attn_mask))
     weights = dropout(scores.softmax(dim=-1), dropout_p).to(value.dtype)
     return torch.bmm(weights, value).view(*shape[:3], -1)
 

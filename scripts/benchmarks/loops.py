@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from benchmarks.common import (
@@ -29,9 +33,10 @@ LOOPS = {
 
 def loop(pairs: int) -> RowsOfTable:
     """Our loop, which collates, updates and logs, against the shortest loop that trains, on ready-made batches."""
+    recipes = {title: Recipe("loop", *settings, train=Train(batch_size=32)) for title, settings in LOOPS.items()}
     return [
-        _loop_row(title, Recipe("loop", *settings, train=Train(batch_size=32)), pairs)
-        for title, settings in LOOPS.items()
+        *(_loop_row(title, recipe, pairs) for title, recipe in recipes.items()),
+        _epoch_row(*next(iter(recipes.items())), pairs),
     ]
 
 
@@ -42,16 +47,15 @@ def _loop_row(title: str, recipe: Recipe, pairs: int) -> dict[str, Any]:
     order = ours.splits["train"].updates(32, 0, 0)[:60]
     tokens = int(ours.splits["train"].lengths[np.concatenate(order)].sum())
     ready = [bare.collate("train", rows)[0] for rows in order]
-    speeds = our_loop(ours, order), _bare_loop(bare, ready)
+    speeds = our_loop(ours, order), _bare_loop(bare, ready, _optimizer(bare))
     ours_speed, other, ratio = alternate(*(speed(train, tokens) for train in speeds), pairs)
     return {"model": title, "ours tokens/s": ours_speed, "bare tokens/s": other, "ratio": ratio}
 
 
-def _bare_loop(bare: Any, ready: list[Any]) -> Callable[[], float]:
+def _bare_loop(bare: Any, ready: list[Any], optimizer: Any) -> Callable[[], float]:
     """CPU seconds of as many updates on ready-made batches."""
     import torch
 
-    optimizer = torch.optim.AdamW(bare.model.parameters(), lr=1e-3, weight_decay=0.01, fused=True)
     carries, state = bare.splits["train"].carries, {}
 
     def train() -> float:
@@ -70,6 +74,52 @@ def _bare_loop(bare: Any, ready: list[Any]) -> Callable[[], float]:
         return time.process_time() - started
 
     return train
+
+
+def _epoch_row(title: str, recipe: Recipe, pairs: int) -> dict[str, Any]:
+    """A whole epoch with `fit`, which scores the validation split and saves a checkpoint, against the shortest loop
+    that counts the right answers and saves the weights and the optimizer."""
+    import torch
+
+    from pipeline.training.checkpointing.run_progress import RunProgress
+    from pipeline.training.signals import StopRequest
+    from pipeline.training.trainer import fit
+
+    recipe = replace(recipe, train=replace(recipe.train, epochs=1))
+    ours, bare = a_run(recipe), a_run(recipe)
+    order = ours.splits["train"].updates(32, 0, 0)
+    ready = [bare.collate("train", rows)[0] for rows in order]
+    scored = [bare.collate("validation", rows)[0] for rows in bare.splits["validation"].batches(32)]
+    optimizer = _optimizer(bare)
+    updates = _bare_loop(bare, ready, optimizer)
+
+    def fit_one() -> float:
+        fresh = replace(ours, folder=Path(tempfile.mkdtemp()), progress=RunProgress())
+        started = time.process_time()
+        with contextlib.redirect_stdout(io.StringIO()), StopRequest() as stop:
+            fit(fresh, stop)
+        return time.process_time() - started
+
+    def bare_epoch() -> float:
+        spent, started = updates(), time.process_time()
+        bare.model.eval()
+        with torch.inference_mode():
+            _ = sum(int((bare.model(**batch).logits.argmax(-1) == batch["labels"]).sum()) for batch in scored)
+        bare.model.train()
+        saved = {"model": bare.model.state_dict(), "optimizer": optimizer.state_dict()}
+        torch.save(saved, Path(tempfile.mkdtemp()) / "checkpoint.pt")
+        return spent + time.process_time() - started
+
+    tokens = int(ours.splits["train"].lengths.sum())
+    ours_speed, other, ratio = alternate(speed(fit_one, tokens), speed(bare_epoch, tokens), pairs)
+    name = f"{title}, an epoch with scores and a checkpoint"
+    return {"model": name, "ours tokens/s": ours_speed, "bare tokens/s": other, "ratio": ratio}
+
+
+def _optimizer(bare: Any) -> Any:
+    import torch
+
+    return torch.optim.AdamW(bare.model.parameters(), lr=1e-3, weight_decay=0.01, fused=True)
 
 
 def crf(pairs: int) -> RowsOfTable:

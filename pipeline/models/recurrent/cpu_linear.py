@@ -14,6 +14,7 @@ import functools
 from pathlib import Path
 
 import torch
+from torch import nn
 from torch.autograd import forward_ad
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
@@ -79,6 +80,13 @@ def linear(inputs: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None
     return _Linear.apply(inputs.flatten(0, -2), weight, bias).unflatten(0, inputs.shape[:-1])
 
 
+class Linear(nn.Linear):
+    """`torch.nn.Linear` by [`linear`]."""
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        return linear(input, self.weight, self.bias)
+
+
 def _can_run(inputs: torch.Tensor, weight: torch.Tensor) -> bool:
     """A graph that is recorded, a transform of `torch.func` and gradients forward through the computation need torch's
     operator, and autocast computes in another type."""
@@ -117,4 +125,4 @@ def is_amd() -> bool:
         return False
 
 
-__all__ = ["is_faster", "is_worth_it", "linear", "product"]
+__all__ = ["Linear", "is_faster", "is_worth_it", "linear", "product"]

@@ -30,6 +30,7 @@ from .adaptive_softmax import AdaptiveSoftmax
 from .cells import State
 from .characters import CharacterCNN, CharacterEncoder
 from .configuration_recurrent import ADAPTIVE_DIVISOR, RecurrentConfig
+from .cpu_linear import Linear
 from .crf import IGNORED, LinearChainCRF, TaggerOutput, tag
 from .dropout import DROPOUTS, Dropout, embed
 from .layout import Layout, Packing, find_borders, has_values, make_layout, make_packing, read_mask, with_words
@@ -539,7 +540,7 @@ class RecurrentForCausalLM(RecurrentPreTrainedModel, GenerationMixin):
         self.lm_head = (
             AdaptiveSoftmax(width, config.vocab_size, config.adaptive_cutoffs, ADAPTIVE_DIVISOR)
             if config.adaptive_cutoffs
-            else nn.Linear(width, config.vocab_size)
+            else Linear(width, config.vocab_size)
         )
         self.post_init()
 
