@@ -60,4 +60,4 @@ format: setup
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf .venv .venv-tools build dist runs .pytest_cache .ruff_cache .mypy_cache
+	rm -rf .venv .venv-tools .venv-peers build dist runs .pytest_cache .ruff_cache .mypy_cache

@@ -22,9 +22,10 @@ Run it:
     python scripts/benchmark.py differences    # how far the outputs of these graphs are from torch's
     python scripts/benchmark.py answer         # texts per CPU second of predict, torch and exports; first answers
     python scripts/benchmark.py serve          # finetune serve under load and on SIGTERM, with --models FOLDER...
+    python scripts/benchmark.py peers          # against transformers' Trainer, flair, Keras and Ludwig on the same rows
 
 With --device cuda, kernels runs on a GPU and is the default. --scaling prints scaling and cluster: what two processes
-cost, and what many GPUs would.
+cost, and what many GPUs would. peers first installs the other libraries in .venv-peers/; --only NAME... chooses some.
 """
 
 from __future__ import annotations
@@ -43,7 +44,8 @@ from benchmarks.graphs import differences, graphs
 from benchmarks.kernels import kernels
 from benchmarks.loops import crf, loop
 from benchmarks.memory import memory
-from benchmarks.models import cells, generate, recurrent
+from benchmarks.models import generate, recurrent
+from benchmarks.peers.pairs import PEERS, peers
 from benchmarks.prepare import prepare
 from benchmarks.rows import rows
 from benchmarks.scaling import scaling
@@ -75,6 +77,7 @@ MEASURES = {
     "differences": differences,
     "answer": answer,
     "serve": serve,
+    "peers": peers,
 }
 UNPAIRED = ("memory", "cluster", "compare", "differences")  # one figure each
 AGAINST = ("startup", "prepare", "answer", "updates")  # measured against another checkout
@@ -90,6 +93,7 @@ def main(
     scaling: tyro.conf.FlagCreatePairsOff[bool] = False,
     against: Path | None = None,
     models: tuple[Path, ...] = (),
+    only: tuple[Literal[PEERS], ...] = (),  # type: ignore[valid-type]
     json_file: Annotated[Path | None, tyro.conf.arg(name="json")] = None,
 ) -> None:
     """Run one benchmark, or all of a group.
@@ -102,6 +106,7 @@ def main(
         scaling: run scaling and cluster, one after the other.
         against: for startup, prepare, answer and updates, the folder of another checkout of this project.
         models: for serve, folders of models of single texts.
+        only: for peers, the libraries to measure against.
         json_file: where to write the results.
     """
     import torch
@@ -123,7 +128,10 @@ def main(
         raise SystemExit(f"--against: only {', '.join(AGAINST[:-1])} and {AGAINST[-1]} take another checkout")
     if ("serve" in names) != bool(models):
         raise SystemExit("--models: serve needs the folders of its models, and nothing else takes any")
+    if only and "peers" not in names:
+        raise SystemExit("--only: names libraries for peers, and nothing else takes any")
     options: dict[str, dict[str, Any]] = {
+        "peers": {"only": only},
         "serve": {"models": models},
         "kernels": {"device": device},
         **{name: {"against": against} for name in AGAINST},

@@ -30,7 +30,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 CONSTRAINTS = (ROOT / "constraints.txt").read_text()
 MINIMUM = (ROOT / "constraints-min.txt").read_text()
 # Packages whose name is not that of their module.
-PACKAGES = {"sklearn": "scikit-learn", "yaml": "pyyaml"}
+PACKAGES = {"sklearn": "scikit-learn", "tensorflow": "tensorflow-cpu", "yaml": "pyyaml"}
 # Imported if the user has it (spacy), by type checkers only, or as a part of Python from 3.11 on (tomllib).
 OPTIONAL = {"spacy", "-typeshed", "tomllib"}
 
@@ -69,7 +69,26 @@ def test_every_import_is_of_a_requirement(folder, extras):
     for file, name in imported(folder):
         if name not in sys.stdlib_module_names and name not in own:
             package = PACKAGES.get(name, canonicalize_name(name))
-            assert package in allowed, f"{file} imports {name}, which pyproject.toml does not require"
+            required_here = peer_pins(file) or allowed
+            assert package in required_here, f"{file} imports {name}, which is not required there"
+
+
+def peer_pins(file: str) -> set[str]:
+    """What the environment of another library holds, if `file` runs in one."""
+    library = re.fullmatch(r".*/benchmarks/peers/in_(\w+)\.py", file)
+    pins = ROOT / f"scripts/benchmarks/peers/{library[1]}.txt" if library else None
+    return {*filter(None, map(name_of, pins.read_text().splitlines()))} if pins and pins.is_file() else set()
+
+
+def test_every_package_in_the_environments_of_other_libraries_is_pinned():
+    for file in sorted((ROOT / "scripts/benchmarks/peers").glob("*.txt")):
+        lines = file.read_text().splitlines()
+        assert "--only-binary :all:" in lines
+        assert all(re.fullmatch(r"[\w.-]+==[\w.]+", line) for line in lines if name_of(line)), file
+        assert "setuptools" in map(name_of, lines)  # what the file names after --no-binary is built with it
+        reasons = read_reasons(lines)
+        assert all(reasons.values())
+        assert {*reasons} <= {*map(name_of, lines)}
 
 
 def test_every_package_that_make_setup_installs_is_pinned():
