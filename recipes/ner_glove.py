@@ -16,6 +16,7 @@ from pipeline import main
 recipe = replace(
     bilstm_crf,
     name="ner-glove",
+    data=replace(bilstm_crf.data, zero_digits=None),  # numbers have vectors
     model=replace(
         bilstm_crf.model,
         vectors="sample:glove-6b-50d",
