@@ -237,10 +237,8 @@ class Tagger(Model):
     def _spell(self, token: str) -> list[int]:
         """The (W,) character ids of a token: of its beginning and its end, if it is longer."""
         width, token = self.characters["width"], unicodedata.normalize("NFC", token)
-        if self.characters["lowercase"]:
-            token = token.lower()
-        if self.characters["zero_digits"]:
-            token = re.sub(r"\d", "0", token)
+        token = token.lower() if self.characters["lowercase"] else token
+        token = re.sub(r"\d", "0", token) if self.characters["zero_digits"] else token
         if len(token) > width:
             token = token[: width - width // 2] + token[len(token) - width // 2 :]
         ids = [self.character_ids.get(character, 1) for character in token]
