@@ -28,9 +28,9 @@ ROWS, UPDATES = 400, 4
 GOLDEN = {
     "ner_bert": 2.6555,
     "ner_bilstm": 2.8765,
-    "ner_bilstm_crf": 2.0599,
-    "ner_glove": 1.5383,
-    "ner_gru_crf": 2.2278,
+    "ner_bilstm_crf": 2.0827,
+    "ner_glove": 1.5208,
+    "ner_gru_crf": 2.2324,
     "ner_rnn": 3.1068,
     "ner_transformer": 2.7238,
     "ner_distilled": 2.3426,
