@@ -8,7 +8,6 @@ import pytest
 import torch
 from contract import padded, randomised, words
 from torch import nn
-from torch.nn import functional as F
 
 from pipeline.config.recipe import Recurrent
 from pipeline.models.recurrent import RecurrentConfig, RecurrentModel
