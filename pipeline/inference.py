@@ -8,6 +8,7 @@ import tempfile
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -175,11 +176,9 @@ def evaluate_rows(
 ) -> Evaluation:
     """Like `evaluate`, with the outcome of each row of the split."""
     # Imported here: reading data and joining other processes takes libraries that `predict` does not need.
-    from pipeline.data.new_data import encode_split
     from pipeline.data.sources import locate, locate_again
     from pipeline.tasks.next_word_cache import with_cache
     from pipeline.training.distributed import launch
-    from pipeline.training.evaluation import evaluate as score
 
     source, data_warnings = locate(data), list[str]()  # first: a mistyped file does not wait for the weights
     loaded = load(model, **options)
@@ -188,19 +187,7 @@ def evaluate_rows(
     source = locate_again(source, task.name)
     with writing("TMPDIR", Path(tempfile.gettempdir())), tempfile.TemporaryDirectory() as folder:
         accelerator, texts = launch.start(), Path(folder) / "texts.arrow"
-
-        def scored(task: Task, split: str, into: Path, fit: Train | None = None, **more: Any) -> Evaluation:
-            encoded, labels = encode_split(
-                source, split, task, loaded.tokenizer, loaded.labels, into, trained=loaded.data, **more
-            )
-            arranged = task.arrange(
-                encoded, loaded.model, loaded.tokenizer, batch_size, source.is_running_text, training=False
-            )
-            for warning in more.get("warnings", ()):
-                if accelerator.is_main_process:  # stdout is for the scores
-                    print(f"data: {warning}", file=sys.stderr, flush=True)
-            return score(loaded.model, task, arranged, loaded.tokenizer, labels, batch_size, accelerator, fit)
-
+        scored = partial(_score_split, loaded, source, batch_size, accelerator)
         if cache is not None:
             (tuning := Path(folder) / "tuning").mkdir()
             task = scored(task, "validation", tuning, fit=Train(), exact=True).task
@@ -211,6 +198,32 @@ def evaluate_rows(
             with writing("rows", rows):
                 found.write(rows, split, texts)
         return found
+
+
+def _score_split(
+    loaded: Loaded,
+    source: Any,
+    batch_size: int,
+    accelerator: Any,
+    task: Task,
+    split: str,
+    folder: Path,
+    fit: Train | None = None,
+    **options: Any,
+) -> Evaluation:
+    """Encode a split into `folder` and score it; `fit` is for `training.evaluation.evaluate`, `options` are for
+    `encode_split`."""
+    from pipeline.data.new_data import encode_split
+    from pipeline.training.evaluation import evaluate as score
+
+    encoded, labels = encode_split(
+        source, split, task, loaded.tokenizer, loaded.labels, folder, trained=loaded.data, **options
+    )
+    arranged = task.arrange(encoded, loaded.model, loaded.tokenizer, batch_size, source.is_running_text, training=False)
+    for warning in options.get("warnings", ()):
+        if accelerator.is_main_process:  # stdout is for the scores
+            print(f"data: {warning}", file=sys.stderr, flush=True)
+    return score(loaded.model, task, arranged, loaded.tokenizer, labels, batch_size, accelerator, fit)
 
 
 def predict(

@@ -23,7 +23,7 @@ HELP = ("-h", "--help")
 
 @dataclass(frozen=True)
 class Reading:
-    """Flags of commands that read new data: which columns hold what, and how a table is written."""
+    """Which columns of the data hold what, and how a table is written."""
 
     text_column: str | None = None
     """column with the texts; needed only if it cannot be inferred."""
@@ -45,7 +45,25 @@ class Reading:
         return dataclasses.asdict(self)
 
 
-INFERRED = Reading()
+@dataclass(frozen=True)
+class ReadingLabels(Reading):
+    """Which columns of the data hold what, what their labels mean, and how a table is written."""
+
+    label_column: str | None = None
+    """column with the labels; needed only if it cannot be inferred."""
+    tag_column: str | None = None
+    """column with the tag of each word; needed only if it cannot be inferred."""
+    target_column: str | None = None
+    """column with the translations; needed only if it cannot be inferred."""
+    label_names: tuple[str, ...] | None = None
+    """names of labels that are numbers in the data, such as 0=negative 1=positive."""
+    missing_labels: tuple[str, ...] | None = None
+    """values that mean that a row has no label, such as unknown; such rows are not scored."""
+    overlaps: Literal["refuse", "longest"] = "refuse"
+    """for ner: whether a row with overlapping spans is refused, or the longest of them is kept."""
+
+
+INFERRED, LABELS_INFERRED = Reading(), ReadingLabels()
 
 
 def show_help(described: Callable[..., None], program: str) -> None:

@@ -10,7 +10,7 @@ import tyro
 
 from pipeline import predictions
 from pipeline.cli import arguments, startup
-from pipeline.cli.arguments import INFERRED, Arguments, Reading
+from pipeline.cli.arguments import LABELS_INFERRED, Arguments, ReadingLabels
 from pipeline.config import sources
 from pipeline.config.data import Data, DataFormat
 from pipeline.errors import UserError
@@ -23,14 +23,8 @@ def _evaluate(
     batch_size: int = 32,
     rows: str | None = None,
     cache: int | None = None,
-    reading: tyro.conf.OmitArgPrefixes[Reading] = INFERRED,
-    label_column: str | None = None,
-    tag_column: str | None = None,
-    target_column: str | None = None,
+    reading: tyro.conf.OmitArgPrefixes[ReadingLabels] = LABELS_INFERRED,
     format: DataFormat | None = None,
-    label_names: tuple[str, ...] | None = None,
-    missing_labels: tuple[str, ...] | None = None,
-    overlaps: Literal["refuse", "longest"] = "refuse",
     limit: int | None = None,
     revision: str | None = None,
     subset: str | None = None,
@@ -51,13 +45,7 @@ def _evaluate(
         rows: file, ending in .parquet, that gets each row with what the model makes of it.
         cache: for recurrent next_word models: also predict with a continuous cache of this many words (Grave et al.
             2017), mixed in as is best on the validation split.
-        label_column: column with the labels; needed only if it cannot be inferred.
-        tag_column: column with the tag of each word; needed only if it cannot be inferred.
-        target_column: column with the translations; needed only if it cannot be inferred.
         format: format of a local file, such as conll; needed only if it cannot be inferred.
-        label_names: names of labels that are numbers in the data, such as 0=negative 1=positive.
-        missing_labels: values that mean that a row has no label, such as unknown; such rows are not scored.
-        overlaps: for ner: whether a row with overlapping spans is refused, or the longest of them is kept.
         limit: score at most this many rows.
         revision: commit, tag or branch of a Hub dataset.
         subset: configuration of a Hub dataset that has several.
@@ -70,24 +58,17 @@ def _evaluate(
         source=data,
         revision=revision,
         subset=subset,
-        label_column=label_column,
-        tag_column=tag_column,
-        target_column=target_column,
         format=format,
-        label_names=label_names,
-        missing_labels=missing_labels,
-        overlaps=overlaps,
         **reading.settings(),
         limit=limit,
         separate=separate,
     )
     file = _checked(batch_size, rows, cache)
     sources.resolve(chosen)
+    options = {"revision": model_revision, "trust_remote_code": trust_remote_code, "allow_pickle": allow_pickle}
     arguments.check_model(model, model_revision, trust_remote_code, "model-revision")
     with startup.importing("pipeline.data.new_data", "pipeline.training.evaluation"):
         from pipeline import inference
-
-    options = {"revision": model_revision, "trust_remote_code": trust_remote_code, "allow_pickle": allow_pickle}
     scores = inference.evaluate(model, chosen, split, batch_size, rows=file, cache=cache, **options)
     if arguments.is_main_process():
         print(json.dumps(scores, indent=2, ensure_ascii=False))
