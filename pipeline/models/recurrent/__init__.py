@@ -5,7 +5,7 @@ The files are laid out like a model folder of transformers. They are saved with 
 transformers and each other:
 
 - `configuration_recurrent.py`, `modeling_recurrent.py` and `tokenization_recurrent.py` hold the configuration, the
-  models with their heads and cache, and the tokenizer;
+  models with their heads, and the tokenizer; `cache.py` has the state to continue from;
 - `configuration_seq2seq.py` and `modeling_seq2seq.py` hold the encoder-decoder, whose decoder and attention are in
   `seq2seq_decoder.py`;
 - `saved_type.py` makes their config.json name a type that transformers knows; `field_names.py` refuses misspelt fields;
@@ -31,13 +31,13 @@ from transformers import (
     AutoTokenizer,
 )
 
+from .cache import RecurrentCache
 from .configuration_crf import CrfTaggerConfig
 from .configuration_recurrent import RecurrentConfig
 from .configuration_seq2seq import RecurrentSeq2SeqConfig
 from .crf import IGNORED
 from .modeling_crf import CrfTaggerForTokenClassification, CrfTaggerModel
 from .modeling_recurrent import (
-    RecurrentCache,
     RecurrentForCausalLM,
     RecurrentForSequenceClassification,
     RecurrentForTokenClassification,

@@ -11,10 +11,11 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
+from .cache import RecurrentCache, RecurrentCacheLayer
 from .configuration_seq2seq import RecurrentSeq2SeqConfig
 from .dropout import DROPOUTS
 from .layout import make_layout
-from .modeling_recurrent import RecurrentCache, RecurrentCacheLayer
+from .modeling_recurrent import DROPOUTS
 from .recurrence import RecurrentLayer, State
 
 
