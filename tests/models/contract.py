@@ -19,6 +19,8 @@ from pipeline.models.recurrent.recurrence import CELLS
 
 # A minLSTM differs from a minGRU in the formula of its gate alone.
 EVERY_CELL = [pytest.param(cell, marks=pytest.mark.slow if cell == "minlstm" else ()) for cell in CELLS]
+# Graphs of any length are in test_graphs.py. Each takes seconds.
+EXPORTED = [pytest.param(cell, marks=pytest.mark.slow if cell.startswith("min") else ()) for cell in CELLS]
 SHAPES = [(bidirectional, layers) for bidirectional in (False, True) for layers in (1, 4)]
 
 
@@ -182,7 +184,7 @@ class ModelContract:
         compiled = torch.compile(model, backend="aot_eager")
         torch.testing.assert_close(self.outputs_of(compiled, ids, mask), self.outputs_of(model, ids, mask))
 
-    @pytest.mark.parametrize("cell", EVERY_CELL)
+    @pytest.mark.parametrize("cell", EXPORTED)
     def test_an_exported_graph_holds_for_any_mask_and_any_number_of_texts(self, cell):
         """The length is fixed at export because the fused operators need it; shorter texts are padded."""
         model = self.model(cell_type=cell, bidirectional=True, empty_text_token_id=7)

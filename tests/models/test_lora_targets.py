@@ -167,7 +167,7 @@ def with_adapters(model: nn.Module, targets: tuple[str, ...] | None = None, **lo
     return adapters.disturbed_copy(adapters.add_lora(model, settings, "SequenceClassification", "x"))
 
 
-@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
+@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru", "mingru", "minlstm"])
 @pytest.mark.parametrize("bidirectional", [False, True])
 def test_an_adapted_layer_computes_with_w_plus_scaled_b_a_also_after_merging(cell, bidirectional):
     plain = a_classifier(cell_type=cell, bidirectional=bidirectional).double()
@@ -184,7 +184,8 @@ def test_an_adapted_layer_computes_with_w_plus_scaled_b_a_also_after_merging(cel
                 if wrapper.parameter_name == leaf:
                     matrix += 6.0 / 2 * weights[key.replace("lora_A", "lora_B")] @ weights[key]  # alpha / rank
                     matrices += 1
-    assert matrices == 2 * 2 * (1 + bidirectional)  # layers, W_ih and W_hh, directions
+    # Layers; W_ih, and W_hh if the cell has one; directions.
+    assert matrices == 2 * (1 if cell.startswith("min") else 2) * (1 + bidirectional)
     ids, mask = torch.randint(1, 30, (3, 6)), torch.tensor([[1] * 6, [1] * 4 + [0] * 2, [0] * 3 + [1] * 3])
     logits = expected(ids, attention_mask=mask).logits
     assert (logits - plain(ids, attention_mask=mask).logits).abs().max() > 1e-3
