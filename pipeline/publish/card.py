@@ -88,7 +88,8 @@ def _model(card_data: CardData) -> str:
     model: Any = card_data.recipe.model
     kind = type(model).__name__.lower()
     if kind == "recurrent":
-        cell = f"{'bidirectional ' * model.bidirectional}{model.cell.upper()}"
+        name = model.cell.upper().replace("MIN", "min")
+        cell = f"{'bidirectional ' * model.bidirectional}{name}"
         crf = ", conditional random field" if model.crf else ""
         size = f"{_count(model.layers, 'layer')} of {model.inner_hidden_size or model.hidden_size} units"
         size += f", the last of {model.hidden_size}" if model.inner_hidden_size else ""

@@ -50,6 +50,10 @@ def test_a_card_is_accepted_by_the_hub(hub: Place):
         ModelCard(text).validate()
 
 
+def test_a_minimal_cell_is_written_as_in_its_paper():
+    assert "(minGRU, 1 layer of 128 units)" in card(card_data(Recurrent(cell="mingru")))
+
+
 def test_what_happened_to_long_texts_and_which_score_chose_the_weights_is_in_the_card():
     made = card_data(metrics={**METRICS, "train": {**METRICS["train"], "monitor": "macro_f1"}})
     data = dataclasses.replace(made.recipe.data, long_texts="windows", max_length=99)
