@@ -100,7 +100,11 @@ LAYERS = [(32, 22, 128, 64, 2, True), (32, 157, 128, 256, 1, True), (20, 35, 200
 
 
 def cells(pairs: int) -> RowsOfTable:
-    """Forward and backward of the layers alone, over right-padded rows: each cell against our LSTM of equal width."""
+    """Forward and backward of the layers alone, over right-padded rows: each cell against our LSTM of equal width, with
+    malloc as a run sets it up."""
+    from pipeline import malloc
+
+    malloc.keep_freed_memory()
     rows = []
     for shape in LAYERS:
         _, time, _, units, layers, both = shape
