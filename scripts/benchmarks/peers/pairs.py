@@ -56,7 +56,7 @@ class Pair:
 def _recipe(model: Any, data: Data = TEXTS, task: str = "sentiment", **optim: Any) -> Recipe:
     """Not all libraries have our schedules, so the learning rate is constant. Nothing is scored before the end: no
     time contains scoring, and the last weights count."""
-    train = Train(batch_size=32, eval_every=10**6, precision="auto" if isinstance(model, Pretrained) else "fp32")
+    train = Train(batch_size=32, eval_every=10**6, precision="bf16" if isinstance(model, Pretrained) else "fp32")
     optim = {"learning_rate": 2e-3, "schedule": "constant", "warmup_ratio": 0.0, **optim}
     return Recipe("peers", task, data, model, Optim(**optim), train)
 
