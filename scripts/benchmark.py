@@ -8,6 +8,7 @@ Run it:
     python scripts/benchmark.py updates        # updates of recurrent models and MiniLM, with --against ANOTHER_CHECKOUT
     python scripts/benchmark.py crf            # training a tagger with a CRF against one without
     python scripts/benchmark.py generate       # generating with a cached state against reading the text again
+    python scripts/benchmark.py translate      # translating with a carried state against without, and in batches
     python scripts/benchmark.py checkpoint     # how long a checkpoint blocks training
     python scripts/benchmark.py deterministic  # training with train.deterministic against without
     python scripts/benchmark.py memory         # peak memory with 10,000 and with 200,000 rows
@@ -51,7 +52,8 @@ from benchmarks.rows import rows
 from benchmarks.scaling import scaling
 from benchmarks.serve import serve
 from benchmarks.startup import startup
-from benchmarks.updates import bert, updates
+from benchmarks.trainers import bert
+from benchmarks.translate import translate
 from rich.console import Console
 from rich.table import Table
 
@@ -63,6 +65,7 @@ MEASURES = {
     "updates": updates,
     "crf": crf,
     "generate": generate,
+    "translate": translate,
     "checkpoint": checkpoint,
     "deterministic": deterministic,
     "memory": memory,

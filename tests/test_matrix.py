@@ -81,6 +81,16 @@ MODELS: dict[str, Callable[[Path], ModelSettings]] = {
     "scratch-bert": lambda _: Scratch("bert", hidden_size=16, layers=1),
     "scratch-gpt2": lambda _: Scratch("gpt2", hidden_size=16, layers=1),
 }
+TRANSLATORS: dict[str, Callable[[Path], ModelSettings]] = {
+    "gru-fed": lambda _: replace(a_recurrent("gru", True), attention="additive", input_feeding=True),
+    "lstm-alone": lambda _: replace(a_recurrent("lstm", False), attention="none"),
+    "bilstm-tied": lambda _: a_recurrent("lstm", True, layers=2, tie_embeddings=True),
+    "bimingru-attention": lambda _: a_recurrent("mingru", True, conv_kernel=3),
+    "scratch-t5": lambda _: Scratch("t5", hidden_size=16, layers=1),
+    "scratch-bart": lambda _: Scratch("bart", hidden_size=16, layers=1),
+    "t5": lambda folder: Pretrained(str(folder / "t5")),
+    "t5-lora": lambda folder: Pretrained(str(folder / "t5"), lora=Lora(rank=2)),
+}
 CHARACTERS: dict[str, Any] = {"rnn": None, "lstm": "cnn", "gru": "lstm", "mingru": "cnn", "minlstm": "lstm"}
 TASKS = {
     "sentiment": "sentiment.jsonl",

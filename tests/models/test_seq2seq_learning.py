@@ -1,4 +1,4 @@
-"""What attention is for: with it, a model learns to copy and to reverse 20 symbols in half a minute, and without it not."""
+"""What attention is for: with it, a model learns to copy and to reverse 20 symbols, and without it not as fast."""
 
 from __future__ import annotations
 
