@@ -163,6 +163,17 @@ def test_padding_among_the_target_words_changes_nothing(kind, side):
     torch.testing.assert_close(outputs.logits[mask.bool()], alone, atol=1e-6, rtol=1e-6)
 
 
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("side", ["right", "left", "holes", None])
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_the_decoder_starts_from_the_final_output_of_each_direction(cell, side, bidirectional):
+    model = a_model(cell_type=cell, bidirectional=bidirectional)
+    ids, mask = padded(words([5, 1, 4] if side else [5, 5]), side or "right", extra=1 if side else 0)
+    encoded = model.get_encoder()(ids, attention_mask=mask)
+    final = model._source(encoded.last_hidden_state, mask if side else None).final
+    torch.testing.assert_close(final, encoded.pooler_output, atol=1e-7, rtol=1e-6)
+
+
 @pytest.mark.parametrize("kind", ["none", "multiplicative", "additive, fed"])
 def test_a_source_without_words_is_read_as_the_token_for_it_and_attended_to(kind):
     model = a_model(**KINDS[kind], empty_text_token_id=7)
@@ -195,6 +206,7 @@ def test_embeddings_and_encoder_outputs_in_place_of_ids_give_the_same_result(kin
         {"inputs_embeds": model.shared(ids), "decoder_inputs_embeds": model.shared(target)},
         {"encoder_outputs": encoded, "decoder_input_ids": target},
         {"encoder_outputs": encoded.to_tuple(), "decoder_input_ids": target},
+        {"encoder_outputs": (encoded.last_hidden_state,), "decoder_input_ids": target},
     ):
         assert torch.equal(model(attention_mask=mask, **given).logits, expected)
     assert torch.equal(model(ids, mask, decoder_input_ids=target, return_dict=False)[0], expected)

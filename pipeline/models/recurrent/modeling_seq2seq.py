@@ -12,9 +12,9 @@ from torch.nn import functional as F
 from transformers import GenerationMixin
 from transformers import initialization as init
 from transformers.loss.loss_utils import ForCausalLMLoss
-from transformers.modeling_outputs import BaseModelOutputWithPooling, Seq2SeqLMOutput
+from transformers.modeling_outputs import Seq2SeqLMOutput
 from transformers.processing_utils import Unpack
-from transformers.utils import ModelOutput, TransformersKwargs
+from transformers.utils import TransformersKwargs
 from transformers.utils.generic import can_return_tuple
 
 from .configuration_seq2seq import RecurrentSeq2SeqConfig
@@ -122,7 +122,7 @@ class RecurrentForSeq2SeqLM(RecurrentPreTrainedModel, GenerationMixin):
                 Without either, they are made from the labels.
             decoder_attention_mask (B, T): 1 at target words. Padding behind them needs no mask. It may also cover the
                 words that a cache has read: only the last T columns are used.
-            encoder_outputs: what the encoder returned, `last_hidden_state` (B, S, W) and `pooler_output` (B, W).
+            encoder_outputs: what the encoder returned; its `last_hidden_state` (B, S, W) is enough.
             past_key_values: the state to continue from; updated to the state after the last word.
             labels (B, T): ids of the target words, the last of them the end of the text; -100 is ignored.
             use_cache: whether to return the state; None for the config's value, but never in training or with labels.
@@ -143,12 +143,11 @@ class RecurrentForSeq2SeqLM(RecurrentPreTrainedModel, GenerationMixin):
         if encoder_outputs is None:
             given = {"attention_mask": attention_mask, "inputs_embeds": inputs_embeds}
             encoder_outputs = self.encoder(input_ids, **given, output_hidden_states=with_states, return_dict=True)
-        elif not isinstance(encoder_outputs, ModelOutput):
-            encoder_outputs = BaseModelOutputWithPooling(*encoder_outputs)
         if labels is not None and decoder_input_ids is None and decoder_inputs_embeds is None:
             decoder_input_ids = self.prepare_decoder_input_ids_from_labels(labels)
         embedded = self._embed(decoder_input_ids, decoder_inputs_embeds)
-        source, mask = _source(encoder_outputs, attention_mask), _target_mask(decoder_attention_mask, embedded)
+        states = encoder_outputs[0]  # of a ModelOutput or of a tuple
+        source, mask = self._source(states, attention_mask), _target_mask(decoder_attention_mask, embedded)
         cache = Seq2SeqCache(self.decoder.config) if past_key_values is None else past_key_values
         vectors, weights, hidden_states = self.decoder(embedded, source, cache, mask)
         logits, loss = self.lm_head(self.output_dropout(vectors)), None
@@ -161,8 +160,8 @@ class RecurrentForSeq2SeqLM(RecurrentPreTrainedModel, GenerationMixin):
             past_key_values=cache if self._keeps_state(past_key_values, use_cache, labels) else None,
             decoder_hidden_states=hidden_states if with_states else None,
             cross_attentions=(weights[:, None],) if with_weights and weights is not None else None,
-            encoder_last_hidden_state=encoder_outputs.last_hidden_state,
-            encoder_hidden_states=encoder_outputs.hidden_states,
+            encoder_last_hidden_state=states,
+            encoder_hidden_states=getattr(encoder_outputs, "hidden_states", None),
         )
 
     def _embed(self, input_ids: torch.LongTensor | None, inputs_embeds: torch.FloatTensor | None) -> torch.Tensor:
@@ -176,23 +175,28 @@ class RecurrentForSeq2SeqLM(RecurrentPreTrainedModel, GenerationMixin):
             return inputs_embeds  # type: ignore[return-value]
         return embed(self.shared, input_ids, self.config.word_dropout if self.training else 0.0)
 
+    def _source(self, states: torch.Tensor, attention_mask: torch.Tensor | None) -> Source:
+        """What the decoder sees of the encoder's `states` (B, S, W)."""
+        if attention_mask is not None and attention_mask.shape[1] == 0:  # no words: the encoder has read a token
+            attention_mask = None
+        words = read_mask(attention_mask, states, may_be_empty=True)
+        first: Any = 0
+        last: Any = -1
+        if words is not None:
+            places = filler_places(words)
+            words = words if places is None else words | places
+            numbers = words * torch.arange(1, words.shape[1] + 1, device=words.device)
+            first, last = words.long().argmax(dim=1), numbers.argmax(dim=1)
+        rows = torch.arange(states.shape[0], device=states.device)
+        ahead, *back = states.chunk(self.config.directions, dim=-1)
+        final = torch.cat([ahead[rows, last], *(part[rows, first] for part in back)], dim=-1)
+        return Source(states, final, words)
+
     def _keeps_state(self, given: Seq2SeqCache | None, wanted: bool | None, labels: torch.Tensor | None) -> bool:
         if given is not None or wanted is not None:
             return given is not None or bool(wanted)
         is_recorded = torch.compiler.is_exporting() or torch.jit.is_tracing()  # a graph can only return tensors
         return self.config.use_cache and not self.training and labels is None and not is_recorded
-
-
-def _source(outputs: Any, attention_mask: torch.Tensor | None) -> Source:
-    """What the decoder sees of the encoder's `outputs`."""
-    states = outputs.last_hidden_state
-    if attention_mask is not None and attention_mask.shape[1] == 0:  # of texts without words: the encoder has read one
-        attention_mask = None
-    words = read_mask(attention_mask, states, may_be_empty=True)
-    places = None if words is None else filler_places(words)
-    if places is not None:
-        words = words | places  # type: ignore[operator]
-    return Source(states, outputs.pooler_output, words)
 
 
 def _target_mask(attention_mask: torch.Tensor | None, embedded: torch.Tensor) -> torch.Tensor | None:
