@@ -31,6 +31,8 @@ class Reading:
     """column with the second text of each pair; needed only if it cannot be inferred."""
     token_column: str | None = None
     """column with the words of each sentence; needed only if it cannot be inferred."""
+    target_column: str | None = None
+    """for translation: column with the translations; needed only if it cannot be inferred."""
     separator: str | None = None
     """character between the columns of a table, or `tab`; needed only if it cannot be inferred."""
     quoting: Literal["double", "backslash", "none"] | None = None

@@ -190,6 +190,8 @@ def _adapted(task: Reads, table: Table, data: Data, warnings: list[str]) -> tupl
 def _choose(task: Reads, table: Table, data: Data) -> Choice:
     if data.text_pair_column is not None and (task.reads_pairs is False or not task.pairs):
         raise UserError("data.text_pair_column: the model reads single texts; leave it out")
+    if data.target_column is not None and "target" not in task.columns:
+        raise UserError("data.target_column: the model does not translate; leave it out")
     if data.token_column is not None and "tokens" not in task.columns:
         raise UserError("data.token_column: the model reads texts, not words; name their column with data.text_column")
     roles = {role: usual for role, usual in task.columns.items() if not kind_of(role).is_target}

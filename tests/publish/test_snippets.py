@@ -16,6 +16,7 @@ from pipeline import run as runs
 from pipeline.config.data import Data
 from pipeline.config.models import Recurrent, Scratch
 from pipeline.config.recipe import Recipe
+from pipeline.config.task_specs import TASKS
 from pipeline.config.training import Optim, Train
 from pipeline.publish.snippets import LOCAL
 
@@ -40,6 +41,7 @@ MODELS: dict[str, tuple[str, Any, str | None]] = {
     "poem-gpt2-bytes": ("next_word", Scratch("gpt2", **TRANSFORMER), "bpe"),
     "poem-gpt2-pieces": ("next_word", Scratch("gpt2", **TRANSFORMER), "wordpiece"),
     "poem-bert-letters": ("next_word", Scratch("bert", **TRANSFORMER), "character"),
+    "reversed": ("translation", Recurrent(**SMALL), None),
 }
 
 
@@ -50,6 +52,9 @@ def sources(tmp_path_factory) -> dict[str, Path]:
     rows = [{"text": f"{text} {number}", "label": label} for number in range(20) for text, label in REVIEWS]
     files["sentiment"].write_text("".join(json.dumps(row) + "\n" for row in rows))
     draw = random.Random(0)
+    files["translation"] = root / "reversed.jsonl"
+    pairs = [{"source": row["text"], "target": row["text"][::-1]} for row in rows]
+    files["translation"].write_text("".join(json.dumps(row) + "\n" for row in pairs))
     files["ner"].write_text("\n".join("".join(draw.choices(PHRASES, k=draw.randint(2, 9))) for _ in range(120)))
     files["next_word"].write_text("\n".join(POEM * 20) + "\n")
     return files
@@ -122,3 +127,15 @@ def test_a_language_model_goes_on_as_predict_does_if_it_draws_nothing(folder, sn
         found = snippet["write"](texts, batch_size=size, do_sample=False, max_new_tokens=6, return_full_text=False)
         written = [answer["generated_text"].strip() for (answer,) in found]
         assert written == [" ".join(text.replace("<unk>", "").split()) for text in expected]
+
+
+def test_a_translator_writes_what_predict_does(folder, snippet):
+    if folder[0] != "translation":
+        pytest.skip("another task")
+    (answer,) = inference.predict(str(folder[1]), [TASKS["translation"].snippet.text])
+    ids = snippet["model"].generate(**snippet["texts"])
+    (written,) = snippet["tokenizer"].batch_decode(ids, skip_special_tokens=True)
+    assert written.strip() == answer["translation"]
+    card = (folder[1] / "README.md").read_text(encoding="utf-8")
+    assert "pipeline_tag: translation" in card
+    assert "a recurrent network" in card

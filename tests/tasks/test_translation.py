@@ -15,8 +15,9 @@ from sacrebleu.metrics import BLEU, CHRF
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, BartConfig, BartForConditionalGeneration
 
 from pipeline import inference, predictions, run, run_folder
+from pipeline.cli.predict import Search
 from pipeline.config.data import Data
-from pipeline.config.models import Pretrained
+from pipeline.config.models import Pretrained, Recurrent
 from pipeline.config.recipe import Recipe
 from pipeline.config.training import Optim, Train
 from pipeline.data.tokenization import tokenizers
@@ -187,9 +188,14 @@ def test_options_that_contradict_each_other_are_refused(finished, options, messa
         list(inference.predict(str(finished), ["red"], **options))
 
 
-def test_a_tokenizer_that_cannot_write_is_refused_before_anything_is_read(place, tmp_path):
-    from pipeline.config.models import Recurrent
+def test_flags_that_are_not_given_change_nothing_and_others_must_be_in_range():
+    assert Search().options() == {}
+    assert Search(beams=2, n_best=1, attention=True).options() == {"beams": 2, "n_best": 1, "attention": True}
+    with pytest.raises(UserError, match="n-best: 0 is out of range; it must be >= 1"):
+        Search(n_best=0).options()
 
+
+def test_a_tokenizer_that_cannot_write_is_refused_before_anything_is_read(place, tmp_path):
     recipe = a_recipe(place, tmp_path)
     with pytest.raises(UserError, match=r"data\.tokenizer: word cannot restore a text from its tokens"):
         replace(recipe, model=Recurrent(), data=replace(recipe.data, tokenizer="word"))
