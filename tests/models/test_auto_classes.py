@@ -21,9 +21,11 @@ from pipeline.models.recurrent import (
     CrfTaggerModel,
     RecurrentConfig,
     RecurrentForCausalLM,
+    RecurrentForSeq2SeqLM,
     RecurrentForSequenceClassification,
     RecurrentForTokenClassification,
     RecurrentModel,
+    RecurrentSeq2SeqConfig,
 )
 
 HEADS = {
@@ -65,6 +67,18 @@ def test_a_saved_model_names_the_base_model_and_every_head_and_brings_their_code
     assert places == {"AutoConfig": "configuration_recurrent.RecurrentConfig", **expected}
     assert next(iter(places)) == auto, "accelerate estimate-memory builds the first head"
     assert all((tmp_path / f"{place.split('.')[0]}.py").is_file() for place in places.values())
+
+
+def test_an_encoder_decoder_names_its_one_class_and_brings_its_code(tmp_path):
+    config = RecurrentSeq2SeqConfig(**SIZES, bos_token_id=2)
+    randomised(RecurrentForSeq2SeqLM(config)).save_pretrained(tmp_path)
+    places = saved_map(tmp_path)
+    assert list(places.items()) == [
+        ("AutoModelForSeq2SeqLM", "modeling_seq2seq.RecurrentForSeq2SeqLM"),
+        ("AutoConfig", "configuration_seq2seq.RecurrentSeq2SeqConfig"),
+    ]
+    assert all((tmp_path / f"{place.split('.')[0]}.py").is_file() for place in places.values())
+    assert (tmp_path / "seq2seq_decoder.py").is_file()
 
 
 def test_a_crf_tagger_names_its_encoder_as_base_model(tmp_path):
