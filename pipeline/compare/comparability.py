@@ -124,7 +124,8 @@ def _about_monitors(runs: Sequence[ComparedRun], monitor: str | None) -> list[st
 def _about_tokens(task: str, names: Sequence[str]) -> str:
     dropped = listing(PER_TOKEN[task])
     if task != "next_word":
-        return f"the runs read different tokens, so {dropped}, which counts per token, is not compared"
+        counts = "count per token, are" if len(PER_TOKEN[task]) > 1 else "counts per token, is"
+        return f"the runs read different tokens, so {dropped}, which {counts} not compared"
     return (
         f"the runs read different tokens, so {dropped}, which count per token, are not compared; bits_per_byte and"
         " perplexity_per_word count per byte and per word of the text, which is the same for all"

@@ -16,6 +16,7 @@ from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, BartConfig, BartF
 
 from pipeline import inference, predictions, run, run_folder
 from pipeline.cli.predict import Search
+from pipeline.compare import scoring
 from pipeline.config.data import Data
 from pipeline.config.models import Pretrained, Recurrent
 from pipeline.config.recipe import Recipe
@@ -130,6 +131,12 @@ def test_a_run_learns_and_is_scored_on_what_it_writes(finished):
     assert any("בַּיִת" in text for text in written)  # with its points, in the order of the data
     history = [json.loads(line) for line in (finished / "history.jsonl").read_text().splitlines()]
     assert max(line["chrf"] for line in history if line["kind"] == "validation") > 90.0
+
+
+def test_the_scores_of_a_run_are_sums_over_its_rows_which_a_comparison_can_resample(finished):
+    scores = json.loads((finished / "metrics.json").read_text())["validation"]
+    own = scoring.scores_of(predictions.read(run_folder.predictions_of(finished, "validation")), {})
+    assert {name: own.value(name) for name in own.scores} == pytest.approx(flatten(scores), rel=1e-9)
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 64])
