@@ -1,4 +1,4 @@
-"""Updates as `finetune run` does them, in a process of their own: against another checkout, and against transformers.
+"""Updates as `finetune run` does them, against those of another checkout and of the Trainer of transformers.
 
 How fast a process is depends on what it has allocated before, and a command sets malloc up. So each side has a process.
 """
@@ -52,7 +52,7 @@ for _ in sys.stdin:
 """
 # The same by the Trainer of transformers, as a script would use it.
 THEIRS = """
-import sys, tempfile, time
+import contextlib, sys, tempfile, time
 import torch
 sys.path.insert(0, "scripts")
 from transformers import DataCollatorWithPadding, Trainer, TrainerCallback, TrainingArguments
@@ -89,7 +89,8 @@ for _ in sys.stdin:
     arguments = TrainingArguments(
         tempfile.mkdtemp(), per_device_train_batch_size=32, max_steps=updates, learning_rate=1e-5, use_cpu=True,
         save_strategy="no", report_to=[], disable_tqdm=True, logging_strategy="no", **settings)
-    Trainer(this.model, arguments, train_dataset=rows, data_collator=collate, callbacks=[clock]).train()
+    with contextlib.redirect_stdout(sys.stderr):  # it prints what it has measured
+        Trainer(this.model, arguments, train_dataset=rows, data_collator=collate, callbacks=[clock]).train()
     print(sum(counted[:updates]) / clock.seconds, flush=True)
 """
 MINILM = (

