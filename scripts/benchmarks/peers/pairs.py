@@ -53,16 +53,19 @@ class Pair:
     environment: dict[str, str] = field(default_factory=dict)
 
 
-def _recipe(model: Any, data: Data = TEXTS, task: str = "sentiment", **optim: Any) -> Recipe:
+def _recipe(
+    model: Any, data: Data = TEXTS, task: str = "sentiment", *, batch_size: int = 32, learning_rate: float = 2e-3
+) -> Recipe:
     """Not all libraries have our schedules, so the learning rate is constant. Nothing is scored before the end: no
     time contains scoring, and the last weights count."""
-    train = Train(batch_size=32, eval_every=10**6, precision="bf16" if isinstance(model, Pretrained) else "fp32")
-    optim = {"learning_rate": 2e-3, "schedule": "constant", "warmup_ratio": 0.0, **optim}
-    return Recipe("peers", task, data, model, Optim(**optim), train)
+    precision = "bf16" if isinstance(model, Pretrained) else "fp32"
+    optim = Optim(learning_rate=learning_rate, schedule="constant", warmup_ratio=0.0)
+    train = Train(batch_size=batch_size, precision=precision, eval_every=10**6)
+    return Recipe("peers", task, data, model, optim, train)
 
 
 MINILM = _recipe(Pretrained("sample:minilm"), ROTTEN_TOMATOES, learning_rate=5e-5)
-TAGGER = _recipe(replace(LAST, crf=True), TAGGED, "ner")
+TAGGER = _recipe(replace(LAST, crf=True), TAGGED, "ner", batch_size=16, learning_rate=3e-3)
 PAIRS = (
     Pair("trainer", "MiniLM in bf16", MINILM, rows=1280),
     Pair("trainer", "our BiLSTM, maximum", _recipe(MAXIMUM)),
