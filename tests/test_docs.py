@@ -268,8 +268,10 @@ def test_links_and_files_that_the_documents_name_exist():
 
 def rows(document: str) -> dict[str, list[str]]:
     """Rows of the tables of recipes: name of the recipe -> its cells."""
-    table = [[cell.strip() for cell in line.strip("|").split("|")] for line in document.splitlines() if line[:1] == "|"]
-    return {cells[0]: cells for cells in table if cells[0] not in ("recipe", "---")}
+    tables = re.findall(r"^\| recipe \|.*\n\| ---.*\n((?:\|.*\n)+)", document, re.MULTILINE)
+    lines = [line for table in tables for line in table.splitlines()]
+    found = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    return {cells[0]: cells for cells in found}
 
 
 def test_the_tables_of_recipes_name_every_recipe_and_nothing_else():
