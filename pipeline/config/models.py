@@ -72,7 +72,7 @@ class Recurrent(ModelSettings):
     it only gets the encoder's final output."""
     input_feeding: bool = False
     """For translation: the decoder also reads what it attended to for the word before (Luong et al. 2015, section 3.3).
-    Training is then several times slower, as it goes word by word."""
+    Training is then slower, as it goes word by word."""
     embedding_size: Count | None = None
     """Size of the word embeddings; None: that of `vectors`, else 128."""
     pooling: Pooling = "last"

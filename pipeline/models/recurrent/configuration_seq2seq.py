@@ -39,7 +39,7 @@ class RecurrentSeq2SeqConfig(RecurrentConfig):
             `"none"`: the decoder only gets the encoder's final output, as its first state (Cho et al. 2014).
         input_feeding (`bool`, *optional*, defaults to `False`):
             Whether the decoder also reads, with each word, what it attended to for the word before (Luong et al. 2015,
-            section 3.3). In training, the decoder then runs word by word, which is several times slower.
+            section 3.3). In training, the decoder then runs word by word, which takes longer.
         decoder_start_token_id (`int`, *optional*):
             The token in front of each target text. Defaults to `bos_token_id`.
         tie_word_embeddings (`bool`, *optional*, defaults to `False`):

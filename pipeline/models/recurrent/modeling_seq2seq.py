@@ -18,6 +18,7 @@ from transformers.utils import TransformersKwargs
 from transformers.utils.generic import can_return_tuple
 
 from .configuration_seq2seq import RecurrentSeq2SeqConfig
+from .cpu_linear import Linear
 from .crf import IGNORED
 from .dropout import DROPOUTS, embed
 from .layout import filler_places, read_mask
@@ -47,7 +48,7 @@ class RecurrentForSeq2SeqLM(RecurrentPreTrainedModel, GenerationMixin):
         self.encoder = RecurrentModel(config.encoder_config())
         self.decoder = RecurrentDecoder(config)
         self.output_dropout = DROPOUTS[config.variational_dropout](config.output_dropout)
-        self.lm_head = nn.Linear(config.vector_size, config.vocab_size)
+        self.lm_head = Linear(config.vector_size, config.vocab_size)
         self.post_init()
 
     @torch.no_grad()

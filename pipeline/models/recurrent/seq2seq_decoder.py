@@ -13,6 +13,7 @@ from torch import nn
 
 from .cache import RecurrentCache, RecurrentCacheLayer
 from .configuration_seq2seq import RecurrentSeq2SeqConfig
+from .cpu_linear import Linear
 from .dropout import DROPOUTS
 from .layout import make_layout
 from .modeling_recurrent import DROPOUTS
@@ -72,7 +73,7 @@ class MultiplicativeScore(nn.Module):
 
     def __init__(self, query_size: int, source_size: int):
         super().__init__()
-        self.projection = nn.Linear(query_size, source_size, bias=False)
+        self.projection = Linear(query_size, source_size, bias=False)
 
     def keys(self, source: torch.Tensor) -> torch.Tensor:
         """What is computed once of the `source` (B, S, W)."""
@@ -88,9 +89,9 @@ class AdditiveScore(nn.Module):
 
     def __init__(self, query_size: int, source_size: int):
         super().__init__()
-        self.query_projection = nn.Linear(query_size, query_size, bias=False)
-        self.key_projection = nn.Linear(source_size, query_size)
-        self.score = nn.Linear(query_size, 1, bias=False)
+        self.query_projection = Linear(query_size, query_size, bias=False)
+        self.key_projection = Linear(source_size, query_size)
+        self.score = Linear(query_size, 1, bias=False)
 
     def keys(self, source: torch.Tensor) -> torch.Tensor:
         """What is computed once of the `source` (B, S, W)."""
@@ -116,7 +117,7 @@ class CrossAttention(nn.Module):
         super().__init__()
         units: int = config.units  # type: ignore[assignment]  # never None
         self.score = SCORES[config.attention_type](units, config.output_size)
-        self.combination = nn.Linear(config.output_size + units, config.vector_size, bias=False)
+        self.combination = Linear(config.output_size + units, config.vector_size, bias=False)
 
     def forward(self, states: torch.Tensor, source: Source, keys: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The vectors (B, T, O) for the decoder's `states` (B, T, H), and the weights (B, T, S)."""
@@ -146,11 +147,11 @@ class RecurrentDecoder(nn.Module):
         self.embedding_dropout = dropout(config.embedding_dropout)
         self.hidden_dropout = dropout(config.hidden_dropout)
         self.state_sizes = [size for cell in self.cells for size in cell.state_sizes().values()]
-        self.bridge = nn.Linear(config.output_size, sum(self.state_sizes))
+        self.bridge = Linear(config.output_size, sum(self.state_sizes))
         units: int = config.units  # type: ignore[assignment]  # never None
         is_wider = config.attention_type == "none" and config.vector_size != units
         self.attention = None if config.attention_type == "none" else CrossAttention(config)
-        self.projection = nn.Linear(units, config.vector_size, bias=False) if is_wider else None
+        self.projection = Linear(units, config.vector_size, bias=False) if is_wider else None
 
     def forward(
         self, embedded: torch.Tensor, source: Source, cache: Seq2SeqCache, mask: torch.Tensor | None = None
