@@ -23,6 +23,21 @@ def test_configuration_and_recipe_offer_every_cell():
     assert get_args(get_type_hints(Recurrent)["cell"]) == tuple(CELLS)
 
 
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("rows", [1, 16, 17])
+def test_one_word_is_read_as_in_training_when_gradients_are_off(cell, rows):
+    model = randomised(RecurrentModel(RecurrentConfig(vocab_size=50, embedding_size=6, units=5, cell_type=cell)))
+    ids = torch.stack(words([5] * rows))
+    with torch.no_grad():
+        cache = model(ids[:, :4]).past_key_values
+        step = model(ids[:, 4:], past_key_values=cache)
+    whole = model(ids)
+    torch.testing.assert_close(step.last_hidden_state, whole.last_hidden_state[:, 4:], atol=1e-6, rtol=1e-6)
+    states = (outputs.past_key_values.layers[0].get_state() for outputs in (step, whole))
+    for found, expected in zip(*states, strict=True):
+        torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-6)
+
+
 @pytest.mark.parametrize("cell", TORCH)
 @pytest.mark.parametrize("bidirectional", [False, True])
 @pytest.mark.parametrize("side", ["right", "left"])

@@ -19,6 +19,9 @@ from .cpu_linear import linear
 from .layout import Layout, is_transformed, reverse
 from .scan import scan
 
+# Up to so many rows, a word is read faster without oneDNN.
+FEW_ROWS = 16
+
 State = tuple[torch.Tensor, ...]
 Weights = dict[str, torch.Tensor]
 
@@ -257,9 +260,24 @@ class LSTMCell(FusedCell):
     def run(
         self, inputs: torch.Tensor, weights: Weights, start: State, layout: Layout | None, return_state: bool
     ) -> tuple[torch.Tensor, State]:
+        if layout is None and self._is_small_step(inputs, start):
+            h, c = torch.lstm_cell(inputs[:, 0], start, *weights.values())
+            return h[:, None], (h, c)
         if return_state and layout is not None:
             inputs, weights = self._hold_cell_state(inputs, weights, layout)
         return super().run(inputs, weights, start, layout, return_state)
+
+    @staticmethod
+    def _is_small_step(inputs: torch.Tensor, start: State) -> bool:
+        """Whether this is one word of few rows, as in generation on a CPU. oneDNN's operator then takes most of its
+        time for rearranging the weights, which it does on each call."""
+        return (
+            can_run(inputs, start[0])  # before a size that a graph may leave open
+            and inputs.shape[1] == 1
+            and inputs.shape[0] <= FEW_ROWS
+            and not torch.is_grad_enabled()
+            and not torch.is_autocast_enabled("cpu")
+        )
 
     @staticmethod
     def _hold_cell_state(inputs: torch.Tensor, weights: Weights, layout: Layout) -> tuple[torch.Tensor, Weights]:
