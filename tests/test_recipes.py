@@ -53,11 +53,11 @@ GOLDEN = {
     "sentiment_rnn": 0.7669,
     "sentiment_transformer": 0.6935,
     "sentiment_ulmfit": 0.8473,
-    "translate_gru_attention": 7.5893,
-    "translate_lstm": 7.6399,
-    "translate_lstm_attention": 7.6266,
-    "translate_t5": 0.0,
-    "translate_transformer": 7.6345,
+    "translate_gru_attention": 7.6011,
+    "translate_lstm": 7.6436,
+    "translate_lstm_attention": 7.6342,
+    "translate_t5": 5.9049,
+    "translate_transformer": 7.6574,
 }
 
 recipes = pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
@@ -162,9 +162,10 @@ def test_a_recipe_reaches_the_score_in_the_readme(file, tmp_path):
     """Takes minutes per recipe, and more with the one that it starts from. Rounding differs between processors and
     moves the score of a seed by about a point."""
     recipe = load_recipe(str(file))
-    if is_on_hub(recipe):
-        pytest.skip("its checkpoint is on the Hub")
-    stated = float(rows(RECIPES)[file.stem][-1].split()[0])
+    result = rows(RECIPES)[file.stem][-1]
+    if result.startswith("not measured"):
+        pytest.skip(result)
+    stated = float(result.split()[0])
     flags, maker = [], maker_of(recipe)
     for script in filter(None, (maker, file)):
         folder = str(tmp_path / ("run" if script == file else "before"))

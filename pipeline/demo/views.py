@@ -91,13 +91,17 @@ def _number(answer: Mapping[str, Any], colours: Mapping[str, int]) -> Html:
     return tag("p", number(answer["score"]), class_="answer")
 
 
+def _translation(answer: Mapping[str, Any], colours: Mapping[str, int]) -> Html:
+    return tag("p", user(answer["translation"]), dir="auto", class_="answer")
+
+
 def _as_json(answer: Mapping[str, Any], colours: Mapping[str, int]) -> Html:
     """What a task of another package answers."""
     return tag("pre", json.dumps(answer, ensure_ascii=False, indent=2), dir="auto")
 
 
 # Field of an answer -> how it is shown; the first that an answer has.
-VIEWS = {"entities": _entities, "next": _next_words, "scores": _labels, "score": _number}
+VIEWS = {"entities": _entities, "next": _next_words, "scores": _labels, "score": _number, "translation": _translation}
 
 
 def _colours(answers: Sequence[Mapping[str, Any]]) -> dict[str, int]:

@@ -21,6 +21,8 @@ class Limits(Settings):
     """characters of a text, a pair of texts or a list of words."""
     max_generate: Count = 256
     """for next_word: tokens by which a request may have its texts continued."""
+    max_beams: Count = 16
+    """for translation: beams with which a request may have its texts translated, and translations of each."""
     max_queue: Count = 1024
     """texts of all requests that may wait at a time."""
     timeout: Positive = 30.0

@@ -11,6 +11,8 @@ from pipeline.errors import listing, shorten, suggest
 from pipeline.serving.limits import Limits
 from pipeline.tasks.base import Task
 
+# Parameters that are counts -> the limit that holds for them.
+COUNTS = {"generate": "max_generate", "beams": "max_beams", "n_best": "max_beams"}
 # Arguments that all tasks' `predict` have, and the format of annotation tools, which is one of files.
 NOT_PARAMETERS = ("self", "texts", "model", "tokenizer", "labels", "format")
 FIELDS = ("inputs", "parameters")
@@ -132,11 +134,21 @@ def _options(given: Any, task: Task, limits: Limits) -> dict[str, Any]:
         if name not in known:
             others = f"; there are: {listing(known)}" if known else "; leave it out"
             raise Refusal(400, f"parameters: a {task.name} model has no {_shown(name)}{others}")
-        if name == "generate" and not _is_count(value, limits.max_generate):
-            raise Refusal(
-                400, f"parameters.generate: {_shown(value)} is not an integer from 1 to {limits.max_generate}"
-            )
+        if problem := _problem(name, value, limits):
+            raise Refusal(400, f"parameters.{name}: {_shown(value)} is not {problem}")
     return given
+
+
+def _problem(name: str, value: Any, limits: Limits) -> str | None:
+    """What the value of a parameter should be and is not; None: it may be what it is."""
+    if name in COUNTS:
+        largest = getattr(limits, COUNTS[name])
+        return None if _is_count(value, largest) else f"an integer from 1 to {largest}"
+    if name == "length_penalty":
+        return None if isinstance(value, (int, float)) and not isinstance(value, bool) else "a number"
+    if name == "attention":
+        return None if isinstance(value, bool) else "true or false"
+    return None
 
 
 def _is_count(value: Any, largest: int) -> bool:

@@ -52,6 +52,11 @@ def test_next_words_and_numbers_are_shown():
     assert words(shown({"text": "x", "score": 3.5}, seconds=0.5))[2:] == ["500", "ms", "3.500"]
 
 
+def test_a_translation_is_shown_in_its_own_direction():
+    page = shown({"text": "Save", "translation": "שמור"})
+    assert '<p dir="auto" class="answer"><bdi dir="auto">שמור</bdi></p>' in page
+
+
 def test_a_model_that_has_not_answered_yet_has_a_card_that_waits():
     page = shown({"text": "x", "score": 1.0}, None)
     assert page.count("<article") == 2
@@ -69,6 +74,7 @@ def test_nothing_that_is_written_becomes_html():
         {"text": attack, "entities": [entity]},
         {"text": attack, "label": attack, "scores": {attack: 1.0}},
         {"text": attack, "next": [{"word": attack, "probability": 1.0}]},
+        {"text": attack, "translation": attack},
         {"text": attack, "else": attack},
     ):
         page = views.cards({attack: (answer, 0.1)})

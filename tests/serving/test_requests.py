@@ -19,8 +19,9 @@ TASKS = {
     "single": Sentiment(reads_pairs=False),
     "ner": load_task("ner"),
     "next_word": load_task("next_word"),
+    "translation": load_task("translation"),
 }
-SMALL = Limits(max_texts=3, max_length=10, max_generate=5)
+SMALL = Limits(max_texts=3, max_length=10, max_generate=5, max_beams=4)
 
 
 def read(task: str, inputs, limits: Limits = SMALL, **parameters) -> requests.Request:
@@ -83,6 +84,9 @@ def test_a_byte_order_mark_is_no_part_of_the_json():
         ("next_word", b'{"inputs": "a", "parameters": {"generate": 0}}', 400, "generate: 0 is not an integer from 1"),
         ("next_word", b'{"inputs": "a", "parameters": {"generate": 6}}', 400, "generate: 6 is not an integer from 1"),
         ("next_word", b'{"inputs": "a", "parameters": {"generate": true}}', 400, "generate: true is not an integer"),
+        ("translation", b'{"inputs": "a", "parameters": {"beams": 5}}', 400, "beams: 5 is not an integer from 1 to 4"),
+        ("translation", b'{"inputs": "a", "parameters": {"length_penalty": "x"}}', 400, 'y: "x" is not a number'),
+        ("translation", b'{"inputs": "a", "parameters": {"attention": 1}}', 400, "attention: 1 is not true or false"),
         ("ner", b'{"inputs": "a", "parameters": {"format": "conll"}}', 400, 'a ner model has no "format"; leave'),
         ("sentiment", b'{"inputs": ["a", "b", "c", "d"]}', 413, "inputs: 4 texts are too many; send at most 3"),
         ("sentiment", b'{"inputs": ["a", "0123456789-"]}', 413, "inputs[1]: 11 characters are too many; send at most"),
