@@ -26,6 +26,7 @@ def attention(
     attn_mask: torch.Tensor | None = None,
     dropout_p: float = 0.0,
     is_causal: bool = False,
+    *,
     scale: float | None = None,
     enable_gqa: bool = False,
 ) -> torch.Tensor:
@@ -38,11 +39,12 @@ def attention(
         query: (B, N, Q, E).
         key, value: (B, N, K, E).
         attn_mask: of a shape that can be broadcast to (B, N, Q, K); bool, True where a query sees a key, or added.
-        is_causal: whether query i sees the keys up to i alone; then there is no mask.
+        is_causal: whether query i sees the keys up to i alone.
     """
-    if not _can_run(query, key, value, dropout_p, enable_gqa):
+    # With both, it depends on torch's kernel whether that is an error.
+    if (is_causal and attn_mask is not None) or not _can_run(query, key, value, dropout_p, enable_gqa):
         return F.scaled_dot_product_attention(
-            query, key, value, attn_mask, dropout_p, is_causal, scale, enable_gqa=enable_gqa
+            query, key, value, attn_mask, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa
         )
     shape = (*query.shape[:2], query.shape[2], key.shape[2])
     query, key, value = (part.flatten(0, 1) for part in (query, key, value))
@@ -52,14 +54,15 @@ def attention(
     if attn_mask is not None:
         scores.view(shape).add_(_added(attn_mask))
     weights = dropout(scores.softmax(dim=-1), dropout_p).to(value.dtype)
-    return torch.bmm(weights, value).view(*shape[:3], -1)
+    return torch.bmm(weights, value).view(*shape[:3], value.shape[-1])
 
 
 def _added(mask: torch.Tensor) -> torch.Tensor:
-    """What to add to the scores."""
+    """What to add to the scores: nothing infinite, as the softmax of a row of nothing else is NaN."""
+    lowest = torch.finfo(torch.float32).min
     if mask.dtype != torch.bool:
-        return mask.float()
-    return torch.zeros(mask.shape).masked_fill_(~mask, torch.finfo(torch.float32).min)
+        return mask.float().clamp(min=lowest)
+    return torch.zeros(mask.shape).masked_fill_(~mask, lowest)
 
 
 def _can_run(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, dropout_p: float, enable_gqa: bool) -> bool:

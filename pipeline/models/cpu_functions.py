@@ -47,6 +47,8 @@ def _may_be_repeated() -> bool:
 
 def faster(model: nn.Module, functions: Functions) -> contextlib.AbstractContextManager:
     """A context for forward passes of `model`, to train it or under `torch.inference_mode`. It can be entered again. A
-    recurrent model needs none: it calls these functions itself."""
+    recurrent model needs none: it calls these functions itself. A model on a GPU has no use for one, and would wait
+    for it at each call."""
     is_recurrent = any(isinstance(module, RecurrentPreTrainedModel) for module in model.modules())
-    return contextlib.nullcontext() if is_recurrent else _Replacing(functions)
+    elsewhere = any(parameter.device.type != "cpu" for parameter in model.parameters())
+    return contextlib.nullcontext() if is_recurrent or elsewhere else _Replacing(functions)

@@ -71,16 +71,34 @@ def test_dropout_drops_weights_and_keeps_the_mean_of_the_outputs():
     assert found.std().item() == pytest.approx((0.25 / 0.75 / 50) ** 0.5, rel=0.1)
 
 
+def test_a_query_whose_keys_are_all_masked_by_infinity_has_finite_gradients():
+    own, mask = parts(), torch.zeros(B, 1, Q, K)
+    mask[0, :, 1] = -torch.inf
+    found = attention(*own, mask)
+    torch.testing.assert_close(found[0, :, 1], own[2][0].mean(dim=1))
+    assert all(gradient.isfinite().all() for gradient in torch.autograd.grad(found.sum(), own))
+
+
+def test_a_batch_without_rows_has_no_outputs():
+    own = [part[:0] for part in parts()]
+    assert attention(*own, lengths_mask()[:0]).shape == (0, N, Q, E)
+
+
 @pytest.mark.parametrize(
-    ("reason", "given"),
+    ("reason", "queries", "dtype", "given"),
     [
-        ("more keys than heads of values", {"enable_gqa": True}),
-        ("a long text without dropout", {}),
+        ("fewer heads of keys than of queries", 2 * N, torch.float32, {"enable_gqa": True, "scale": 0.3}),
+        ("a long text without dropout", N, torch.float32, {"scale": 0.3}),
+        ("another type", N, torch.float64, {"scale": 0.3, "dropout_p": 0.25}),
+        ("two masks", N, torch.float32, {"is_causal": True, "attn_mask": torch.ones(Q, K).tril(1).bool()}),
     ],
 )
-def test_what_it_is_not_made_for_is_left_to_torch(monkeypatch, reason, given):
-    seen = []
-    monkeypatch.setattr(cpu_attention, "MOST_KEYS", K - 1)
-    monkeypatch.setattr(F, "scaled_dot_product_attention", lambda *found, **named: seen.append(named))
-    attention(*parts(), **given)
-    assert len(seen) == 1, reason
+def test_what_it_is_not_made_for_is_left_to_torch(monkeypatch, reason, queries, dtype, given):
+    monkeypatch.setattr(cpu_attention, "MOST_KEYS", K - 1 if reason == "a long text without dropout" else K)
+    monkeypatch.setattr(torch, "bmm", lambda *_: pytest.fail(reason))
+    query, key, value = (part.detach().to(dtype) for part in parts())
+    query = query.repeat_interleave(queries // N, dim=1)
+    torch.manual_seed(0)
+    found = attention(query, key, value, **given)
+    torch.manual_seed(0)
+    assert torch.equal(found, F.scaled_dot_product_attention(query, key, value, **given))

@@ -9,6 +9,7 @@ import torch
 from torch.nn import functional as F
 from transformers import BertConfig, BertForSequenceClassification
 
+from pipeline.models import cpu_attention
 from pipeline.models.cpu_functions import ANSWERING, TRAINING, faster
 from pipeline.models.recurrent import RecurrentConfig, RecurrentForSequenceClassification, cpu_linear, dropout
 
@@ -113,7 +114,19 @@ def test_dropout_is_ours_inside_and_that_of_torch_outside(monkeypatch):
     assert drawn == []
 
 
+def test_a_text_that_is_too_long_for_our_attention_is_trained_as_torch_does(monkeypatch):
+    monkeypatch.setattr(cpu_attention, "MOST_KEYS", 2)
+    model, batch = bert(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0), a_batch()
+    found = gradients(model, batch, faster(model, TRAINING))
+    for own, other in zip(found, gradients(model, batch, contextlib.nullcontext()), strict=True):
+        torch.testing.assert_close(own, other, rtol=1e-4, atol=1e-6)
+
+
 def test_a_recurrent_model_gets_no_context_because_it_calls_these_functions_itself():
     model = RecurrentForSequenceClassification(RecurrentConfig(vocab_size=9, embedding_size=4, units=4))
     assert isinstance(faster(model, TRAINING), contextlib.nullcontext)
     assert isinstance(faster(torch.nn.ModuleList([model]), TRAINING), contextlib.nullcontext)  # as DDP wraps it
+
+
+def test_a_model_on_another_device_gets_no_context():
+    assert isinstance(faster(bert().to("meta"), TRAINING), contextlib.nullcontext)
