@@ -123,6 +123,19 @@ def test_a_model_exported_with_a_dynamic_length_holds_for_any_mask_number_and_le
             torch.testing.assert_close(program(**inputs).logits, model(**inputs).logits, atol=1e-5, rtol=1e-5)
 
 
+def test_a_convolution_is_exported_and_traced_for_any_number_and_length_of_texts():
+    sizes = {"vocab_size": 50, "embedding_size": 6, "units": 5}
+    config = RecurrentConfig(cell_type="mingru", conv_kernel=3, bidirectional=True, **sizes)
+    model = randomised(RecurrentForSequenceClassification(config)).requires_grad_(False)
+    inputs = a_batch("tags", [7, 1, 4], "left")
+    program, names = exported(model, inputs).module(), list(inputs)
+    traced = torch.jit.trace(Positional(model, names), tuple(inputs.values()), check_trace=False)
+    for lengths, side in BATCHES:
+        inputs = a_batch("tags", lengths, side)
+        for found in (program(**inputs).logits, traced(*inputs.values())):
+            torch.testing.assert_close(found, model(**inputs).logits, atol=1e-5, rtol=1e-5)
+
+
 @pytest.mark.slow  # the backward pass of an exported loop takes seconds
 @every_cell
 def test_gradients_flow_through_a_model_exported_with_a_dynamic_length(cell):

@@ -107,7 +107,7 @@ class MinimalCell(Cell):
 
     def _after(self, earlier: torch.Tensor, inputs: torch.Tensor) -> torch.Tensor:
         """(B, K-1+T, E)"""
-        return torch.cat([earlier.view(len(earlier), -1, self.input_size).to(inputs.dtype), inputs], dim=1)
+        return torch.cat([earlier.unflatten(1, (-1, self.input_size)).to(inputs.dtype), inputs], dim=1)
 
     def _last_inputs(self, inputs: torch.Tensor, earlier: torch.Tensor, layout: Layout | None) -> torch.Tensor:
         """The K-1 inputs up to the last word of each row, (B, (K-1)*E), from `inputs` (B, T, E) and those before."""
