@@ -67,6 +67,35 @@ def test_other_types_small_products_and_recorded_graphs_are_left_to_torch(onednn
     assert seen == [False]
 
 
+class Halves(torch.Tensor):
+    """A weight that another library stores in its own way, and multiplies by itself."""
+
+    def __new__(cls, weight: torch.Tensor):
+        return cls._make_wrapper_subclass(cls, weight.shape, dtype=weight.dtype)
+
+    def __init__(self, weight: torch.Tensor):
+        self.stored = weight.half()
+
+    @classmethod
+    def __torch_function__(cls, function, types, arguments=(), named=None):
+        if function is F.linear:
+            inputs, weight, *bias = arguments
+            return F.linear(inputs, weight.stored.float(), *bias)
+        return super().__torch_function__(function, types, arguments, named)
+
+    @classmethod
+    def __torch_dispatch__(cls, function, types, arguments=(), named=None):
+        return arguments[0] if function is torch.ops.aten.detach.default else pytest.fail(str(function))
+
+
+def test_a_quantized_weight_multiplies_by_itself(onednn):
+    inputs, weight, bias = (tensor.detach() for tensor in operands())
+    layer = cpu_linear.Linear(*LARGE[1:])
+    layer.weight = torch.nn.Parameter(Halves(weight), requires_grad=False)
+    layer.bias = torch.nn.Parameter(bias)
+    torch.testing.assert_close(layer(inputs), F.linear(inputs, weight.half().float(), bias))
+
+
 def test_it_is_used_on_processors_of_amd_if_the_operator_has_the_expected_arguments(monkeypatch, tmp_path):
     cpu_info = tmp_path / "cpuinfo"
     monkeypatch.setattr(cpu_linear, "CPU_INFO", cpu_info)

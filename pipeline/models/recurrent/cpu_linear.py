@@ -26,6 +26,8 @@ SCHEMA = (
 )
 # Products of fewer operations than this take longer to start than to compute.
 FEWEST_OPERATIONS = 4_000_000
+# Not subclasses such as those of torchao.
+PLAIN = (torch.Tensor, nn.Parameter)
 CPU_INFO = Path("/proc/cpuinfo")
 
 
@@ -89,9 +91,11 @@ class Linear(nn.Linear):
 
 def _can_run(inputs: torch.Tensor, weight: torch.Tensor) -> bool:
     """A graph that is recorded, a transform of `torch.func` and gradients forward through the computation need torch's
-    operator, and autocast computes in another type."""
+    operator, and so do quantized weights, which only look like numbers; autocast computes in another type."""
     return (
         inputs.dim() > 1
+        and type(inputs) in PLAIN
+        and type(weight) in PLAIN
         and inputs.dtype == weight.dtype == torch.float32
         and can_read(inputs)  # before a size that a graph may leave open
         and 2 * inputs.numel() * weight.shape[0] >= FEWEST_OPERATIONS
