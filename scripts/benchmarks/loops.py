@@ -94,11 +94,12 @@ def _epoch_row(title: str, recipe: Recipe, pairs: int) -> dict[str, Any]:
     updates = _bare_loop(bare, ready, optimizer)
 
     def fit_one() -> float:
-        fresh = replace(ours, folder=Path(tempfile.mkdtemp()), progress=RunProgress())
-        started = time.process_time()
-        with contextlib.redirect_stdout(io.StringIO()), StopRequest() as stop:
-            fit(fresh, stop)
-        return time.process_time() - started
+        with tempfile.TemporaryDirectory() as folder:
+            fresh = replace(ours, folder=Path(folder), progress=RunProgress())
+            started = time.process_time()
+            with contextlib.redirect_stdout(io.StringIO()), StopRequest() as stop:
+                fit(fresh, stop)
+            return time.process_time() - started
 
     def bare_epoch() -> float:
         spent, started = updates(), time.process_time()
@@ -107,8 +108,9 @@ def _epoch_row(title: str, recipe: Recipe, pairs: int) -> dict[str, Any]:
             _ = sum(int((bare.model(**batch).logits.argmax(-1) == batch["labels"]).sum()) for batch in scored)
         bare.model.train()
         saved = {"model": bare.model.state_dict(), "optimizer": optimizer.state_dict()}
-        torch.save(saved, Path(tempfile.mkdtemp()) / "checkpoint.pt")
-        return spent + time.process_time() - started
+        with tempfile.TemporaryDirectory() as folder:
+            torch.save(saved, Path(folder) / "checkpoint.pt")
+            return spent + time.process_time() - started
 
     tokens = int(ours.splits["train"].lengths.sum())
     ours_speed, other, ratio = alternate(speed(fit_one, tokens), speed(bare_epoch, tokens), pairs)
