@@ -21,6 +21,12 @@ def lengths_mask() -> torch.Tensor:
     return (torch.arange(K) < torch.tensor([7, 1, 4])[:, None])[:, None, None]  # (B, 1, 1, K)
 
 
+@pytest.fixture
+def everywhere(monkeypatch):
+    """It runs whether it is faster or not."""
+    monkeypatch.setattr(cpu_attention, "_is_faster", lambda *_: True)
+
+
 MASKS = {
     "none": None,
     "lengths": lengths_mask(),
@@ -31,7 +37,7 @@ MASKS = {
 
 @pytest.mark.parametrize("scale", [None, 0.3])
 @pytest.mark.parametrize("mask", MASKS)
-def test_outputs_and_gradients_are_those_of_torch(mask, scale):
+def test_outputs_and_gradients_are_those_of_torch(everywhere, mask, scale):
     own, outer = parts(), torch.randn(B, N, Q, E)
     found = attention(*own, MASKS[mask], scale=scale)
     exact = [part.detach().double().requires_grad_() for part in own]
@@ -44,7 +50,7 @@ def test_outputs_and_gradients_are_those_of_torch(mask, scale):
         torch.testing.assert_close(mine, theirs.float(), rtol=1e-5, atol=1e-6)
 
 
-def test_a_causal_query_sees_no_later_key():
+def test_a_causal_query_sees_no_later_key(everywhere):
     own = parts(queries=K)
     expected = F.scaled_dot_product_attention(*own, is_causal=True)
     torch.testing.assert_close(attention(*own, is_causal=True), expected, rtol=1e-5, atol=1e-6)
@@ -58,7 +64,7 @@ def test_bfloat16_is_as_exact_as_its_inputs():
     torch.testing.assert_close(found.double(), expected, rtol=2e-2, atol=2e-2)
 
 
-def test_a_query_without_a_visible_key_gets_the_mean_of_the_values():
+def test_a_query_without_a_visible_key_gets_the_mean_of_the_values(everywhere):
     query, key, value = parts()
     found = attention(query, key, value, torch.zeros(B, 1, Q, K, dtype=torch.bool))
     torch.testing.assert_close(found, value.mean(dim=2, keepdim=True).expand(B, N, Q, E))
@@ -71,7 +77,7 @@ def test_dropout_drops_weights_and_keeps_the_mean_of_the_outputs():
     assert found.std().item() == pytest.approx((0.25 / 0.75 / 50) ** 0.5, rel=0.1)
 
 
-def test_a_query_whose_keys_are_all_masked_by_infinity_has_finite_gradients():
+def test_a_query_whose_keys_are_all_masked_by_infinity_has_finite_gradients(everywhere):
     own, mask = parts(), torch.zeros(B, 1, Q, K)
     mask[0, :, 1] = -torch.inf
     found = attention(*own, mask)
@@ -79,7 +85,7 @@ def test_a_query_whose_keys_are_all_masked_by_infinity_has_finite_gradients():
     assert all(gradient.isfinite().all() for gradient in torch.autograd.grad(found.sum(), own))
 
 
-def test_a_batch_without_rows_has_no_outputs():
+def test_a_batch_without_rows_has_no_outputs(everywhere):
     own = [part[:0] for part in parts()]
     assert attention(*own, lengths_mask()[:0]).shape == (0, N, Q, E)
 
@@ -87,10 +93,11 @@ def test_a_batch_without_rows_has_no_outputs():
 @pytest.mark.parametrize(
     ("reason", "queries", "dtype", "given"),
     [
-        ("fewer heads of keys than of queries", 2 * N, torch.float32, {"enable_gqa": True, "scale": 0.3}),
-        ("a long text without dropout", N, torch.float32, {"scale": 0.3}),
+        ("fewer heads of keys than of queries", 2 * N, torch.bfloat16, {"enable_gqa": True, "scale": 0.3}),
+        ("a long text without dropout", N, torch.bfloat16, {"scale": 0.3}),
+        ("float32 without dropout", N, torch.float32, {}),
         ("another type", N, torch.float64, {"scale": 0.3, "dropout_p": 0.25}),
-        ("two masks", N, torch.float32, {"is_causal": True, "attn_mask": torch.ones(Q, K).tril(1).bool()}),
+        ("two masks", N, torch.bfloat16, {"is_causal": True, "attn_mask": torch.ones(Q, K).tril(1).bool()}),
     ],
 )
 def test_what_it_is_not_made_for_is_left_to_torch(monkeypatch, reason, queries, dtype, given):
