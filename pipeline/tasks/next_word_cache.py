@@ -12,7 +12,7 @@ from pipeline.errors import UserError
 from pipeline.models.recurrent import RecurrentForCausalLM
 from pipeline.tasks.base import Batch
 from pipeline.tasks.next_word import LIKELIEST, NextWord
-from pipeline.tasks.word_cache import Mixture, TrackCache, log_chances, look_up_batch, mixed, tune
+from pipeline.tasks.word_cache import Mixture, TrackCache, chances_of, look_up_batch, mixed, tune
 
 
 class CachedNextWord(NextWord):
@@ -30,18 +30,18 @@ class CachedNextWord(NextWord):
 
     def outcome(self, outputs: Any, batch: Batch) -> dict[str, Any]:
         """Per token, as `NextWord` has them: before the task is fitted also the `chances` of the cache, see
-        `word_cache.log_chances`, and then its NLL and rank with the cache, and `alone`, the NLL without."""
+        `word_cache.chances_of`, and then its NLL and rank with the cache, and `alone`, the NLL without."""
         found, labels = super().outcome(outputs, batch), batch["labels"]
         positions = batch.get("position_ids")
         begins = torch.zeros_like(labels, dtype=torch.bool) if positions is None else positions == 0
         self._tracks = self._tracks or [TrackCache(self.size) for _ in labels]
         parts: dict[str, list[torch.Tensor]] = {}
-        for row, part, similar, words, empty in look_up_batch(self._tracks, outputs.hidden_states[-1], labels, begins):
+        for row, part, similar in look_up_batch(self._tracks, outputs.hidden_states[-1], labels, begins):
             targets = labels[row, part]
             if self.mixture is None:
-                own = {"chances": log_chances(similar, words, targets)}
+                own = {"chances": chances_of(similar, targets)}
             else:
-                own = _outcome(mixed(outputs.logits[row, part], similar, words, empty, self.mixture), targets)
+                own = _outcome(mixed(outputs.logits[row, part], similar, self.mixture), targets)
             for name, values in own.items():
                 parts.setdefault(name, []).append(values)
         nll, counts = found["token_nll"]

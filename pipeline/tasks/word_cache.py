@@ -19,8 +19,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-# What is tried on the validation split.
-THETAS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.6, 0.8, 1.0)
+# What is tried on the validation split. The smaller the states, the larger the best theta.
+THETAS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.6, 0.8, 1.0, 1.5, 2.0, 3.0, 5.0)
 SHARES = tuple(percent / 100 for percent in range(51))
 # Positions whose similarities are computed at once, which bounds the memory.
 AT_ONCE = 256
@@ -33,6 +33,26 @@ class Mixture(NamedTuple):
     share: float
 
 
+class Found(NamedTuple):
+    """What T positions find in a cache.
+
+    Attributes:
+        similar: (T, S+T) h_t . h_i.
+        known: (T, S+T) whether i is in the cache of t.
+        words: (S+T,) that followed each state.
+    """
+
+    similar: Tensor
+    known: Tensor
+    words: Tensor
+
+    def weights(self, theta: float) -> Tensor:
+        """(T, S+T) exp(theta h_t . h_i) where i is in the cache of t, else 0, divided by the largest in a row."""
+        largest = self.similar.masked_fill(~self.known, float("-inf")).amax(dim=1, keepdim=True)
+        # Weights below e^-60 count for nothing, and numbers too small for float32 are slow.
+        return ((self.similar - largest) * theta).clamp(min=-60.0).exp() * self.known
+
+
 class TrackCache:
     """The last `size` states of a track of text, the words that followed them, and the number of their text."""
 
@@ -40,15 +60,11 @@ class TrackCache:
         self._size = size
         self._states, self._words, self._texts = torch.empty(0, 0), torch.empty(0), torch.empty(0)
 
-    def look_up(self, states: Tensor, words: Tensor, begins: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The similarities of new positions to the states before them, which are kept for the next call.
+    def look_up(self, states: Tensor, words: Tensor, begins: Tensor) -> Found:
+        """What new positions find among those before them; their own states are kept for the next call.
 
         Args:
             states: (T, H). words: (T,), the word that follows each. begins: (T,) bool, True where a text begins.
-
-        Returns:
-            Similarities h_t . h_i (T, S+T), -inf where i is not in the cache of t; the words (S+T,); and which
-            positions have an empty cache (T,).
         """
         if not self._states.numel():
             self._states, self._words = states[:0], words[:0]
@@ -60,43 +76,38 @@ class TrackCache:
         place = torch.arange(len(all_words), device=words.device)
         own = place[len(self._words) :, None]  # (T, 1)
         known = (place < own) & (place >= own - self._size) & (all_texts == texts[:, None])
-        similar = (states @ all_states.T).masked_fill(~known, float("-inf"))
         self._states, self._words, self._texts = (
             kept[max(len(kept) - self._size, 0) :] for kept in (all_states, all_words, all_texts)
         )
-        return similar, all_words, ~known.any(dim=1)
+        return Found(states @ all_states.T, known, all_words)
 
 
-def log_chances(similar: Tensor, words: Tensor, targets: Tensor) -> Tensor:
-    """(T, K) log p_cache of the `targets` (T,) for each of THETAS: -inf if the cache does not have them, NaN if it is
-    empty."""
-    matching = similar.masked_fill(words != targets[:, None], float("-inf"))
-    found = []
+def chances_of(found: Found, targets: Tensor) -> Tensor:
+    """(T, K) p_cache of the `targets` (T,) for each of THETAS; NaN if the cache is empty."""
+    matches, chances = found.words == targets[:, None], []
     for theta in THETAS:
-        # 0 * -inf is NaN
-        whole, part = (s * theta if theta else torch.where(s.isinf(), s, 0.0) for s in (similar, matching))
-        found.append(part.logsumexp(dim=1) - whole.logsumexp(dim=1))
-    return torch.stack(found, dim=1)
+        weights = found.weights(theta)
+        chances.append((weights * matches).sum(dim=1) / weights.sum(dim=1))
+    return torch.stack(chances, dim=1)
 
 
-def mixed(logits: Tensor, similar: Tensor, words: Tensor, empty: Tensor, mixture: Mixture) -> Tensor:
-    """(T, V) probabilities of the model, given its `logits`, with the cache; see `TrackCache.look_up`."""
-    own = logits.float().softmax(dim=-1)
-    scores = similar * mixture.theta if mixture.theta else torch.where(similar.isinf(), similar, 0.0)
-    weights = scores.masked_fill(empty[:, None], 0.0).softmax(dim=-1)  # of an empty cache: any, they are not used
-    cache = torch.zeros_like(own).scatter_add_(1, words.expand(len(own), -1), weights)
-    return torch.where(empty[:, None], own, torch.lerp(own, cache, mixture.share))
+def mixed(logits: Tensor, found: Found, mixture: Mixture) -> Tensor:
+    """(T, V) probabilities of the model, given its `logits`, with the cache."""
+    own, weights = logits.float().softmax(dim=-1), found.weights(mixture.theta)
+    cache = torch.zeros_like(own).scatter_add_(1, found.words.expand(len(own), -1), weights)
+    total = weights.sum(dim=1, keepdim=True)
+    return torch.where(total > 0, torch.lerp(own, cache / total, mixture.share), own)
 
 
 def tune(nll: np.ndarray, chances: np.ndarray) -> Mixture:
     """The mixture with the least NLL on a split.
 
     Args:
-        nll: (tokens,) of the model alone. chances: (tokens, K), see `log_chances`.
+        nll: (tokens,) of the model alone. chances: (tokens, K), see `chances_of`.
     """
     own, totals = np.exp(-nll.astype(np.float64)), {}
     for theta, column in zip(THETAS, chances.T.astype(np.float64), strict=True):
-        cache = np.exp(np.where(np.isnan(column), -nll, column))
+        cache = np.where(np.isnan(column), own, column)
         for share in SHARES:
             totals[Mixture(theta, share)] = -float(np.log((1.0 - share) * own + share * cache).sum())
     return min(totals, key=lambda mixture: totals[mixture])
@@ -104,8 +115,8 @@ def tune(nll: np.ndarray, chances: np.ndarray) -> Mixture:
 
 def look_up_batch(
     caches: list[TrackCache], states: Tensor, labels: Tensor, begins: Tensor
-) -> Iterator[tuple[int, slice, Tensor, Tensor, Tensor]]:
-    """For each row of a batch and each part of it, which positions they are and what `TrackCache.look_up` finds.
+) -> Iterator[tuple[int, slice, Found]]:
+    """For each row of a batch and each part of it, which positions they are and what they find.
 
     Args:
         states: (B, T, H). labels, begins: (B, T); rows end with positions without a label.
@@ -114,4 +125,4 @@ def look_up_batch(
         length = int((labels[row] >= 0).sum())
         for start in range(0, length, AT_ONCE):
             part = slice(start, min(start + AT_ONCE, length))
-            yield row, part, *cache.look_up(states[row, part].float(), labels[row, part], begins[row, part])
+            yield row, part, cache.look_up(states[row, part].float(), labels[row, part], begins[row, part])

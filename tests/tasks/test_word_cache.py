@@ -18,7 +18,7 @@ from pipeline.config.recipe import Recipe
 from pipeline.config.training import Train
 from pipeline.errors import UserError
 from pipeline.run import train
-from pipeline.tasks.word_cache import SHARES, THETAS, Mixture, TrackCache, log_chances, look_up_batch, mixed, tune
+from pipeline.tasks.word_cache import SHARES, THETAS, Mixture, TrackCache, chances_of, look_up_batch, mixed, tune
 
 SIZE, WORDS = 5, 7
 
@@ -55,13 +55,13 @@ def test_the_cache_is_that_of_brute_force_however_a_text_is_cut_into_windows(win
         cache, expected = TrackCache(SIZE), by_hand(states, words, begins, theta)
         for start in range(0, len(words), window):
             part = slice(start, start + window)
-            similar, known, empty = cache.look_up(states[part], words[part], begins[part])
-            chances = log_chances(similar, known, words[part])[:, number]
-            both = mixed(logits[part], similar, known, empty, Mixture(theta, 0.3))
+            found = cache.look_up(states[part], words[part], begins[part])
+            chances = chances_of(found, words[part])[:, number]
+            both = mixed(logits[part], found, Mixture(theta, 0.3))
             assert torch.allclose(both.sum(dim=1), torch.ones(len(both)))
             for at, here in enumerate(expected[part]):
-                chance = float(chances[at].exp())
-                assert bool(empty[at]) == (here is None) == math.isnan(chance)
+                chance = float(chances[at])
+                assert (here is None) == math.isnan(chance)
                 for word in range(WORDS):
                     alone = float(own[start + at, word])
                     wanted = alone if here is None else 0.7 * alone + 0.3 * here.get(word, 0.0)
@@ -79,21 +79,21 @@ def test_padding_is_not_looked_up_and_each_row_has_a_cache_of_its_own():
     found = list(look_up_batch(caches, batch, labels, begins.expand(2, -1)))
     assert [(row, part) for row, part, *_ in found] == [(0, slice(0, 8)), (1, slice(0, 5))]
     alone = TrackCache(SIZE).look_up(batch[1, :5], labels[1, :5], begins[:5])
-    assert all(torch.equal(one, other) for one, other in zip(found[1][2:], alone, strict=True))
+    assert all(torch.equal(one, other) for one, other in zip(found[1][2], alone, strict=True))
 
 
 def test_the_mixture_is_the_best_of_the_grid():
     generator = np.random.default_rng(0)
     nll = generator.random(50) * 5
-    chances = np.log(generator.random((50, len(THETAS))) * 0.3)
+    chances = generator.random((50, len(THETAS))) * 0.3
     chances[:7] = np.nan  # empty caches
-    chances[7:20] = -np.inf
+    chances[7:20] = 0.0
 
     def total(mixture: Mixture) -> float:
         found = 0.0
         for own, chance in zip(nll, chances[:, THETAS.index(mixture.theta)], strict=True):
             alone = math.exp(-own)
-            both = (1 - mixture.share) * alone + mixture.share * math.exp(chance) if chance == chance else alone
+            both = alone if math.isnan(chance) else (1 - mixture.share) * alone + mixture.share * chance
             found -= math.log(both)
         return found
 
