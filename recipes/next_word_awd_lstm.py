@@ -1,10 +1,9 @@
-"""Trains an AWD-LSTM language model (Merity et al. 2017): an LSTM that is kept from overfitting in many ways.
+"""Trains an AWD-LSTM language model (Merity et al. 2017), narrower than the paper's, as the sample is small.
 
-The sample is small, so layers are narrower than in the paper. To train on a larger corpus, such as the Penn Treebank,
-pass a folder of .txt files and layers as wide as the paper's:
+For the Penn Treebank, see recipes/README.md; other corpora, as folders of .txt files:
 
     python recipes/next_word_awd_lstm.py
-    python recipes/next_word_awd_lstm.py --data.source my/ptb --model.layers 3 --model.inner-hidden-size 1150
+    python recipes/next_word_awd_lstm.py --data.source my/wikitext --model.layers 3 --model.inner-hidden-size 1150
 """
 
 from dataclasses import replace
@@ -13,25 +12,20 @@ from next_word_rnn import recipe as rnn
 
 from pipeline import main
 
-recipe = replace(
-    rnn,
-    name="next-word-awd-lstm",
-    model=replace(
-        rnn.model,
-        cell="lstm",
-        layers=2,
-        inner_hidden_size=300,
-        variational_dropout=True,
-        embedding_dropout=0.4,
-        dropout=0.25,
-        output_dropout=0.4,
-        word_dropout=0.1,
-        weight_dropout=0.5,
-        activation_regularization=2.0,
-        temporal_regularization=1.0,
-    ),
-    train=replace(rnn.train, epochs=16, batch_size=16),
+model = replace(
+    rnn.model,
+    cell="lstm",
+    layers=2,
+    inner_hidden_size=300,
+    variational_dropout=True,
+    dropout=0.25,
+    output_dropout=0.4,
+    word_dropout=0.1,
+    weight_dropout=0.5,
+    activation_regularization=2.0,
+    temporal_regularization=1.0,
 )
+recipe = replace(rnn, name="next-word-awd-lstm", model=model, train=replace(rnn.train, epochs=16, batch_size=16))
 
 if __name__ == "__main__":
     main(recipe)

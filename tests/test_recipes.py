@@ -35,7 +35,7 @@ GOLDEN = {
     "ner_rnn": 3.1068,
     "ner_transformer": 2.7238,
     "ner_distilled": 2.3426,
-    "next_word_awd_lstm": 6.3639,
+    "next_word_awd_lstm": 6.4629,
     "next_word_gpt2": 6.0089,
     "next_word_gru": 6.3423,
     "next_word_lstm": 6.2883,
