@@ -1,4 +1,4 @@
-"""Trains a bidirectional LSTM from scratch on whole IMDB reviews, about 230 words each.
+"""Trains a bidirectional LSTM from scratch on IMDB reviews, about 230 words each, the end of those that are long.
 
 Run it:
 
@@ -14,7 +14,7 @@ from pipeline import Data, main
 recipe = replace(
     bilstm,
     name="sentiment-imdb",
-    data=Data(source="sample:imdb", max_length=400),
+    data=Data(source="sample:imdb", max_length=400, long_texts="tail"),
     model=replace(bilstm.model, embedding_dropout=0.3),
     train=replace(bilstm.train, epochs=3, precision="auto"),
 )
