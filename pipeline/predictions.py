@@ -33,7 +33,7 @@ class PredictionInfo:
     """What a file of rows does not say row by row.
 
     Attributes:
-        task: sentiment, ner, next_word, or module:Class.
+        task: sentiment, ner, next_word, translation, or module:Class.
         problem_type: what the labels of texts are, in the terms of transformers' configurations; None: there are none.
         split: train, validation or test.
         labels: names of the classes in the order of `scores`; of ner: the tags that the model has learned; otherwise

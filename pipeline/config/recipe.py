@@ -35,7 +35,7 @@ class Recipe(Settings):
     name: str
     """Name of the run and of its folder under runs/."""
     task: str
-    """sentiment, ner, next_word, or module:Class for your own task."""
+    """sentiment, ner, next_word, translation, or module:Class for your own task."""
     data: Data
     model: ModelSettings
     optim: Optim = field(default_factory=Optim)
