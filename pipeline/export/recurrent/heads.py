@@ -7,8 +7,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple, cast
 
-from torch import nn
-
 from pipeline.models.recurrent import (
     RecurrentConfig,
     RecurrentForCausalLM,
@@ -102,7 +100,8 @@ def predict_words(graph: Graph, model: RecurrentForCausalLM) -> None:
         with graph.scope("projection"):
             rows = graph.linear(rows, model.projection)
     with graph.scope("lm_head"):
-        logits = HEADS_OF_WORDS[type(model.lm_head)](graph, model.lm_head, rows)
+        head = model.lm_head
+        logits = _adaptive_softmax(graph, head, rows) if isinstance(head, AdaptiveSoftmax) else graph.linear(rows, head)
         logits = op.Reshape(logits, op.Concat(op.Shape(ids), [config.vocab_size], axis=0))
     graph.output("logits", logits, "batch", "time", config.vocab_size)
     for n, values in enumerate(encoded.finals):
@@ -122,11 +121,6 @@ def _adaptive_softmax(graph: Graph, head: AdaptiveSoftmax, rows: Value) -> Value
         parts.append(op.Add(within, op.Slice(scores, [column], [column + 1], [1])))
     return op.Concat(*parts, axis=-1)
 
-
-HEADS_OF_WORDS: dict[type, Callable[[Graph, Any, Value], Value]] = {
-    nn.Linear: lambda graph, head, rows: graph.linear(rows, head),
-    AdaptiveSoftmax: _adaptive_softmax,
-}
 
 HEADS: dict[type, Callable[[Graph, Any], None]] = {
     RecurrentForSequenceClassification: classify_texts,
