@@ -1,8 +1,9 @@
-"""Trains a bidirectional LSTM from scratch on IMDB reviews, about 230 words each, the end of those that are long.
+"""Trains a bidirectional LSTM from scratch on whole IMDB reviews, about 230 words each.
 
-Run it:
+Of long reviews it reads the beginning, or the end:
 
     python recipes/sentiment_imdb.py
+    python recipes/sentiment_imdb.py --data.long-texts tail
 """
 
 from dataclasses import replace
@@ -14,7 +15,7 @@ from pipeline import Data, main
 recipe = replace(
     bilstm,
     name="sentiment-imdb",
-    data=Data(source="sample:imdb", max_length=400, long_texts="tail"),
+    data=Data(source="sample:imdb", max_length=400),
     model=replace(bilstm.model, embedding_dropout=0.3),
     train=replace(bilstm.train, epochs=3, precision="auto"),
 )
