@@ -236,8 +236,8 @@ def _scores(nll: np.ndarray, totals: dict[str, int], settings: dict[str, Any]) -
     total, tokens = math.fsum(nll), totals["tokens"]
     return {
         "loss": total / tokens,
-        "perplexity_per_token": _exp(total / tokens),
-        "perplexity_per_word": _exp(total / totals["words"]),
+        "perplexity_per_token": exponential(total / tokens),
+        "perplexity_per_word": exponential(total / totals["words"]),
         "bits_per_byte": total / math.log(2) / totals["bytes"],
         "accuracy": totals["first"] / tokens,
         "accuracy_top5": totals["in_five"] / tokens,
@@ -258,7 +258,8 @@ def _continuation(tokens: list[int], tokenizer: PreTrainedTokenizerBase) -> str:
     return tokenizer.decode(tokens[: tokens.index(end)] if end in tokens else tokens).strip()
 
 
-def _exp(value: float) -> float:
+def exponential(value: float) -> float:
+    """e to the `value`; infinity if that is too large for a float."""
     return math.exp(value) if value < 700 else math.inf
 
 

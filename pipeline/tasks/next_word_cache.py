@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
@@ -11,7 +10,7 @@ from pipeline.config.training import Train
 from pipeline.errors import UserError
 from pipeline.models.recurrent import RecurrentForCausalLM
 from pipeline.tasks.base import Batch
-from pipeline.tasks.next_word import LIKELIEST, NextWord
+from pipeline.tasks.next_word import LIKELIEST, NextWord, exponential
 from pipeline.tasks.word_cache import Mixture, TrackCache, chances_of, look_up_batch, mixed, tune
 
 
@@ -60,7 +59,7 @@ class CachedNextWord(NextWord):
         if self.mixture is None or "alone" not in outcome:
             return scores
         alone = outcome["alone"].sum(dtype=float)
-        without = {f"perplexity_per_{unit}": math.exp(alone / scores[f"{unit}s"]) for unit in ("token", "word")}
+        without = {f"perplexity_per_{unit}": exponential(alone / scores[f"{unit}s"]) for unit in ("token", "word")}
         mixture = {"size": self.size, "theta": self.mixture.theta, "lambda": self.mixture.share}
         return {**scores, "cache": {**mixture, "without": {"loss": float(alone / scores["tokens"]), **without}}}
 

@@ -49,8 +49,9 @@ class Found(NamedTuple):
     def weights(self, theta: float) -> Tensor:
         """(T, S+T) exp(theta h_t . h_i) where i is in the cache of t, else 0, divided by the largest in a row."""
         largest = self.similar.masked_fill(~self.known, float("-inf")).amax(dim=1, keepdim=True)
-        # Weights below e^-60 count for nothing, and numbers too small for float32 are slow.
-        return ((self.similar - largest) * theta).clamp(min=-60.0).exp() * self.known
+        # Weights below e^-60 count for nothing, and numbers too small for float32 are slow. Above 0 are only states
+        # that are not in the cache: their weights could be infinite.
+        return ((self.similar - largest) * theta).clamp(-60.0, 0.0).exp() * self.known
 
 
 class TrackCache:

@@ -18,6 +18,7 @@ from pipeline.config.recipe import Recipe
 from pipeline.config.training import Train
 from pipeline.errors import UserError
 from pipeline.run import train
+from pipeline.tasks.next_word_cache import CachedNextWord
 from pipeline.tasks.word_cache import SHARES, THETAS, Mixture, TrackCache, chances_of, look_up_batch, mixed, tune
 
 SIZE, WORDS = 5, 7
@@ -68,6 +69,22 @@ def test_the_cache_is_that_of_brute_force_however_a_text_is_cut_into_windows(win
                     assert float(both[at, word]) == pytest.approx(wanted, rel=1e-5)
                 if here is not None:
                     assert chance == pytest.approx(here.get(int(words[start + at]), 0.0), rel=1e-5)
+
+
+def test_states_outside_of_the_cache_do_not_count_however_similar_they_are():
+    """exp(theta h . h) of a later state is infinite here."""
+    states, words, begins = a_track()
+    states = states * torch.linspace(1, 12, len(states))[:, None]
+    found = TrackCache(SIZE).look_up(states, words, begins)
+    for number, theta in enumerate(THETAS[:5]):
+        chances, expected = chances_of(found, words)[:, number], by_hand(states, words, begins, theta)
+        both = mixed(torch.zeros(len(words), WORDS), found, Mixture(theta, 0.3))
+        assert torch.allclose(both.sum(dim=1), torch.ones(len(both)))
+        for at, here in enumerate(expected):
+            if here is None:
+                assert math.isnan(float(chances[at]))
+            else:
+                assert float(chances[at]) == pytest.approx(here.get(int(words[at]), 0.0), rel=1e-4, abs=1e-20)
 
 
 def test_padding_is_not_looked_up_and_each_row_has_a_cache_of_its_own():
@@ -146,6 +163,13 @@ def test_documents_have_a_cache_each(run):
     scores = [inference.evaluate(model, data, "test", size, cache=20) for size in (1, 7)]
     assert scores[0]["loss"] == pytest.approx(scores[1]["loss"], rel=1e-5)
     assert json.dumps(scores[0]["cache"]["without"])
+
+
+def test_perplexities_per_word_may_be_infinite_where_words_are_as_long_as_texts():
+    outcome = {"tokens": np.array([800]), "words": np.array([1]), "bytes": np.array([800]), "nll": np.array([800.0])}
+    outcome |= {"rank": np.zeros(800, np.uint8), "alone": np.ones(800, np.float32), "context": "", "stride": 1}
+    found = CachedNextWord(5, Mixture(0.3, 0.1)).score({**outcome, "running": False}, [])
+    assert found["cache"]["without"]["perplexity_per_word"] == found["perplexity_per_word"] == math.inf
 
 
 def test_data_without_a_validation_split_and_models_without_states_are_refused(run, tmp_path):
