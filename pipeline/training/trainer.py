@@ -301,6 +301,7 @@ def _save_is_due(run: Run) -> bool:
 
 def _average(run: Run, state: TrainState, log: Log) -> None:
     if state.average.add(run.share_done):
+        run.progress.stale = 0  # the average has yet to show what it can do
         log.write("average", {"begins": run.progress.step})
 
 
@@ -339,7 +340,7 @@ def _remember(run: Run, state: TrainState, log: Log, metrics: dict[str, Any]) ->
     if isinstance(state.scheduler, Schedule):
         state.scheduler.observe(done.stale)
     if state.average.observe(monitor.signed(value)):
-        done.stale = 0  # the average has yet to show what it can do
+        done.stale = 0  # the run does not end before the average begins
     scores = {name: value for name, value in metrics.items() if isinstance(value, float)} | {monitor.name: value}
     log.write("validation", scores)
     log.warn(run.task.concern(metrics))

@@ -188,6 +188,13 @@ def test_a_run_that_is_stopped_goes_on_with_its_average_and_its_learning_rate(ki
     assert all(torch.equal(whole[name], stopped[name]) for name in whole)
 
 
+def test_early_stopping_counts_anew_when_the_average_begins(reviews, tmp_path):
+    """The score never changes, so the first evaluation is the best one. The average begins with update 10."""
+    optim = Optim(learning_rate=1e-9, average="swa", average_start=0.5)
+    metrics = train(a_recipe(reviews, tmp_path / "run", optim, max_steps=20, eval_every=2, patience=5, epochs=100))
+    assert metrics["train"]["updates"] == 10 + 4 * 2
+
+
 def test_settings_that_nothing_would_use_are_refused():
     with pytest.raises(UserError, match=r"optim\.average_decay: only optim\.average ema uses it"):
         Optim(average="swa", average_decay=0.9)
