@@ -19,8 +19,8 @@ from pipeline.training.distributed import fsdp
 class WeightAverage:
     """A running average of the trainable parameters of a model, as `optim.average` asks for.
 
-    - ema: w' = d w' + (1 - d) w after each update, with d = min(decay, (1 + n) / (10 + n)) after n updates, so that
-      the first weights are soon forgotten (as in TensorFlow's ExponentialMovingAverage).
+    - ema: w' = d w' + (1 - d) w after each update, with d = min(decay, (1 + n) / (10 + n)) if the average is of n
+      weights already, so that the first ones are soon forgotten (as in TensorFlow's ExponentialMovingAverage).
     - swa: the mean of the weights after each update from a share of the training on (Izmailov et al. 2018, who take
       the weights once an epoch).
     - nt-asgd: the same from the first validation whose score is worse than one of more than `average_interval`
