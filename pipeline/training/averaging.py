@@ -6,6 +6,7 @@ Training goes on from the weights themselves: an average changes nothing in the 
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -88,7 +89,7 @@ class WeightAverage:
         if self._settings.average != "nt-asgd" or self._triggered:
             return False
         before = self._scores[: max(len(self._scores) - self._settings.average_interval, 0)]
-        self._scores.append(score)
+        self._scores.append(-math.inf if math.isnan(score) else score)
         self._triggered = bool(before) and score < max(before)
         return self._triggered
 

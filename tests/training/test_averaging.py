@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import itertools
 import json
+import math
 import os
 import signal
 
@@ -76,6 +77,7 @@ def test_swa_is_the_mean_of_all_weights_from_its_start_on():
         ([5, 4, 3, 2], 3),
         ([5, 5, 5, 5, 4], 4),
         ([1, float("nan"), 2, 3], None),
+        ([float("nan"), 3, 2, 1, 0], 4),
     ],
 )
 def test_nt_asgd_begins_when_a_score_is_worse_than_the_best_of_all_but_the_last_ones(scores, begins):
@@ -87,7 +89,7 @@ def test_nt_asgd_begins_when_a_score_is_worse_than_the_best_of_all_but_the_last_
     for index, score in enumerate(scores):
         if not expected and len(logs) > 2 and score < max(logs[: len(logs) - 2]):
             expected.append(index)
-        logs.append(score)
+        logs.append(-math.inf if math.isnan(score) else score)  # no score is a better one
     assert found == expected == ([] if begins is None else [begins])
     assert average.add(1.0) == (begins is not None)
 
