@@ -41,9 +41,9 @@ def read(
     """Up to `limit` different texts of all sources, drawn at random, in the order in which they were read.
 
     Rows of running text (see data.separate) are cut into sentences. So are documents with more words than
-    data.max_length, of which the student would read the beginning only. Sentences of less than `sentences.SHORTEST` or
-    more than `sentences.LONGEST` words are left out. Texts for next_word and pairs of texts stay whole. For ner, texts
-    are cut into words as `predict` does.
+    data.max_length, of which the student would read the beginning or the end only. Sentences of less than
+    `sentences.SHORTEST` or more than `sentences.LONGEST` words are left out. Texts for next_word and pairs of texts
+    stay whole. For ner, texts are cut into words as `predict` does.
 
     Args:
         found: the sources; labels in them are ignored. Their own validation and test splits are not read.
@@ -82,7 +82,7 @@ def read(
 
 
 def _cutter(task: Task, data: Data) -> Cut:
-    longest = data.max_length if data.long_texts == "cut" else None
+    longest = data.max_length if data.long_texts in ("cut", "tail") else None
 
     def cut(content: Content, running: bool) -> list[str] | None:
         if task.running_text or not isinstance(content, str):  # a language model learns from whole documents

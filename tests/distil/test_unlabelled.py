@@ -71,12 +71,13 @@ def test_data_separate_decides_whether_rows_are_cut(tmp_path):
     assert read(Data(rows.source, separate=False)).contents == ["One two three.", "Four five six."]
 
 
-def test_documents_that_the_student_would_not_read_to_the_end_are_cut(tmp_path):
+def test_documents_that_the_student_would_not_read_as_a_whole_are_cut(tmp_path):
     nine = "One two three four five. Six seven eight nine."
     rows = write(tmp_path, "rows.csv", f'text\n"{nine}"\n"One two three. Four five six."\n')
     assert read(rows).contents == [*nine.replace(". ", ".|").split("|"), "One two three. Four five six."]
     assert read(rows, data=Data("x", max_length=9)).contents[0] == nine
     assert read(rows, data=Data("x", max_length=8, long_texts="windows")).contents[0] == nine
+    assert read(rows, data=Data("x", max_length=8, long_texts="tail")).contents == read(rows).contents
 
 
 @pytest.mark.slow  # 25,000 reviews
