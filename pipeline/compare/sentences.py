@@ -16,6 +16,8 @@ UNITS = {
     "perplexity_per_token": "in perplexity per token",
     "pearson": "in Pearson's correlation",
     "spearman": "in Spearman's correlation",
+    "bleu": "in BLEU",
+    "chrf": "in chrF",
 }
 ROWS = {"ner": "sentences"}
 

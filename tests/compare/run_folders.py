@@ -212,12 +212,39 @@ def next_words(split: str, options: Options) -> Made:
     return columns, metrics, PredictionInfo("next_word", None, split, [], settings)
 
 
+def translations(split: str, options: Options) -> Made:
+    """A translation of each text: its words in the opposite order, some of them left out or wrong."""
+    from sacrebleu.metrics import BLEU, CHRF  # takes a while, and the other kinds do not need it
+
+    rng, _, own = _random(split, options)
+    targets = [" ".join(reversed(text.split())) for text in own]
+    answers = [_translated(target, options.skill, rng) for target in targets]
+    tokens = np.array([len(target.split()) + 1 for target in targets])
+    nll = (1.5 - options.skill) * tokens * rng.uniform(0.5, 1.5, options.rows)
+    loss = float(nll.sum() / tokens.sum())
+    metrics: dict[str, Any] = {"loss": loss, "perplexity_per_token": math.exp(loss)}
+    for name, metric in (("bleu", BLEU()), ("chrf", CHRF())):
+        metrics[name] = metric.corpus_score(answers, [targets]).score
+        metrics[f"{name}_signature"] = str(metric.get_signature())
+    columns = {"text": own, "target": targets, "hypothesis": answers, "nll": nll}
+    columns["tokens"] = pa.array(tokens, pa.int32())
+    return columns, metrics, PredictionInfo("translation", None, split, [], {})
+
+
+def _translated(target: str, skill: float, rng: np.random.Generator) -> str:
+    if rng.random() < skill / 4:
+        return target
+    kept = ((word, rng.random()) for word in target.split())
+    return " ".join(word if luck < skill else "a" for word, luck in kept if luck < skill or luck > 0.9)
+
+
 KINDS: dict[str, tuple[Callable[[str, Options], Made], str, str]] = {
     "classes": (classes, "sentiment", "accuracy"),
     "several_labels": (several_labels, "sentiment", "micro_f1"),
     "numbers": (numbers, "sentiment", "mse"),
     "entities": (entities, "ner", "f1"),
     "next_words": (next_words, "next_word", "loss"),
+    "translations": (translations, "translation", "chrf"),
 }
 
 

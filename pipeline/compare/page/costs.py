@@ -64,8 +64,12 @@ def section(view: View, figures: Figures) -> Html | None:
         for cost in known
     }
     pictures = [_picture(view, figures, c, found[c], fronts[c], scores) for c in known if len(found[c]) > 1]
+    others = [name for name in view.text_scores if name != score]
     rows = [
-        [e.title(), number(scores[e.key]), *(_cell(found[cost].get(e.key), e.key in fronts[cost]) for cost in known)]
+        [
+            *(e.title(), number(scores[e.key]), *(number(_value(view, e, name)) for name in others)),
+            *(_cell(found[cost].get(e.key), e.key in fronts[cost]) for cost in known),
+        ]
         for e in view.entries
     ]
     return join(
@@ -76,9 +80,14 @@ def section(view: View, figures: Figures) -> Html | None:
                 *_missing(view, found),
             ),
             group(*pictures),
-            table(["", score_name(score), *(c.column for c in known)], rows, class_="scores"),
+            table(["", *map(score_name, [score, *others]), *(c.column for c in known)], rows, class_="scores"),
         ]
     )
+
+
+def _value(view: View, entry: Entry, score: str) -> float | None:
+    estimate = view.verdict.estimates[entry.name].get(score)
+    return estimate.value if estimate else None
 
 
 def _cell(value: float | None, is_on_front: bool) -> Td:

@@ -1,4 +1,4 @@
-"""Learning curves: what history.jsonl says of the loss and of the score that selected the weights."""
+"""Learning curves: what history.jsonl says of the loss, of the score that selected the weights, and chrF and BLEU."""
 
 from __future__ import annotations
 
@@ -21,8 +21,9 @@ Curve = list[tuple[float, float]]
 
 
 def section(view: View, figures: Figures) -> Html | None:
-    """Loss of training and of validation, and the score that selected the weights."""
+    """Loss of training and of validation, the score that selected the weights, and of translations chrF and BLEU."""
     monitors = dict.fromkeys(run.monitor for entry in view.entries for run in entry.contender.runs)
+    monitors |= dict.fromkeys(view.text_scores)
     wanted = [("train", "loss"), ("validation", "loss")]
     wanted += [("validation", name) for name in monitors if name and name != "loss"]
     pictures = [_picture(view, figures, kind, name) for kind, name in wanted]

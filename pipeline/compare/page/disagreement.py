@@ -10,6 +10,7 @@ from pipeline.compare.page.figures import Figures
 from pipeline.compare.page.html import Html, details, join, paragraphs, tag, user
 from pipeline.compare.page.row_views import ROW_VIEWS, RowView
 from pipeline.compare.page.view import Answers, Entry, View
+from pipeline.metrics import ngrams
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class Wording:
 
 RIGHT = ("only the first is right", "only the second is right", "neither is right")
 CLOSER = ("the first is closer", "the second is closer")
+NEARER = (*CLOSER, "both are as close")
 NLL = "the difference between their negative log-likelihoods"
 WORDINGS = {
     "single": Wording(NLL, "rows on which the two answer differently", RIGHT),
@@ -38,6 +40,9 @@ WORDINGS = {
     "numbers": Wording("the difference between their squared errors", "rows", CLOSER),
     "ner": Wording(NLL, "sentences in which the two find different entities", RIGHT, 240),
     "next_word": Wording(NLL, "rows", ("the first is less surprised", "the second is less surprised"), 60),
+    "translation": Wording(
+        "the difference between the chrF of their translations", "rows that the two translate differently", NEARER, 240
+    ),
 }
 CHOICES = ("first", "second", "neither")
 FEWEST, MOST = 6, 200  # rows of a pair
@@ -51,7 +56,7 @@ class Pair:
     Attributes:
         rows: numbers of the rows shown, worst first. count: how many there are.
         right: for each row shown, which of `CHOICES` it is.
-        differences: of nll or squared error, the first minus the second.
+        differences: of nll, squared error or chrF, the first minus the second.
     """
 
     first: Entry
@@ -89,12 +94,18 @@ def compared(view: View, first: Entry, second: Entry, limit: int) -> Pair:
     """The `limit` rows on which the first runs of two contenders differ the most."""
     one, other = view.first(first), view.first(second)
     differs = _differs(view.kind or "", one, other)
-    measured = "squared_error" if view.kind == "numbers" else "nll"
-    gap = one.array(measured) - other.array(measured)
+    gap = _measured(view.kind or "", one) - _measured(view.kind or "", other)
     rows = np.nonzero(differs)[0]
     rows = rows[np.argsort(-np.abs(gap[rows]), kind="stable")][:limit]
     right = _right(view.kind or "", one, other, gap, rows)
     return Pair(first, second, rows, int(differs.sum()), right, gap[rows])
+
+
+def _measured(kind: str, answers: Answers) -> np.ndarray:
+    """(N,) what rows are ordered by the difference of."""
+    if kind == "translation":
+        return ngrams.chrf(answers.chrf_counts)
+    return answers.array("squared_error" if kind == "numbers" else "nll")
 
 
 def _differs(kind: str, one: Answers, other: Answers) -> np.ndarray:
@@ -109,6 +120,10 @@ def _differs(kind: str, one: Answers, other: Answers) -> np.ndarray:
         )
     if kind == "numbers":
         return one.array("prediction") != other.array("prediction")
+    if kind == "translation":
+        return np.array(
+            [a != b for a, b in zip(one.values("hypothesis"), other.values("hypothesis"), strict=True)], bool
+        )
     return np.ones(one.table.num_rows, bool)
 
 
@@ -116,6 +131,8 @@ def _right(kind: str, one: Answers, other: Answers, gap: np.ndarray, rows: np.nd
     """For each of `rows`, which run is right, or better."""
     if kind in ("numbers", "next_word"):
         return [CHOICES[0] if gap[row] < 0 else CHOICES[1] for row in rows]
+    if kind == "translation":
+        return [CHOICES[0] if gap[row] > 0 else CHOICES[1] if gap[row] < 0 else CHOICES[2] for row in rows]
     both = [_is_right(kind, answers) for answers in (one, other)]
     return [CHOICES[0] if both[0][row] else CHOICES[1] if both[1][row] else CHOICES[2] for row in rows]
 

@@ -1,4 +1,4 @@
-"""The score that parts of the rows are compared by, for each kind of answers: a function of sums over rows."""
+"""The scores that parts of the rows are compared by, for each kind of answers: functions of sums over rows."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.compare.page.view import Answers
+from pipeline.metrics import ngrams
 
 
 @dataclass(frozen=True)
@@ -69,9 +70,13 @@ def _words(answers: Answers) -> np.ndarray:
 
 
 MEASURES = {
-    "single": Measure("accuracy", False, _correct, ratio),
-    "several": Measure("micro F1", False, _labels, f1),
-    "numbers": Measure("mean squared error", True, _squared_error, ratio),
-    "ner": Measure("F1", False, _entities, f1),
-    "next_word": Measure("perplexity per word", True, _words, _perplexity),
+    "single": (Measure("accuracy", False, _correct, ratio),),
+    "several": (Measure("micro F1", False, _labels, f1),),
+    "numbers": (Measure("mean squared error", True, _squared_error, ratio),),
+    "ner": (Measure("F1", False, _entities, f1),),
+    "next_word": (Measure("perplexity per word", True, _words, _perplexity),),
+    "translation": (
+        Measure("chrF", False, lambda answers: answers.chrf_counts, ngrams.chrf),
+        Measure("BLEU", False, lambda answers: answers.bleu_counts, ngrams.bleu),
+    ),
 }

@@ -11,6 +11,7 @@ import numpy as np
 from pipeline.compare.page import surprisal
 from pipeline.compare.page.html import Html, cut, join, number, tag, user
 from pipeline.compare.page.view import Answers, Entry, View
+from pipeline.metrics import ngrams
 
 LONGEST = 600  # characters of a text
 MOST_WORDS = 90  # of a sentence or a document
@@ -187,10 +188,33 @@ class WordRows(RowView):
         return tag("div", head, surprisal.coloured(bits, MOST_WORDS))
 
 
+class TranslationRows(RowView):
+    """The source, the reference and both translations below each other, each in its own direction."""
+
+    columns = ("text", "target", "hypothesis")
+
+    def legend(self) -> Html:
+        return tag("p", "Beside each translation stands its chrF.", class_="said")
+
+    def item(self, sides: Sequence[tuple[Entry, Row]]) -> Html:
+        target = sides[0][1]["target"]
+        lines = [self._line("source", sides[0][1]["text"]), self._line("reference", target)]
+        for entry, row in sides:
+            score = float(ngrams.chrf(ngrams.chrf_counts([row["hypothesis"]], [target]))[0])
+            lines.append(self._line(join([entry.badge(), f" {score:.1f}"]), row["hypothesis"]))
+        return tag("div", *lines, class_="lines")
+
+    @staticmethod
+    def _line(label: object, text: str) -> Html:
+        shown = user(cut(text, LONGEST), "span", "sentence") if text.strip() else tag("i", "empty", class_="sentence")
+        return tag("p", tag("span", label, class_="who"), shown, class_="spans")
+
+
 ROW_VIEWS: dict[str, type[RowView]] = {
     "single": ClassRows,
     "several": LabelRows,
     "numbers": NumberRows,
     "ner": EntityRows,
     "next_word": WordRows,
+    "translation": TranslationRows,
 }

@@ -11,7 +11,7 @@ import numpy as np
 
 from pipeline.compare.page.figures import Figures, axes, group, label_ends, line_style
 from pipeline.compare.page.html import Html, join, number, paragraphs
-from pipeline.compare.page.measures import MEASURES
+from pipeline.compare.page.measures import MEASURES, Measure
 from pipeline.compare.page.view import View, capital
 
 PARTS = 5
@@ -43,19 +43,27 @@ def section(view: View, figures: Figures) -> Html | None:
         return None
     texts = [words(text) for text in view.texts]
     lengths = np.array([len(own) for own in texts])
-    measure = MEASURES[view.kind]
+    measures = MEASURES[view.kind]
+    names = " and ".join(measure.name for measure in measures)
+    cuts = (
+        ("by length", f"words in the {'source' if view.kind == 'translation' else 'text'}", _by_length(lengths)),
+        ("by rare words", "share of rare words", _by_rarity(texts)),
+    )
     return join(
         [
             paragraphs(
-                f"{capital(measure.name)} on parts of the rows, which are of about the same number."
+                f"{capital(names)} on parts of the rows, which are of about the same number."
                 " A word is what stands between blanks; of scripts without blanks, a character.",
                 "Rare words are those that are in no other row. How often a word is in the training data is not written"
                 " in the folder of a run.",
             ),
             view.legend(),
             group(
-                _picture(view, figures, "By length", "words in the text", _by_length(lengths)),
-                _picture(view, figures, "By rare words", "share of rare words", _by_rarity(texts)),
+                *(
+                    _picture(view, figures, measure, f"{measure.name} {cut}" if len(measures) > 1 else cut, axis, parts)
+                    for cut, axis, parts in cuts
+                    for measure in measures
+                )
             ),
         ]
     )
@@ -91,10 +99,11 @@ def _by_rarity(texts: Sequence[list[str]]) -> list[Part]:
     return [part for part in parts if part.rows.any()]
 
 
-def _picture(view: View, figures: Figures, title: str, axis: str, parts: Sequence[Part]) -> Html | None:
+def _picture(
+    view: View, figures: Figures, measure: Measure, title: str, axis: str, parts: Sequence[Part]
+) -> Html | None:
     if len(parts) < 2:
         return None
-    measure = MEASURES[view.kind or ""]
     member = np.array([part.rows for part in parts], float)
     values = {e.key: view.mean(e, lambda own: measure.value(member @ measure.contributions(own))) for e in view.entries}
     where = axes(axis, measure.name)
@@ -111,4 +120,4 @@ def _picture(view: View, figures: Figures, title: str, axis: str, parts: Sequenc
     ]
     said = "; ".join(f"{e.key}: {', '.join(number(float(v)) for v in values[e.key])}" for e in view.entries)
     names = ", ".join(part.name for part in parts)
-    return figures.figure(where, title, f"For {names}: {said}.", [axis, "rows", *view.heads()], rows)
+    return figures.figure(where, capital(title), f"For {names}: {said}.", [axis, "rows", *view.heads()], rows)

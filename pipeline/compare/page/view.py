@@ -16,9 +16,11 @@ from pipeline.compare.page.html import Html, tag, user
 from pipeline.compare.runs import ComparedRun
 from pipeline.compare.verdict import Verdict
 from pipeline.errors import UserError
+from pipeline.metrics import ngrams
 from pipeline.predictions import Predictions
 
 COLOURS = 10
+SCORE_NAMES = {"bleu": "BLEU", "chrf": "chrF"}
 SINGLE, SEVERAL, NUMBERS = "single_label_classification", "multi_label_classification", "regression"
 
 
@@ -126,6 +128,16 @@ class Answers:
     def predicted_spans(self) -> list[frozenset[tuple[int, int, str]]]:
         return self.spans("predicted_spans")
 
+    @cached_property
+    def bleu_counts(self) -> np.ndarray:
+        """translation: (N, ...) what each row adds to BLEU."""
+        return ngrams.bleu_counts(self.values("hypothesis"), self.values("target"))
+
+    @cached_property
+    def chrf_counts(self) -> np.ndarray:
+        """translation: (N, ...) what each row adds to chrF."""
+        return ngrams.chrf_counts(self.values("hypothesis"), self.values("target"))
+
     def _indices(self, column: str) -> np.ndarray:
         import pyarrow as pa
         import pyarrow.compute as pc
@@ -163,13 +175,15 @@ class View:
 
     @cached_property
     def kind(self) -> str | None:
-        """What the answers are: single, several, numbers, ner or next_word; None if they are not known here."""
+        """What the answers are: single, several, numbers, ner, next_word or translation; None if they are not known
+        here."""
         first = next(iter(self.answers.values()), None)
         if first is None:
             return None
         needed = {
             "ner": ("words", "gold_spans", "predicted_spans"),
             "next_word": ("text", "words", "token_nll"),
+            "translation": ("text", "target", "hypothesis"),
             "numbers": ("gold", "prediction", "squared_error"),
             "single": ("gold", "prediction", "scores", "nll"),
             "several": ("gold", "prediction", "scores", "nll"),
@@ -221,6 +235,12 @@ class View:
         return texts
 
     @property
+    def text_scores(self) -> list[str]:
+        """What costs and learning curves show of translations, whichever score has selected the weights."""
+        own = ("chrf", "bleu") if self.verdict.task == "translation" else ()
+        return [score for score in own if score in self.verdict.scores]
+
+    @property
     def several_seeds(self) -> bool:
         return any(entry.contender.seeds > 1 for entry in self.entries)
 
@@ -241,9 +261,9 @@ def _letter(place: int) -> str:
 
 def score_name(score: str) -> str:
     """The name of a score in words."""
-    return score.replace("_", " ").replace("f1", "F1")
+    return SCORE_NAMES.get(score) or score.replace("_", " ").replace("f1", "F1")
 
 
 def capital(text: str) -> str:
-    """`text` with a capital at its beginning."""
-    return text[:1].upper() + text[1:]
+    """`text` with a capital at its beginning, unless it begins with the name of a score that has none."""
+    return text if text.startswith(tuple(SCORE_NAMES.values())) else text[:1].upper() + text[1:]

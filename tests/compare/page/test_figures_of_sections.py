@@ -122,21 +122,23 @@ def test_kinds_of_errors_add_up_to_false_positives_and_negatives(tmp_path):
     assert min(missed, invented, border, kind) > 0
 
 
-@pytest.mark.parametrize("kind", ["classes", "several_labels", "numbers", "entities", "next_words"])
+@pytest.mark.parametrize("kind", run_folders.KINDS)
 def test_the_score_of_all_rows_is_that_of_the_run(kind, tmp_path):
     folder = run_folders.write_run(tmp_path / "run", kind, rows=150)
     verdict = verdicts.a_verdict([folder])
     view = View(verdict)
     (own,) = view.answers.values()
-    measure = MEASURES[view.kind]
     name = {
         "micro F1": "micro_f1",
         "F1": "f1",
         "mean squared error": "mse",
         "perplexity per word": "perplexity_per_word",
+        "chrF": "chrf",
+        "BLEU": "bleu",
     }
-    expected = verdict.contenders[0].runs[0].scores("test")[name.get(measure.name, measure.name)]
-    assert float(measure.value(measure.contributions(own).sum(axis=0))) == pytest.approx(expected)
+    for measure in MEASURES[view.kind]:
+        expected = verdict.contenders[0].runs[0].scores("test")[name.get(measure.name, measure.name)]
+        assert float(measure.value(measure.contributions(own).sum(axis=0))) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("kind", ["classes", "several_labels", "entities"])
@@ -236,6 +238,32 @@ def test_rows_of_disagreement_are_ordered_by_the_difference_and_counted(tmp_path
     assert pair.rows.tolist() == expected
     assert pair.count == len(differing)
     assert pair.right == ["first" if a[n]["prediction"] == a[n]["gold"] else "second" for n in expected]
+
+
+def test_translations_are_ordered_by_the_difference_in_the_chrf_of_sacrebleu(tmp_path):
+    from sacrebleu.metrics import CHRF
+
+    runs = [
+        run_folders.write_run(tmp_path / f"r{n}", "translations", skill=0.7 - n / 10, hidden_size=8 + n, rows=150)
+        for n in range(2)
+    ]
+    view = View(verdicts.a_verdict(runs))
+    one, other = view.entries
+    pair = compared(view, one, other, 10)
+    a, b = (view.first(entry).table.to_pylist() for entry in (one, other))
+    metric = CHRF()
+    gaps = [
+        metric.sentence_score(x["hypothesis"], [x["target"]]).score
+        - metric.sentence_score(y["hypothesis"], [y["target"]]).score
+        for x, y in zip(a, b, strict=True)
+    ]
+    differing = [n for n in range(150) if a[n]["hypothesis"] != b[n]["hypothesis"]]
+    expected = sorted(differing, key=lambda n: -abs(gaps[n]))[:10]
+    assert np.abs(pair.differences) == pytest.approx([abs(gaps[n]) for n in expected])
+    assert pair.differences == pytest.approx([gaps[n] for n in pair.rows])
+    assert pair.count == len(differing) < 150
+    assert pair.right == ["first" if gap > 0 else "second" for gap in pair.differences]
+    assert {"first", "second"} == set(pair.right)
 
 
 def test_numbers_and_attributes_are_written_safely():

@@ -22,6 +22,7 @@ SECTIONS = {
     "numbers": {"Predicted numbers", "Length and rare words", "Disagreement"},
     "entities": {"Kinds of errors", "Length and rare words", "Labels", "Disagreement"},
     "next_words": {"Length and rare words", "Disagreement"},
+    "translations": {"Length and rare words", "Disagreement"},
 }
 ALWAYS = {"Verdict", "Ranking", "Quality and cost", "Learning curves", "Settings, data and machines"}
 VOID = {"meta", "link", "br", "input", "col"}
@@ -79,16 +80,17 @@ def written(where: Path, verdict: Verdict) -> str:
     return (where / "page.html").read_text(encoding="utf-8")
 
 
-def with_texts(folder: Path, texts: list[str]) -> None:
-    """Replace the first texts of a run's test rows."""
+def with_texts(folder: Path, texts: list[str], *columns: str) -> None:
+    """Replace the first texts of a run's test rows, in these columns."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     file = folder / "predictions/test.parquet"
     table = pq.read_table(file)
-    own = texts + table["text"].to_pylist()[len(texts) :]
-    place = table.column_names.index("text")
-    pq.write_table(table.set_column(place, "text", pa.array(own)), file)
+    for column in columns or ("text",):
+        own = texts + table[column].to_pylist()[len(texts) :]
+        table = table.set_column(table.column_names.index(column), column, pa.array(own))
+    pq.write_table(table, file)
 
 
 @pytest.mark.parametrize("kind", SECTIONS)
@@ -158,6 +160,41 @@ def test_words_of_a_sentence_are_escaped_and_its_entities_keep_their_direction(t
     text = written(tmp_path, verdicts.a_verdict(runs))
     assert "<i>PER" not in text
     assert re.search(r'<mark dir="auto"[^>]*>[^<]+<small><bdi dir="auto">&lt;i&gt;PER', text)
+
+
+def test_translations_are_escaped_and_each_text_has_its_own_direction(tmp_path):
+    runs = folders(tmp_path, "translations", rows=60)
+    for number, run in enumerate(runs):
+        with_texts(run, NASTY, "text", "target")
+        with_texts(run, [*NASTY[number:], " ", ""][: len(NASTY)], "hypothesis")
+    text = written(tmp_path, verdicts.a_verdict(runs))
+    found = Checker(text)
+    assert found.tags.count("script") == 1
+    assert "img" not in found.tags
+    rows = re.findall('<div class="lines">(.*?)</div>', text)
+    assert len(rows) > 40
+    for row in rows:
+        lines = re.findall("<p .*?</p>", row)
+        assert len(lines) == 4
+        assert re.search(">source</span>.*>reference</span>", row)
+        assert all('<span dir="auto" class="sentence">' in line or ">empty</i>" in line for line in lines)
+    assert '<span dir="auto" class="sentence">שלום עולם' in text
+    assert '<i class="sentence">empty</i>' in text
+
+
+def test_chrf_and_bleu_of_translations_are_ranked_costed_drawn_and_cut_by_length(tmp_path):
+    text = written(tmp_path, verdicts.a_verdict(folders(tmp_path, "translations", rows=60)))
+    parts = {body.partition("</h2>")[0]: body for body in text.split("<h2>")[1:]}
+    captions = {name: re.findall("<figcaption[^>]*>(.*?)</figcaption>", part) for name, part in parts.items()}
+    for name in ("Ranking", "Quality and cost"):
+        assert re.search(r'<th scope="col">chrF.*?<th scope="col">BLEU', parts[name])
+    assert captions["Learning curves"] == [
+        *("Loss in training", "Loss in validation", "chrF in validation", "BLEU in validation")
+    ]
+    assert captions["Length and rare words"] == [
+        *("chrF by length", "BLEU by length", "chrF by rare words", "BLEU by rare words")
+    ]
+    assert "words in the source" in parts["Length and rare words"]
 
 
 def test_no_two_pictures_share_an_id_and_no_colour_of_a_picture_is_fixed(tmp_path):
