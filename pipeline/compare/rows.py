@@ -34,6 +34,7 @@ READING = {
         "zero_digits",
         "max_length",
         "long_texts",
+        "prefix",
     )
 }
 ADVICE = "compare the rows that all have with --common"

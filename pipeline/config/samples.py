@@ -76,6 +76,13 @@ def find(kind: str, name: str, setting: str) -> Path:
     return Path(spec.submodule_search_locations[0]) / inside
 
 
+def installed() -> list[str]:
+    """The samples on this machine; those that differ in the language only are one."""
+    packages = {name: package for kind in SAMPLES.values() for name, (package, _) in kind.items()}
+    found = [f"{PREFIX}{name}" for name, package in packages.items() if package != CATALOGUES and _located(package)]
+    return [*found, f"{PREFIX}plone_LANG ({len(LANGUAGES)} languages)"] if _located(CATALOGUES) else found
+
+
 def _located(package: str) -> ModuleSpec | None:
     try:
         return importlib.util.find_spec(package)

@@ -94,7 +94,7 @@ def report(
     Args:
         splits: with the columns text and line, and label or tags if the task has them.
         names: split -> file.
-        empty: split -> lines that were left out because they have no text.
+        empty: split -> lines that were left out because they have no text, or no target.
     """
     exact = {split: _digests(rows, EXACT) for split, rows in splits.items()}
     loose = {split: _digests(rows, LOOSE) for split, rows in splits.items()}
@@ -110,7 +110,7 @@ def report(
         },
         "labels": {split: dict(sorted(count.items())) for split, count in counts.items()},
     }
-    counted["notes"] = [*_empty_warnings(names, empty), *_row_warnings(counted), *_label_warnings(counts)]
+    counted["notes"] = [*_empty_warnings(splits, names, empty), *_row_warnings(counted), *_label_warnings(counts)]
     return counted
 
 
@@ -144,9 +144,13 @@ def _shared(numbers: Mapping[str, np.ndarray], split: str) -> int:
     return int((known[np.minimum(places, len(known) - 1)] == numbers[split]).sum()) if len(known) else 0
 
 
-def _empty_warnings(names: Mapping[str, Places], empty: Mapping[str, list[int]]) -> list[str]:
+def _empty_warnings(
+    splits: Mapping[str, Dataset], names: Mapping[str, Places], empty: Mapping[str, list[int]]
+) -> list[str]:
+    translated = any("target" in rows.column_names for rows in splits.values())
+    missing = "text or target" if translated else "text"
     return [
-        f"{names[split]}: {len(lines)} rows without text were left out ({_lines(names[split], lines[:SHOWN])}"
+        f"{names[split]}: {len(lines)} rows without {missing} were left out ({_lines(names[split], lines[:SHOWN])}"
         f"{', ...' * (len(lines) > SHOWN)})"
         for split, lines in empty.items()
         if lines

@@ -158,7 +158,7 @@ def choose(
         elif not fitting and role != "label" and len(left) == 1 and _are_known(columns, roles, role):
             columns[role] = left[0]
         elif labelled or not kind_of(role).is_target:
-            raise UserError(_ask(role, fitting, found, where))
+            raise UserError(_ask(role, fitting, found, where, bool(pairs)))
     named = {role: column for role in roles if (column := columns.get(role)) is not None}
     _refuse_shared(named)
     choice = Choice(named, found, tuple(label_columns), None, tuple(reasons), _missing_marks(data))
@@ -380,7 +380,7 @@ def _number(value: Any) -> float | None:
         return None
 
 
-def _ask(role: str, fitting: Sequence[str], found: Sequence[str], where: str) -> str:
+def _ask(role: str, fitting: Sequence[str], found: Sequence[str], where: str, pairs: bool) -> str:
     kind = kind_of(role)
     if list(found) == ["text"]:
         return f"{where}: it has texts only, no {role}{'' if role.endswith('s') else 's'}; give {kind.files}"
@@ -391,7 +391,8 @@ def _ask(role: str, fitting: Sequence[str], found: Sequence[str], where: str) ->
     if not kind.is_list and {"tokens", "tags"} <= set(found):
         return f"{where}: it holds words and tags, not texts; give {kind.files}, or train on it with the task ner"
     if len(fitting) > 1:
-        names, pair = " or ".join(fitting), ", and for pairs of texts data.text_pair_column, too" * (role == "text")
+        may_be_pair = pairs and role == "text"
+        names, pair = " or ".join(fitting), ", and for pairs of texts data.text_pair_column, too" * may_be_pair
         return f"{where}: which column holds the {role}, {names}? Set data.{kind.setting}{pair}"
     needs = f" (a list in each row); give {kind.files}, or" if kind.is_list else ";"
     return f"{where}: no column looks like the {role}{needs} set data.{kind.setting} to one of: {listing(found)}"

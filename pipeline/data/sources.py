@@ -120,10 +120,11 @@ def load(
     sample = first.rows.without(divided_by) if divided_by else first.rows
     columns = choose(roles, sample, data, str(first.places), pairs, problem_type, labelled=not known_labels)
     columns = replace(columns, origin=origin)
-    if known_labels and not columns.has_target and any(kind_of(role).is_target for role in roles):
+    targets = [f"data.{kind_of(role).setting}" for role in roles if kind_of(role).is_target]
+    if known_labels and not columns.has_target and targets:
         raise UserError(
             f"{first.places}: it has no labels ({columns}), so there is nothing to score; name their column with"
-            " data.label_column or data.tag_column, or use finetune predict"
+            f" {' or '.join(targets)}, or use finetune predict"
         )
     classes = _names_of_classes(first.classes, columns)
     tables = _comparable(tables, first, columns, roles, warnings)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import importlib.util
 import math
 import os
 import platform
@@ -61,12 +60,6 @@ def _print(sections: dict[str, dict[str, str]]) -> None:
 def _machine() -> dict[str, str]:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     free = shutil.disk_usage(Path.cwd()).free / GIBIBYTE
-    installed = [
-        f"sample:{name}"
-        for kind in samples.SAMPLES.values()
-        for name, (package, _) in kind.items()
-        if importlib.util.find_spec(package)
-    ]
     gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
     return {
         "python": platform.python_version(),
@@ -77,7 +70,7 @@ def _machine() -> dict[str, str]:
         "float32": "oneDNN multiplies large matrices" if is_faster() else "torch multiplies matrices as it chooses",
         "malloc": "keeps freed memory" if malloc.is_set_up else "as it is: not glibc's, or set up in the environment",
         "disk": f"{free:.0f} GiB free here",
-        "samples": ", ".join(installed) or "none; pip install 'finetune-pipeline[samples]'",
+        "samples": ", ".join(samples.installed()) or "none; pip install 'finetune-pipeline[samples]'",
     }
 
 
@@ -207,9 +200,10 @@ def _time(this: trainer.Run, total_updates: int, seconds_per_token: float) -> st
     if "test" in this.splits:
         tokens += int(this.splits["test"].lengths.sum())
     evaluation = tokens * seconds_per_token / 3
+    more = ", without what it writes then" if this.task.generates else ""
     return (
-        f"about {duration(training)} for training and {duration(evaluation)} for evaluation, from {TIMED_UPDATES}"
-        " timed updates"
+        f"about {duration(training)} for training and {duration(evaluation)} for evaluation{more}, from"
+        f" {TIMED_UPDATES} timed updates"
     )
 
 

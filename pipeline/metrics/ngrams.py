@@ -40,10 +40,9 @@ def bleu(sums: np.ndarray) -> np.ndarray:
     misses = np.cumsum(hits == 0, axis=-1)
     smoothed = np.where(hits > 0, hits, 0.5**misses)
     with np.errstate(divide="ignore", invalid="ignore"):
-        mean = np.log(smoothed / total).mean(axis=-1)
-        brevity = np.minimum(0.0, 1 - true / length)
+        exponent = np.log(smoothed / total).mean(axis=-1) + np.minimum(0.0, 1 - true / length)  # nan without words
     is_scored = (total > 0).all(axis=-1) & (hits > 0).any(axis=-1)
-    return np.where(is_scored, 100 * np.exp(np.where(is_scored, mean + brevity, 0.0)), 0.0)
+    return np.where(is_scored, 100 * np.exp(np.where(is_scored, exponent, 0.0)), 0.0)
 
 
 def chrf_counts(predictions: Sequence[str], references: Sequence[str]) -> np.ndarray:

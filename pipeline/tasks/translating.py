@@ -67,6 +67,16 @@ def answers(
     return rows
 
 
+def nothing(n_best: int | None, attention: bool) -> dict[str, Any]:
+    """The answer to a text without words, for which a model would make something up."""
+    answer: dict[str, Any] = {"translation": ""}
+    if n_best is not None:
+        answer["translations"] = []
+    if attention:
+        answer["attention"] = {"source": [], "target": [], "weights": []}
+    return answer
+
+
 def attended(
     model: PreTrainedModel,
     inputs: Mapping[str, torch.Tensor],

@@ -159,7 +159,7 @@ class Translation(Task):
         n_best: int | None = None,
         attention: bool = False,
     ) -> Iterable[dict[str, Any]]:
-        """The `translation` of each text.
+        """The `translation` of each text; that of a text without words has none.
 
         Args:
             beams, length_penalty: of beam search, as in transformers; None: those that the model was saved with.
@@ -171,16 +171,18 @@ class Translation(Task):
             UserError: there are fewer beams than `n_best`, or the model has no attention.
         """
         options = translating.options(model, beams, length_penalty, n_best)
-        ids, _ = translated.encode_sources(texts, tokenizer, int(tokenizer.model_max_length))
+        with_words = [row for row, text in enumerate(texts) if text.strip()]
+        length = int(tokenizer.model_max_length)
+        ids = translated.encode_sources([texts[row] for row in with_words], tokenizer, length)[0] if with_words else []
         found: dict[int, dict[str, Any]] = {}
         for chosen in batches_by_length([*map(len, ids)], ROWS_PER_BATCH):
             batch = padded_lists({"input_ids": [ids[row] for row in chosen]}, tokenizer)
             inputs = {name: values.to(model.device) for name, values in batch.items()}
             with torch.inference_mode():
                 answers = translating.answers(model, inputs, tokenizer, n_best, attention, options)
-            found.update(zip(chosen, answers, strict=True))
+            found.update(zip((with_words[number] for number in chosen), answers, strict=True))
         for row, text in enumerate(texts):
-            yield {"text": text, **found[row]}
+            yield {"text": text, **(found.get(row) or translating.nothing(n_best, attention))}
 
 
 def _scores(nll: np.ndarray, tokens: int, hypotheses: Sequence[str], targets: Sequence[str]) -> dict[str, Any]:

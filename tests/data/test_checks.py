@@ -45,6 +45,12 @@ def test_repeated_shared_and_empty_rows_are_counted_and_reported():
     ]
 
 
+def test_a_row_of_translations_may_lack_its_target_as_well():
+    pairs = Dataset.from_dict({"text": ["a b"], "target": ["c d"], "line": [1]})
+    notes = report({"train": pairs}, NAMES, {"train": [7]})["notes"]
+    assert notes == ["train.csv: 1 rows without text or target were left out (line 7)"]
+
+
 def test_label_sets_that_differ_are_reported():
     splits = {"train": rows(["a", "b"], ["x", "y"]), "test": rows(["c", "d"], ["x", "X"])}
     assert report(splits, NAMES, {})["notes"] == [

@@ -56,3 +56,9 @@ def test_a_perfect_translation_has_100_and_one_without_a_common_letter_0():
         text = "das alte Haus ist groß"
         assert value(counts([text], [text])[0]) == pytest.approx(100.0)
         assert value(counts(["xyz"], [text])[0]) == value(counts([""], [text])[0]) == 0.0
+
+
+@pytest.mark.filterwarnings("error")
+def test_scores_of_no_words_at_all_are_0_without_a_warning():
+    assert ngrams.bleu(np.zeros(10)) == ngrams.chrf(np.zeros(18)) == 0.0
+    assert ngrams.bleu(ngrams.bleu_counts([""], [""])[0]) == 0.0

@@ -183,6 +183,21 @@ def test_attention_goes_from_each_token_written_to_those_of_the_text(finished):
         assert np.sum(found["weights"], axis=1) == pytest.approx(1.0, abs=1e-5)
 
 
+def test_a_text_without_words_has_an_empty_translation(finished):
+    options = {"beams": 2, "n_best": 2, "attention": True}
+    first, *others, last = inference.predict(str(finished), ["red dog", "", " \n", "house"], **options)
+    assert [first, last] == [*inference.predict(str(finished), ["red dog", "house"], **options)]
+    nothing = {"translation": "", "translations": [], "attention": {"source": [], "target": [], "weights": []}}
+    assert others == [{"text": text, **nothing} for text in ("", " \n")]
+    assert [*inference.predict(str(finished), [""])] == [{"text": "", "translation": ""}]
+
+
+def test_data_without_translations_says_which_column_to_name(finished, tmp_path):
+    (tmp_path / "test.jsonl").write_text('{"text": "red dog"}\n')
+    with pytest.raises(UserError, match=r"nothing to score; name their column with data\.target_column, or use"):
+        inference.evaluate(str(finished), Data(str(tmp_path / "test.jsonl")))
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
