@@ -5,9 +5,9 @@ test), `ranking`, `costs` (with the Pareto front), `curves`, `confusion`, `calib
 gold), `entity_errors`, `slices` (by length and by rare words), `labels`, `disagreement` (rows on which two contenders
 differ) and `differences` (of settings, data and machines). A section returns None where it does not apply.
 
-They read `view`, which knows the letters of the contenders and their answers as arrays, and `measures`, the score that
-parts of the rows are compared by. `html` escapes, `figures` draws, `row_views` and `surprisal` show single rows. The
-style sheet and the script are page.css and page.js.
+They read `view`, which knows the letters of the contenders and their answers as arrays, and `measures`, the scores
+that parts of the rows are compared by. `html` escapes, `figures` draws, `row_views` and `surprisal` show single rows.
+The style sheet and the script are page.css and page.js.
 """
 
 from __future__ import annotations
