@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import run_folders
 import verdicts
@@ -14,6 +17,7 @@ pytestmark = pytest.mark.browser
 WIDTHS = (390, 1280)
 LONG = "ein" + "wort" * 80
 RTL = "הסרט הזה טוב מאוד"
+SIDES = ("text", "target", "hypothesis")
 
 
 @pytest.fixture(scope="module")
@@ -110,6 +114,46 @@ def test_text_reads_in_its_own_direction(browser, files):
     assert name.get_attribute("dir") == "auto"
     tab.evaluate(f"document.querySelector('ol.rows .text').textContent = '{RTL}'")
     assert tab.evaluate("getComputedStyle(document.querySelector('ol.rows .text')).direction") == "rtl"
+    tab.close()
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_translations_stand_below_each_other_each_in_its_own_direction(width, browser, tmp_path):
+    runs = [
+        run_folders.write_run(tmp_path / name, "translations", skill=skill, hidden_size=size, rows=40)
+        for name, skill, size in (("attention", 0.9, 64), ("plain", 0.6, 8))
+    ]
+    for run in runs:
+        rows = run / "predictions/test.parquet"
+        table = pq.read_table(rows)
+        hebrew = {name: pa.array([f"{RTL} {text}" for text in table[name].to_pylist()]) for name in SIDES[1:]}
+        english = pa.array([f"This {LONG} film: {text}" for text in table["text"].to_pylist()])
+        for name, column in {"text": english, **hebrew}.items():
+            table = table.set_column(table.column_names.index(name), name, column)
+        pq.write_table(table, rows)
+    page.write(tmp_path / "page.html", verdicts.a_verdict(runs))
+    tab, wrong = opened(browser, tmp_path / "page.html", viewport={"width": width, "height": 800})
+    tab.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+    assert tab.evaluate("document.documentElement.scrollWidth") == width
+    row = tab.locator("ol.rows > li").first
+    assert row.locator(".who").all_inner_texts()[:2] == ["source", "reference"]
+    lines = row.locator(".sentence")
+    directions = lines.evaluate_all("(all) => all.map((one) => getComputedStyle(one).direction)")
+    assert directions == ["ltr", "rtl", "rtl", "rtl"]
+    boxes = [lines.nth(place).bounding_box() for place in range(4)]
+    assert all(above["y"] + above["height"] <= below["y"] + 1 for above, below in itertools.pairwise(boxes))
+    assert len({(round(box["x"]), round(box["width"])) for box in boxes}) == 1
+    pieces = """(one) => {
+      const range = document.createRange();
+      range.selectNodeContents(one);
+      return range.getClientRects().length;
+    }"""
+    assert row.locator(".who").nth(1).evaluate(pieces) == 1  # "reference" is not broken
+    tab.locator("#search").fill("הזה טוב")
+    assert tab.locator("ol.rows > li:not([hidden])").count() == tab.locator("ol.rows > li").count() > 10
+    tab.locator("#search").fill("nothing of the kind")
+    assert tab.locator("ol.rows > li:not([hidden])").count() == 0
+    assert wrong == []
     tab.close()
 
 
