@@ -159,5 +159,7 @@ class _Side:
         """What the process reports next."""
         line = self.reports.readline()
         if not line:
+            with contextlib.suppress(subprocess.TimeoutExpired):  # its pipe is closed before its error is printed
+                self.process.wait(timeout=60)
             raise SystemExit(f"{self.log.stem} has ended:\n{self.log.read_text(errors='replace')[-2000:]}")
         return json.loads(line)
