@@ -93,9 +93,10 @@ def attended(
         UserError: the model has no attention from one side to the other.
     """
     labels = _labels(sequences[:, 1:], model)
-    if hasattr(model, "set_attn_implementation"):
-        model.set_attn_implementation("eager")  # the others keep no weights
+    usual = model.config._attn_implementation
+    model.set_attn_implementation("eager")  # the others keep no weights
     outputs = model(**inputs, labels=labels, output_attentions=True)
+    model.set_attn_implementation(usual)
     layers = getattr(outputs, "cross_attentions", None)
     if not layers or layers[-1] is None:
         raise UserError("attention: this model has none from the translation to the text; leave it out")

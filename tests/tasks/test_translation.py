@@ -183,6 +183,13 @@ def test_attention_goes_from_each_token_written_to_those_of_the_text(finished):
         assert np.sum(found["weights"], axis=1) == pytest.approx(1.0, abs=1e-5)
 
 
+def test_giving_the_attention_leaves_the_model_as_it_was(finished):
+    loaded = inference.load(str(finished))
+    usual = loaded.model.config._attn_implementation
+    list(Translation().predict(["red dog"], loaded.model, loaded.tokenizer, [], attention=True))
+    assert loaded.model.config._attn_implementation == usual != "eager"
+
+
 def test_a_text_without_words_has_an_empty_translation(finished):
     options = {"beams": 2, "n_best": 2, "attention": True}
     first, *others, last = inference.predict(str(finished), ["red dog", "", " \n", "house"], **options)
