@@ -120,12 +120,8 @@ def load(
     sample = first.rows.without(divided_by) if divided_by else first.rows
     columns = choose(roles, sample, data, str(first.places), pairs, problem_type, labelled=not known_labels)
     columns = replace(columns, origin=origin)
-    targets = [f"data.{kind_of(role).setting}" for role in roles if kind_of(role).is_target]
-    if known_labels and not columns.has_target and targets:
-        raise UserError(
-            f"{first.places}: it has no labels ({columns}), so there is nothing to score; name their column with"
-            f" {' or '.join(targets)}, or use finetune predict"
-        )
+    if known_labels and not columns.has_target:
+        _refuse_without_target(roles, f"{first.places}: it has no labels ({columns})")
     classes = _names_of_classes(first.classes, columns)
     tables = _comparable(tables, first, columns, roles, warnings)
     untranslated = translations.without_target(columns, {split: table.rows for split, table in tables.items()})
@@ -143,6 +139,16 @@ def load(
     if "label" in roles:
         loaded = _with_clean_labels(loaded, source.data, folder, known_labels)
     return replace(loaded, warnings=list(dict.fromkeys([*warnings, *loaded.warnings])))
+
+
+def _refuse_without_target(roles: Roles, problem: str) -> None:
+    """Refuse what cannot be scored, unless the task needs no column for that."""
+    settings = [f"data.{kind_of(role).setting}" for role in roles if kind_of(role).is_target]
+    if settings:
+        named = " or ".join(settings)
+        raise UserError(
+            f"{problem}, so there is nothing to score; name their column with {named}, or use finetune predict"
+        )
 
 
 def _first_of(tables: Mapping[str, Table]) -> Table:
