@@ -28,13 +28,14 @@ ROWS, UPDATES = 400, 4
 GOLDEN = {
     "ner_bert": 2.6626,
     "ner_bilstm": 2.8613,
-    "ner_bilstm_crf": 1.9010,
+    "ner_bilstm_crf": 2.0827,
     "ner_glove": 1.5208,
-    "ner_gru_crf": 1.9417,
+    "ner_gru_crf": 2.2324,
+    "ner_mingru": 2.8604,
     "ner_rnn": 3.1049,
     "ner_transformer": 2.7299,
     "ner_distilled": 2.3295,
-    "next_word_awd_lstm": 6.3836,
+    "next_word_awd_lstm": 6.4629,
     "next_word_gpt2": 6.0095,
     "next_word_gru": 6.3399,
     "next_word_lstm": 6.2842,
@@ -50,6 +51,11 @@ GOLDEN = {
     "sentiment_rnn": 0.7826,
     "sentiment_transformer": 0.6919,
     "sentiment_ulmfit": 0.8991,
+    "translate_gru_attention": 7.6011,
+    "translate_lstm": 7.6436,
+    "translate_lstm_attention": 7.6342,
+    "translate_t5": 6.0419,
+    "translate_transformer": 7.6574,
 }
 
 recipes = pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
