@@ -175,7 +175,8 @@ class ModelContract:
             self.outputs_of(model, ids, mask).square().sum().backward()
             gradients.append([parameter.grad for parameter in model.parameters() if parameter.grad is not None])
         for plain, checkpointed in zip(*gradients, strict=True):
-            torch.testing.assert_close(checkpointed, plain)
+            # A reentrant pass forward has no gradients, so torch's operators may run there in place of our kernels.
+            torch.testing.assert_close(checkpointed, plain, rtol=1e-4 if reentrant else 1.3e-6, atol=1e-5)
 
     def test_torch_compile_gives_the_same_result(self):
         torch.compiler.reset()

@@ -71,7 +71,9 @@ def embed(embeddings: nn.Embedding, input_ids: torch.Tensor, word_dropout: float
     embedded = embeddings(input_ids)
     if not word_dropout:
         return embedded
-    kept = dropout(embedded.new_ones(embeddings.num_embeddings), word_dropout)  # (V,)
+    kept = dropout(
+        embedded.new_ones(len(embeddings.weight)), word_dropout
+    )  # (V,); peft's layers have no num_embeddings
     return embedded * kept[input_ids][..., None]
 
 
