@@ -4,6 +4,7 @@ Run it:
 
     python scripts/benchmark.py loop           # our loop against a bare PyTorch loop: same batches, each task
     python scripts/benchmark.py recurrent      # our recurrent path against PackedSequence with random batches
+    python scripts/benchmark.py cells          # layers of each cell against those of our LSTM, of the same width
     python scripts/benchmark.py bert           # fine-tuning MiniLM against the transformers Trainer, also at its best
     python scripts/benchmark.py updates        # updates of recurrent models and MiniLM, with --against ANOTHER_CHECKOUT
     python scripts/benchmark.py crf            # training a tagger with a CRF against one without
@@ -45,15 +46,15 @@ from benchmarks.graphs import differences, graphs
 from benchmarks.kernels import kernels
 from benchmarks.loops import crf, loop
 from benchmarks.memory import memory
-from benchmarks.models import generate, recurrent
+from benchmarks.models import cells, generate, recurrent
 from benchmarks.peers.pairs import PEERS, peers
 from benchmarks.prepare import prepare
 from benchmarks.rows import rows
 from benchmarks.scaling import scaling
 from benchmarks.serve import serve
 from benchmarks.startup import startup
-from benchmarks.trainers import bert
 from benchmarks.translate import translate
+from benchmarks.updates import bert, updates
 from rich.console import Console
 from rich.table import Table
 

@@ -186,3 +186,126 @@ def test_updates_of_a_process_of_each_side_run(benchmarks, monkeypatch):
     (row,) = updates.updates(1, ROOT)
     assert row["ours tokens/s"] > 0
     assert 0.02 < row["ratio"] < 50
+
+
+@pytest.mark.parametrize("arguments", [{"which": "memory", "only": ("keras",)}, {"scaling": True, "only": ("keras",)}])
+def test_libraries_are_named_for_peers_and_for_nothing_else(benchmarks, arguments):
+    script = runpy.run_path(str(ROOT / "scripts/benchmark.py"))
+    with pytest.raises(SystemExit, match="--only: names libraries for peers, and nothing else takes any"):
+        script["main"](**arguments)
+
+
+def side(tmp_path, code):
+    """A process that takes the part of a library in a pair."""
+    from benchmarks.peers.pairs import _Side
+
+    program = tmp_path / "side.py"
+    program.write_text(f"from benchmarks.peers.side import Passes, read_recipe, read_rows\n{code}")
+    return _Side.of([sys.executable, str(program)], tmp_path / "recipe.json", {})
+
+
+def test_a_side_waits_for_its_turn_and_its_prints_are_no_reports(benchmarks, tmp_path):
+    code = """
+import time
+print("loading")
+passes = Passes()
+passes.ready("pytest")
+for _ in range(2):
+    passes.begin()
+    print("training")
+    started = time.process_time()
+    while time.process_time() < started + 0.02:
+        pass
+    passes.end()
+passes.score(0.75)
+"""
+    with side(tmp_path, code) as process:
+        assert process.report() == f"pytest {pytest.__version__}"
+        assert all(0.02 <= process.next_pass() < 5 for _ in range(2))
+        assert process.report() == 0.75
+    assert (tmp_path / "side.py.log").read_text() == "loading\ntraining\ntraining\n"
+
+
+def test_a_side_that_fails_says_why(benchmarks, tmp_path):
+    with side(tmp_path, "Passes().begin()\nraise ValueError('no such layer')") as process:  # noqa: SIM117
+        with pytest.raises(SystemExit, match=r"(?s)side.py has ended:.*ValueError: no such layer"):
+            process.next_pass()
+
+
+@pytest.mark.parametrize("most", [None, 50])
+def test_all_sides_read_the_rows_and_splits_of_ours(benchmarks, tmp_path, most, reviews):
+    from benchmarks.peers.pairs import Pair, _prepare
+    from benchmarks.peers.side import known_words, read_rows
+
+    from pipeline import Data, Recipe, Recurrent
+    from pipeline.config.loading import load_recipe
+
+    data = Data(str(reviews), tokenizer="whitespace", min_frequency=2)
+    recipe, whole = Recipe("x", "sentiment", data, Recurrent()), tmp_path / "whole"
+    whole.mkdir()
+    file, count = _prepare(Pair("keras", "small", recipe, rows=most), 3, whole)
+    settings = json.loads(file.read_text())
+    rows = {split: read_rows(settings, split) for split in ("train", "validation", "test")}
+    assert count == len(rows["train"])
+    assert most in (None, count)
+    from benchmarks.common import a_run
+
+    ours = a_run(load_recipe(str(file)))
+    assert {split: len(found) for split, found in rows.items()} == {name: len(own) for name, own in ours.splits.items()}
+    assert settings["train"]["epochs"] == 3
+    assert {*known_words(settings, rows["train"])} == {*ours.tokenizer.get_vocab()} - {
+        *ours.tokenizer.all_special_tokens
+    }
+
+
+def test_the_entities_of_tags_are_their_spans(benchmarks):
+    from benchmarks.peers.side import spans
+
+    assert spans(["O", "B-PER", "I-PER", "B-PER", "O", "B-LOC"]) == [(1, 3, "PER"), (3, 4, "PER"), (5, 6, "LOC")]
+
+
+def test_a_library_is_installed_once_for_the_same_pins(benchmarks, monkeypatch, tmp_path):
+    from benchmarks.peers import environments
+
+    installed = []
+    monkeypatch.setattr(environments, "FOLDER", tmp_path)
+    monkeypatch.setattr(environments, "find_python", lambda version: sys.executable)
+
+    def run(command, **options):
+        installed.append(command[1:])
+        (tmp_path / "flair").mkdir(exist_ok=True)
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(environments.subprocess, "run", run)
+    python = environments.python_of("flair")
+    assert [command[:2] for command in installed] == [["-m", "venv"], ["-m", "pip"], ["-m", "pip"]]
+    assert environments.python_of("flair") == python == str(tmp_path / "flair/bin/python")
+    assert len(installed) == 3
+    (tmp_path / "flair/installed.txt").write_text("flair==0.1\n")
+    environments.python_of("flair")
+    assert len(installed) == 6
+    assert environments.python_of("trainer") == sys.executable
+
+
+def test_a_library_whose_python_is_missing_names_it(benchmarks, monkeypatch, tmp_path):
+    from benchmarks.peers import environments
+
+    monkeypatch.setattr(environments, "FOLDER", tmp_path)
+    monkeypatch.setattr(environments, "find_python", lambda version: None)
+    with pytest.raises(SystemExit, match=r"ludwig: needs Python 3\.12, which is not here; name the others with --only"):
+        environments.python_of("ludwig")
+
+
+@pytest.mark.slow  # two processes that train
+def test_peers_measures_a_model_of_ours_under_the_trainer_in_turn(benchmarks, monkeypatch, reviews):
+    from benchmarks.peers import pairs
+
+    from pipeline import Data, Recurrent
+
+    data = Data(str(reviews), tokenizer="whitespace", min_frequency=2)
+    small = pairs._recipe(Recurrent(hidden_size=8, embedding_size=8), data)
+    monkeypatch.setattr(pairs, "PAIRS", (pairs.Pair("trainer", "small", small), pairs.Pair("flair", "small", small)))
+    (row,) = pairs.peers(1, ("trainer",))
+    assert row["peer"].startswith("transformers 5")
+    assert row["ratio"] == pytest.approx(row["ours rows/s"] / row["theirs rows/s"])
+    assert all(0 <= float(row[name]) <= 1 for name in ("our score", "their score"))

@@ -110,14 +110,13 @@ ANSWERS = {
     "pairs": "single_label_classification",
     "scored_pairs": "regression",
 }
-# Of the answers of other kinds, one model of each family in every run of the tests.
-QUICK = {"bilstm", "gpt2", "bert-lora", "scratch-bert"}
+# Of the answers of other kinds and of translation, one model of each family in every run of the tests.
+QUICK = {"bilstm", "gpt2", "bert-lora", "scratch-bert", "scratch-bart", "t5-lora"}
+SOMETIMES = {*list(ANSWERS)[1:], "translation"}
 SLOW = {"bimingru", "minlstm"}
 CASES = [
     pytest.param(
-        task,
-        model,
-        marks=pytest.mark.slow if model in SLOW or (task in list(ANSWERS)[1:] and model not in QUICK) else (),
+        task, model, marks=pytest.mark.slow if model in SLOW or (task in SOMETIMES and model not in QUICK) else ()
     )
     for task in TASKS
     for model in (MODELS if task != "translation" else {name: MODELS[name] for name in ("rnn", "bilstm")} | TRANSLATORS)

@@ -55,8 +55,6 @@ class ReadingLabels(Reading):
     """column with the labels; needed only if it cannot be inferred."""
     tag_column: str | None = None
     """column with the tag of each word; needed only if it cannot be inferred."""
-    target_column: str | None = None
-    """column with the translations; needed only if it cannot be inferred."""
     label_names: tuple[str, ...] | None = None
     """names of labels that are numbers in the data, such as 0=negative 1=positive."""
     missing_labels: tuple[str, ...] | None = None

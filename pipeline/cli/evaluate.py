@@ -23,9 +23,7 @@ def _evaluate(
     batch_size: int = 32,
     rows: str | None = None,
     cache: int | None = None,
-    reading: tyro.conf.OmitArgPrefixes[Reading] = INFERRED,
-    label_column: str | None = None,
-    tag_column: str | None = None,
+    reading: tyro.conf.OmitArgPrefixes[ReadingLabels] = LABELS_INFERRED,
     format: DataFormat | None = None,
     limit: int | None = None,
     revision: str | None = None,
@@ -47,8 +45,6 @@ def _evaluate(
         rows: file, ending in .parquet, that gets each row with what the model makes of it.
         cache: for recurrent next_word models: also predict with a continuous cache of this many words (Grave et al.
             2017), mixed in as is best on the validation split.
-        label_column: column with the labels; needed only if it cannot be inferred.
-        tag_column: column with the tag of each word; needed only if it cannot be inferred.
         format: format of a local file, such as conll; needed only if it cannot be inferred.
         limit: score at most this many rows.
         revision: commit, tag or branch of a Hub dataset.
@@ -62,8 +58,6 @@ def _evaluate(
         source=data,
         revision=revision,
         subset=subset,
-        label_column=label_column,
-        tag_column=tag_column,
         format=format,
         **reading.settings(),
         limit=limit,

@@ -135,6 +135,14 @@ class Recurrent(ModelSettings):
             self.refuse("freeze_vectors", "there are no vectors to freeze; set model.vectors, or remove this setting")
         if self.vectors is not None and self.embedding_size is not None:
             self.refuse("embedding_size", "model.vectors determines it; remove one of the two")
+        if self.input_feeding and self.attention == "none":
+            self.refuse(
+                "input_feeding", "without attention there is nothing to feed; remove it, or set model.attention"
+            )
+        if self.input_feeding and self.weight_dropout:
+            self.refuse(
+                "weight_dropout", "with model.input_feeding each word is read on its own; remove one of the two"
+            )
         if self.inner_hidden_size is not None and self.layers == 1:
             self.refuse("inner_hidden_size", "the only layer is the last one; set model.hidden_size, or model.layers")
         if self.adaptive_cutoffs is not None:

@@ -77,6 +77,18 @@ class Recipe(Settings):
             near = suggest(chosen, (f"{name}.NAME.f1" if name.startswith("per_") else name for name in spec.monitors))
             self.train.refuse("monitor", f"the task {self.task} reports no score {chosen!r}{near}")
 
+    def _refuse_architecture(self) -> None:
+        """Refuse a transformer from scratch that has no decoder, or one too many, for the task."""
+        spec = TASKS.get(self.task)
+        if spec is None or not isinstance(self.model, Scratch):
+            return
+        writes = spec.head == "Seq2SeqLM"
+        if writes != (self.model.architecture in ENCODER_DECODERS):
+            fitting = " or ".join(ENCODER_DECODERS) if writes else "bert or gpt2"
+            self.model.refuse(
+                "architecture", f"{self.model.architecture} does not suit the task {self.task}; use {fitting}"
+            )
+
     def _refuse_early_stop(self) -> None:
         """Refuse a patience that ends the run before what waits for scores that do not improve."""
         for setting, choice, name in (

@@ -147,6 +147,7 @@ TASKS = {
                 "data.problem_type",
                 "data.long_texts",
                 "model.bidirectional",
+                "model.inner_hidden_size",
                 "model.pooling",
                 "Pretrained.dropout",
                 "train.class_weights",
@@ -198,6 +199,7 @@ TASKS = {
                 "model.bidirectional",
                 "model.char_encoder",
                 "model.crf",
+                "model.inner_hidden_size",
                 "Pretrained.dropout",
                 "train.class_weights",
                 "train.label_smoothing",
@@ -225,6 +227,7 @@ TASKS = {
             {
                 "data.text_column",
                 "data.separate",
+                "model.inner_hidden_size",
                 "model.output_dropout",
                 "model.activation_regularization",
                 "model.temporal_regularization",

@@ -15,6 +15,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
+from pipeline.models import cpu_functions
 from pipeline.training.averaging import WeightAverage
 from pipeline.training.distributed.backend import Backend, zero_loss
 from pipeline.training.distributed.deepspeed import Optimizer

@@ -107,6 +107,15 @@ def test_a_tagger_does_not_read_its_padding_token_unless_that_also_ends_texts(en
     assert torch.equal(as_word, as_padding) == (end is None)
 
 
+@pytest.mark.parametrize("cell", ["mingru", "minlstm"])
+@pytest.mark.parametrize("side", SIDES)
+def test_a_convolution_in_front_of_each_layer_reads_the_words_before(cell, side):
+    model = a_model(cell_type=cell, conv_kernel=4, bidirectional=True, empty_text_token_id=7)
+    graph = session(model)
+    for inputs in batches(side, empty=True):
+        assert difference(model, graph, **inputs) <= 1e-5
+
+
 HEADS_OF_WORDS = [
     {},
     {"tie_word_embeddings": True},
@@ -115,7 +124,9 @@ HEADS_OF_WORDS = [
 ]
 
 
-@pytest.mark.parametrize("cell", recurrence.CELLS)
+@pytest.mark.parametrize(
+    ("cell", "more"), [*((cell, {}) for cell in recurrence.CELLS), ("mingru", {"conv_kernel": 3})], ids=str
+)
 @pytest.mark.parametrize("head", HEADS_OF_WORDS, ids=["linear", "tied", "adaptive", "wide"])
 @pytest.mark.parametrize("side", SIDES)
 def test_a_language_model_goes_on_from_the_state_after_the_words_before(cell, more, head, side):

@@ -89,9 +89,10 @@ def predict_words(graph: Graph, model: RecurrentForCausalLM) -> None:
     start a text. A row without words keeps its state."""
     op, config = graph.op, model.config
     ids, mask, *_ = _inputs(graph, config)
-    parts, widths = CELLS[config.cell_type].parts, [*map(config.units_of, range(config.num_hidden_layers))]
+    states = [cast(Recurrence, layer).cell.state_sizes() for layer in model.model.layers]
     past = [
-        [graph.input(f"past.{n}.{part}", FLOAT, "batch", width) for part in parts] for n, width in enumerate(widths)
+        [graph.input(f"past.{n}.{part}", FLOAT, "batch", width) for part, width in sizes.items()]
+        for n, sizes in enumerate(states)
     ]
     layout = make_layout(op, mask)
     encoded = encode(graph, model.model, ids, layout, past=past)
@@ -105,8 +106,8 @@ def predict_words(graph: Graph, model: RecurrentForCausalLM) -> None:
         logits = op.Reshape(logits, op.Concat(op.Shape(ids), [config.vocab_size], axis=0))
     graph.output("logits", logits, "batch", "time", config.vocab_size)
     for n, values in enumerate(encoded.finals):
-        for part, value in zip(parts, values, strict=True):
-            graph.output(f"present.{n}.{part}", value, "batch", widths[n])
+        for (part, width), value in zip(states[n].items(), values, strict=True):
+            graph.output(f"present.{n}.{part}", value, "batch", width)
 
 
 def _adaptive_softmax(graph: Graph, head: AdaptiveSoftmax, rows: Value) -> Value:

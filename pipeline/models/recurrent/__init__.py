@@ -10,9 +10,11 @@ transformers and each other:
   `seq2seq_decoder.py`;
 - `saved_type.py` makes their config.json name a type that transformers knows; `field_names.py` refuses misspelt fields;
   `sizes.py` has the units of a layer and the width of its outputs;
-- `recurrence.py` has the cells and the layer that runs one; `cpu_kernels.py` runs GRU and RNN on a CPU, `cpu_linear.py`
-  multiplies matrices there, and `dropout.py` draws masks there; `layout.py` says where the words of a batch are;
-  `scan.py` is a loop over them that graphs can record; `per_sample.py` refuses wrong gradients of single rows;
+- `recurrence.py` has the layer, which runs a cell; `cells.py` says what a cell is and has RNN, GRU and LSTM, and
+  `minimal_cells.py` has minGRU and minLSTM, whose recurrence is in `mixing.py`; `cpu_kernels.py` runs GRU and RNN on a
+  CPU, `cpu_linear.py` multiplies matrices there, and `dropout.py` draws masks there; `layout.py` says where the words
+  of a batch are; `scan.py` is a loop over them that graphs can record; `per_sample.py` refuses wrong gradients of
+  single rows;
 - `characters.py` encodes the characters of words; `pairs.py` compares two texts in one row; `adaptive_softmax.py`
   predicts words of a large vocabulary; `activity.py` is a part of the loss of language models;
 - `crf.py` has the linear-chain CRF, `crf_inference.py` its recursions, and `tag_constraints.py` what a tagging scheme

@@ -43,9 +43,9 @@ class Cell(ABC):
         self.hidden_size = hidden_size
 
     @classmethod
-    def from_config(cls, config: RecurrentConfig, input_size: int) -> Cell:
-        """The cell of a layer that reads inputs of this size."""
-        return cls(input_size, config.units)  # type: ignore[arg-type]  # never None
+    def from_config(cls, config: RecurrentConfig, input_size: int, hidden_size: int) -> Cell:
+        """The cell of a layer of these sizes."""
+        return cls(input_size, hidden_size)
 
     @abstractmethod
     def parameter_shapes(self) -> dict[str, tuple[int, ...]]:

@@ -26,6 +26,7 @@ DROPOUT_RATES = (
     "weight_dropout",
     "char_dropout",
 )
+MINIMAL_CELLS = ("mingru", "minlstm")
 SCALES = ("initializer_range", "activation_regularization", "temporal_regularization")
 # Each cluster of the adaptive softmax is this many times narrower than the one before, as in torch (Grave et al. 2017).
 ADAPTIVE_DIVISOR = 4
@@ -109,7 +110,8 @@ class RecurrentConfig(SizedConfig):
             The token of words outside the vocabulary; required with `unknown_dropout`.
         weight_dropout (`float`, *optional*, defaults to 0.0):
             DropConnect, in [0, 1), on the hidden-to-hidden matrices, with one mask for all positions of a forward pass
-            in training (Merity et al. 2017, section 2). Refused for a cell that has no such matrices.
+            in training (Merity et al. 2017, section 2). Refused for a cell that has no such matrices (`"mingru"`,
+            `"minlstm"`).
         activation_regularization, temporal_regularization (`float`, *optional*, defaults to 0.0):
             In training, what the loss of the language modeling head adds to the cross-entropy of a word: so many times
             the mean square of the last layer's outputs there, after dropout (AR), and of their change from the word
@@ -255,13 +257,21 @@ class RecurrentConfig(SizedConfig):
         for name in DROPOUT_RATES:
             if getattr(self, name) is not None and not 0.0 <= getattr(self, name) < 1.0:
                 raise ValueError(f"`{name}` is {getattr(self, name)}; it must be at least 0 and below 1.")
-        if not 0.0 <= self.initializer_range < float("inf"):
-            raise ValueError(f"`initializer_range` is {self.initializer_range}; it must be a number, at least 0.")
+        for name in SCALES:
+            if not 0.0 <= getattr(self, name) < float("inf"):
+                raise ValueError(f"`{name}` is {getattr(self, name)}; it must be a number, at least 0.")
         for name in ("pad_token_id", "empty_text_token_id", "unknown_token_id"):
             if getattr(self, name) is not None and not 0 <= getattr(self, name) < self.vocab_size:
                 raise ValueError(
                     f"`{name}` is {getattr(self, name)}; it must be an id below {self.vocab_size}, or None."
                 )
+        if self.conv_kernel is not None and self.conv_kernel < 2:
+            raise ValueError(f"`conv_kernel` is {self.conv_kernel}; it must be at least 2, or None for no convolution.")
+        if not -float("inf") < self.update_bias < float("inf"):
+            raise ValueError(f"`update_bias` is {self.update_bias}; it must be a number.")
+        for name, default in {"update_bias": 0.0, "conv_kernel": None}.items():
+            if getattr(self, name) != default and self.cell_type not in MINIMAL_CELLS:
+                raise ValueError(f"`{name}` is {getattr(self, name)}; a cell of the type {self.cell_type!r} has none.")
         if self.unknown_dropout and self.unknown_token_id is None:
             raise ValueError(f"`unknown_dropout` is {self.unknown_dropout}; it requires `unknown_token_id`.")
         if self.adaptive_cutoffs is not None:

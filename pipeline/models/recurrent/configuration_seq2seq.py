@@ -7,8 +7,17 @@ from huggingface_hub.dataclasses import strict
 
 from .configuration_recurrent import RecurrentConfig
 
-# Fields of the base class that are about other heads -> what they are without them.
-OTHER_HEADS = {"adaptive_cutoffs": None, "char_encoder": None, "crf": False, "pairs": False}
+# Fields of the base class that only other heads have -> their values here.
+OTHER_HEADS = {
+    "activation_regularization": 0.0,
+    "adaptive_cutoffs": None,
+    "char_encoder": None,
+    "crf": False,
+    "inner_units": None,
+    "pairs": False,
+    "temporal_regularization": 0.0,
+    "unknown_dropout": 0.0,
+}
 
 
 @strict

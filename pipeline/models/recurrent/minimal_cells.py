@@ -40,8 +40,8 @@ class MinimalCell(Cell):
         self.conv_kernel = conv_kernel
 
     @classmethod
-    def from_config(cls, config: RecurrentConfig, input_size: int) -> MinimalCell:
-        return cls(input_size, config.units, config.update_bias, config.conv_kernel)  # type: ignore[arg-type]
+    def from_config(cls, config: RecurrentConfig, input_size: int, hidden_size: int) -> MinimalCell:
+        return cls(input_size, hidden_size, config.update_bias, config.conv_kernel)
 
     def parameter_shapes(self) -> dict[str, tuple[int, ...]]:
         width = self.gates * self.hidden_size

@@ -36,6 +36,7 @@ from .layout import Layout, Packing, find_borders, has_values, make_layout, make
 from .pairs import compare, separate
 from .recurrence import Recurrence, RecurrentLayer
 
+
 class RecurrentPreTrainedModel(PreTrainedModel):
     """An abstract class to handle weights initialization and a simple interface for downloading and loading pretrained
     models.
@@ -172,15 +173,9 @@ class RecurrentModel(RecurrentPreTrainedModel):
         return torch.where(chosen, self.config.unknown_token_id, input_ids)  # type: ignore[arg-type]
 
     def _embed(self, input_ids: torch.Tensor) -> torch.Tensor:
-        """Embeddings (B, T, E). In training, word dropout zeroes those of a random part of the vocabulary, wherever
-        the words occur (Merity et al. 2017, section 4.3)."""
         if self.training and self.config.unknown_dropout:
             input_ids = self._with_unknown(input_ids)
-        embedded = self.embed_tokens(input_ids)
-        if not self.training or not self.config.word_dropout:
-            return embedded
-        kept = dropout(embedded.new_ones(self.config.vocab_size), self.config.word_dropout)  # (V,)
-        return embedded * kept[input_ids][..., None]
+        return embed(self.embed_tokens, input_ids, self.config.word_dropout if self.training else 0.0)
 
     @staticmethod
     def _layout(

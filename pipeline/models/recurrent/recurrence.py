@@ -14,10 +14,9 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 from .cells import Cell, GRUCell, LSTMCell, RNNCell, State, Weights
 from .configuration_recurrent import RecurrentConfig
-from .cpu_kernels import can_run, gru, rnn
-from .cpu_linear import linear
 from .dropout import dropout
-from .layout import Layout, Packing, is_transformed, permute
+from .layout import Layout, Packing, permute
+from .minimal_cells import MinGRUCell, MinLSTMCell
 from .per_sample import refuse_hooks
 
 # A new cell also needs its name in the `Literal` of `cell_type` in configuration_recurrent.py.
@@ -33,7 +32,7 @@ CELLS: dict[str, type[Cell]] = {
 def make_cell(config: RecurrentConfig, layer_idx: int) -> Cell:
     """The cell of a layer. The first layer reads the embeddings, the others what the layer below returns."""
     input_size = config.units_of(layer_idx - 1) * config.directions if layer_idx else config.input_size
-    return CELLS[config.cell_type](input_size, config.units_of(layer_idx))
+    return CELLS[config.cell_type].from_config(config, input_size, config.units_of(layer_idx))
 
 
 class Recurrence(nn.Module):

@@ -16,7 +16,6 @@ from .configuration_seq2seq import RecurrentSeq2SeqConfig
 from .cpu_linear import Linear
 from .dropout import DROPOUTS
 from .layout import make_layout
-from .modeling_recurrent import DROPOUTS
 from .recurrence import RecurrentLayer, State
 
 

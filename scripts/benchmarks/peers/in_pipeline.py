@@ -7,12 +7,14 @@ from typing import Any
 
 from benchmarks.common import a_run
 from benchmarks.peers.side import Passes
+from pipeline import malloc
 from pipeline.config.loading import load_recipe
 from pipeline.training import trainer
 from pipeline.training.signals import StopRequest
 
 
 def main() -> None:
+    malloc.keep_freed_memory()  # as a command does
     passes = Passes()
     run = a_run(load_recipe(sys.argv[1]))
     _clock(run, passes)
