@@ -1,7 +1,8 @@
-"""The scores of a split as one flat list of numbers, and which of them are better the lower they are."""
+"""The scores of a split as one flat list of numbers, which of them are better the lower they are, and perplexity."""
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -26,3 +27,8 @@ def flatten(scores: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
 def is_lower_better(name: str) -> bool:
     """Whether the score called `name` measures an error, such as loss, perplexity_per_word or mse."""
     return ERRORS.search(name.rpartition(".")[2]) is not None
+
+
+def perplexity(loss: float) -> float:
+    """e to the mean NLL `loss`; infinity if that is too large for a float."""
+    return math.exp(loss) if loss < 700 else math.inf

@@ -17,7 +17,9 @@ from pipeline.config.distil import Distil
 from pipeline.data.fingerprints import of_vocabulary
 from pipeline.data.streams import EVALUATION_TOKENS, Arrays, Blocks, Streams, Tokens
 from pipeline.errors import UserError
+from pipeline.metrics.scores import perplexity
 from pipeline.models.recurrent.crf import IGNORED
+from pipeline.models.transformers_from_scratch import end_token as end_of_text
 from pipeline.predictions import ROWS_PER_GROUP, Predictions
 from pipeline.tasks import next_word_teacher
 from pipeline.tasks.base import (
@@ -236,8 +238,8 @@ def _scores(nll: np.ndarray, totals: dict[str, int], settings: dict[str, Any]) -
     total, tokens = math.fsum(nll), totals["tokens"]
     return {
         "loss": total / tokens,
-        "perplexity_per_token": exponential(total / tokens),
-        "perplexity_per_word": exponential(total / totals["words"]),
+        "perplexity_per_token": perplexity(total / tokens),
+        "perplexity_per_word": perplexity(total / totals["words"]),
         "bits_per_byte": total / math.log(2) / totals["bytes"],
         "accuracy": totals["first"] / tokens,
         "accuracy_top5": totals["in_five"] / tokens,
@@ -258,21 +260,17 @@ def _continuation(tokens: list[int], tokenizer: PreTrainedTokenizerBase) -> str:
     return tokenizer.decode(tokens[: tokens.index(end)] if end in tokens else tokens).strip()
 
 
-def exponential(value: float) -> float:
-    """e to the `value`; infinity if that is too large for a float."""
-    return math.exp(value) if value < 700 else math.inf
-
-
 def end_token(tokenizer: PreTrainedTokenizerBase) -> int:
     """The end-of-text token.
 
     Raises:
         UserError: the tokenizer has none.
     """
-    for token in (tokenizer.eos_token_id, tokenizer.sep_token_id):
-        if token is not None:
-            return token
-    raise UserError("data.tokenizer: it has no end-of-text token, which next_word needs; set it to bpe or whitespace")
+    token = end_of_text(tokenizer)
+    if token is None:
+        message = "it has no end-of-text token, which next_word needs; set it to bpe or whitespace"
+        raise UserError(f"data.tokenizer: {message}")
+    return token
 
 
 def _prompts(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase, room: int) -> list[list[int]]:

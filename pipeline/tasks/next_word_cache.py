@@ -8,9 +8,10 @@ import torch
 
 from pipeline.config.training import Train
 from pipeline.errors import UserError
+from pipeline.metrics.scores import perplexity
 from pipeline.models.recurrent import RecurrentForCausalLM
 from pipeline.tasks.base import Batch
-from pipeline.tasks.next_word import LIKELIEST, NextWord, exponential
+from pipeline.tasks.next_word import LIKELIEST, NextWord
 from pipeline.tasks.word_cache import Mixture, TrackCache, chances_of, look_up_batch, mixed, tune
 
 
@@ -59,7 +60,7 @@ class CachedNextWord(NextWord):
         if self.mixture is None or "alone" not in outcome:
             return scores
         alone = outcome["alone"].sum(dtype=float)
-        without = {f"perplexity_per_{unit}": exponential(alone / scores[f"{unit}s"]) for unit in ("token", "word")}
+        without = {f"perplexity_per_{unit}": perplexity(alone / scores[f"{unit}s"]) for unit in ("token", "word")}
         mixture = {"size": self.size, "theta": self.mixture.theta, "lambda": self.mixture.share}
         return {**scores, "cache": {**mixture, "without": {"loss": float(alone / scores["tokens"]), **without}}}
 

@@ -18,6 +18,7 @@ from pipeline.config.training import Train
 from pipeline.data.bucketing import PairedRows, pad
 from pipeline.data.rows import numpy_column
 from pipeline.data.tokenization import translated
+from pipeline.metrics.scores import perplexity
 from pipeline.models.recurrent.crf import IGNORED
 from pipeline.predictions import ROWS_PER_GROUP, Predictions
 from pipeline.tasks import translating
@@ -190,5 +191,4 @@ def _scores(nll: np.ndarray, tokens: int, hypotheses: Sequence[str], targets: Se
     from pipeline.metrics import translation  # takes a second, and prediction needs no metric
 
     loss = math.fsum(nll) / tokens
-    perplexity = math.exp(loss) if loss < 700 else math.inf
-    return {"loss": loss, "perplexity_per_token": perplexity, **translation.scores(hypotheses, targets)}
+    return {"loss": loss, "perplexity_per_token": perplexity(loss), **translation.scores(hypotheses, targets)}

@@ -7,12 +7,16 @@ import json
 import math
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 SECONDS_BETWEEN_LINES = 10.0
 
@@ -44,24 +48,20 @@ class History:
         self._file.close()
 
 
-class Display:
-    """Epoch, step, loss, speed and time left: a bar on a terminal, a line every ten seconds elsewhere.
+class BarOrLines:
+    """A bar on stderr if that is a terminal, else a line on stdout every ten seconds: stderr is for errors."""
 
-    The bar goes to stderr if that is a terminal. Lines go to stdout, as stderr is for errors.
-    """
-
-    def __init__(self, total: int, done: int, updates_per_epoch: int, shown: bool):
+    def __init__(self, columns: Sequence[ProgressColumn], shown: bool):
         """Args:
-        total: updates of the run. done: those of an earlier process.
+        columns: of the bar.
         shown: whether anything is printed; on one process only.
         """
-        self.total, self.first, self.updates_per_epoch, self.shown = total, done, updates_per_epoch, shown
+        self.shown = shown
         self.started = self.last_line = time.monotonic()
         console = Console(stderr=True)
-        self._bar = _bar(console) if shown and console.is_terminal else None
-        self._task = self._bar.add_task("", total=total, completed=done, epoch="", text="") if self._bar else None
+        self._bar = Progress(*columns, console=console) if shown and console.is_terminal else None
 
-    def __enter__(self) -> Display:
+    def __enter__(self) -> Self:
         if self._bar:
             self._bar.start()
         return self
@@ -71,6 +71,31 @@ class Display:
     ) -> None:
         if self._bar:
             self._bar.stop()
+
+    def _is_time_for_a_line(self) -> bool:
+        """Whether a line is due, which is then the last one."""
+        if not self.shown or time.monotonic() - self.last_line < SECONDS_BETWEEN_LINES:
+            return False
+        self.last_line = time.monotonic()
+        return True
+
+    def _left(self, done: int, total: int) -> str:
+        """The time that `total` things will still take if `done` of them were done since the start."""
+        seconds = (time.monotonic() - self.started) / max(done, 1) * (total - done)
+        return f"{int(seconds // 60)}:{int(seconds % 60):02d}"
+
+
+class Display(BarOrLines):
+    """Epoch, step, loss, speed and time left."""
+
+    def __init__(self, total: int, done: int, updates_per_epoch: int, shown: bool):
+        """Args:
+        total: updates of the run. done: those of an earlier process.
+        shown: whether anything is printed; on one process only.
+        """
+        super().__init__(_columns(), shown)
+        self.total, self.first, self.updates_per_epoch = total, done, updates_per_epoch
+        self._task = self._bar.add_task("", total=total, completed=done, epoch="", text="") if self._bar else None
 
     def expect(self, total: int) -> None:
         """Let the run have `total` updates, if that is not what was expected."""
@@ -90,9 +115,9 @@ class Display:
         where = "epoch {}/{}".format(*epochs)
         if self._bar and self._task is not None:
             self._bar.update(self._task, completed=step, epoch=where, text=text)
-        elif self.shown and time.monotonic() - self.last_line >= SECONDS_BETWEEN_LINES:
-            self.last_line = time.monotonic()
-            print(f"{where}  step {step}/{self.total}  {text}  {self._left(step)} left", flush=True)
+        elif self._is_time_for_a_line():
+            left = self._left(step - self.first, self.total - self.first)
+            print(f"{where}  step {step}/{self.total}  {text}  {left} left", flush=True)
 
     def print(self, line: str) -> None:
         """Print a line that stays, above the bar."""
@@ -101,18 +126,13 @@ class Display:
         elif self.shown:
             print(line, flush=True)
 
-    def _left(self, step: int) -> str:
-        seconds = (time.monotonic() - self.started) / max(step - self.first, 1) * (self.total - step)
-        return f"{int(seconds // 60)}:{int(seconds % 60):02d}"
 
-
-def _bar(console: Console) -> Progress:
-    return Progress(
+def _columns() -> list[ProgressColumn]:
+    return [
         TextColumn("{task.fields[epoch]}"),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("{task.fields[text]}"),
         TimeRemainingColumn(),
         TextColumn("left"),
-        console=console,
-    )
+    ]
