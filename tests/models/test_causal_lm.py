@@ -14,6 +14,10 @@ from torch import nn
 from torch.nn import functional as F
 from transformers import AutoModelForCausalLM
 
+from pipeline.config.data import Data
+from pipeline.config.models import Recurrent
+from pipeline.data.tokenization.tokenizers import train
+from pipeline.models.build import build
 from pipeline.models.recurrent import RecurrentCache, RecurrentConfig, RecurrentForCausalLM, RecurrentModel
 from pipeline.models.recurrent.dropout import LockedDropout
 
@@ -367,16 +371,27 @@ def test_word_dropout_drops_every_occurrence_of_a_word():
     assert torch.equal(model.eval()._embed(ids), model.embed_tokens(ids))
 
 
-def test_unknown_dropout_reads_a_share_of_the_words_as_the_unknown_one_and_leaves_padding():
-    model = a_model(unknown_dropout=0.25, unknown_token_id=1).train().model
-    ids = torch.randint(2, 50, (40, 60))
-    ids[:, 50:] = 0
+def test_unknown_dropout_reads_a_share_of_the_words_as_the_unknown_one_and_leaves_special_tokens():
+    special = {"bos_token_id": 46, "eos_token_id": [47, 48], "special_token_ids": [49]}
+    model = a_model(unknown_dropout=0.25, unknown_token_id=1, **special).train().model
+    ids = torch.randint(2, 46, (40, 60))
+    ids[:, 50:] = torch.tensor([0, 46, 47, 48, 49]).repeat(2)
     embedded = model._embed(ids)
     is_unknown = (embedded == model.embed_tokens.weight[1]).all(dim=-1)
     torch.testing.assert_close(embedded, model.embed_tokens(ids.masked_fill(is_unknown, 1)))
     assert 0.2 < is_unknown[:, :50].float().mean() < 0.3
     assert not is_unknown[:, 50:].any()
     assert torch.equal(model.eval()._embed(ids), model.embed_tokens(ids))
+
+
+def test_unknown_dropout_in_a_recipe_leaves_the_special_tokens_of_its_tokenizer():
+    tokenizer = train("wordpiece", ["a b", "b a"], Data("x"))
+    model, _ = build(Recurrent(unknown_dropout=0.9), "SequenceClassification", ["x", "y"], tokenizer, 32, 0)
+    special = ["[CLS]", "[SEP]", "[MASK]", "[PAD]"]
+    ids = torch.tensor([tokenizer.convert_tokens_to_ids([*special, "a"]) * 20])
+    left = model.train().model._with_unknown(ids).view(20, 5)
+    assert torch.equal(left[:, :4], ids.view(20, 5)[:, :4])
+    assert (left[:, 4] == tokenizer.unk_token_id).sum() > 10
 
 
 def test_unknown_dropout_without_an_unknown_word_is_refused():

@@ -104,8 +104,9 @@ class RecurrentConfig(SizedConfig):
             al. 2017, section 4.3).
         unknown_dropout (`float`, *optional*, defaults to 0.0):
             Share of the words, in [0, 1), that are read as the `unknown_token_id` in training, so that its embedding is
-            trained and the context is used; their characters are still read. Lample et al. (2016, section 4.1) do so
-            with words that occur once.
+            trained and the context is used; their characters are still read. Padding, the tokens at the ends of texts
+            and `special_token_ids` are never replaced. Lample et al. (2016, section 4.1) do so with words that occur
+            once.
         unknown_token_id (`int`, *optional*):
             The token of words outside the vocabulary; required with `unknown_dropout`.
         weight_dropout (`float`, *optional*, defaults to 0.0):
@@ -136,7 +137,7 @@ class RecurrentConfig(SizedConfig):
             Whether the token classification head scores whole sequences of tags with a linear-chain conditional random
             field (Lample et al. 2016, section 2.2).
         special_token_ids (`list[int]`, *optional*):
-            Tokens that have no tag, such as `[CLS]`; the CRF skips them when no labels are given.
+            Tokens that are no words and have no tag, such as `[CLS]`; the CRF skips them when no labels are given.
         learned_labels (`list[str]`, *optional*):
             The names of the tags by id, in BIOES, if `id2label` names them in IOB2, as the pipelines of transformers
             read them. Two tags then share a name; see `tag_labels.py`.

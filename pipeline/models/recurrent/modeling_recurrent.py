@@ -166,10 +166,13 @@ class RecurrentModel(RecurrentPreTrainedModel):
         return RecurrentCache(self.config) if wanted else None
 
     def _with_unknown(self, input_ids: torch.Tensor) -> torch.Tensor:
-        """`input_ids` (B, T) with a share of the words replaced by the unknown one, drawn anew at each position."""
-        chosen = torch.rand(input_ids.shape, device=input_ids.device) < self.config.unknown_dropout
-        if self.config.pad_token_id is not None:
-            chosen &= input_ids != self.config.pad_token_id
+        """`input_ids` (B, T) with a share of the words replaced by the unknown one, drawn anew at each position.
+        Padding and other special tokens stay."""
+        config = self.config
+        chosen = torch.rand(input_ids.shape, device=input_ids.device) < config.unknown_dropout
+        ends = config.eos_token_id if isinstance(config.eos_token_id, list) else [config.eos_token_id]
+        special = {config.pad_token_id, config.bos_token_id, *ends, *(config.special_token_ids or [])} - {None}
+        chosen &= ~torch.isin(input_ids, torch.tensor(sorted(special), device=input_ids.device))
         return torch.where(chosen, self.config.unknown_token_id, input_ids)  # type: ignore[arg-type]
 
     def _embed(self, input_ids: torch.Tensor) -> torch.Tensor:
