@@ -19,7 +19,14 @@ from pipeline.training.hardware import has_fast_bf16
 
 
 def prepare_for(recipe: Recipe, task: Task, source: ResolvedSource) -> Prepared:
-    """The recipe's data, found as `source`, encoded for `task` with the recipe's tokenizer."""
+    """The recipe's data, found as `source`, encoded for `task` with the recipe's tokenizer.
+
+    Raises:
+        UserError: the data cannot be read or encoded, or does not suit the recipe's word vectors.
+    """
+    vectors = getattr(recipe.model, "vectors", None)
+    if recipe.data.zero_digits and vectors is not None:
+        embeddings.check_digits(vectors)
     own = recipe.data.tokenizer is None
     return prepare(
         source,

@@ -74,7 +74,7 @@ class Data(Settings):
     """Lowercase the text in a trained tokenizer; None: for word and wordpiece, except with model.char_encoder."""
     zero_digits: bool | None = None
     """Read every digit as 0 in a trained tokenizer, also among the characters of model.char_encoder, so that new dates,
-    scores and amounts are not unknown words; None: no."""
+    scores and amounts are not unknown words; None: no. Refused with model.vectors that tell numbers apart."""
     format: DataFormat | None = None
     """Format of local files; None: inferred from their suffixes."""
     label_names: tuple[str, ...] | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,6 +68,20 @@ def words(name: str) -> Iterator[str]:
     """
     path = paths.vectors(name, SETTING)
     return _sample_words(path) if path.is_dir() else _first_fields(path)
+
+
+def check_digits(name: str) -> None:
+    """Refuse vectors that tell numbers apart for a tokenizer that does not: all but a few would never be read.
+
+    Raises:
+        UserError: a word has a digit other than 0, or the file is missing or malformed.
+    """
+    word = next((word for word in words(name) if re.search("[1-9]", word)), None)
+    if word is not None:
+        raise UserError(
+            f"data.zero_digits: {SETTING} {name} has a vector for {word}, which would be read as"
+            f" {re.sub('[0-9]', '0', word)}; remove it, or use vectors that were trained with 0 for each digit"
+        )
 
 
 def fingerprint(name: str) -> str:

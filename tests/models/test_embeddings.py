@@ -52,6 +52,24 @@ def test_a_word_outside_the_training_texts_is_distinguished_by_its_vector(vector
     assert loaded.model.get_input_embeddings()(torch.tensor(paris + rome)).tolist() == [[1, 2], [5, 6]]
 
 
+def test_vectors_that_tell_numbers_apart_are_refused_with_zero_digits(reviews, tmp_path):
+    file = tmp_path / "vectors.txt"
+
+    def train(words: str) -> None:
+        file.write_text("".join(f"{word} 0.1 0.2\n" for word in words.split()))
+        data, model = Data(str(reviews), zero_digits=True), Recurrent(hidden_size=4, vectors=str(file))
+        run.train(Recipe("x", "sentiment", data, model, train=Train(max_steps=1, output_dir=str(tmp_path / "run"))))
+
+    with pytest.raises(UserError) as refusal:
+        train("dull 0 mp3 1996")
+    assert str(refusal.value) == (
+        f"data.zero_digits: model.vectors {file} has a vector for mp3, which would be read as mp0; remove it, or use"
+        " vectors that were trained with 0 for each digit"
+    )
+    assert not (tmp_path / "run").exists()
+    train("dull 0 mp0 0000")
+
+
 def test_a_changed_file_of_vectors_is_read_again(vectors, reviews, tmp_path):
     recipe = Recipe(
         name="x",
