@@ -65,11 +65,11 @@ class CachedNextWord(NextWord):
         return {**scores, "cache": {**mixture, "without": {"loss": float(alone / scores["tokens"]), **without}}}
 
 
-def _outcome(probabilities: torch.Tensor, targets: torch.Tensor) -> dict[str, torch.Tensor]:
-    """NLL and rank of the `targets` (T,) given `probabilities` (T, V)."""
-    own = probabilities.gather(1, targets[:, None])
-    rank = (probabilities > own).sum(dim=1).clamp(max=LIKELIEST)
-    return {"token_nll": -own.squeeze(1).log(), "rank": rank.to(torch.uint8)}
+def _outcome(log_probabilities: torch.Tensor, targets: torch.Tensor) -> dict[str, torch.Tensor]:
+    """NLL and rank of the `targets` (T,) given `log_probabilities` (T, V)."""
+    own = log_probabilities.gather(1, targets[:, None])
+    rank = (log_probabilities > own).sum(dim=1).clamp(max=LIKELIEST)
+    return {"token_nll": -own.squeeze(1), "rank": rank.to(torch.uint8)}
 
 
 def with_cache(task: Any, model: Any, size: int) -> CachedNextWord:

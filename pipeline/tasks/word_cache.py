@@ -12,6 +12,7 @@ nothing to look up, and the model predicts alone.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -93,11 +94,13 @@ def chances_of(found: Found, targets: Tensor) -> Tensor:
 
 
 def mixed(logits: Tensor, found: Found, mixture: Mixture) -> Tensor:
-    """(T, V) probabilities of the model, given its `logits`, with the cache."""
-    own, weights = logits.float().softmax(dim=-1), found.weights(mixture.theta)
-    cache = torch.zeros_like(own).scatter_add_(1, found.words.expand(len(own), -1), weights)
-    total = weights.sum(dim=1, keepdim=True)
-    return torch.where(total > 0, torch.lerp(own, cache / total, mixture.share), own)
+    """(T, V) log probabilities of the model, given its `logits`, with the cache."""
+    own, weights = logits.float().log_softmax(dim=-1), found.weights(mixture.theta)
+    words, total = found.words.expand(len(own), -1), weights.sum(dim=1, keepdim=True)
+    cache = torch.zeros_like(own).scatter_add_(1, words, weights).gather(1, words)  # (T, S+T)
+    both = own + math.log1p(-mixture.share)
+    both.scatter_(1, words, torch.logaddexp(both.gather(1, words), (cache * (mixture.share / total)).log()))
+    return torch.where(total > 0, both, own)
 
 
 def tune(nll: np.ndarray, chances: np.ndarray) -> Mixture:
@@ -106,11 +109,14 @@ def tune(nll: np.ndarray, chances: np.ndarray) -> Mixture:
     Args:
         nll: (tokens,) of the model alone. chances: (tokens, K), see `chances_of`.
     """
-    own, totals = np.exp(-nll.astype(np.float64)), {}
-    for theta, column in zip(THETAS, chances.T.astype(np.float64), strict=True):
+    own, totals = -nll.astype(np.float64), {}
+    with np.errstate(divide="ignore"):  # the log of 0 is what is meant
+        logs, shares = np.log(chances.T.astype(np.float64)), np.log(SHARES)
+    for theta, column in zip(THETAS, logs, strict=True):
         cache = np.where(np.isnan(column), own, column)
-        for share in SHARES:
-            totals[Mixture(theta, share)] = -float(np.log((1.0 - share) * own + share * cache).sum())
+        for share, log_share in zip(SHARES, shares, strict=True):
+            both = np.logaddexp(np.log1p(-share) + own, log_share + cache)
+            totals[Mixture(theta, share)] = -float(both.sum())
     return min(totals, key=lambda mixture: totals[mixture])
 
 

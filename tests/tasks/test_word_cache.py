@@ -58,7 +58,7 @@ def test_the_cache_is_that_of_brute_force_however_a_text_is_cut_into_windows(win
             part = slice(start, start + window)
             found = cache.look_up(states[part], words[part], begins[part])
             chances = chances_of(found, words[part])[:, number]
-            both = mixed(logits[part], found, Mixture(theta, 0.3))
+            both = mixed(logits[part], found, Mixture(theta, 0.3)).exp()
             assert torch.allclose(both.sum(dim=1), torch.ones(len(both)))
             for at, here in enumerate(expected[part]):
                 chance = float(chances[at])
@@ -78,13 +78,37 @@ def test_states_outside_of_the_cache_do_not_count_however_similar_they_are():
     found = TrackCache(SIZE).look_up(states, words, begins)
     for number, theta in enumerate(THETAS[:5]):
         chances, expected = chances_of(found, words)[:, number], by_hand(states, words, begins, theta)
-        both = mixed(torch.zeros(len(words), WORDS), found, Mixture(theta, 0.3))
+        both = mixed(torch.zeros(len(words), WORDS), found, Mixture(theta, 0.3)).exp()
         assert torch.allclose(both.sum(dim=1), torch.ones(len(both)))
         for at, here in enumerate(expected):
             if here is None:
                 assert math.isnan(float(chances[at]))
             else:
                 assert float(chances[at]) == pytest.approx(here.get(int(words[at]), 0.0), rel=1e-4, abs=1e-20)
+
+
+def test_words_whose_probability_no_float_can_hold_keep_a_finite_loss():
+    states, words, begins = a_track()
+    logits = torch.zeros(len(words), WORDS)
+    logits[:, 0] = 200.0
+    found = TrackCache(SIZE).look_up(states, words, begins)
+    both = mixed(logits, found, Mixture(1.0, 0.25))
+    alone = logits.log_softmax(dim=-1)
+    for at, here in enumerate(by_hand(states, words, begins, 1.0)):
+        for word in range(1, WORDS):
+            chance = (here or {}).get(word, 0.0)
+            expected = float(alone[at, word]) + (math.log(0.75) if here else 0.0)
+            assert float(both[at, word]) == pytest.approx(math.log(0.25 * chance) if chance else expected, rel=1e-5)
+    assert (mixed(logits, found, Mixture(1.0, 0.0)) == alone).all()
+
+
+def test_a_mixture_is_found_although_the_model_alone_gives_a_word_no_chance_that_a_float_can_hold():
+    nll = np.array([2000.0, 1.0, 1.0])
+    chances = np.zeros((3, len(THETAS)))
+    chances[0, 4] = 1.0
+    best = tune(nll, chances)
+    assert best.theta == THETAS[4]
+    assert best.share == pytest.approx(1 / 3, abs=0.01)  # the maximum of log(s) + 2 log(1 - s)
 
 
 def test_padding_is_not_looked_up_and_each_row_has_a_cache_of_its_own():
