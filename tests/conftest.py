@@ -61,6 +61,15 @@ def separate_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.fixture(scope="session", autouse=True)
+def quick_disk() -> Iterator[None]:
+    """Leave it to the system when files reach the disk: a run waits for it dozens of times, and no test cuts the
+    power."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda handle: None)
+        yield
+
+
 @pytest.fixture(scope="session")
 def server() -> Iterator[Hub]:
     """The tests' local Hub, one per process. It is not started when the tests run against the real Hub."""
