@@ -1,6 +1,6 @@
 """Runs of every task with every kind of model, on as many processes as this script is started on.
 
-    torchrun --nproc-per-node 2 tests/training/equivalence_worker.py FOLDER NAME TASK/MODEL...
+    torchrun --nproc-per-node 2 tests/training/equivalence_worker.py FOLDER NAME 4x1,1x4 TASK/MODEL...
 
 Rank 0 leaves in FOLDER/NAME.pt what each run computed. test_equivalence.py calls `measure_all` for one process.
 """
@@ -12,6 +12,7 @@ import os
 import shutil
 import signal
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from typing import Any
 import torch
 from torch.distributed.tensor import DTensor
 
-from pipeline import inference, predictions, run, run_folder
+from pipeline import inference, predictions, rehearsal, run, run_folder
 from pipeline.config.data import Data
 from pipeline.config.models import Lora, ModelSettings, Pretrained, Recurrent, Scratch
 from pipeline.config.recipe import Recipe
@@ -75,8 +76,8 @@ CASES = [
     for model in models
 ]
 KINDS = ("several", "number", "pairs")  # of answers, on the recipes of sentiment
-# processes -> batch size and accumulation, the same rows in an update each time
-CUTS = {1: [(8, 1), (1, 8)], 2: [(4, 1), (1, 4)], 4: [(2, 1)]}
+Cuts = Sequence[tuple[int, int]]  # batch size and accumulation, the same rows in an update each time
+ALONE: Cuts = [(8, 1), (1, 8)]
 BATCH_SIZES = (1, 3, 50)
 
 
@@ -186,7 +187,7 @@ def measure(recipe: Recipe) -> dict[str, Any]:
     """Gradients before each step of the optimiser (flat, one row an update), losses, and metrics of all splits."""
     gradients: list[torch.Tensor] = []
     held: list[float] = []  # share of the parameters, or of what the optimiser works on, that this process holds
-    build, collate = trainer.build_optimizer, trainer.Run.collate
+    build, collate, rehearse = trainer.build_optimizer, trainer.Run.collate, rehearsal.rehearse
 
     def watched(model, settings, *scale):
         for module in model.modules():
@@ -225,10 +226,11 @@ def measure(recipe: Recipe) -> dict[str, Any]:
         return batch, int((batch["labels"] != -100).sum())
 
     trainer.build_optimizer, trainer.Run.collate = watched, with_ignored_rows
+    rehearsal.rehearse = lambda *_: None  # it takes a sixth of the time, and the runs that are resumed have it
     try:
         metrics = run.train(recipe)
     finally:
-        trainer.build_optimizer, trainer.Run.collate = build, collate
+        trainer.build_optimizer, trainer.Run.collate, rehearsal.rehearse = build, collate, rehearse
     history = [json.loads(line) for line in (recipe.folder / "history.jsonl").read_text().splitlines()]
     return {
         "gradients": torch.stack(gradients),
@@ -311,11 +313,11 @@ def evaluate(place: Path, name: str, task: str, kind: str) -> tuple[list[dict[st
     return scores, [file.read_bytes() for file in files if RANK == 0]
 
 
-def measure_all(place: Path, name: str, processes: int, cases: list[tuple[str, str]]) -> dict[tuple, Any]:
+def measure_all(place: Path, name: str, cuts: Cuts, cases: list[tuple[str, str]]) -> dict[tuple, Any]:
     """By task, model, batch size and accumulation what `measure` gives; by task and model what `evaluate` gives."""
     found: dict[tuple, Any] = {}
     for task, kind in cases:
-        for batch_size, accumulation in CUTS[processes]:
+        for batch_size, accumulation in cuts:
             folder = folder_of(place, task, kind, name, batch_size, accumulation)
             found[task, kind, batch_size, accumulation] = measure(
                 a_recipe(task, kind, place, folder, batch_size, accumulation)
@@ -326,10 +328,12 @@ def measure_all(place: Path, name: str, processes: int, cases: list[tuple[str, s
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    place, name, *named = sys.argv[1:]
+    os.fsync = lambda handle: None  # as in the process of the tests
+    place, name, cut, *named = sys.argv[1:]
+    cuts = [(int(batch_size), int(accumulation)) for batch_size, accumulation in (c.split("x") for c in cut.split(","))]
     cases = [(task, kind) for task, kind in (case.split("/") for case in named)]
     folder, processes = Path(place), int(os.environ["WORLD_SIZE"])
-    found = measure_all(folder, name, processes, cases)
+    found = measure_all(folder, name, cuts, cases)
     tasks = resumed(fsdp.is_asked_for(launch.start()))
     leave(folder, name, processes, tasks)
     found |= {("resumed", task): resumes(folder, name, task) for task in tasks}

@@ -33,8 +33,15 @@ QUICK = [("sentiment", "lstm"), ("sentiment", "bert"), ("ner", "crf"), ("next_wo
 QUICK += [("next_word", "adaptive"), ("sentiment", "averaged")]
 REFUSED = ("gradual", "averaged")  # with DeepSpeed
 COUNTED = [(task, model) for task, model in equivalence_worker.CASES if model not in REFUSED]
+# Other cases are like these for what processes exchange.
+ALIKE = [("sentiment", "bigru"), ("sentiment", "gpt2"), ("sentiment", "scratch"), ("ner", "lstm"), ("ner", "scratch")]
+ALIKE += [("next_word", "bert"), ("next_word", "scratch"), ("documents", "gpt2"), ("translation", "fed")]
+DISTINCT = [case for case in equivalence_worker.CASES if case not in ALIKE]
 # A model that FSDP shards cannot write texts.
-MORE = [case for case in equivalence_worker.CASES if case not in QUICK and not {"lora", "translation"} & {*case}]
+SHARDED = [case for case in equivalence_worker.CASES if not {"lora", "translation"} & {*case}]
+# Micro-batches of a row each, of which whole ones have no label; the runs that are resumed have batches of four rows.
+ROW_BY_ROW: equivalence_worker.Cuts = [(1, 4)]
+BOTH: equivalence_worker.Cuts = [(4, 1), (1, 4)]
 
 
 class World(NamedTuple):
@@ -43,24 +50,26 @@ class World(NamedTuple):
     launcher: list[str]
     processes: int
     cases: list[tuple[str, str]]
+    cuts: equivalence_worker.Cuts
     distributed_type: str = "MULTI_CPU"
 
 
 WORLDS = {
-    "two": World(TORCHRUN, 2, equivalence_worker.CASES),
-    "four": World(TORCHRUN, 4, equivalence_worker.CASES),  # on two cores, most of a minute
-    "two with FSDP": World(SHARED, 2, QUICK, "FSDP"),
-    "two with FSDP, more cases": World(SHARED, 2, MORE, "FSDP"),
-    "two with DeepSpeed": World(ZERO, 2, COUNTED, "DEEPSPEED"),
+    "two": World(TORCHRUN, 2, DISTINCT, ROW_BY_ROW),
+    "two, all cases": World(TORCHRUN, 2, equivalence_worker.CASES, BOTH),
+    "four": World(TORCHRUN, 4, equivalence_worker.CASES, [(2, 1)]),  # on two cores, most of a minute
+    "two with FSDP": World(SHARED, 2, QUICK, ROW_BY_ROW, "FSDP"),
+    "two with FSDP, all cases": World(SHARED, 2, SHARDED, BOTH, "FSDP"),
+    "two with DeepSpeed": World(ZERO, 2, COUNTED, BOTH, "DEEPSPEED"),
 }
-SLOW = ("four", "two with FSDP, more cases", "two with DeepSpeed")
+QUICK_WORLDS = ("two", "two with FSDP")
 worlds = pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in WORLDS]
+    "name", [pytest.param(name, marks=() if name in QUICK_WORLDS else pytest.mark.slow) for name in WORLDS]
 )
 resumed_cases = pytest.mark.parametrize(
     ("task", "name"),
     [
-        pytest.param(task, name, marks=pytest.mark.slow if name in SLOW else ())
+        pytest.param(task, name, marks=() if name in QUICK_WORLDS else pytest.mark.slow)
         for name, world in WORLDS.items()
         for task in equivalence_worker.resumed(world.distributed_type == "FSDP")
     ],
@@ -68,14 +77,13 @@ resumed_cases = pytest.mark.parametrize(
 spread_cases = pytest.mark.parametrize(
     ("task", "kind", "name"),
     [
-        pytest.param(task, kind, name, marks=pytest.mark.slow if name in SLOW else ())
+        pytest.param(task, kind, name, marks=() if name in QUICK_WORLDS else pytest.mark.slow)
         for name, world in WORLDS.items()
         for task, kind in world.cases
     ],
 )
 cases = pytest.mark.parametrize(("task", "kind"), equivalence_worker.CASES, ids=lambda name: name)
 LARGE = (8, 1)
-CUTS = equivalence_worker.CUTS
 NO_DROPOUT = {
     "bert": {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0},
     "gpt2": {"embd_pdrop": 0.0, "attn_pdrop": 0.0, "resid_pdrop": 0.0, "summary_first_dropout": 0.0},
@@ -139,7 +147,7 @@ def write(file: Path, lines: list[str]) -> None:
 @pytest.fixture(scope="module")
 def alone(place) -> Found:
     equivalence_worker.leave(place, "alone", 1)
-    return equivalence_worker.measure_all(place, "alone", 1, equivalence_worker.CASES)
+    return equivalence_worker.measure_all(place, "alone", equivalence_worker.ALONE, equivalence_worker.CASES)
 
 
 @pytest.fixture(scope="module")
@@ -149,11 +157,12 @@ def spread(place, alone) -> Callable[[str], Found]:
 
 
 def start(name: str, place: Path) -> Found:
-    launcher, processes, cases, kind = WORLDS[name]
+    launcher, processes, cases, cuts, kind = WORLDS[name]
     if kind == "DEEPSPEED":
         need_deepspeed()
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    call = [*launcher, str(processes), equivalence_worker.__file__, str(place), name, *map("/".join, cases)]
+    cut = ",".join(f"{batch_size}x{accumulation}" for batch_size, accumulation in cuts)
+    call = [*launcher, str(processes), equivalence_worker.__file__, str(place), name, cut, *map("/".join, cases)]
     done = subprocess.run(call, capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stderr[-4000:]
     return torch.load(place / f"{name}.pt", weights_only=True)
@@ -168,7 +177,7 @@ def test_accumulation_changes_nothing(task, kind, alone, differences):
 @spread_cases
 def test_processes_change_nothing(task, kind, name, alone, spread, differences):
     world = WORLDS[name]
-    for batch_size, accumulation in equivalence_worker.CUTS[world.processes]:
+    for batch_size, accumulation in world.cuts:
         found = spread(name)[task, kind, batch_size, accumulation]
         assert (found["processes"], found["distributed_type"]) == (world.processes, world.distributed_type)
         is_sharded = world.distributed_type in ("FSDP", "DEEPSPEED")
@@ -249,13 +258,13 @@ def test_scores_are_the_same_on_any_number_of_processes(task, kind, name, alone,
 
 @cases
 def test_the_scores_of_a_run_can_be_computed_from_the_rows_that_it_leaves(task, kind, alone):
-    assert all(alone[(task, kind, *cut)]["rows give the scores"] == [True, True] for cut in CUTS[1])
+    assert all(alone[(task, kind, *cut)]["rows give the scores"] == [True, True] for cut in equivalence_worker.ALONE)
 
 
 @spread_cases
 def test_rows_are_the_same_to_the_last_bit_on_any_number_of_processes(task, kind, name, alone, spread):
     assert spread(name)["rows", task, kind] == alone["rows", task, kind]
-    for cut in CUTS[WORLDS[name].processes]:
+    for cut in WORLDS[name].cuts:
         assert spread(name)[(task, kind, *cut)]["rows give the scores"] == [True, True]
 
 
