@@ -109,6 +109,6 @@ def test_the_order_of_the_labels_is_the_same_in_every_process():
             env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": str(ROOT)},
             capture_output=True, text=True, check=True,
         ).stdout
-        for seed in ("1", "2", "3")
+        for seed in ("1", "2")
     }  # fmt: skip
     assert printed == {"['001', '01', '1', '1e0', '2'] ['1', '2', 'NaN', 'inf', 'nan'] ['B', 'a', 'b']\n"}
