@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import json
 import os
 import signal
 import subprocess
@@ -20,61 +22,83 @@ RECIPES = sorted((ROOT / "recipes").glob("*.py"))
 INTERRUPTIBLE = (
     "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from pipeline.cli.main import entry"
 )
-# Runs the program that its arguments name, then prints which of the modules in LOOK_FOR were imported.
+# Runs `python -m pipeline` with its arguments, then prints which of the modules in LOOK_FOR were imported.
 REPORT = """
 import os, runpy, sys
-sys.argv = sys.argv[1:]
 try:
-    if sys.argv[0].endswith(".py"):
-        sys.path.insert(0, os.path.dirname(sys.argv[0]))
-        runpy.run_path(sys.argv[0], run_name="__main__")
-    else:
-        runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+    runpy.run_module("pipeline", run_name="__main__", alter_sys=True)
 except SystemExit as end:
     assert not end.code, end.code
 print("imported:", *(name for name in os.environ["LOOK_FOR"].split() if name in sys.modules))
 """
+# Runs scripts with --help, one after another; prints what each printed, and which modules had been imported by then.
+HELP_OF_SCRIPTS = """
+import contextlib, io, json, os, runpy, sys
+_, *scripts = sys.argv
+sys.path.insert(0, os.path.dirname(scripts[0]))
+for script in scripts:
+    sys.argv = [script, "--help"]
+    with contextlib.redirect_stdout(io.StringIO()) as printed, contextlib.suppress(SystemExit):
+        runpy.run_path(script, run_name="__main__")
+    print(json.dumps([printed.getvalue(), [name for name in os.environ["LOOK_FOR"].split() if name in sys.modules]]))
+"""
+
+
+def run(program: str, *arguments: str | Path, names: tuple[str, ...] = HEAVY, stdin: str = "") -> str:
+    """What a program that looks for imports of `names` prints."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "LOOK_FOR": " ".join(names)}
+    command = [sys.executable, "-c", program, *map(str, arguments)]
+    done = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False, env=environment)
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
 
 
 def imported(*arguments: str | Path, names: tuple[str, ...] = HEAVY, stdin: str = "") -> tuple[set[str], str]:
-    """Which of `names` a program has imported when it ends, and what it printed before."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "LOOK_FOR": " ".join(names)}
-    command = [sys.executable, "-c", REPORT, *map(str, arguments)]
-    done = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False, env=environment)
-    assert (done.returncode, done.stderr) == (0, "")
-    printed, _, found = done.stdout.rpartition("imported:")
+    """Which of `names` the command has imported when it ends, and what it printed before."""
+    printed, _, found = run(REPORT, *arguments, names=names, stdin=stdin).rpartition("imported:")
     return set(found.split()), printed
 
 
-@pytest.mark.parametrize("arguments", [["--help"], *([name, "--help"] for name in COMMANDS)], ids=" ".join)
-def test_help_is_printed_before_anything_heavy_is_imported(arguments):
-    found, printed = imported("pipeline", *arguments)
+@functools.cache
+def help_of(command: str) -> tuple[set[str], str]:
+    return imported(*command.split(), "--help")
+
+
+@pytest.fixture(scope="module")
+def help_of_recipes() -> dict[Path, tuple[str, list[str]]]:
+    lines = run(HELP_OF_SCRIPTS, *RECIPES).splitlines()
+    return dict(zip(RECIPES, map(json.loads, lines), strict=True))
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+def test_help_is_printed_before_anything_heavy_is_imported(command):
+    found, printed = help_of(command)
     assert found == set()
-    assert printed.startswith(f"usage: finetune {arguments[0] if len(arguments) > 1 else 'COMMAND'}")
+    assert printed.startswith(f"usage: finetune {command or 'COMMAND'}")
 
 
-@pytest.mark.parametrize("name", COMMANDS)
-def test_the_help_of_each_command_describes_it_with_an_example(name):
-    _, printed = imported("pipeline", name, "--help")
-    assert f"finetune {name} " in printed.split("Example:")[1]
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_help_of_each_command_describes_it_with_an_example(command):
+    _, printed = help_of(command)
+    assert f"finetune {command} " in printed.split("Example:")[1]
 
 
 @pytest.mark.parametrize("command", ["run", "fetch", "doctor"])
 def test_the_settings_of_a_recipe_are_listed_before_anything_heavy_is_imported(command):
-    found, printed = imported("pipeline", command, ROOT / "recipes/ner_bilstm.py", "--help")
+    found, printed = imported(command, ROOT / "recipes/ner_bilstm.py", "--help")
     assert found == set()
     assert "--train.epochs" in printed
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda file: file.stem)
-def test_a_recipe_script_lists_its_settings_before_anything_heavy_is_imported(recipe):
-    found, printed = imported(recipe, "--help")
-    assert found == set()
+def test_a_recipe_script_lists_its_settings_before_anything_heavy_is_imported(recipe, help_of_recipes):
+    printed, found = help_of_recipes[recipe]
+    assert found == []
     assert "--train.epochs" in printed
 
 
 def test_the_list_of_commands_imports_none_of_them():
-    found, _ = imported("pipeline", "--help", names=("tyro", *(f"pipeline.cli.{name}" for name in COMMANDS)))
+    found, _ = imported("--help", names=("tyro", *(f"pipeline.cli.{name}" for name in COMMANDS)))
     assert found == set()
 
 
@@ -109,7 +133,7 @@ def finished(tmp_path_factory) -> Path:
 def test_predict_imports_nothing_that_reads_data_trains_or_scores(finished):
     unused = ("datasets", "evaluate", "pandas", "peft", "scipy.stats", "sklearn")
     own = ("pipeline.assembly", "pipeline.training.trainer", "pipeline.publish.push")
-    found, printed = imported("pipeline", "predict", finished, names=(*unused, *own), stdin="fine\n")
+    found, printed = imported("predict", finished, names=(*unused, *own), stdin="fine\n")
     code = f"import sys; from transformers import AutoModel; print(*({set(unused)!r} & set(sys.modules)))"
     theirs = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert found - set(theirs) == set()  # transformers 5.20, the last one for Python 3.10, imports scikit-learn itself
@@ -119,7 +143,7 @@ def test_predict_imports_nothing_that_reads_data_trains_or_scores(finished):
 def test_evaluate_imports_nothing_that_trains(finished):
     unused = ("peft", "pipeline.assembly", "pipeline.training.trainer", "pipeline.publish.push")
     data = finished.parent / "reviews.csv"
-    found, printed = imported("pipeline", "evaluate", finished, "--data", data, names=unused)
+    found, printed = imported("evaluate", finished, "--data", data, names=unused)
     assert found == set()
     assert '"accuracy"' in printed
 
