@@ -21,9 +21,9 @@ from pipeline.config.data import Data
 from pipeline.config.models import PairEncoding
 from pipeline.config.sources import SPLITS, ResolvedSource
 from pipeline.data import checks, fingerprints, source_rows, sources, splits, text_stats
-from pipeline.data.column_choice import PROBLEM_TYPES
 from pipeline.data.encoding import Encoder, encode, length_warnings
 from pipeline.data.fingerprints import Fingerprints
+from pipeline.data.problem_types import PROBLEM_TYPES
 from pipeline.data.rows import Places
 from pipeline.data.tagging import unified_tags
 from pipeline.data.tokenization import long_texts, tokenizers
