@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -20,16 +19,12 @@ from pipeline.data.checks import entity_types
 from pipeline.data.labels import count
 from pipeline.data.tagging import model_labels, tag_spans
 from pipeline.data.tagging import tags as schemes
-from pipeline.data.tagging.model_labels import ModelLabels
-from pipeline.data.tagging.tag_codes import LETTERS, OUTSIDE, Coded, Coder, write_prefixes
 from pipeline.data.tagging.tag_spans import Tags
-from pipeline.data.tokenization import word_windows
 from pipeline.data.tokenization.segmentation import cutter
-from pipeline.data.tokenization.word_alignment import ranges, surroundings, tokenize
 from pipeline.models.recurrent import CrfTaggerConfig, tag_labels
 from pipeline.models.recurrent.crf import IGNORED
 from pipeline.predictions import ROWS_PER_GROUP, Predictions
-from pipeline.tasks import ner_teacher
+from pipeline.tasks import ner_encoding, ner_scoring, ner_teacher
 from pipeline.tasks.base import (
     Batch,
     LabelLosses,
@@ -97,40 +92,7 @@ class Ner(Task):
     def encode(
         self, rows: dict[str, Any], tokenizer: PreTrainedTokenizerBase, max_length: int, labels: list[str]
     ) -> dict[str, Any]:
-        """Windows, with the columns `labels`, `first` (position of the first token of each of the window's own words),
-        `pieces` (how many tokens the tokenizer has for each of them), `tags` (of these words in the data, in IOB2),
-        `begins` (whether it is the first window of its sentence) and `char_ids`, flattened."""
-        before, behind = surroundings(tokenizer)
-        size = max_length - len(before) - len(behind)
-        coder = Coder()
-        tokens = _lists(rows["tokens"])
-        tags = coder.read(_lists(rows["tags"]) if "tags" in rows else _outside(tokens))
-        words = tokenize(tokens.flatten(), tokenizer, size)
-        parts = word_windows.cut(words.first, tags, size)
-        framed = word_windows.Framed(parts, words.first, len(before), len(behind))
-        columns = {"input_ids": framed.fill(words.input_ids[framed.at], before, behind)}
-        columns["truncated"] = [False] * len(parts.start)  # nothing is ever truncated
-        labelled = (framed.at >= np.repeat(words.first[parts.labels_from], framed.counts)) & (
-            framed.at < np.repeat(words.first[parts.labels_to], framed.counts)
-        )
-        labelled &= "tags" in rows
-        targets = _targets(tags, words.first, coder.kinds, labels)[framed.at]
-        blank = ([IGNORED] * len(before), [IGNORED] * len(behind))
-        columns["labels"] = framed.fill(np.where(labelled, targets, IGNORED), *blank)
-        own = parts.end - parts.begin
-        offsets = pa.array(np.concatenate([[0], np.cumsum(own)]), pa.int32())
-        at = ranges(parts.begin, own)
-        first = words.first[at] - np.repeat(words.first[parts.start] - len(before), own)
-        columns["first"] = pa.ListArray.from_arrays(offsets, pa.array(first, pa.int32()))
-        pieces = np.where(words.is_read, np.diff(words.first), 0)[at]
-        columns["pieces"] = pa.ListArray.from_arrays(offsets, pa.array(pieces, pa.int32()))
-        if words.char_ids is not None:
-            zeros = ([0] * len(before), [0] * len(behind))
-            columns["char_ids"] = framed.fill(words.char_ids[framed.at], *zeros)
-        gold = coder.write(tags.written("iob2"), LISTS).flatten()
-        columns["tags"] = pa.ListArray.from_arrays(offsets, gold.take(pa.array(at)))
-        columns["begins"] = pa.array(parts.begins.astype(bool))
-        return columns
+        return ner_encoding.encode(rows, tokenizer, max_length, labels)
 
     def collate(self, rows: pa.Table, tokenizer: PreTrainedTokenizerBase) -> tuple[Batch, int]:
         batch = padded_inputs(rows, tokenizer)
@@ -184,14 +146,14 @@ class Ner(Task):
 
     def score(self, outcome: dict[str, Any], labels: list[str]) -> dict[str, Any]:
         """Scores over words, against the tags of the data; an entity with a word that has no token is missed."""
-        words, begins = _words(outcome, labels), np.flatnonzero(outcome["begins"])
+        words, begins = ner_scoring.words_of(outcome, labels), np.flatnonzero(outcome["begins"])
         gold, predicted = (
             [own.tolist() for own in np.split(tags.strings(), words.ends[:-1])]
             for tags in (words.gold, words.predicted)
         )
         nll = np.add.reduceat(outcome["nll"], begins)
-        lost = int(_lost_entities(words, tag_spans.read(words.gold, words.ends)).sum())
-        return _scores(gold, predicted, nll, int(outcome["labels"].sum()), lost)
+        lost = int(ner_scoring.lost_entities(words, tag_spans.read(words.gold, words.ends)).sum())
+        return ner_scoring.scores(gold, predicted, nll, int(outcome["labels"].sum()), lost)
 
     def rows(self, outcome: dict[str, Any], labels: list[str]) -> Iterator[dict[str, Any]]:
         """A row per sentence, however many windows it was split into: `gold` and `prediction`, an IOB2 tag for each
@@ -201,7 +163,7 @@ class Ner(Task):
         return rows_of(self.records(outcome, labels))
 
     def records(self, outcome: dict[str, Any], labels: list[str]) -> Iterator[pa.RecordBatch]:
-        words, begins = _words(outcome, labels), np.flatnonzero(outcome["begins"])
+        words, begins = ner_scoring.words_of(outcome, labels), np.flatnonzero(outcome["begins"])
         nll, tokens = (np.add.reduceat(outcome[name], begins) for name in ("nll", "labels"))
         for start in range(0, len(begins), ROWS_PER_GROUP):
             part = words.sentences(start, start + ROWS_PER_GROUP)
@@ -213,7 +175,7 @@ class Ner(Task):
                     "prediction": part.predicted.lists(part.ends),
                     "gold_spans": gold.arrow(),
                     "predicted_spans": predicted.arrow(),
-                    "lost_entities": pa.array(_lost_entities(part, gold), pa.int32()),
+                    "lost_entities": pa.array(ner_scoring.lost_entities(part, gold), pa.int32()),
                     "nll": pa.array(nll[start : start + ROWS_PER_GROUP]),
                     "tokens": pa.array(tokens[start : start + ROWS_PER_GROUP], pa.int32()),
                 }
@@ -222,7 +184,7 @@ class Ner(Task):
     def score_rows(self, rows: Predictions) -> dict[str, Any]:
         gold, predicted = (rows.table[name].to_pylist() for name in ("gold", "prediction"))
         tokens, lost = (pc.sum(rows.table[name]).as_py() for name in ("tokens", "lost_entities"))
-        return _scores(gold, predicted, rows.table["nll"].to_numpy(), tokens, lost)
+        return ner_scoring.scores(gold, predicted, rows.table["nll"].to_numpy(), tokens, lost)
 
     def concern(self, scores: dict[str, Any]) -> str | None:
         """Warns if no entity is found."""
@@ -250,7 +212,7 @@ class Ner(Task):
         answers = self._tag(self.encode(rows, tokenizer, size, labels), model, tokenizer)
         for row, text, places in zip(texts, joined, cuts, strict=True):
             ids, scores = zip(*(next(answers) for _ in places), strict=True) if places else ((), ())
-            tags = _written([names.iob2[index] for index in ids], names)
+            tags = ner_scoring.written([names.iob2[index] for index in ids], names)
             words: dict[str, Any] = {} if isinstance(row, str) else {"tokens": row, "tags": tags}
             if format is not None:
                 words = {"words": places}
@@ -292,103 +254,6 @@ def _places(words: Sequence[str]) -> list[tuple[int, int]]:
     """Start and end of each word in `words`, joined by blanks."""
     ends = list(itertools.accumulate(len(word) + 1 for word in words))
     return [(end - 1 - len(word), end - 1) for end, word in zip(ends, words, strict=True)]
-
-
-class _Words(NamedTuple):
-    """The M words of S sentences, one sentence after another.
-
-    Attributes:
-        gold, predicted: (M,) tags in IOB2, those of the data and those of the model.
-        lost: (M,) whether the model has read no token of the word.
-        ends: (S,) number of the word after the last of each sentence.
-    """
-
-    gold: Tags
-    predicted: Tags
-    lost: np.ndarray
-    ends: np.ndarray
-
-    def sentences(self, start: int, stop: int) -> _Words:
-        """Some of the sentences."""
-        begin, ends = (self.ends[start - 1] if start else 0), self.ends[start:stop]
-        own = slice(begin, ends[-1])
-        gold, predicted = (Tags(tags.codes[own], tags.names) for tags in (self.gold, self.predicted))
-        return _Words(gold, predicted, self.lost[own], ends - begin)
-
-
-def _words(outcome: dict[str, Any], labels: list[str]) -> _Words:
-    """The words of a split, whose sentences are joined from their windows; see `Ner.outcome` and `Ner.encode`."""
-    (guesses, tokens), (first, words) = (outcome[name] for name in ("prediction", "first"))
-    window = np.repeat(np.arange(len(words)), words)  # (M,)
-    lost = (first < 0) | (first >= tokens[window])
-    # Place of each word's first token among the tokens of all windows, one window after another.
-    at = np.where(lost, 0, (np.cumsum(tokens) - tokens)[window] + first)
-    known = model_labels.read(labels)
-    predicted = Tags(np.where(lost, len(labels), guesses[at]), [*known.iob2, "O"])
-    ends = np.cumsum(np.add.reduceat(words, np.flatnonzero(outcome["begins"])))
-    if not known.has_begin:
-        sentences = (_written(own.tolist(), known) for own in np.split(predicted.strings(), ends[:-1]))
-        written = itertools.chain.from_iterable(sentences)
-        predicted = Tags.of(np.fromiter(written, dtype=object, count=len(predicted.codes)))
-    return _Words(outcome["tags"], predicted, lost, ends)
-
-
-def _lost_entities(words: _Words, spans: tag_spans.Spans) -> np.ndarray:
-    """(S,) how many of the entities of each sentence have a word that the model has not read."""
-    lost = np.concatenate([[0], np.cumsum(words.lost)])
-    begin = np.repeat(np.concatenate([[0], words.ends[:-1]]), spans.counts)
-    is_lost = lost[begin + spans.end] > lost[begin + spans.start]
-    return np.bincount(np.repeat(np.arange(len(words.ends)), spans.counts), is_lost, len(words.ends)).astype(np.int32)
-
-
-def _scores(
-    gold: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]], nll: np.ndarray, tokens: int, lost: int
-) -> dict[str, Any]:
-    """Scores of sentences, with the NLL of each and the number of labelled tokens and of lost entities in all."""
-    from pipeline.metrics.entities import Entities  # takes a second, and prediction needs no metric
-
-    scores = Entities(keep_in_memory=True).compute(predictions=predicted, references=gold)
-    return {"loss": math.fsum(nll) / max(tokens, 1), **(scores or {}), "lost_entities": lost}
-
-
-def _written(tags: list[str], known: ModelLabels) -> list[str]:
-    """The tags that a model has predicted for a sentence, in IOB2. Those of a model of IOB2 or BIOES stay as they are,
-    invalid ones as well, which the strict score counts as wrong; in IOB1, an entity that begins with I is valid."""
-    return tags if known.has_begin else schemes.convert(tags, "iob2")
-
-
-def _lists(column: Any) -> pa.ListArray:
-    return column if isinstance(column, pa.Array) else pa.array(column, LISTS)
-
-
-def _outside(tokens: pa.ListArray) -> pa.ListArray:
-    """Tags for words without any: O."""
-    lengths = pc.list_value_length(tokens).to_numpy()
-    offsets = pa.array(np.concatenate([[0], np.cumsum(lengths)]), pa.int32())
-    return pa.ListArray.from_arrays(offsets, pa.array(["O"] * int(lengths.sum()), pa.string()))
-
-
-def _targets(tags: Coded, first: np.ndarray, kinds: Sequence[str], labels: Sequence[str]) -> np.ndarray:
-    """(P,) label of each token: an entity's tags are written over its tokens as if each were a word. A token whose tag
-    the model has no label for, such as O in a model that others have trained, is ignored.
-
-    Args:
-        first: (words + 1,) the first token of each word, and P.
-        kinds: types by their numbers in `tags`.
-    """
-    word = np.repeat(np.arange(len(first) - 1), np.diff(first))  # (P,)
-    is_first = np.arange(len(word)) == first[word]
-    is_inside, known = (tags.prefixes != OUTSIDE)[word], model_labels.read(labels)
-    prefixes = write_prefixes(is_inside, is_inside & (tags.goes_on[word] | ~is_first), known.scheme)
-    numbers = tags.kinds[word] * len(LETTERS) + prefixes
-    label_of = np.full(len(kinds) * len(LETTERS), IGNORED, dtype=np.int64)
-    for number in np.unique(numbers).tolist():
-        index = known.id_of(LETTERS[number % len(LETTERS)], kinds[number // len(LETTERS)])
-        label_of[number] = IGNORED if index is None else index
-    return label_of[numbers]
-
-
-LISTS = pa.list_(pa.string())
 
 
 def _entity(text: str, places: list[tuple[int, int]], scores: Sequence[float], span: schemes.Span) -> dict[str, Any]:

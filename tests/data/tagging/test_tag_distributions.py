@@ -12,7 +12,7 @@ from pipeline.data.tagging import tags as schemes
 from pipeline.data.tagging.tag_codes import Coder
 from pipeline.data.tagging.tag_distributions import PieceMap, independent, tag_map
 from pipeline.errors import UserError
-from pipeline.tasks.ner import _targets
+from pipeline.tasks.ner_encoding import targets_of
 
 KINDS = ("X", "Y")
 IOB2 = ("O", *(f"{letter}-{kind}" for kind in KINDS for letter in "BI"))
@@ -94,6 +94,6 @@ def test_a_certain_word_is_written_over_its_tokens_as_labels_are(labels):
     for pieces in itertools.islice(itertools.product((1, 2, 4), repeat=9), 0, None, 97):
         first = np.concatenate([[0], np.cumsum(pieces)])
         coded = coder.read(pa.array([written]))
-        expected = np.eye(len(labels))[_targets(coded, first, coder.kinds, labels)]
+        expected = np.eye(len(labels))[targets_of(coded, first, coder.kinds, labels)]
         words = np.eye(len(labels))[[labels.index(tag) for tag in written]]
         np.testing.assert_array_equal(PieceMap(labels).spread(words, np.array(pieces)), expected)
