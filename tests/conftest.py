@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 import ipaddress
 import os
 import socket
@@ -113,6 +114,26 @@ def finetune(*arguments: str | Path, cwd: Path | None = None, stdin: str = "") -
         check=False,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
+
+
+def finetune_here(
+    capfd: pytest.CaptureFixture[str], *arguments: str | Path, cwd: Path | None = None, stdin: bytes = b""
+) -> subprocess.CompletedProcess[str]:
+    """Run the `finetune` command in this process, which saves the seconds that its imports take."""
+    from pipeline.cli import main
+
+    before = os.getcwd()
+    capfd.readouterr()
+    try:
+        os.chdir(cwd or before)
+        sys.stdin = io.TextIOWrapper(io.BytesIO(stdin))
+        code = main.exit_code(lambda: main._dispatch([*map(str, arguments)]))
+    except SystemExit as stop:  # the parser has printed its message
+        code = stop.code
+    finally:
+        sys.stdin = sys.__stdin__
+        os.chdir(before)
+    return subprocess.CompletedProcess(arguments, code, *capfd.readouterr())
 
 
 def save_checkpoint(folder: Path, kind: str, texts: list[str], **config: float) -> None:

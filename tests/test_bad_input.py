@@ -7,7 +7,6 @@ updates on ok.csv.
 from __future__ import annotations
 
 import gzip
-import io
 import json
 import os
 import pickle
@@ -20,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from conftest import finetune_here
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from transformers import BertConfig, BertModel
@@ -67,15 +67,8 @@ def write(name: str, content: str | bytes) -> str:
 
 def finetune(capfd, *arguments: str, stdin: bytes = b"") -> tuple[int, str, str]:
     """Exit code, stdout and stderr of the command."""
-    capfd.readouterr()
-    sys.stdin = io.TextIOWrapper(io.BytesIO(stdin))
-    try:
-        code = main.exit_code(lambda: main._dispatch(list(arguments)))
-    except SystemExit as stop:  # the parser has printed its message
-        code = stop.code
-    finally:
-        sys.stdin = sys.__stdin__
-    return (code, *capfd.readouterr())
+    done = finetune_here(capfd, *arguments, stdin=stdin)
+    return done.returncode, done.stdout, done.stderr
 
 
 def refused(capfd, *arguments: str, says: str, stdin: bytes = b"") -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT, finetune
+from conftest import ROOT, finetune, finetune_here
 
 RECIPE = """
 from pipeline import Data, Optim, Recipe, Recurrent, Train, main
@@ -23,14 +23,25 @@ if __name__ == "__main__":
 
 
 @pytest.fixture(scope="module")
-def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a recipe, its data and its finished run."""
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a recipe and its data."""
     folder = tmp_path_factory.mktemp("work")
     rows = [f'"warm and funny {n}",good\n"dull and empty {n}",bad\n' for n in range(60)]
     (folder / "reviews.csv").write_text("text,label\n" + "".join(rows))
     (folder / "tiny.py").write_text(RECIPE.format(source="reviews.csv"))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def first_run(folder: Path) -> subprocess.CompletedProcess[str]:
     done = finetune("run", "tiny.py", cwd=folder)
     assert done.returncode == 0, done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def workplace(folder: Path, first_run: subprocess.CompletedProcess[str]) -> Path:
+    """A folder with a recipe, its data and its finished run."""
     return folder
 
 
@@ -44,18 +55,15 @@ def refusal(done) -> str:
     return line
 
 
-def test_a_run_ends_with_a_table_and_where_the_model_is(workplace):
-    shutil.rmtree(workplace / "again", ignore_errors=True)
-    done = finetune("run", "tiny.py", "--train.output-dir", "again", cwd=workplace)
-    assert done.returncode == 0
-    assert done.stderr == ""
-    assert "test accuracy" in done.stdout
-    assert "model: again/model" in done.stdout
+def test_a_run_ends_with_a_table_and_where_the_model_is(first_run):
+    assert first_run.stderr == ""
+    assert "test accuracy" in first_run.stdout
+    assert "model: runs/tiny/model" in first_run.stdout
 
 
-def test_recipe_json_repeats_the_run(workplace):
+def test_recipe_json_repeats_the_run(workplace, capfd):
     shutil.rmtree(workplace / "repeated", ignore_errors=True)
-    done = finetune("run", "runs/tiny/recipe.json", "--train.output-dir", "repeated", cwd=workplace)
+    done = finetune_here(capfd, "run", "runs/tiny/recipe.json", "--train.output-dir", "repeated", cwd=workplace)
     assert done.returncode == 0, done.stderr
     one, two = (json.loads((workplace / run / "metrics.json").read_text()) for run in ("runs/tiny", "repeated"))
     assert one["test"] == two["test"]
@@ -74,12 +82,15 @@ def test_a_recipe_is_a_script_of_its_own(workplace):
     assert json.loads((workplace / "script/recipe.json").read_text())["train"]["epochs"] == 1
 
 
-def test_evaluate_prints_the_metrics_of_the_run_and_nothing_else(workplace):
+def test_evaluate_prints_the_metrics_of_the_run_and_nothing_else(workplace, capfd):
     folder = workplace / "parts"
     folder.mkdir(exist_ok=True)
     (folder / "test.csv").write_text("text,label\nwarm and funny,good\ndull and empty,bad\n")
-    for batch_size in ("1", "32"):
-        done = finetune("evaluate", "runs/tiny", "--data", "parts", "--batch-size", batch_size, cwd=workplace)
+    arguments = ("evaluate", "runs/tiny", "--data", "parts")
+    for done in (
+        finetune(*arguments, cwd=workplace),
+        finetune_here(capfd, *arguments, "--batch-size", "1", cwd=workplace),
+    ):
         assert done.returncode == 0, done.stderr
         scores = json.loads(done.stdout)
         assert scores["accuracy"] == 1.0
@@ -87,7 +98,7 @@ def test_evaluate_prints_the_metrics_of_the_run_and_nothing_else(workplace):
         assert done.stderr == ""
 
 
-def test_predict_answers_each_line_with_a_line(workplace):
+def test_predict_answers_each_line_with_a_line(workplace, capfd):
     texts = "warm and funny\n\ndull and empty\r\nשלום 👍🏽\n"
     done = finetune("predict", "runs/tiny/model", cwd=workplace, stdin="\ufeff" + texts)
     assert done.returncode == 0, done.stderr
@@ -98,7 +109,8 @@ def test_predict_answers_each_line_with_a_line(workplace):
         assert sum(answer["scores"].values()) == pytest.approx(1.0)
         assert answer["score"] == max(answer["scores"].values())
     (workplace / "texts.txt").write_text(texts, encoding="utf-8", newline="")
-    assert finetune("predict", "runs/tiny", "--input", "texts.txt", cwd=workplace).stdout == done.stdout
+    again = finetune_here(capfd, "predict", "runs/tiny", "--input", "texts.txt", cwd=workplace)
+    assert again.stdout == done.stdout
 
 
 @pytest.fixture(scope="module")
@@ -118,8 +130,8 @@ def sweep(workplace) -> list[Path]:
 
 
 @pytest.mark.parametrize("flags", [[], ["--over-seeds"]])
-def test_compare_gives_each_setting_its_mean_and_spread_over_seeds(sweep, flags):
-    done = finetune("compare", *flags, *sweep)
+def test_compare_gives_each_setting_its_mean_and_spread_over_seeds(sweep, flags, capfd):
+    done = finetune_here(capfd, "compare", *flags, *sweep)
     assert (done.returncode, done.stderr) == (0, "")
     losses = np.array([[0.5, 0.75], [1.25, 1.3]])
     rows = [line for line in done.stdout.splitlines() if "optim.learning_rate" in line and "│" in line]
@@ -130,22 +142,22 @@ def test_compare_gives_each_setting_its_mean_and_spread_over_seeds(sweep, flags)
         assert f"{own.mean():.4f} ({own.std(ddof=1):.4f})" in cells
 
 
-def test_compare_gives_each_run_a_row_without_over_seeds(sweep):
-    done = finetune("compare", "--no-over-seeds", *sweep)
+def test_compare_gives_each_run_a_row_without_over_seeds(sweep, capfd):
+    done = finetune_here(capfd, "compare", "--no-over-seeds", *sweep)
     assert [line.split("│")[1].strip() for line in done.stdout.splitlines() if "│" in line] == [
         run.name for run in sweep
     ]
 
 
-def test_compare_leaves_out_what_has_not_finished_and_counts_no_seed_twice(sweep, workplace):
+def test_compare_leaves_out_what_has_not_finished_and_counts_no_seed_twice(sweep, workplace, capfd):
     unfinished = workplace / "sweep/unfinished"
     shutil.copytree(sweep[0], unfinished, dirs_exist_ok=True)
-    done = finetune("compare", sweep[0], unfinished)
+    done = finetune_here(capfd, "compare", sweep[0], unfinished)
     assert [line.split("│")[1].strip() for line in done.stdout.splitlines() if "│" in line] == ["0.05-0", "unfinished"]
     (unfinished / "metrics.json").unlink()
-    done = finetune("compare", *sweep, unfinished)
+    done = finetune_here(capfd, "compare", *sweep, unfinished)
     assert (done.returncode, done.stderr) == (0, f"{unfinished}: it has not finished, and is left out\n")
-    done = finetune("compare", unfinished)
+    done = finetune_here(capfd, "compare", unfinished)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.endswith("error: finetune compare: none of these runs has finished\n")
 
@@ -157,7 +169,7 @@ def test_compare_puts_runs_side_by_side_and_says_what_tests_need(workplace, swee
     assert "no predictions/test.parquet, and tests need the rows; if the data has a test split" in done.stdout
 
 
-def test_doctor_reports_what_a_recipe_will_do(workplace):
+def test_doctor_reports_what_a_recipe_will_do(workplace, capfd):
     done = finetune("doctor", "tiny.py", cwd=workplace)
     assert done.returncode == 0, done.stderr
     printed = dict(line.strip().split(maxsplit=1) for line in done.stdout.splitlines() if line.startswith("  "))
@@ -173,7 +185,7 @@ def test_doctor_reports_what_a_recipe_will_do(workplace):
     }.items():
         assert fact in printed[name]
     assert "a run of 12 updates is short" in done.stdout
-    assert "torch" in finetune("doctor", cwd=workplace).stdout
+    assert "torch" in finetune_here(capfd, "doctor", cwd=workplace).stdout
 
 
 @pytest.mark.parametrize(
@@ -288,25 +300,25 @@ def test_a_recipe_that_is_run_as_a_script_refuses_its_mistakes_in_one_line(tmp_p
         ("tokenizer.json", "{broken", "error: {folder}: its tokenizer cannot be loaded"),
     ],
 )
-def test_a_damaged_model_is_one_line(workplace, tmp_path, file, content, line):
+def test_a_damaged_model_is_one_line(workplace, tmp_path, file, content, line, capfd):
     shutil.copytree(workplace / "runs/tiny/model", tmp_path / "model")
     (tmp_path / "model" / file).write_text(content)
-    done = finetune("predict", tmp_path / "model", stdin="good\n")
+    done = finetune_here(capfd, "predict", tmp_path / "model", stdin=b"good\n")
     assert refusal(done).startswith(line.format(folder=tmp_path / "model"))
 
 
-def test_data_with_labels_that_the_model_does_not_know_is_one_line(workplace, tmp_path):
+def test_data_with_labels_that_the_model_does_not_know_is_one_line(workplace, tmp_path, capfd):
     (tmp_path / "new.csv").write_text("text,label\nfine,superb\nbad,bad\n")
-    done = finetune("evaluate", workplace / "runs/tiny", "--data", tmp_path / "new.csv")
+    done = finetune_here(capfd, "evaluate", workplace / "runs/tiny", "--data", tmp_path / "new.csv")
     assert refusal(done).endswith(
         "new.csv:2: the model does not know the label 'superb'; it has bad, good; if it is one of them, say which with"
         " data.label_names superb=NAME"
     )
 
 
-def test_text_that_is_not_utf8_is_one_line(workplace):
+def test_text_that_is_not_utf8_is_one_line(workplace, capfd):
     (workplace / "latin.txt").write_bytes(b"good\ncaf\xe9\n")
-    done = finetune("predict", "runs/tiny", "--input", "latin.txt", cwd=workplace)
+    done = finetune_here(capfd, "predict", "runs/tiny", "--input", "latin.txt", cwd=workplace)
     assert done.returncode == 2
     assert done.stderr.startswith("error: latin.txt:2: not UTF-8 at byte 8 (0xe9)")
     assert len(done.stderr.splitlines()) == 1
