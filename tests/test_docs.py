@@ -61,7 +61,9 @@ def workplace(tmp_path_factory) -> Path:
     return folder
 
 
-def run(command: str | list, folder: Path, says_nothing_on_stderr: bool = True, **environment: str) -> str:
+def run(
+    command: str | list, folder: Path, says_nothing_on_stderr: bool = True, stdin: str = "", **environment: str
+) -> str:
     """What `command` prints; it must succeed. Our own commands say on stderr how they read data, and nothing else;
     transformers prints bars there."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
@@ -69,6 +71,7 @@ def run(command: str | list, folder: Path, says_nothing_on_stderr: bool = True, 
         command,
         cwd=folder,
         shell=isinstance(command, str),
+        input=stdin,
         capture_output=True,
         text=True,
         check=False,
@@ -158,28 +161,47 @@ def test_the_commands_of_the_page_on_the_hub_run_in_their_order(workplace, serve
     assert (workplace / "runs/gathered/metrics.json").is_file()
 
 
+# Runs the programs on stdin in one process, as its imports take longer than they do, each with names of its own.
+PROGRAMS = """
+import contextlib, io, json, sys
+for program in json.load(sys.stdin):
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        exec(program, {"__name__": "__main__"})
+    print(json.dumps(printed.getvalue()))
+"""
+
+
+def run_all(programs: list[str], folder: Path, says_nothing_on_stderr: bool = True) -> list[str]:
+    """What each of the Python programs prints."""
+    command = [sys.executable, "-c", PROGRAMS]
+    return [*map(json.loads, run(command, folder, says_nothing_on_stderr, stdin=json.dumps(programs)).splitlines())]
+
+
 def test_the_python_of_every_page_runs_as_it_stands(workplace):
     make_run(workplace)
-    own, load, build = blocks("README.md", "python")
-    # As a library we leave the progress bars of transformers on.
-    assert 0.0 <= float(run([sys.executable, "-c", own], workplace, False).split()[-1]) <= 1.0
-    assert re.search(r"'label': '(good|bad)'", run([sys.executable, "-c", load], workplace, False))
-    assert "torch.Size([1, 3, 32]) torch.Size([1, 32])" in run([sys.executable, "-c", build], workplace)
-    (small,) = blocks("docs/training.md", "python")
-    assert "rank=8" in run([sys.executable, "-c", small + "print(recipe)"], workplace)
-    (distil,) = blocks("docs/distil.md", "python")
-    assert 0.0 <= float(run([sys.executable, "-c", distil], workplace, False).split()[-1]) <= 1.0
-    (push,) = blocks("docs/hub.md", "python")
-    assert "Hub(push=True" in run([sys.executable, "-c", push + "print(recipe)"], workplace)
     if not (workplace / "exported").is_dir():
         run("finetune export runs/mine --to exported", workplace)
-    load, export, rows = blocks("docs/export.md", "python")
-    assert re.search(r"'label': '(good|bad)'", run([sys.executable, "-c", load], workplace))
-    assert "tensor([[" in run([sys.executable, "-c", export], workplace, False)
-    assert "torch.Size([2, 2, " in run([sys.executable, "-c", rows], workplace, False)
+    own, load, build = blocks("README.md", "python")
+    (small,) = blocks("docs/training.md", "python")
+    (distil,) = blocks("docs/distil.md", "python")
+    (push,) = blocks("docs/hub.md", "python")
+    load_export, export, rows = blocks("docs/export.md", "python")
     (study,) = blocks("docs/studies.md", "python")
     count = "from pipeline.config.expansion import expand\nprint(len(expand(study)))"
-    assert run([sys.executable, "-c", study + count], workplace) == "18\n"
+    quiet = [build, small + "print(recipe)", push + "print(recipe)", load_export, study + count]
+    built, recipe, pushed, answered, counted = run_all(quiet, workplace)
+    assert "torch.Size([1, 3, 32]) torch.Size([1, 32])" in built
+    assert "rank=8" in recipe
+    assert "Hub(push=True" in pushed
+    assert re.search(r"'label': '(good|bad)'", answered)
+    assert counted == "18\n"
+    # As a library we leave the progress bars of transformers on.
+    scored, predicted, distilled, exported, shapes = run_all([own, load, distil, export, rows], workplace, False)
+    assert 0.0 <= float(scored.split()[-1]) <= 1.0
+    assert re.search(r"'label': '(good|bad)'", predicted)
+    assert 0.0 <= float(distilled.split()[-1]) <= 1.0
+    assert "tensor([[" in exported
+    assert "torch.Size([2, 2, " in shapes
     assert sum(len(blocks(page, "python")) for page in PAGES) == 11
 
 
