@@ -6,6 +6,7 @@ Everything is read from the source, not from a running program.
 from __future__ import annotations
 
 import ast
+import functools
 import graphlib
 from pathlib import Path
 
@@ -71,9 +72,14 @@ LAYERS = (
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 
+@functools.cache
+def tree_of(file: Path) -> ast.Module:
+    return ast.parse(file.read_text(encoding="utf-8"))
+
+
 def is_empty(file: Path) -> bool:
     """Whether `file` contains only a docstring, like the `__init__` of a folder."""
-    return len(ast.parse(file.read_text(encoding="utf-8")).body) == 1
+    return len(tree_of(file).body) == 1
 
 
 # What has a level: every module with code in it.
@@ -100,7 +106,7 @@ def name_of(file: Path) -> str:
 
 def imports_of(file: Path) -> list[str]:
     found = []
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+    for node in ast.walk(tree_of(file)):
         if isinstance(node, ast.ImportFrom) and node.level == 0 and (node.module or "").split(".")[0] == "pipeline":
             base = (node.module or "").removeprefix("pipeline").lstrip(".")
             found += [f"{base}.{alias.name}".lstrip(".") for alias in node.names]
@@ -121,12 +127,14 @@ def modules_of(imported: str) -> str:
     return next((name for name in found if name in NAMES), "__init__")
 
 
-@pytest.mark.parametrize("file", LEVELLED, ids=name_of)
-def test_imports_point_down(file):
-    own = room_of(name_of(file))
-    for imported in map(modules_of, imports_of(file)):
-        room = room_of(imported)
-        assert room == own or LAYERS.index(room) < LAYERS.index(own), f"{name_of(file)} imports {imported}"
+def is_above(imported: str, module: str) -> bool:
+    room, own = room_of(imported), room_of(module)
+    return room != own and LAYERS.index(room) >= LAYERS.index(own)
+
+
+def test_imports_point_down():
+    found = [(name_of(file), imported) for file in LEVELLED for imported in map(modules_of, imports_of(file))]
+    assert [f"{module} imports {imported}" for module, imported in found if is_above(imported, module)] == []
 
 
 def test_there_are_no_import_cycles():
@@ -146,16 +154,13 @@ TRAVELLING = sorted(set((PACKAGE / "models/recurrent").glob("*.py")) - {PACKAGE 
 @pytest.mark.parametrize("file", TRAVELLING, ids=lambda file: file.stem)
 def test_code_saved_with_a_model_does_not_import_this_package(file):
     assert imports_of(file) == []
-    relative = [
-        node for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.ImportFrom) and node.level
-    ]
+    relative = [node for node in ast.walk(tree_of(file)) if isinstance(node, ast.ImportFrom) and node.level]
     siblings = {other.stem for other in TRAVELLING}
     assert all(node.level == 1 and node.module in siblings for node in relative)
 
 
-@pytest.mark.parametrize("file", MODULES, ids=name_of)
-def test_each_file_says_in_its_first_line_what_it_is_for(file):
-    assert ast.get_docstring(ast.parse(file.read_text(encoding="utf-8")))
+def test_each_file_says_in_its_first_line_what_it_is_for():
+    assert [name_of(file) for file in MODULES if not ast.get_docstring(tree_of(file))] == []
 
 
 # Lines of a module; the models and their heads belong in one file, as in transformers, and a runner travels as one.
@@ -165,13 +170,12 @@ LONGEST_FUNCTION = 45
 FEW_MODULES = 3
 
 
-@pytest.mark.parametrize("file", MODULES, ids=name_of)
-def test_a_module_stays_small(file):
-    lines = len(file.read_text(encoding="utf-8").splitlines())
-    assert lines <= LONGEST.get(name_of(file), LONGEST_MODULE)
+def test_a_module_stays_small():
+    lines = {name_of(file): len(file.read_text(encoding="utf-8").splitlines()) for file in MODULES}
+    assert {name: count for name, count in lines.items() if count > LONGEST.get(name, LONGEST_MODULE)} == {}
 
 
-def lines_of(function: ast.FunctionDef) -> int:
+def lines_of(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
     """Lines of a function without its docstring."""
     size = function.end_lineno - function.lineno + 1
     if ast.get_docstring(function):
@@ -180,13 +184,13 @@ def lines_of(function: ast.FunctionDef) -> int:
     return size
 
 
-@pytest.mark.parametrize("file", MODULES, ids=name_of)
-def test_a_function_stays_small(file):
-    tree = ast.parse(file.read_text(encoding="utf-8"))
-    functions = [node for node in ast.walk(tree) if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))]
-    assert [
-        f"{function.name}: {lines_of(function)}" for function in functions if lines_of(function) > LONGEST_FUNCTION
-    ] == []
+def functions_of(file: Path) -> list[ast.FunctionDef | ast.AsyncFunctionDef]:
+    return [node for node in ast.walk(tree_of(file)) if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))]
+
+
+def test_a_function_stays_small():
+    lines = [(name_of(file), function.name, lines_of(function)) for file in MODULES for function in functions_of(file)]
+    assert [found for found in lines if found[-1] > LONGEST_FUNCTION] == []
 
 
 ROOMS = sorted({file.parent for file in MODULES} - {PACKAGE})
@@ -195,7 +199,7 @@ ROOMS = sorted({file.parent for file in MODULES} - {PACKAGE})
 @pytest.mark.parametrize("room", ROOMS, ids=lambda room: room.relative_to(PACKAGE).as_posix())
 def test_a_folder_of_many_modules_says_how_they_hang_together(room):
     modules = {file.stem for file in room.glob("*.py")} - {"__init__"}
-    docstring = ast.get_docstring(ast.parse((room / "__init__.py").read_text(encoding="utf-8")))
+    docstring = ast.get_docstring(tree_of(room / "__init__.py"))
     if len(modules) > FEW_MODULES:
         assert [name for name in sorted(modules) if name not in docstring] == []
 
