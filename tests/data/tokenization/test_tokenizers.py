@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import json
+import os
 import subprocess
 import sys
 
@@ -185,16 +187,17 @@ def test_known_words_survive_saving_with_characters(tmp_path):
     assert loaded([["Paris"]], is_split_into_words=True)["input_ids"] == [[made.get_vocab()["paris"]]]
 
 
-@pytest.mark.parametrize("kind", ["word", "bpe", "wordpiece", "whitespace"])
-def test_every_process_trains_the_same_vocabulary(kind):
-    code = (
-        "import sys; from pipeline.data.tokenization.tokenizers import train; from pipeline.config.data import Data\n"
-        "texts = [f'warm tender word{n} joke{n % 5} wise start' for n in range(40)]\n"
-        "print(sorted(train(sys.argv[1], texts, Data('x')).get_vocab().items()))"
-    )
-    command = [sys.executable, "-c", code, kind]
-    first, second = (subprocess.run(command, capture_output=True, text=True, check=True).stdout for _ in range(2))
-    assert first == second
+def vocabularies() -> dict[str, dict[str, int]]:
+    texts = [f"warm tender word{n} joke{n % 5} wise start" for n in range(40)]
+    return {kind: train(kind, texts, Data("x")).get_vocab() for kind in ("word", "bpe", "wordpiece", "whitespace")}
+
+
+def test_every_process_trains_the_same_vocabularies():
+    code = "import json, test_tokenizers; print(json.dumps(test_tokenizers.vocabularies()))"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    assert json.loads(done.stdout) == vocabularies()
 
 
 @pytest.mark.parametrize("kind", ["word", "whitespace"])
