@@ -110,14 +110,18 @@ ANSWERS = {
     "pairs": "single_label_classification",
     "scored_pairs": "regression",
 }
-# Of the answers of other kinds and of translation, one model of each family in every run of the tests.
-QUICK = {"bilstm", "gpt2", "bert-lora", "scratch-bert", "scratch-bart", "t5-lora"}
-SOMETIMES = {*list(ANSWERS)[1:], "translation"}
-SLOW = {"bimingru", "minlstm"}
+# What runs in every run of the tests: each cell and each family of transformers, but not with every task.
+ONE_OF_EACH = {"bilstm", "gpt2", "bert-lora", "scratch-bert"}
+QUICK = {
+    "sentiment": {"lstm", "bigru", "mingru", "biminlstm", "bert", "gpt2", "bert-lora", "gpt2-lora", "scratch-bert"},
+    **dict.fromkeys(("multi_label", "regression", "pairs", "scored_pairs"), ONE_OF_EACH),
+    "ner": {"gru", "birnn", "biminlstm", "bert", "gpt2-lora", "scratch-gpt2"},
+    "ner-crf": {"rnn", "bilstm", "gru", "mingru", "biminlstm", "bert", "gpt2", "bert-lora", "gpt2-lora"},
+    "next_word": {"rnn", "lstm", "gru", "mingru", "bert", "gpt2", "bert-lora", "gpt2-lora", "scratch-gpt2"},
+    "translation": {"bilstm", "scratch-bart", "t5-lora"},
+}
 CASES = [
-    pytest.param(
-        task, model, marks=pytest.mark.slow if model in SLOW or (task in SOMETIMES and model not in QUICK) else ()
-    )
+    pytest.param(task, model, marks=() if model in QUICK[task] else pytest.mark.slow)
     for task in TASKS
     for model in (MODELS if task != "translation" else {name: MODELS[name] for name in ("rnn", "bilstm")} | TRANSLATORS)
     if not (task == "next_word" and model.startswith("bi"))  # the backward direction would read the answer

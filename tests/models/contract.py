@@ -19,8 +19,8 @@ from pipeline.models.recurrent.recurrence import CELLS
 
 # A minLSTM differs from a minGRU in the formula of its gate alone.
 EVERY_CELL = [pytest.param(cell, marks=pytest.mark.slow if cell == "minlstm" else ()) for cell in CELLS]
-# Graphs of any length are in test_graphs.py. Each takes seconds.
-EXPORTED = [pytest.param(cell, marks=pytest.mark.slow if cell.startswith("min") else ()) for cell in CELLS]
+# Each takes seconds, and test_graphs.py has graphs of other cells.
+EXPORTED = [pytest.param(cell, marks=() if cell == "lstm" else pytest.mark.slow) for cell in CELLS]
 SHAPES = [(bidirectional, layers) for bidirectional in (False, True) for layers in (1, 4)]
 
 

@@ -50,8 +50,18 @@ HEADS: dict[str, tuple[Any, dict[str, Any]]] = {
 }
 # Rows of other numbers and lengths than those that a graph is recorded from.
 BATCHES = [(lengths, side) for lengths in ([2, 9, 5, 3, 1], [4]) for side in ("right", "left", "holes")]
-every_head = pytest.mark.parametrize("head", HEADS)
 every_cell = pytest.mark.parametrize("cell", EVERY_CELL)
+# In every run of the tests: every head with an LSTM, and three heads with every cell.
+QUICK = [(head, "lstm") for head in HEADS]
+QUICK += [(head, cell) for head in ("last pooling", "crf", "next word") for cell in ("rnn", "gru", "mingru")]
+every_head_and_cell = pytest.mark.parametrize(
+    ("head", "cell"),
+    [
+        pytest.param(head, cell, marks=() if (head, cell) in QUICK else pytest.mark.slow)
+        for head in HEADS
+        for cell in CELLS
+    ],
+)
 
 
 def a_model(head: str, cell: str) -> Any:
@@ -85,8 +95,7 @@ class Positional(torch.nn.Module):
         return self.model(**dict(zip(self.names, values, strict=True))).logits
 
 
-@every_head
-@every_cell
+@every_head_and_cell
 def test_a_model_traced_from_full_rows_holds_for_any_mask_number_and_length_of_texts(head, cell):
     inputs = a_batch(head, [7, 7, 7], "right")
     model = Positional(a_model(head, cell), list(inputs))
@@ -157,8 +166,7 @@ def labels_of(head: str, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
     return torch.where(mask, tags, -100)
 
 
-@every_head
-@every_cell
+@every_head_and_cell
 @pytest.mark.parametrize("training", [False, True])
 def test_the_gradient_of_each_row_under_vmap_is_that_of_a_loop(head, cell, training):
     model, inputs = a_model(head, cell).train(training), a_batch(head, [7, 1, 4], "left")
