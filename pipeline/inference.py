@@ -95,7 +95,7 @@ def _load(name: str, trust_remote_code: bool, allow_pickle: bool, device: str | 
     tokenizer = load_tokenizer(name, pretokenized="tokens" in task.columns, trust_remote_code=trust_remote_code)
     checkpoints.check_vocabulary(model, tokenizer, "model")
     tokenizer.model_max_length = min(tokenizer.model_max_length, checkpoints.longest(model) or MANY_TOKENS)
-    labels = checkpoints.label_names(model, name, "model")
+    labels = _labels(model, name, task)
     if getattr(model.config, "pad_token_id", None) is None:
         # A classifier on top of GPT-2 looks for the last token before the padding.
         model.config.pad_token_id = tokenizer.pad_token_id
@@ -112,8 +112,13 @@ def _load_export(folder: str) -> Loaded:
     task.reads_pairs = model.settings["reads_pairs"]
     tokenizer = load_tokenizer(folder, pretokenized="tokens" in task.columns)
     tokenizer.model_max_length = min(tokenizer.model_max_length, model.settings["max_length"] or MANY_TOKENS)
-    labels = checkpoints.label_names(model, folder, "model")
+    labels = _labels(model, folder, task)
     return Loaded(model, tokenizer, task, labels, recipe.data if recipe else None)
+
+
+def _labels(model: PreTrainedModel | ExportedModel, name: str, task: Task) -> list[str]:
+    """Names of the classes. In transformers' configurations a task without classes has LABEL_0 and LABEL_1."""
+    return [] if type(task).labels is Task.labels else checkpoints.label_names(model, name, "model")
 
 
 def _load_model(name: str, head: str, **options: Any) -> PreTrainedModel:

@@ -39,7 +39,8 @@ class PredictionInfo:
         labels: names of the classes in the order of `scores`; of ner: the tags that the model has learned; otherwise
             none.
         settings: what scoring needs beside the rows: the `thresholds` of several labels, one for each class; the
-            `context` and `stride` of next_word, and whether its rows are lines of one `running` text.
+            `context` and `stride` of next_word, whether its rows are lines of one `running` text, and the `cache` with
+            which they were scored, if there was one.
     """
 
     task: str

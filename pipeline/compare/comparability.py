@@ -77,7 +77,7 @@ def scores_and_notes(
         names = [name for name in names if name not in PER_TOKEN[task]]
         main = RANKED_BY.get(task, main) if main not in names else main
         notes.append(_about_tokens(task, names))
-    notes += _about_contexts(runs, aligned) + _about_unknown_words(runs, task, split)
+    notes += _about_contexts(runs, aligned) + _about_caches(runs, aligned) + _about_unknown_words(runs, task, split)
     return [main, *(name for name in names if "." not in name and name != main)], notes
 
 
@@ -140,6 +140,16 @@ def _about_contexts(runs: Sequence[ComparedRun], aligned: Aligned) -> list[str]:
     return [
         f"the models see different contexts: {listing([f'{name}: {context}' for name, context in contexts.items()])}"
     ]
+
+
+def _about_caches(runs: Sequence[ComparedRun], aligned: Aligned) -> list[str]:
+    """Rows that `finetune evaluate --cache` has written: a model with a cache also learns from the text it is scored
+    on."""
+    caches = {run.name: aligned.predictions[run.name].info.settings.get("cache") for run in runs}
+    if not any(caches.values()):
+        return []
+    sizes = [f"{name}: {own['size'] if own else 'no'} positions" for name, own in caches.items()]
+    return [f"the rows were scored with a continuous cache (finetune evaluate --cache): {listing(sizes)}"]
 
 
 def _about_unknown_words(runs: Sequence[ComparedRun], task: str, split: str) -> list[str]:

@@ -246,6 +246,7 @@ def _scores(nll: np.ndarray, totals: dict[str, int], settings: dict[str, Any]) -
         **{name: totals[name] for name in ("tokens", "words", "bytes")},
         "context": settings["context"],
         "stride": settings["stride"],
+        **({"cache": settings["cache"]} if "cache" in settings else {}),
     }
 
 

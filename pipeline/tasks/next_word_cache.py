@@ -55,14 +55,19 @@ class CachedNextWord(NextWord):
     def fitted(self, outcome: dict[str, Any], labels: list[str], train: Train) -> CachedNextWord:
         return CachedNextWord(self.size, tune(outcome["token_nll"], outcome["chances"]))
 
-    def score(self, outcome: dict[str, Any], labels: list[str]) -> dict[str, Any]:
-        scores = super().score(outcome, labels)
+    def scored_by(self, outcome: dict[str, Any], labels: list[str]) -> dict[str, Any]:
+        """The mixture and the scores without it as well, so that rows say that they were scored with a cache."""
+        settings = super().scored_by(outcome, labels)
         if self.mixture is None or "alone" not in outcome:
-            return scores
-        alone = outcome["alone"].sum(dtype=float)
-        without = {f"perplexity_per_{unit}": perplexity(alone / scores[f"{unit}s"]) for unit in ("token", "word")}
+            return settings
+        alone, tokens = outcome["alone"].sum(dtype=float), outcome["tokens"].sum()
+        without = {
+            "loss": float(alone / tokens),
+            "perplexity_per_token": perplexity(alone / tokens),
+            "perplexity_per_word": perplexity(alone / outcome["words"].sum()),
+        }
         mixture = {"size": self.size, "theta": self.mixture.theta, "lambda": self.mixture.share}
-        return {**scores, "cache": {**mixture, "without": {"loss": float(alone / scores["tokens"]), **without}}}
+        return {**settings, "cache": {**mixture, "without": without}}
 
 
 def _outcome(log_probabilities: torch.Tensor, targets: torch.Tensor) -> dict[str, torch.Tensor]:

@@ -5,19 +5,22 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from pipeline import inference
+from pipeline import inference, predictions, run_folder
+from pipeline.compare.judging import judge
 from pipeline.config.data import Data
 from pipeline.config.models import Recurrent, Scratch
 from pipeline.config.recipe import Recipe
 from pipeline.config.training import Train
 from pipeline.errors import UserError
 from pipeline.run import train
+from pipeline.tasks.base import scores_of
 from pipeline.tasks.next_word_cache import CachedNextWord
 from pipeline.tasks.word_cache import SHARES, THETAS, Mixture, TrackCache, chances_of, look_up_batch, mixed, tune
 
@@ -180,6 +183,22 @@ def test_the_cache_is_tuned_on_validation_and_helps_on_test(run):
     # Another number of tracks, and so of caches, reads the same running text.
     again = inference.evaluate(model, data, "test", 3, cache=20)
     assert again["loss"] == pytest.approx(found["loss"], rel=1e-5)
+
+
+def test_rows_say_that_they_were_scored_with_a_cache(run, tmp_path):
+    data = Data(str(run / "data"))
+    cached = shutil.copytree(run / "run", tmp_path / "cached")
+    file = run_folder.predictions_of(cached, "test")
+    scores = inference.evaluate(str(cached), data, "test", cache=20, rows=file)
+    rows = predictions.read(file)
+    assert rows.info.settings["cache"] == scores["cache"]
+    assert json.dumps(scores_of(rows)) == json.dumps(scores)
+    plain = shutil.copytree(run / "run", tmp_path / "plain")
+    assert (
+        "the rows were scored with a continuous cache (finetune evaluate --cache): cached: 20 positions, plain: no"
+        " positions"
+    ) in judge([cached, plain]).notes
+    assert not any("cache" in text for text in judge([plain, run / "run"]).notes)
 
 
 def test_documents_have_a_cache_each(run):
