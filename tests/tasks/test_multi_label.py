@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
-from conftest import NEGATIVE, POSITIVE, finetune
+from conftest import NEGATIVE, POSITIVE, finetune_here
 from datasets import Dataset, Features, List, Value
 from sklearn.metrics import f1_score
 from transformers.modeling_outputs import SequenceClassifierOutput
@@ -207,14 +207,14 @@ def test_a_run_learns_labels_that_do_not_exclude_one_another(finished):
     assert (sorted(first["labels"]), second["labels"]) == (["funny", "odd"], [])
 
 
-def test_the_thresholds_are_saved_and_used_on_new_data(finished):
+def test_the_thresholds_are_saved_and_used_on_new_data(finished, capfd):
     folder, metrics = finished
     config = json.loads((folder / "run/model/config.json").read_text())
     assert config["thresholds"] == list(metrics["validation"]["thresholds"].values())
     assert config["problem_type"] == "multi_label_classification"
     scores = inference.evaluate(str(folder / "run"), Data(str(folder / "data.jsonl")))
     assert scores["thresholds"] == metrics["validation"]["thresholds"]
-    done = finetune("evaluate", folder / "run", "--data", folder / "data.jsonl")
+    done = finetune_here(capfd, "evaluate", folder / "run", "--data", folder / "data.jsonl")
     assert json.loads(done.stdout)["micro_f1"] == pytest.approx(scores["micro_f1"])
 
 

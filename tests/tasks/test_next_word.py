@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
-from conftest import finetune
+from conftest import finetune_here
 from torch.nn import functional as F
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
@@ -370,9 +370,9 @@ def test_a_continuation_has_the_unknown_words_that_the_model_wrote_and_ends_befo
     assert _continuation([end, pad], tokenizer) == ""
 
 
-def test_the_command_continues_a_text_and_refuses_to_with_a_classifier(lines, reviews):
+def test_the_command_continues_a_text_and_refuses_to_with_a_classifier(lines, reviews, capfd):
     run(lines, MODELS["lstm"])
-    done = finetune("predict", lines / "run", "--generate", "2", stdin="the cat\n")
+    done = finetune_here(capfd, "predict", lines / "run", "--generate", "2", stdin=b"the cat\n")
     assert done.returncode == 0, done.stderr
     assert set(json.loads(done.stdout)) == {"text", "next", "continuation"}
     train(Recipe(name="s", task="sentiment", data=Data(str(reviews)), model=Recurrent(hidden_size=8, embedding_size=8),
