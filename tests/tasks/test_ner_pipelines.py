@@ -28,9 +28,8 @@ from pipeline.run import train
 NAMES = {"PER": ["Ann Lee", "Bob", "Eve Adams Stone", "Zoe"], "LOC": ["Rome", "New York", "Tel Aviv Port"]}
 FILLERS = ["who", "went", "there", "and", "saw", "that", "it", "so", "but", "then", "said", "no"]
 SMALL = {"hidden_size": 16, "embedding_size": 16, "dropout": 0.0, "embedding_dropout": 0.0}
+# One cell stands for all, which test_matrix.py loads in pipelines.
 MODELS: dict[str, Any] = {
-    "rnn": lambda crf, _: Recurrent(**SMALL, cell="rnn", crf=crf),
-    "lstm": lambda crf, _: Recurrent(**SMALL, cell="lstm", crf=crf),
     "gru": lambda crf, _: Recurrent(**SMALL, cell="gru", bidirectional=True, crf=crf),
     "bert": lambda crf, checkpoint: Pretrained(str(checkpoint), crf=crf),
     "gpt2": lambda crf, _: Scratch("gpt2", hidden_size=16, layers=1, heads=1, dropout=0.0, crf=crf),
@@ -122,7 +121,7 @@ def test_a_pipeline_finds_the_entities_that_predict_finds(case, runs, found):
     expected = [[[e["type"], e["start"], e["end"]] for e in answer["entities"]] for answer in answers]
     assert entities == expected
     assert sum(map(len, expected)) > len(TEXTS) // 2
-    own_code = "crf" in case or case.startswith(("rnn", "lstm", "gru"))
+    own_code = "crf" in case or case.startswith("gru")
     assert module.startswith("transformers_modules." if own_code else "transformers.")
     assert strategy == ("first" if case.startswith(("pieces", "bert")) else "simple")
 
@@ -179,7 +178,7 @@ def test_an_adapter_of_bioes_knows_what_it_has_learnt(place, tmp_path):
 
 
 @pytest.mark.slow  # it loads each model in a process of its own
-@pytest.mark.parametrize("case", ["lstm-bioes-crf", "bert-bioes", "bert-bioes-crf"])
+@pytest.mark.parametrize("case", ["gru-bioes-crf", "bert-bioes", "bert-bioes-crf"])
 def test_a_tagger_of_bioes_is_verified_before_a_push(case, runs):
     folder = runs[case] / "model"
     verify_in_clean_process(folder, reference_outputs.read(runs[case]), any(folder.glob("*.py")))
