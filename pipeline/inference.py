@@ -28,7 +28,9 @@ from pipeline.data.tokenization.tokenizers import load_tokenizer
 from pipeline.errors import UserError, writing
 from pipeline.hub import download
 from pipeline.models import adapters, checkpoints, cpu_functions, exported
+from pipeline.models.build import SEQ2SEQ
 from pipeline.models.exported import ExportedModel
+from pipeline.models.exported_seq2seq import ExportedSeq2SeqLM
 from pipeline.tasks.base import Task, load_task
 
 if TYPE_CHECKING:
@@ -46,7 +48,7 @@ class Loaded:
         data: settings of the data that it was trained on, if a recipe is next to the weights.
     """
 
-    model: PreTrainedModel | ExportedModel
+    model: PreTrainedModel | ExportedModel | ExportedSeq2SeqLM
     tokenizer: PreTrainedTokenizerBase
     task: Task
     labels: list[str]
@@ -107,8 +109,9 @@ def _load(name: str, trust_remote_code: bool, allow_pickle: bool, device: str | 
 
 
 def _load_export(folder: str) -> Loaded:
-    model, recipe = ExportedModel(folder), _recipe_of(folder)
-    task = load_task(model.settings["task"]).restored(model.config)
+    task = load_task(exported.read_settings(folder)["task"])
+    model, recipe = (ExportedSeq2SeqLM if task.head == SEQ2SEQ else ExportedModel)(folder), _recipe_of(folder)
+    task = task.restored(model.config)
     task.reads_pairs = model.settings["reads_pairs"]
     tokenizer = load_tokenizer(folder, pretokenized="tokens" in task.columns)
     tokenizer.model_max_length = min(tokenizer.model_max_length, model.settings["max_length"] or MANY_TOKENS)

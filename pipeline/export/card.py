@@ -65,7 +65,7 @@ def _comparison(exported: Exported) -> str:
     rows = [[name, *values] for name, *values in comparison(exported)]
     notes = [f"The score is that of {checked.rows:,} rows of the {SPLIT} split."]
     if exported.quantization is None:
-        labels = ", and no label does" * (checked.labels == 0)
+        labels = ", and no label does" * (checked.labels == 0) + ", and no translation does" * (checked.texts == 0)
         most = f"{_rounded_up(checked.difference)} (of the largest of a row, if that is beyond 1)"
         notes.append(f"Logits differ by at most {most}{labels}.")
     notes.append(f"Latency is that of one thread of {exported.processor}, with tokenization.")
@@ -79,6 +79,7 @@ def comparison(exported: Exported) -> list[tuple[str, str, str]]:
     checked = exported.checked
     rows = [
         (checked.name, f"{checked.before:.4f}", f"{checked.after:.4f}"),
+        *((name, f"{before:.4f}", f"{after:.4f}") for name, (before, after) in checked.others.items()),
         ("size", _megabytes(exported.bytes["before"]), _megabytes(exported.bytes["after"])),
     ]
     for size, texts in (("batch_1", "1 text"), ("batch_32", "32 texts")):

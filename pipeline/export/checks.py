@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,19 +20,24 @@ from pipeline.errors import UserError
 from pipeline.export import probes, runner
 from pipeline.export.comparison import TOLERANCE, Comparison, first_difference
 from pipeline.export.exact import Exact
-from pipeline.export.validation_rows import SPLIT, ValidationRows
+from pipeline.export.validation_rows import SPLIT, TARGET, ValidationRows
 from pipeline.inference import Loaded
-from pipeline.metrics.scores import flatten, is_lower_better
-from pipeline.models.build import CAUSAL
+from pipeline.metrics.scores import PERCENTAGES, flatten, is_lower_better
+from pipeline.models.build import CAUSAL, SEQ2SEQ
 from pipeline.training.evaluation import Evaluation, evaluate
 
 BATCH_SIZE = 32
 # Texts that the runner answers, and the first of them with which batches are tried.
 ANSWERED, TRIED = 32, 6
+# Of those, how many it translates, with the settings of the model and with others.
+TRANSLATED = 8
+SEARCHES: tuple[dict[str, Any], ...] = ({}, {"beams": 1}, {"beams": 3, "n_best": 2, "length_penalty": 0.5})
 # Of a token, more than most have, so that a text of so many has more tokens than the longest that is tried.
 CHARACTERS = 8
 # How much of its score a model may lose in int8: half a point of a share, half a percent of a score beyond 1.
 LOSS = 0.005
+# Main score -> others that are shown with it.
+SHOWN = {"chrf": ("bleu",)}
 
 
 @dataclass(frozen=True)
@@ -45,6 +50,8 @@ class Checked:
         before, after: the score of the model, and that of the export.
         difference: largest difference of a logit, see `comparison.TOLERANCE`.
         labels: how many rows get another label, or other tags; None: the answers of the task are not labels.
+        texts: how many rows get another translation; None: the task writes none.
+        others: further scores, before and after.
     """
 
     name: str
@@ -53,6 +60,8 @@ class Checked:
     after: float
     difference: float
     labels: int | None
+    texts: int | None = None
+    others: dict[str, tuple[float, float]] = field(default_factory=dict)
 
     @property
     def loss(self) -> float:
@@ -61,7 +70,9 @@ class Checked:
 
     @property
     def scores(self) -> str:
-        return f"{self.name} {self.before:.4f} before and {self.after:.4f} after, on {self.rows:,} rows of {SPLIT}"
+        both = {self.name: (self.before, self.after), **self.others}.items()
+        scores = ", ".join(f"{name} {before:.4f} before and {after:.4f} after" for name, (before, after) in both)
+        return f"{scores}, on {self.rows:,} rows of {SPLIT}"
 
     def problem(self, exact: bool) -> str | None:
         """Why the export must not be used, in one line.
@@ -79,8 +90,10 @@ class Checked:
             return None
         if not math.isfinite(self.loss):
             return "its score or that of the model is not finite"
-        if not self.loss <= LOSS * max(1.0, abs(self.before)):  # worded so that no NaN passes
-            return "it loses more than half a point" if abs(self.before) <= 1 else "it loses more than half a percent"
+        is_share = abs(self.before) <= 1 or self.name in PERCENTAGES
+        most = 100.0 if self.name in PERCENTAGES else max(1.0, abs(self.before))
+        if not self.loss <= LOSS * most:  # worded so that no NaN passes
+            return f"it loses more than half a {'point' if is_share else 'percent'}"
         return None
 
 
@@ -97,17 +110,18 @@ def check(folder: Path, loaded: Loaded, rows: ValidationRows, exact: bool) -> Ch
     comparison, reference = Comparison(), Exact(loaded.model, wanted=exact)
     with tempfile.TemporaryDirectory() as name:
         probed = _encoded(_probe_columns(rows, loaded), loaded, Path(name) / "probed")
-        probes.compare(folder / "model.onnx", loaded, probed, reference, comparison)
+        probes.compare(folder, loaded, probed, reference, comparison)
         encoded = _encoded(rows.columns, loaded, Path(name) / "rows")
         exported = inference.load(str(folder))
         before, logits = _evaluate(loaded, loaded, encoded, rows.running, reference)
         after, found = _evaluate(exported, loaded, encoded, rows.running)
         for (expected, mask), (own, _) in zip(logits, found, strict=True):
             comparison.add(expected, own, mask)
-        labels = _differing(before, after)
+        labels, texts = _differing(before, after, "prediction"), _differing(before, after, "hypothesis")
     monitor = loaded.task.monitor
-    one, other = (flatten(evaluation.scores)[monitor] for evaluation in (before, after))
-    return Checked(monitor, len(rows), one, other, comparison.largest, labels)
+    one, other = (flatten(evaluation.scores) for evaluation in (before, after))
+    others = {name: (one[name], other[name]) for name in SHOWN.get(monitor, ())}
+    return Checked(monitor, len(rows), one[monitor], other[monitor], comparison.largest, labels, texts, others)
 
 
 def _encoded(columns: dict[str, list[Any]], loaded: Loaded, file: Path) -> Dataset:
@@ -154,18 +168,19 @@ def _evaluate(
 ) -> tuple[Evaluation, list[tuple[Any, Any]]]:
     """The outcome of the rows and, unless their tokens have the logits of a vocabulary, the logits of each batch."""
     task, tokenizer = original.task, original.tokenizer
-    model: Any = loaded.model if original.task.head == CAUSAL else _Recorder(loaded.model, reference)
+    is_of_words = original.task.head in (CAUSAL, SEQ2SEQ)
+    model: Any = loaded.model if is_of_words else _Recorder(loaded.model, reference)
     split = task.arrange(encoded, loaded.model, tokenizer, BATCH_SIZE, running, training=False)
     found = evaluate(model, task, split, tokenizer, original.labels, BATCH_SIZE, Accelerator(cpu=True))
     return found, getattr(model, "logits", [])
 
 
-def _differing(before: Evaluation, after: Evaluation) -> int | None:
-    """How many rows get another label, other labels or other tags."""
+def _differing(before: Evaluation, after: Evaluation, name: str) -> int | None:
+    """How many rows get another answer called `name`; None: it is a number, or there is none."""
     pairs = list(zip(before.rows(), after.rows(), strict=True))
-    if isinstance(pairs[0][0].get("prediction"), (float, type(None))):
+    if isinstance(pairs[0][0].get(name), (float, type(None))):
         return None
-    return sum(one["prediction"] != other["prediction"] for one, other in pairs)
+    return sum(one[name] != other[name] for one, other in pairs)
 
 
 def check_runner(folder: Path, loaded: Loaded, rows: ValidationRows, exact: bool) -> None:
@@ -182,14 +197,16 @@ def check_runner(folder: Path, loaded: Loaded, rows: ValidationRows, exact: bool
     """
     answer, graph = runner.load(folder), inference.load(str(folder)).model
     blank = "" if not isinstance(rows.contents[0], tuple) else ("", "")
-    contents = [*rows.contents[:ANSWERED], blank]
-    # With the labels and the thresholds of the run: those of the export are what is tried.
-    one_by_one = [list(loaded.task.predict([one], graph, loaded.tokenizer, loaded.labels)) for one in contents]
-    expected = [one for answers in one_by_one for one in answers]
-    ways = [[one for content in contents for one in answer([content])], *([answer(contents)] if exact else [])]
-    for found in ways:
-        if problem := first_difference(_plain(expected), _plain(found)):
-            raise UserError(f"model: it cannot be exported: runner.py answers otherwise than the model: {problem}")
+    translates = TARGET in rows.columns
+    contents = [*rows.contents[: TRANSLATED if translates else ANSWERED], blank]
+    for options in SEARCHES if translates else ({},):
+        # With the labels and the thresholds of the run: those of the export are what is tried.
+        given: dict[str, Any] = {"model": graph, "tokenizer": loaded.tokenizer, "labels": loaded.labels, **options}
+        expected = [one for content in contents for one in loaded.task.predict([content], **given)]
+        one_by_one = [one for content in contents for one in answer([content], **options)]
+        for found in (one_by_one, *([answer(contents, **options)] if exact else [])):
+            if problem := first_difference(_plain(expected), _plain(found)):
+                raise UserError(f"model: it cannot be exported: runner.py answers otherwise than the model: {problem}")
 
 
 def _plain(answers: Sequence[Any]) -> Any:

@@ -6,25 +6,40 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import onnx
+from transformers import PreTrainedModel
 
 from pipeline import inference, run_folder, storage
 from pipeline.config.export import DEFAULT_OPSET, Quantization
 from pipeline.errors import UserError, writing
-from pipeline.export import card, checks, latency, runner, runner_settings, transformer, validation_rows
+from pipeline.export import (
+    card,
+    checks,
+    latency,
+    runner,
+    runner_settings,
+    transformer,
+    transformer_seq2seq,
+    validation_rows,
+)
 from pipeline.export.exported import Exported
 from pipeline.export.quantize import quantize as to_int8
 from pipeline.export.recurrent import build as recurrent
 from pipeline.export.validation_rows import ValidationRows
 from pipeline.inference import Loaded
+from pipeline.models.build import SEQ2SEQ
+from pipeline.models.exported import GRAPH, SETTINGS
+from pipeline.models.exported_seq2seq import DECODER, ENCODER
 from pipeline.models.recurrent import RecurrentPreTrainedModel
 from pipeline.publish.redact import redacted_recipe
 from pipeline.publish.staging import FinishedRun, read_run
 from pipeline.training import hardware
 
-GRAPH, SETTINGS, RUNNER, HANDLER, CARD = "model.onnx", "export.json", "runner.py", "handler.py", "README.md"
+RUNNER, HANDLER, CARD = "runner.py", "handler.py", "README.md"
+# What else runner.py loads, by task.
+BESIDE_RUNNER = {"ner": "word_cutting.py", "translation": "translator.py"}
 # What Inference Endpoints install for handler.py.
 REQUIREMENTS = "requirements.txt"
 # A protobuf, and so a graph with its weights in one file, has less than 2 GiB.
@@ -62,7 +77,7 @@ def export(
     refuse = None if allow_loss else (remedy or f"{otherwise}, or add --allow-loss")
 
     def fill(folder: Path) -> None:
-        _write_graph(loaded, folder, quantization, opset)
+        _write_graphs(loaded, folder, quantization, opset)
         _write_beside(folder, run, loaded)
         (folder / SETTINGS).write_text(_json(settings))
         made = _tried(folder, loaded, rows, quantization, opset, refuse)
@@ -101,26 +116,32 @@ def _tried(
     )
     sizes = {
         "before": sum(weight.numel() * weight.element_size() for weight in loaded.model.parameters()),
-        "after": sum(file.stat().st_size for file in folder.glob(f"{GRAPH}*")),
+        "after": sum(file.stat().st_size for file in folder.glob("*.onnx*")),
     }
     processor = str(hardware.environment()["processor"])
     return Exported(folder, quantization, opset, checked, times, sizes, processor, problem)
 
 
-def _write_graph(loaded: Loaded, folder: Path, quantization: Quantization | None, opset: int) -> None:
+def _write_graphs(loaded: Loaded, folder: Path, quantization: Quantization | None, opset: int) -> None:
+    for name, proto in _graphs(loaded, opset).items():
+        if quantization is None:
+            _save(proto, folder / name)
+            continue
+        whole = folder / "float32.onnx"
+        _save(proto, whole)
+        to_int8(whole, folder / name)
+        for file in folder.glob(f"{whole.name}*"):
+            file.unlink()
+
+
+def _graphs(loaded: Loaded, opset: int) -> dict[str, onnx.ModelProto]:
+    """Name of the file -> graph."""
     model: Any = loaded.model
-    if isinstance(model, RecurrentPreTrainedModel):
-        proto = recurrent.build(model, opset)
-    else:
-        proto = transformer.build(model, loaded.tokenizer, opset)
-    if quantization is None:
-        _save(proto, folder / GRAPH)
-        return
-    whole = folder / "float32.onnx"
-    _save(proto, whole)
-    to_int8(whole, folder / GRAPH)
-    for file in folder.glob(f"{whole.name}*"):
-        file.unlink()
+    is_recurrent = isinstance(model, RecurrentPreTrainedModel)
+    if loaded.task.head == SEQ2SEQ:
+        build_both = recurrent.build_encoder_decoder if is_recurrent else transformer_seq2seq.build
+        return dict(zip((ENCODER, DECODER), build_both(model, opset), strict=True))
+    return {GRAPH: recurrent.build(model, opset) if is_recurrent else transformer.build(model, loaded.tokenizer, opset)}
 
 
 def _save(proto: onnx.ModelProto, file: Path) -> None:
@@ -138,7 +159,10 @@ def _write_beside(folder: Path, run: FinishedRun, loaded: Loaded) -> None:
     recipe = redacted_recipe(run.recipe, run.metrics)  # an export may be given to others by hand
     (folder / run_folder.RECIPE).write_text(recipe.to_json(), encoding="utf-8")
     programs = Path(__file__).parent
-    shutil.copyfile(programs / RUNNER, folder / RUNNER)
+    for program in (RUNNER, *filter(None, [BESIDE_RUNNER.get(loaded.task.name)])):
+        shutil.copyfile(programs / program, folder / program)
+    if loaded.task.head == SEQ2SEQ:
+        cast(PreTrainedModel, loaded.model).generation_config.save_pretrained(folder)
     if isinstance(loaded.model, RecurrentPreTrainedModel):
         shutil.copyfile(programs / HANDLER, folder / HANDLER)
         (folder / REQUIREMENTS).write_text("numpy\nonnxruntime\ntokenizers\n", encoding="utf-8")

@@ -7,7 +7,9 @@ A graph that was recorded from one batch may fit that batch only, and then fail 
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,7 +21,10 @@ from pipeline.errors import UserError, reason
 from pipeline.export.comparison import Comparison
 from pipeline.export.exact import Exact
 from pipeline.inference import MANY_TOKENS, Loaded
-from pipeline.models.build import CAUSAL
+from pipeline.models.build import CAUSAL, SEQ2SEQ
+from pipeline.models.exported import GRAPH
+from pipeline.models.exported_seq2seq import DecoderState, ExportedSeq2SeqLM
+from pipeline.models.recurrent.crf import IGNORED
 
 Feed = dict[str, torch.Tensor]
 # Tokens of the longest text that is tried with a model that has no limit, and of those that are tried together.
@@ -30,9 +35,9 @@ MOST = 2048
 PIECES = ((24,), (1, 1, 22), (10, 14))
 
 
-def compare(graph: Any, loaded: Loaded, encoded: Any, exact: Exact, comparison: Comparison) -> None:
-    """Run batches of the `encoded` rows (a Dataset) through the model and through the file `graph`, and add what both
-    return to `comparison`.
+def compare(folder: Path, loaded: Loaded, encoded: Any, exact: Exact, comparison: Comparison) -> None:
+    """Run batches of the `encoded` rows (a Dataset) through the model and through the export in `folder`, and add what
+    both return to `comparison`.
 
     Args:
         exact: computes the logits of the model.
@@ -40,7 +45,10 @@ def compare(graph: Any, loaded: Loaded, encoded: Any, exact: Exact, comparison: 
     Raises:
         UserError: ONNX Runtime cannot load the graph, or cannot run one of the batches.
     """
-    session = open_session(graph)
+    if loaded.task.head == SEQ2SEQ:
+        _compare_encoder_decoder(ExportedSeq2SeqLM(folder, threads=1), loaded, encoded, exact, comparison)
+        return
+    session = open_session(folder / GRAPH)
     if loaded.task.head == CAUSAL:
         _compare_language_model(session, loaded, encoded, exact, comparison)
         return
@@ -74,7 +82,6 @@ def _batches(loaded: Loaded, encoded: Any) -> Iterator[Feed]:
     together = order[: max(2, int((split.lengths <= LONGEST).sum()))]
     for rows in (order[:1], order[len(order) // 2 : len(order) // 2 + 1], order[-1:], together):
         batch, _ = loaded.task.collate(split.take(rows), loaded.tokenizer)
-        del batch["labels"]
         batch.setdefault("attention_mask", torch.ones_like(batch["input_ids"]))
         yield batch
     yield _padded_in_front(batch)
@@ -84,7 +91,7 @@ def _padded_in_front(batch: Feed) -> Feed:
     lengths, time = batch["attention_mask"].sum(dim=1), batch["attention_mask"].shape[1]
     places = (torch.arange(time) + lengths[:, None]) % time  # (B, T)
     rows = torch.arange(len(lengths))[:, None]
-    return {name: values[rows, places] for name, values in batch.items()}
+    return {name: values if name == "labels" else values[rows, places] for name, values in batch.items()}
 
 
 def _read_by(session: onnxruntime.InferenceSession, batch: Feed) -> Feed:
@@ -96,14 +103,21 @@ def _read_by(session: onnxruntime.InferenceSession, batch: Feed) -> Feed:
 def _run(
     session: onnxruntime.InferenceSession, given: Mapping[str, torch.Tensor], outputs: Sequence[str]
 ) -> list[np.ndarray]:
-    try:
+    with _failing_on(given["input_ids"]):
         found = session.run(outputs, {name: values.contiguous().numpy() for name, values in given.items()})
+    return list(found)
+
+
+@contextlib.contextmanager
+def _failing_on(ids: torch.Tensor) -> Iterator[None]:
+    """Say on which tokens (B, T) ONNX Runtime has failed inside."""
+    try:
+        yield
     except Exception as error:  # its classes have no common base
-        rows, tokens = given["input_ids"].shape
+        rows, tokens = ids.shape
         raise UserError(
             f"model: it cannot be exported: ONNX Runtime fails on {rows} rows of {tokens} tokens: {reason(error)}"
         ) from error
-    return list(found)
 
 
 def _compare_language_model(
@@ -138,3 +152,20 @@ def _read_in_pieces(session: onnxruntime.InferenceSession, inputs: Feed, pieces:
         found.append(logits)
         start += piece
     return np.concatenate(found, axis=1)
+
+
+def _compare_encoder_decoder(
+    exported: ExportedSeq2SeqLM, loaded: Loaded, encoded: Any, exact: Exact, comparison: Comparison
+) -> None:
+    """Compare the logits of true translations, read at once and token by token."""
+    for batch in _batches(loaded, encoded):
+        labels = batch["labels"]
+        expected = exact.logits(batch)  # (B, T, V)
+        with _failing_on(batch["input_ids"]):
+            source = exported.encoder(batch["input_ids"], batch["attention_mask"])
+            at_once = exported(encoder_outputs=source, labels=labels).logits
+            given: dict[str, Any] = {"encoder_outputs": source, "past_key_values": DecoderState()}
+            words = exported.shifted(labels).split(1, dim=1)
+            one_by_one = [exported(decoder_input_ids=own, **given).logits for own in words]
+        for found in (at_once, torch.cat(one_by_one, dim=1)):
+            comparison.add(expected, found.numpy(), (labels != IGNORED).numpy())

@@ -17,7 +17,8 @@ A text is a string. For a model of pairs of texts it is a list of two, and a tag
 from __future__ import annotations
 
 import argparse
-import functools
+import importlib
+import inspect
 import json
 import os
 import re
@@ -29,9 +30,15 @@ from typing import Any
 
 import numpy as np
 import onnxruntime
-from tokenizers import Regex, Tokenizer, pre_tokenizers
+from tokenizers import Tokenizer, pre_tokenizers
 
 FOLDER = Path(__file__).parent
+OPTIONS = (
+    ("generate", int, "for next_word: continue each text by N tokens"),
+    ("beams", int, "for translation: search with N beams; 1 is greedy"),
+    ("length_penalty", float, "for translation: prefer long translations, the more the higher N is"),
+    ("n_best", int, "for translation: give N translations with their scores"),
+)
 PROVIDERS = ["CPUExecutionProvider"]  # a GPU needs the package onnxruntime-gpu and "CUDAExecutionProvider"
 ROWS = 32  # of a batch
 WINDOW = 32  # tokens that a language model reads at once: each has V logits
@@ -54,12 +61,24 @@ def load(folder: str | Path = FOLDER, threads: int = 1) -> Model:
     file = folder / "export.json"
     try:
         settings = json.loads(file.read_text(encoding="utf-8"))
-        kind = TASKS[settings["task"]]
+        kind, graphs = _kind(settings["task"])
         tokenizer = Tokenizer.from_file(str(file := folder / "tokenizer.json"))
-        session = onnxruntime.InferenceSession(file := folder / "model.onnx", options, providers=PROVIDERS)
+        opened = [onnxruntime.InferenceSession(file := folder / name, options, providers=PROVIDERS) for name in graphs]
     except Exception as error:  # each library has its own for a file that it cannot read
         raise ValueError(f"{file} cannot be loaded: {type(error).__name__}: {error}") from error
-    return kind(settings, tokenizer, session)
+    return kind(settings, tokenizer, *opened)
+
+
+def _kind(task: str) -> tuple[Any, tuple[str, ...]]:
+    """The class of a model of `task`, and the names of its graphs."""
+    if task == "translation":
+        return _beside("translator").Translator, ("encoder.onnx", "decoder.onnx")
+    return TASKS[task], ("model.onnx",)
+
+
+def _beside(name: str) -> Any:
+    """The module in the file `name`.py beside this one. It is there if the model needs it."""
+    return importlib.import_module(f".{name}" if __package__ else name, __package__ or None)
 
 
 class Model:
@@ -173,18 +192,16 @@ class Tagger(Model):
 
     def __init__(self, *parts: Any):
         super().__init__(*parts)
-        words, self.characters = self.settings["words"], self.settings["characters"]
-        self.scripts, self.unspaced, self.known = words["scripts"], words["unspaced"], frozenset(words["known"])
-        patterns = [pattern for pattern in (words["pattern"], words["pattern_of_scripts"]) if pattern]
-        self.cutters = [pre_tokenizers.Split(Regex(pattern), "removed", invert=True) for pattern in patterns]
-        self.longest = max((len(word) for word in self.known if self._is_unspaced(word[0])), default=0)
+        self.characters = self.settings["characters"]
+        self.cutting = _beside("word_cutting")
+        self.cutter = self.cutting.Cutter(self.settings["words"])
         if self.characters:
             self.character_ids = {character: id for id, character in enumerate(self.characters["known"], start=2)}
             self.tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()  # words are tokens as they are
 
     def __call__(self, texts: Sequence[str | Sequence[str]]) -> list[dict[str, Any]]:
         joined = [text if isinstance(text, str) else " ".join(text) for text in texts]
-        cuts = [self._cut(text) if isinstance(text, str) else _places(text) for text in texts]
+        cuts = [self.cutter.cut(text) if isinstance(text, str) else _places(text) for text in texts]
         rows, firsts = list[Row](), list[np.ndarray]()
         for text, cut in zip(joined, cuts, strict=True):
             for row, first in self._windows([text[start:end] for start, end in cut]):
@@ -217,7 +234,7 @@ class Tagger(Model):
         size = self.max_length - len(before) - len(behind)
         tokens = self._tokens_of(words, size)
         places = np.cumsum([0, *map(len, tokens)])
-        for start, stop, begin, end in windows(places, size, self.settings["overlap"]):
+        for start, stop, begin, end in self.cutting.windows(places, size, self.settings["overlap"]):
             own = [token for word in tokens[start:stop] for token in word]
             row: Row = {"input_ids": [*before, *(id for id, _ in own), *behind]}
             if self.characters:
@@ -243,40 +260,6 @@ class Tagger(Model):
             token = token[: width - width // 2] + token[len(token) - width // 2 :]
         ids = [self.character_ids.get(character, 1) for character in token]
         return ids + [0] * (width - len(ids))
-
-    def _cut(self, text: str) -> list[tuple[int, int]]:
-        """Start and end of each word of a text, cut as the training data was."""
-        by_letter = bool(self.scripts) and any(script(letter) in self.scripts for letter in set(text))
-        found = [place for _, place in self.cutters[by_letter].pre_tokenize_str(text)]
-        return [part for place in found for part in self._segments(text, *place)] if self.known else found
-
-    def _segments(self, text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
-        """The words in a run of letters of a script without blanks, by longest match from left to right (Sproat &
-        Emerson 2003). Letters between two known words are one word, or one for each script."""
-        begin = place = start  # the letters from `begin` to `place` are in no word yet
-        if text[start:end] in self.known or not any(map(self._is_unspaced, text[start:end])):
-            place = end
-        while place < end:
-            stop = self._longest_match(text, place, end)
-            changes = self._is_unspaced(text[place]) != self._is_unspaced(text[place - 1]) and not _is_mark(text[place])
-            if begin < place and (stop or changes):
-                yield begin, place
-                begin = place
-            if stop:
-                yield place, stop
-                begin = stop
-            place = stop or place + 1
-        if begin < end:
-            yield begin, end
-
-    def _longest_match(self, text: str, place: int, end: int) -> int | None:
-        """Where the longest known word ends that begins at `place`; a letter keeps its marks."""
-        stops = range(min(end, place + self.longest), place, -1) if self._is_unspaced(text[place]) else ()
-        known = (stop for stop in stops if text[place:stop] in self.known)
-        return next((stop for stop in known if stop == end or not _is_mark(text[stop])), None)
-
-    def _is_unspaced(self, letter: str) -> bool:
-        return script(letter) in self.unspaced
 
 
 class LanguageModel(Model):
@@ -351,47 +334,10 @@ def spans(tags: Sequence[str]) -> Iterator[tuple[str, int, int]]:
         start = start if goes_on else place
 
 
-def windows(first: np.ndarray, size: int, overlap: int) -> Iterator[tuple[int, int, int, int]]:
-    """Windows of at most `size` tokens over a sentence: the words that each reads, from `start` to `stop`, and those
-    that it tags, from `begin` to `end`. A word is tagged where it has the most tokens around it.
-
-    Args:
-        first: (words + 1,) the first token of each word, and the number of tokens.
-        overlap: neighbouring windows share one token in so many.
-    """
-    words, start, stop, read = len(first) - 1, 0, 0, list[tuple[int, int]]()
-    while stop < words:
-        if read:
-            shared = int(np.searchsorted(first, first[stop] - size // overlap, side="right")) - 1
-            start = max(shared, int(np.searchsorted(first, first[stop + 1] - size)), start + 1)
-        stop = int(np.searchsorted(first, first[start] + size, side="right")) - 1
-        read.append((start, stop))
-    context = np.full((len(read), words), -1.0)
-    for own, (start, stop) in zip(context, read, strict=True):
-        before = first[start:stop] - first[start] if start else np.inf  # nothing more can be read on this side
-        after = first[stop] - first[start + 1 : stop + 1] if stop < words else np.inf
-        own[start:stop] = np.minimum(before, after)
-    borders = np.searchsorted(context.argmax(axis=0), range(len(read) + 1)).tolist()
-    for (start, stop), begin, end in zip(read, borders, borders[1:], strict=False):
-        if begin < end:
-            yield start, stop, begin, end
-
-
 def _places(words: Sequence[str]) -> list[tuple[int, int]]:
     """Start and end of each word in `words`, joined by blanks."""
     ends = np.cumsum([len(word) + 1 for word in words], dtype=int).tolist()
     return [(end - 1 - len(word), end - 1) for end, word in zip(ends, words, strict=True)]
-
-
-@functools.cache
-def script(letter: str) -> str:
-    """The script of a letter, from its Unicode name: HEBREW LETTER ALEF."""
-    name = unicodedata.name(letter, "unknown").removeprefix("HALFWIDTH ").removeprefix("FULLWIDTH ").split()[0]
-    return "Han" if name == "CJK" else name.split("-")[0].capitalize()
-
-
-def _is_mark(letter: str) -> bool:
-    return unicodedata.category(letter).startswith("M")
 
 
 def chunks(stream: Any, is_json: bool) -> Iterator[list[Any]]:
@@ -421,15 +367,18 @@ def main() -> None:
     """Answer each line of standard input."""
     parser = argparse.ArgumentParser(prog="runner.py", description=main.__doc__)
     parser.add_argument("--json", action="store_true", help="each line is JSON: a text, two texts, or a list of words")
-    parser.add_argument("--generate", type=int, metavar="N", help="continue each text by N tokens (next_word only)")
+    for name, of_option, help in OPTIONS:
+        parser.add_argument(f"--{name.replace('_', '-')}", type=of_option, metavar="N", help=help)
     parser.add_argument(
         "--threads", type=int, default=1, metavar="N", help="threads of the model, 1 by default; 0: one per core"
     )
     given = parser.parse_args()
+    if given.generate is not None and given.generate < 1:
+        raise ValueError("generate: it must be at least 1")
     model = load(threads=given.threads)
-    if given.generate is not None and (given.generate < 1 or not isinstance(model, LanguageModel)):
-        raise ValueError("generate: it must be at least 1, and the model one of next_word")
-    options = {} if given.generate is None else {"generate": given.generate}
+    options = {name: value for name, *_ in OPTIONS if (value := getattr(given, name)) is not None}
+    for name in options.keys() - inspect.signature(model.__call__).parameters:
+        raise ValueError(f"{name.replace('_', '-')}: this model has no such option; leave it out")
     sys.stdout.reconfigure(encoding="utf-8", newline="\n")  # type: ignore[union-attr]
     for texts in chunks(sys.stdin.buffer, given.json):
         for answer in model(texts, **options) if texts else ():

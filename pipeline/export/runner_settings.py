@@ -8,13 +8,14 @@ from tokenizers import models
 from transformers import PreTrainedTokenizerBase
 
 from pipeline.data.tagging import model_labels
-from pipeline.data.tokenization import long_texts, segmentation, text_pairs, word_patterns
+from pipeline.data.tokenization import long_texts, segmentation, text_pairs, translated, word_patterns
 from pipeline.data.tokenization.word_alignment import OVERLAP, surroundings
 from pipeline.errors import UserError
+from pipeline.export import search_settings
 from pipeline.inference import MANY_TOKENS, Loaded
 from pipeline.models.recurrent import RecurrentTokenizer
 from pipeline.tasks import ner, next_word
-from pipeline.tasks.base import Task, full_name
+from pipeline.tasks.base import full_name
 from pipeline.tasks.multi_label import DEFAULT_THRESHOLD
 
 
@@ -38,7 +39,7 @@ def settings(loaded: Loaded) -> dict[str, Any]:
         "reads_pairs": task.reads_pairs,
         "max_length": longest if longest < MANY_TOKENS else None,
         "tokens": _tokens(tokenizer),
-        **OWN[task.name](task, tokenizer, loaded.labels),
+        **OWN[task.name](loaded),
     }
 
 
@@ -54,8 +55,9 @@ def _tokens(tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
     }
 
 
-def _of_texts(task: Task, tokenizer: PreTrainedTokenizerBase, labels: list[str]) -> dict[str, Any]:
+def _of_texts(loaded: Loaded) -> dict[str, Any]:
     """How texts are read, and from which probability on a text gets a label."""
+    task, tokenizer = loaded.task, loaded.tokenizer
     how, longest = long_texts.kept(tokenizer), int(tokenizer.model_max_length)
     kept: dict[str, Any] = {"how": how}
     if how == long_texts.HEAD_AND_TAIL:
@@ -63,14 +65,15 @@ def _of_texts(task: Task, tokenizer: PreTrainedTokenizerBase, labels: list[str])
     if how == long_texts.WINDOWS:
         kept["stride"] = long_texts.stride(tokenizer, longest)
     several = task.problem_type == "multi_label_classification"
-    thresholds = getattr(task, "thresholds", None) or [DEFAULT_THRESHOLD] * len(labels)
+    thresholds = getattr(task, "thresholds", None) or [DEFAULT_THRESHOLD] * len(loaded.labels)
     return {"long_texts": kept, "thresholds": thresholds if several else None}
 
 
-def _of_words(task: Task, tokenizer: PreTrainedTokenizerBase, labels: list[str]) -> dict[str, Any]:
+def _of_words(loaded: Loaded) -> dict[str, Any]:
     """How text is cut into words, words into tokens, and what the tags of a model mean."""
+    tokenizer = loaded.tokenizer
     before, behind = surroundings(tokenizer)
-    names, longest = model_labels.read(labels), min(int(tokenizer.model_max_length), ner.LONGEST)
+    names, longest = model_labels.read(loaded.labels), min(int(tokenizer.model_max_length), ner.LONGEST)
     characters = None
     if isinstance(tokenizer, RecurrentTokenizer):
         kept = tokenizer.init_kwargs
@@ -107,14 +110,31 @@ def cutting(tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
     }
 
 
-def _of_next_words(task: Task, tokenizer: PreTrainedTokenizerBase, labels: list[str]) -> dict[str, Any]:
+def _of_next_words(loaded: Loaded) -> dict[str, Any]:
+    _check_decoding(loaded.tokenizer)
+    return {"end": next_word.end_token(loaded.tokenizer), "likeliest": next_word.LIKELIEST}
+
+
+def _of_translations(loaded: Loaded) -> dict[str, Any]:
+    """What stands in front of each text, which tokens a cut text keeps at its end, and how translations are searched
+    for."""
+    _check_decoding(tokenizer := loaded.tokenizer)
+    model: Any = loaded.model
+    return {
+        "prefix": tokenizer.init_kwargs.get(translated.KEPT, ""),
+        "special": sorted({*tokenizer.all_special_ids} - {tokenizer.unk_token_id}),
+        "generation": search_settings.settings(model.generation_config, model.config),
+    }
+
+
+def _check_decoding(tokenizer: PreTrainedTokenizerBase) -> None:
+    """Refuse a tokenizer that changes what tokenizer.json makes of tokens."""
     clean = tokenizer.clean_up_tokenization_spaces and not isinstance(tokenizer.backend_tokenizer.model, models.BPE)
     if clean:
         raise UserError(
             "export: clean_up_tokenization_spaces in tokenizer_config.json changes generated text, which runner.py does"
             " not do; set it to false"
         )
-    return {"end": next_word.end_token(tokenizer), "likeliest": next_word.LIKELIEST}
 
 
-OWN = {"sentiment": _of_texts, "ner": _of_words, "next_word": _of_next_words}
+OWN = {"sentiment": _of_texts, "ner": _of_words, "next_word": _of_next_words, "translation": _of_translations}

@@ -39,9 +39,7 @@ def build(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, opset: int
     except Exception as error:  # of any class: it runs the code of the model
         if isinstance(error, UserError):
             raise
-        raise UserError(
-            f"model: a {type(model).__name__} cannot be exported to ONNX: {reason(_root(error))}"
-        ) from error
+        raise UserError(f"model: a {type(model).__name__} cannot be exported to ONNX: {reason(root(error))}") from error
 
 
 class _Classifier(nn.Module):
@@ -81,22 +79,22 @@ class _LanguageModel(nn.Module):
             use_cache=True,
             return_dict=True,
         )
-        return outputs.logits, *(part for layer in _layers(outputs) for part in layer)
+        return outputs.logits, *(part for layer in layers(outputs.past_key_values) for part in layer)
 
 
 def _classifier(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, opset: int) -> onnx.ModelProto:
-    inputs = _example(model)
+    inputs = example(model)
     if TYPES in tokenizer.model_input_names and TYPES in inspect.signature(model.forward).parameters:
         inputs[TYPES] = torch.zeros_like(inputs["input_ids"])
     shapes = {name: {0: Dim("batch"), 1: Dim("time")} for name in inputs}
-    return _record(_Classifier(model), inputs, shapes, [*inputs], ["logits"], opset)
+    return record(_Classifier(model), inputs, shapes, [*inputs], ["logits"], opset)
 
 
 def _language_model(model: PreTrainedModel, opset: int) -> onnx.ModelProto:
-    inputs = _example(model)
+    inputs = example(model)
     with torch.no_grad():
-        layers = _layers(model(**inputs, use_cache=True, return_dict=True))
-    past = [tuple(part[:, :, :BEFORE].clone() for part in layer) for layer in layers]
+        cached = layers(model(**inputs, use_cache=True, return_dict=True).past_key_values)
+    past = [tuple(part[:, :, :BEFORE].clone() for part in layer) for layer in cached]
     mask = inputs["attention_mask"]
     inputs["position_ids"] = torch.arange(BEFORE, BEFORE + LENGTH).expand(ROWS, -1).clone()
     inputs["attention_mask"] = torch.cat([mask.new_ones(ROWS, BEFORE), mask], dim=1)
@@ -104,7 +102,7 @@ def _language_model(model: PreTrainedModel, opset: int) -> onnx.ModelProto:
     shapes["attention_mask"] = {0: Dim("batch"), 1: Dim("total")}
     shapes["past_key_values"] = [({0: Dim("batch"), 2: Dim("past")},) * 2 for _ in past]
     names = [f"{number}.{part}" for number in range(len(past)) for part in ("key", "value")]
-    return _record(
+    return record(
         _LanguageModel(model),
         {**inputs, "past_key_values": past},
         shapes,
@@ -114,7 +112,7 @@ def _language_model(model: PreTrainedModel, opset: int) -> onnx.ModelProto:
     )
 
 
-def _example(model: PreTrainedModel) -> dict[str, torch.Tensor]:
+def example(model: PreTrainedModel) -> dict[str, torch.Tensor]:
     """A batch with padding."""
     ids = torch.arange(ROWS * LENGTH).view(ROWS, LENGTH) % model.config.get_text_config().vocab_size
     mask = torch.ones_like(ids)
@@ -122,21 +120,21 @@ def _example(model: PreTrainedModel) -> dict[str, torch.Tensor]:
     return {"input_ids": ids, "attention_mask": mask}
 
 
-def _layers(outputs: Any) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """The keys and values of each layer, (B, N, T, H).
+def layers(cache: Any) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """The keys and values of each layer of a model, (B, N, T, H), from its `cache`.
 
     Raises:
         UserError: the model keeps something else of what it has read.
     """
     try:
-        return [(layer.keys, layer.values) for layer in outputs.past_key_values.layers]
+        return [(layer.keys, layer.values) for layer in cache.layers]
     except (AttributeError, TypeError) as error:
         raise UserError(
             "model: it keeps no keys and values of the tokens that it has read, so it cannot be exported to ONNX"
         ) from error
 
 
-def _record(
+def record(
     module: nn.Module,
     inputs: dict[str, Any],
     shapes: dict[str, Any],
@@ -144,6 +142,7 @@ def _record(
     output_names: list[str],
     opset: int,
 ) -> onnx.ModelProto:
+    """The graph of `module`, recorded from `inputs`, whose dimensions in `shapes` may have any size."""
     with torch.no_grad():
         program = torch.onnx.export(
             module.eval(),
@@ -181,7 +180,7 @@ def _graphs_in(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
                 yield attribute.g
 
 
-def _root(error: BaseException) -> BaseException:
+def root(error: BaseException) -> BaseException:
     """The exception that another one reports."""
     while error.__cause__ is not None:
         error = error.__cause__

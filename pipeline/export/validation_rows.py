@@ -13,8 +13,11 @@ from pipeline.data.source_rows import COLUMNS
 from pipeline.errors import UserError
 
 SPLIT = "validation"
+TARGET = "target"
 # At most so many rows, and about so many characters in all: a transformer of the size of BERT reads them in minutes.
 ROWS, CHARACTERS = 1000, 400_000
+# And at most so many for which a text has to be written.
+WRITTEN_ROWS = 200
 
 
 class ValidationRows(NamedTuple):
@@ -51,9 +54,10 @@ def read(folder: Path) -> ValidationRows:
     read_columns = [name for name in names if name in found.table.column_names and _is_read(found.table.schema, name)]
     if not read_columns:
         raise UserError(f"model: {file} does not say what the model has read, so an export cannot be tried on it")
-    rows = found.table.select([*read_columns, *({"gold"} & {*found.table.column_names})]).to_pylist()
+    wanted = [name for name in ("gold", TARGET) if name in found.table.column_names]
+    rows = found.table.select([*read_columns, *wanted]).to_pylist()
     running = bool(found.info.settings.get("running"))
-    rows = _some(rows, read_columns, running)
+    rows = _some(rows, read_columns, running, WRITTEN_ROWS if TARGET in wanted else ROWS)
     contents = [_content([row[name] for name in read_columns]) for row in rows]
     return ValidationRows(contents, _by_role(rows, read_columns), running)
 
@@ -64,14 +68,14 @@ def _is_read(schema: pa.Schema, name: str) -> bool:
     return pa.types.is_string(kind) or pa.types.is_list(kind)
 
 
-def _some(rows: list[dict[str, Any]], names: list[str], running: bool) -> list[dict[str, Any]]:
-    """At most ROWS rows with about CHARACTERS characters, at least one."""
+def _some(rows: list[dict[str, Any]], names: list[str], running: bool, most: int = ROWS) -> list[dict[str, Any]]:
+    """At most `most` rows with about CHARACTERS characters, at least one."""
     sizes = [sum(len("".join(row[name])) for name in names) for row in rows]
     if running:
-        fitting = sum(size <= CHARACTERS for size in accumulate(sizes[:ROWS]))
+        fitting = sum(size <= CHARACTERS for size in accumulate(sizes[:most]))
         return rows[: max(1, fitting)]
     # How many is decided first: of a split that is sorted, no end may be left out.
-    count = max(1, min(len(rows), ROWS, len(rows) * CHARACTERS // max(1, sum(sizes))))
+    count = max(1, min(len(rows), most, len(rows) * CHARACTERS // max(1, sum(sizes))))
     return [rows[number * len(rows) // count] for number in range(count)]
 
 
@@ -82,5 +86,7 @@ def _content(values: list[Any]) -> Any:
 def _by_role(rows: list[dict[str, Any]], names: list[str]) -> dict[str, list[Any]]:
     roles = {column: role for role, column in COLUMNS.items()}
     columns = {roles.get(name, name): [row[name] for row in rows] for name in names}
+    if TARGET in rows[0]:
+        return columns | {TARGET: [row[TARGET] for row in rows]}
     target = "tags" if "tokens" in columns else "label"
     return columns | ({target: [row["gold"] for row in rows]} if "gold" in rows[0] else {})

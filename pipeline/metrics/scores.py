@@ -11,6 +11,8 @@ from typing import Any
 ERRORS = re.compile(
     r"(?:^|_)(?:loss|nll|perplexity|ppl|bits|mse|rmse|mae|error|errors|hamming|brier|ece|wer|cer|ter)(?:_|$)"
 )
+# Scores from 0 to 100.
+PERCENTAGES = ("bleu", "chrf")
 
 
 def flatten(scores: Mapping[str, Any], prefix: str = "") -> dict[str, float]:

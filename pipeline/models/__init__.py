@@ -6,7 +6,7 @@
 - `adapters.py` adds LoRA adapters and loads saved ones; `adapter_targets.py` says which weights they adapt.
 - `embeddings.py` reads pretrained word vectors; `layers.py` says how deep each parameter is, to freeze layers or lower
   their learning rates.
-- `exported.py` runs an exported graph in place of a model.
+- `exported.py` runs an exported graph in place of a model, and `exported_seq2seq.py` the two of an encoder-decoder.
 - `cpu_functions.py` lets transformers on a CPU use faster functions than torch's; `cpu_attention.py` has one of them.
 - `recurrent/` holds the models of this project. It is saved with each of them and does not depend on the rest.
 """

@@ -28,7 +28,7 @@ CLASSIFIER_DROPOUT = ("classifier_dropout", "seq_classif_dropout", "classifier_d
 BYTES_PER_PARAMETER = 16
 
 # The head that must not see the words to predict, so an encoder such as BERT must read from left to right.
-CAUSAL = "CausalLM"
+CAUSAL, SEQ2SEQ = "CausalLM", "Seq2SeqLM"
 
 # The head of models that read one text and write another.
 TRANSLATING = "Seq2SeqLM"

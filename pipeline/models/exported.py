@@ -63,7 +63,7 @@ class ExportedModel(nn.Module):
         super().__init__()
         self.config: PreTrainedConfig = checkpoints.load_config(str(folder), "model")
         self.settings = read_settings(folder)
-        self._session = _session(Path(folder) / GRAPH, threads or torch.get_num_threads())
+        self._session = open_session(Path(folder) / GRAPH, threads)
         self._inputs = {value.name: value.shape for value in self._session.get_inputs()}
         self._pasts = [name for name in self._inputs if name.startswith(PAST)]
         if self._pasts and not self._has_cache:  # tasks recognise a model with a carried state by this method
@@ -104,20 +104,20 @@ class ExportedModel(nn.Module):
         Returns:
             logits: (B, C), (B, T, C) or (B, T, V); past_key_values, of a language model.
         """
-        ids = _array(input_ids)
-        mask = np.ones_like(ids) if attention_mask is None else _array(attention_mask)
+        ids = as_array(input_ids)
+        mask = np.ones_like(ids) if attention_mask is None else as_array(attention_mask)
         if self._pasts:
             state = ExportedState() if past_key_values is None else past_key_values
-            positions = None if position_ids is None else _array(position_ids)
+            positions = None if position_ids is None else as_array(position_ids)
             logits = self._continued(ids, mask, positions, state)[:, -logits_to_keep:]
-            return CausalLMOutputWithPast(logits=_tensor(logits, input_ids), past_key_values=state)
-        feeds = {name: _array(value) for name, value in inputs.items() if name in self._inputs}
+            return CausalLMOutputWithPast(logits=as_tensor(logits, input_ids), past_key_values=state)
+        feeds = {name: as_array(value) for name, value in inputs.items() if name in self._inputs}
         if "token_type_ids" in self._inputs:
             feeds.setdefault("token_type_ids", np.zeros_like(ids))
         (logits,) = self._session.run(["logits"], {"input_ids": ids, "attention_mask": mask, **feeds})
         # A CRF's graph returns its max-marginals; the NLL of labels, which training has computed, is in no graph.
         nll = torch.full((len(ids),), math.nan) if self.has_crf else None
-        return TaggerOutput(logits=_tensor(logits, input_ids), nll=nll)
+        return TaggerOutput(logits=as_tensor(logits, input_ids), nll=nll)
 
     def _continued(
         self, ids: np.ndarray, mask: np.ndarray, positions: np.ndarray | None, state: ExportedState
@@ -147,8 +147,7 @@ class ExportedModel(nn.Module):
         if "position_ids" in self._inputs:
             seen = mask.cumsum(axis=1)[:, -ids.shape[1] :] - 1
             feeds["position_ids"] = seen.clip(0) if positions is None else positions
-        names = ["present." + name.partition(".")[2] for name in self._pasts]
-        logits, *new = self._session.run(["logits", *names], feeds)
+        logits, *new = self._session.run(["logits", *map(present, self._pasts)], feeds)
         state.arrays = dict(zip(self._pasts, new, strict=True))
         state.length += ids.shape[1]
         return logits
@@ -176,11 +175,18 @@ class ExportedModel(nn.Module):
         return tokens
 
 
-def _array(values: torch.Tensor) -> np.ndarray:
+def present(past: str) -> str:
+    """The name under which a graph returns what it reads as `past`."""
+    return f"present.{past.partition('.')[2]}"
+
+
+def as_array(values: torch.Tensor) -> np.ndarray:
+    """Integers as a graph reads them."""
     return values.cpu().numpy().astype(np.int64)
 
 
-def _tensor(values: np.ndarray, like: torch.Tensor) -> torch.Tensor:
+def as_tensor(values: np.ndarray, like: torch.Tensor) -> torch.Tensor:
+    """What a graph has returned, on the device of `like`."""
     return torch.from_numpy(np.ascontiguousarray(values)).to(like.device)
 
 
@@ -200,9 +206,14 @@ def read_settings(folder: str | Path) -> dict[str, Any]:
     return settings
 
 
-def _session(graph: Path, threads: int) -> Any:
+def open_session(graph: Path, threads: int | None = None) -> Any:
+    """ONNX Runtime with the file `graph`, on as many `threads`; None: on as many as torch uses.
+
+    Raises:
+        UserError: onnxruntime is not installed, or the file is missing or broken.
+    """
     if not graph.is_file():
-        raise UserError(f"model: there is no {GRAPH} in {graph.parent}; export the model again")
+        raise UserError(f"model: there is no {graph.name} in {graph.parent}; export the model again")
     try:
         import onnxruntime
     except ImportError as error:
@@ -210,6 +221,7 @@ def _session(graph: Path, threads: int) -> Any:
             f"model: {graph.parent} is an export, which needs onnxruntime; run: pip install 'finetune-pipeline[export]'"
         ) from error
     options = onnxruntime.SessionOptions()
+    threads = threads or torch.get_num_threads()
     options.intra_op_num_threads, options.inter_op_num_threads, options.log_severity_level = threads, 1, 3
     try:
         return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])

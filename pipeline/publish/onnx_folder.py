@@ -11,7 +11,6 @@ from pipeline import run_folder
 from pipeline.publish.staging import without_local_settings
 
 ONNX = "onnx"
-GRAPH = "model.onnx"
 # These belong at the top of a repository: Inference Endpoints look for them there.
 OF_ENDPOINTS = ("handler.py", "requirements.txt")
 
@@ -37,7 +36,7 @@ def stage(export: OnnxExport, into: Path) -> None:
     (into / ONNX).mkdir()
     for file in sorted(export.folder.iterdir()):
         target = into / file.name if file.name in OF_ENDPOINTS else into / ONNX / file.name
-        if file.name.startswith(GRAPH):
+        if ".onnx" in file.suffixes:
             target.symlink_to(file.resolve())
         elif file.name != run_folder.RECIPE:
             target.write_bytes(without_local_settings(file))

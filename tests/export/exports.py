@@ -21,10 +21,9 @@ from pipeline.config.data import Data
 from pipeline.config.models import Recurrent, Scratch
 from pipeline.config.recipe import Recipe
 from pipeline.config.training import Optim, Train
-from pipeline.export import runner_settings, transformer
-from pipeline.export.recurrent.build import build
+from pipeline.export import folder as exporting
+from pipeline.export import runner_settings
 from pipeline.inference import Loaded
-from pipeline.models.recurrent import RecurrentConfig
 from pipeline.run import train
 
 # torch records the graph of a transformer in ten seconds.
@@ -37,11 +36,13 @@ def export(loaded: Loaded, folder: Path, recipe: Path | None = None) -> Path:
     folder.mkdir(parents=True)
     loaded.model.config.save_pretrained(folder)
     loaded.tokenizer.save_pretrained(folder)
-    is_recurrent = isinstance(loaded.model.config, RecurrentConfig)
-    graph = build(loaded.model, 18) if is_recurrent else transformer.build(loaded.model, loaded.tokenizer, 18)
-    onnx.save(graph, folder / "model.onnx")
+    for name, graph in exporting._graphs(loaded, 18).items():
+        onnx.save(graph, folder / name)
     (folder / "export.json").write_text(json.dumps(runner_settings.settings(loaded)), encoding="utf-8")
-    shutil.copyfile(RUNNER, folder / "runner.py")
+    for name in ("runner.py", *exporting.BESIDE_RUNNER.values()):
+        shutil.copyfile(RUNNER.with_name(name), folder / name)
+    if loaded.model.can_generate():
+        loaded.model.generation_config.save_pretrained(folder)
     if recipe:
         shutil.copyfile(recipe, folder / "recipe.json")
     return folder
@@ -71,6 +72,14 @@ def rows_of_texts(answer: Callable[[int, bool], Any], pairs: bool = False) -> st
     for number, text in enumerate(texts):
         second = {"text_pair": texts[number - 1]} if pairs else {}
         rows.append({"text": text, **second, "label": answer(number, number % 8 < 4)})
+    return "".join(json.dumps(row) + "\n" for row in rows)
+
+
+def rows_of_translations() -> str:
+    """Reviews, and their words in Hebrew from the last to the first."""
+    texts = [f"{text} {number}" for number in range(5) for text in POSITIVE + NEGATIVE]
+    hebrew = str.maketrans("abcdefghijklmnopqrstuvw", "אבגדהוזחטיכלמנסעפצקרשתך")
+    rows = [{"source": text, "target": " ".join(text.translate(hebrew).split()[::-1])} for text in texts]
     return "".join(json.dumps(row) + "\n" for row in rows)
 
 
@@ -118,6 +127,14 @@ MODELS: dict[str, tuple[str, str, str, dict[str, Any], Any]] = {
     ),
     "next": ("next_word", "a.txt", "\n".join(POSITIVE * 20) + "\n", {}, small()),
     "next-bpe": ("next_word", "a.txt", "\n".join(POSITIVE * 20) + "\n", {"tokenizer": "bpe"}, small(cell="gru")),
+    "translation": (
+        *("translation", "a.jsonl", rows_of_translations(), {"prefix": "to Hebrew: ", "max_length": 24}),
+        small(cell="gru", bidirectional=True, attention="additive", input_feeding=True, tie_embeddings=True),
+    ),
+    "translation-t5": (
+        *("translation", "a.jsonl", rows_of_translations(), {"max_length": 24}),
+        Scratch("t5", hidden_size=16, heads=2, layers=1),
+    ),
     "gpt2": (
         *("next_word", "a.txt", "\n".join(POSITIVE * 20) + "\n"),
         *({"max_length": 32, "tokenizer": "wordpiece"}, Scratch("gpt2", hidden_size=8, heads=2, layers=2)),

@@ -36,11 +36,17 @@ CONTENTS: dict[str, list[Any]] = {
     "pairs": [("a warm film", "dull"), ("", " ")],
     "crf": ["Ada Bell went to Paris", ["Ada", "in", "Paris"], ["Paris"] * 30, ""],
     "next": ["a moving", "", "stale jokes and no"],
+    "translation": ["a moving", " ", "stale jokes and no plot " * 9],
+    "translation-t5": ["a moving", " ", "stale jokes and no plot " * 9],
     "gpt2": ["a moving", "", "stale jokes and no"],
 }
 
 
-@pytest.mark.parametrize("name", ["several", "pairs", "crf", "next", pytest.param("gpt2", marks=SLOW)])
+QUICK = ["several", "pairs", "crf", "next", "translation"]
+RECORDED = [pytest.param(name, marks=SLOW) for name in ("translation-t5", "gpt2")]
+
+
+@pytest.mark.parametrize("name", [*QUICK, *RECORDED])
 def test_it_is_scored_as_its_model_is(folders, name, tmp_path):
     run, exported = folders(name)
     scores, rows = [], []
@@ -57,9 +63,11 @@ def test_it_is_scored_as_its_model_is(folders, name, tmp_path):
     assert difference(*rows) < CLOSE * 100
 
 
-@pytest.mark.parametrize("name", [*list(CONTENTS)[:-1], pytest.param("gpt2", marks=SLOW)])
+@pytest.mark.parametrize("name", [*QUICK, *RECORDED])
 def test_it_answers_as_its_model_does(folders, name):
-    options = {"generate": 5} if name in ("next", "gpt2") else {}
+    options: dict[str, Any] = {"generate": 5} if name in ("next", "gpt2") else {}
+    if name.startswith("translation"):
+        options = {"beams": 3, "length_penalty": 0.5, "n_best": 2, "attention": True}
     found = [list(inference.predict(str(folder), CONTENTS[name], **options)) for folder in folders(name)]
     assert difference(*found) < CLOSE
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import importlib.util
 import json
 import random
@@ -12,7 +11,6 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -23,6 +21,7 @@ from pipeline.config.data import Data
 from pipeline.data.tagging import tags as schemes
 from pipeline.data.tokenization import segmentation, tokenizers, word_alignment
 from pipeline.export import runner_settings
+from pipeline.export.word_cutting import Cutter, windows
 
 # How far an answer may be from that of `finetune predict`.
 CLOSE = 2e-6
@@ -103,6 +102,23 @@ def test_next_words_and_continuations_are_those_of_predict(folders, bare, name):
     assert any(answer["continuation"] for answer in continued)
 
 
+SOURCES = ["a moving", "", "stale jokes", "brilliant , tender " * 50, "סרט מרגש", "a moving", "  "]
+SEARCHES = [(), ("--beams", "1"), ("--beams", "5", "--length-penalty", "0.3", "--n-best", "3"), ("--n-best", "2")]
+
+
+@pytest.mark.parametrize("name", ["translation", pytest.param("translation-t5", marks=SLOW)])
+def test_translations_are_those_of_predict_with_any_search(folders, bare, name):
+    run, exported = folders(name)
+    for options in SEARCHES:
+        given = {
+            flag[2:].replace("-", "_"): json.loads(value)
+            for flag, value in zip(options[::2], options[1::2], strict=True)
+        }
+        found, wanted = answers(bare, exported, SOURCES, *options), expected(run, SOURCES, **given)
+        assert difference(found, wanted) < CLOSE
+        assert [answer["translation"] != "" for answer in found] == [text.strip() != "" for text in SOURCES]
+
+
 def error_of(done: subprocess.CompletedProcess[bytes]) -> str:
     assert done.returncode == 1
     assert done.stdout == b""
@@ -111,15 +127,25 @@ def error_of(done: subprocess.CompletedProcess[bytes]) -> str:
 
 
 def test_mistakes_are_told_in_one_line(folders, bare, tmp_path):
-    texts, pairs, next_word = (folders(name)[1] / "runner.py" for name in ("labels", "pairs", "next"))
+    names = ("labels", "pairs", "next", "translation")
+    texts, pairs, next_word, translation = (folders(name)[1] / "runner.py" for name in names)
     for runner, options, stdin, message in (
-        (texts, ["--generate", "3"], b"", "error: generate: it must be at least 1, and the model one of next_word"),
-        (next_word, ["--generate", "0"], b"", "error: generate: it must be at least 1, and the model one of next_word"),
+        (texts, ["--generate", "3"], b"", "error: generate: this model has no such option; leave it out"),
+        (texts, ["--n-best", "3"], b"", "error: n-best: this model has no such option; leave it out"),
+        (next_word, ["--generate", "0"], b"", "error: generate: it must be at least 1"),
         (
             texts,
             [],
             b"warm\n\xff\n",
             "error: line 2: 'utf-8' codec can't decode byte 0xff in position 0: invalid start",
+        ),
+        (translation, ["--beams", "2", "--n-best", "3"], b"warm", "error: n-best: 2 beams find no more than 2"),
+        (translation, ["--beams", "1", "--length-penalty", "2"], b"warm", "error: length-penalty: it compares beams"),
+        (
+            translation,
+            ["--json"],
+            b'["warm", "dull"]\n',
+            "error: this model translates single texts; give one text a row",
         ),
         (texts, ["--json"], b'"warm"\n{\n', "error: line 2: Expecting property name enclosed in double quotes"),
         (texts, ["--json"], b"7\n", "error: line 1: expected a text or a list of texts"),
@@ -197,16 +223,15 @@ LETTERS = "我们爱北京天安门ภาษาไทย東京タワーへabcPar
 def test_running_text_is_cut_into_the_words_that_predict_cuts(kind, words):
     data = Data("x", max_length=64, vocab_size=400, min_frequency=1)
     tokenizer = tokenizers.train(kind, words * 5, data, pretokenized=True)
-    settings = {"tokens": {}, "max_length": 64, "characters": None, "words": runner_settings.cutting(tokenizer)}
-    tagger = a_runner().Tagger(settings, copy.deepcopy(tokenizer.backend_tokenizer), Mock(get_inputs=lambda: []))
+    cutter = Cutter(runner_settings.cutting(tokenizer))
     cut, generator = segmentation.cutter(tokenizer), random.Random(0)
     for _ in range(300):
         text = "".join(generator.choices(LETTERS, k=generator.randrange(30)))
-        assert tagger._cut(text) == cut(text)
+        assert cutter.cut(text) == cut(text)
 
 
 def test_windows_are_those_of_training():
-    windows, generator = a_runner().windows, random.Random(0)
+    generator = random.Random(0)
     for _ in range(300):
         size = generator.randrange(3, 20)
         lengths = generator.choices(range(1, min(size, 5) + 1), k=generator.randrange(1, 40))

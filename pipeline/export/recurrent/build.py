@@ -7,10 +7,11 @@ import torch
 
 from pipeline.config.export import DEFAULT_OPSET, check_opset
 from pipeline.errors import UserError
-from pipeline.models.recurrent import RecurrentPreTrainedModel
+from pipeline.models.recurrent import RecurrentForSeq2SeqLM, RecurrentPreTrainedModel
 
 from .graph import Graph
 from .heads import HEADS
+from .seq2seq import encode_texts, write_words
 
 
 @torch.no_grad()
@@ -35,3 +36,20 @@ def build(model: RecurrentPreTrainedModel, opset: int = DEFAULT_OPSET) -> onnx.M
     graph = Graph(model, opset)
     HEADS[type(model)](graph, model)
     return graph.finish()
+
+
+@torch.no_grad()
+def build_encoder_decoder(
+    model: RecurrentForSeq2SeqLM, opset: int = DEFAULT_OPSET
+) -> tuple[onnx.ModelProto, onnx.ModelProto]:
+    """The graphs of the encoder and of the decoder of `model`, as `build` makes those of other models; see `seq2seq.py`
+    for their inputs and outputs.
+
+    Raises:
+        UserError: the version of the operators is out of range.
+    """
+    check_opset(opset)
+    encoder, decoder = Graph(model, opset), Graph(model, opset)
+    encode_texts(encoder, model)
+    write_words(decoder, model)
+    return encoder.finish(), decoder.finish()
