@@ -26,7 +26,8 @@ from pipeline.data.prepare import cache_root, files_of
 from pipeline.distil.progress import Progress
 from pipeline.distil.teacher import Teacher
 from pipeline.errors import writing
-from pipeline.tasks.base import Student, Task
+from pipeline.tasks.base import Task
+from pipeline.tasks.teacher_hooks import Student
 
 # Texts in a forward pass, and in a file while the others are still to be answered.
 BATCH, CHUNK = 64, 1024

@@ -12,7 +12,8 @@ from pipeline.config.distil import Distil
 from pipeline.config.recipe import Recipe
 from pipeline.data.prepare import Prepared, is_running
 from pipeline.distil import rows, scores, teacher, unlabelled
-from pipeline.tasks.base import Student, Task
+from pipeline.tasks.base import Task
+from pipeline.tasks.teacher_hooks import Student
 from pipeline.training import selection
 
 

@@ -24,7 +24,8 @@ from pipeline.distil.answers import Questions
 from pipeline.distil.drawing import Unlabelled
 from pipeline.distil.teacher import Teacher
 from pipeline.errors import writing
-from pipeline.tasks.base import Student, Task
+from pipeline.tasks.base import Task
+from pipeline.tasks.teacher_hooks import Student
 from pipeline.training.loss import TEACHER
 
 if TYPE_CHECKING:

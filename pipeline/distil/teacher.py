@@ -23,7 +23,8 @@ from pipeline.errors import UserError, reason
 from pipeline.hub import download
 from pipeline.inference import Loaded
 from pipeline.models import checkpoints
-from pipeline.tasks.base import Student, Task
+from pipeline.tasks.base import Task
+from pipeline.tasks.teacher_hooks import Student
 from pipeline.training.hardware import has_fast_bf16
 
 # Files beside a model that do not change its answers.

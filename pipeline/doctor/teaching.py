@@ -15,7 +15,8 @@ from pipeline.distil import preparation, rows, teacher, unlabelled
 from pipeline.distil.answers import BATCH
 from pipeline.doctor.durations import duration
 from pipeline.doctor.labelling import seconds_to_answer
-from pipeline.tasks.base import Student, Task
+from pipeline.tasks.base import Task
+from pipeline.tasks.teacher_hooks import Student
 
 
 def plan(

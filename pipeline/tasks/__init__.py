@@ -7,7 +7,8 @@ labels, in `regression` a number. A recipe names all three `sentiment`; which of
 (`Task.variant`).
 `translation` writes a text for each text; how an encoder-decoder does that is in `translating`.
 
-`ner_teacher` and `next_word_teacher` are what a teacher says about words and tokens, and what that costs a student.
+A task that learns from a teacher has the `teacher_hooks`. `ner_teacher` and `next_word_teacher` are what a teacher says
+about words and tokens, and what that costs a student.
 `next_word_cache` scores a language model together with a `word_cache`. `batching` puts texts that are to be predicted
 from into batches.
 """

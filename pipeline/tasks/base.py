@@ -7,21 +7,21 @@ from __future__ import annotations
 
 import importlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from pipeline import predictions
-from pipeline.config.distil import Distil
 from pipeline.config.task_specs import TASKS
 from pipeline.config.training import Train
 from pipeline.data.bucketing import Rows, pad
 from pipeline.errors import UserError, reason
 from pipeline.predictions import Predictions
+from pipeline.tasks.teacher_hooks import TeacherHooks
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -48,51 +48,11 @@ class Split(Protocol):
     def columns(self, names: Sequence[str]) -> dict[str, Any]: ...
 
 
-class Teacher(Protocol):
-    """A trained model that a student learns from, in evaluation mode; see `inference.Loaded`."""
-
-    @property
-    def model(self) -> PreTrainedModel: ...
-    @property
-    def tokenizer(self) -> PreTrainedTokenizerBase: ...
-    @property
-    def task(self) -> Task: ...
-    @property
-    def labels(self) -> list[str]: ...
-
-
-class Student(NamedTuple):
-    """What a teacher's answers must suit: the classes of the model that learns from them, its tokenizer and its
-    configuration."""
-
-    labels: list[str]
-    tokenizer: PreTrainedTokenizerBase
-    config: Any
-
-
-class TeacherLosses(NamedTuple):
-    """What the M places of a micro-batch cost that a teacher has answered: rows, words or tokens.
-
-    Attributes:
-        soft: (M,) against the teacher.
-        hard: (M,) against the labels, 0 where there is none.
-        labelled: (M,) bool, whether there is a label.
-    """
-
-    soft: torch.Tensor
-    hard: torch.Tensor
-    labelled: torch.Tensor
-
-
-# Logits (M, C) and labels of M places, as the model reads them -> what each label costs (M,), 0 where there is none.
-LabelLosses = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
-
-
-class Task(ABC):
+class Task(TeacherHooks, ABC):
     """Everything that is specific to a task. Shapes: B rows of a batch, T time, N rows of a split.
 
     A subclass must set `name`, `head`, `monitor` and `columns`, and implement `encode`, `collate`, `outcome`, `score`
-    and `predict`. Everything else has a default.
+    and `predict`. Everything else has a default. A task that learns from a teacher also has some of `TeacherHooks`.
 
     The outcome of a row is what scoring needs to know about it. An outcome maps names to values, which are
 
@@ -122,8 +82,6 @@ class Task(ABC):
     multi_label_classification or regression; None: the task has no such labels."""
     unused: ClassVar[Mapping[str, str]] = MappingProxyType({})
     """Setting of `train` -> why this task refuses it, for what only the data can tell."""
-    unused_of_distil: ClassVar[Mapping[str, str]] = MappingProxyType({})
-    """The same for settings of `distil`."""
     output_scale: float = 1.0
     """The scale of the model's outputs, if it is that of the training data: 1 for logits of classes."""
     reads_pairs: bool | None = None
@@ -220,45 +178,6 @@ class Task(ABC):
     @abstractmethod
     def collate(self, rows: Any, tokenizer: PreTrainedTokenizerBase) -> tuple[Batch, int]:
         """What `Split.take` returns -> the model's keyword arguments, (B, T) and targets, and the number of labels."""
-
-    def check_teacher(self, teacher: Teacher, student: Student) -> None:
-        """Refuse a teacher that cannot answer for this student, by a UserError; by default, each one."""
-        raise UserError(f"distil.teacher: the task {full_name(self)} learns from no teacher; see Task.teacher_losses")
-
-    def answers_for(self, student: Student) -> Any:
-        """What of the student the answers of a teacher depend on, JSON-serializable: students for which it is the same
-        share them. By default, its classes."""
-        return student.labels
-
-    def teacher_answers(self, contents: Sequence[Any], teacher: Teacher, student: Student) -> list[np.ndarray]:
-        """What `teacher` says about each of `contents`: a float32 array of any shape, with classes in the order of the
-        student's.
-
-        Called for a batch of similar length, in inference mode and in the teacher's best precision. An answer must not
-        depend on the others of the batch, but for rounding.
-
-        Args:
-            contents: as `predict` gets them.
-        """
-        raise NotImplementedError
-
-    def teacher_column(self, encoded: pa.Table, answers: pa.ChunkedArray, student: Student) -> pa.Array:
-        """The column `teacher` of encoded rows: lists of float32, which `collate` makes `batch["teacher"]`.
-
-        Args:
-            encoded: all rows of a split as `encode` returned them, with `id` and `length`.
-            answers: what `teacher_answers` returned for each row of the data, flattened.
-        """
-        raise NotImplementedError
-
-    def teacher_losses(self, outputs: Any, batch: Batch, settings: Distil, label_losses: LabelLosses) -> TeacherLosses:
-        """What each place of a micro-batch costs; their number is what `collate` returned as the number of labels.
-
-        Args:
-            batch: made by `collate` of rows with a column `teacher`.
-            label_losses: the usual losses of labels, with the class weights and the label smoothing of the recipe.
-        """
-        raise NotImplementedError
 
     @abstractmethod
     def outcome(self, outputs: Any, batch: Batch) -> dict[str, Any]:

@@ -31,7 +31,8 @@ from pipeline.models.recurrent.crf_inference import (
     log_marginals,
     log_pair_marginals,
 )
-from pipeline.tasks.base import Batch, LabelLosses, Student, Teacher, TeacherLosses
+from pipeline.tasks.base import Batch
+from pipeline.tasks.teacher_hooks import LabelLosses, Student, Teacher, TeacherLosses
 from pipeline.training import divergences
 
 # The least logarithm of a probability in an answer, so that all losses are finite: exp(-30) is below float32's rounding

@@ -22,16 +22,9 @@ from pipeline.models.recurrent.crf import IGNORED
 from pipeline.models.transformers_from_scratch import end_token as end_of_text
 from pipeline.predictions import ROWS_PER_GROUP, Predictions
 from pipeline.tasks import next_word_teacher
-from pipeline.tasks.base import (
-    Batch,
-    LabelLosses,
-    Student,
-    Task,
-    Teacher,
-    TeacherLosses,
-    rows_of,
-)
+from pipeline.tasks.base import Batch, Task, rows_of
 from pipeline.tasks.batching import batches_by_length
+from pipeline.tasks.teacher_hooks import LabelLosses, Student, Teacher, TeacherLosses
 
 if TYPE_CHECKING:
     from datasets import Dataset

@@ -23,7 +23,8 @@ from pipeline.config.distil import Distil
 from pipeline.data.streams import EVALUATION_TOKENS, slide
 from pipeline.errors import UserError
 from pipeline.models.recurrent.crf import IGNORED
-from pipeline.tasks.base import Batch, LabelLosses, Student, Teacher, TeacherLosses
+from pipeline.tasks.base import Batch
+from pipeline.tasks.teacher_hooks import LabelLosses, Student, Teacher, TeacherLosses
 
 # An answer has the ids of K + R tokens, their log-probabilities, and that of all but the K likeliest: 260 bytes a token
 # on disk, 260 MB a million tokens. In memory are those of about a thousand texts (distil.answers.CHUNK and

@@ -19,17 +19,9 @@ from pipeline.data.tokenization.long_texts import Encoded
 from pipeline.errors import UserError, listing
 from pipeline.models.recurrent.crf import IGNORED
 from pipeline.predictions import ROWS_PER_GROUP
-from pipeline.tasks.base import (
-    Batch,
-    LabelLosses,
-    Student,
-    Task,
-    Teacher,
-    TeacherLosses,
-    padded_inputs,
-    rows_of,
-)
+from pipeline.tasks.base import Batch, Task, padded_inputs, rows_of
 from pipeline.tasks.batching import batches_by_length, padded_lists
+from pipeline.tasks.teacher_hooks import LabelLosses, Student, Teacher, TeacherLosses
 
 if TYPE_CHECKING:
     Text = str | tuple[str, str]

@@ -152,7 +152,7 @@ def in_units(scaled: Tensor, scale: float) -> Tensor:
 
 
 class TeacherLosses(Protocol):
-    """What places of a micro-batch cost, see `tasks.base.TeacherLosses`."""
+    """What places of a micro-batch cost, see `tasks.teacher_hooks.TeacherLosses`."""
 
     @property
     def soft(self) -> Tensor: ...

@@ -24,8 +24,8 @@ from pipeline.distil import answers, rows
 from pipeline.distil.answers import Questions, ask
 from pipeline.distil.teacher import Teacher
 from pipeline.errors import UserError
-from pipeline.tasks.base import Student
 from pipeline.tasks.sentiment import Sentiment
+from pipeline.tasks.teacher_hooks import Student
 
 LABELS = ["negative", "positive"]
 

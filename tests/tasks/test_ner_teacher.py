@@ -21,8 +21,8 @@ from pipeline.data.tokenization.word_alignment import surroundings
 from pipeline.errors import UserError
 from pipeline.models.recurrent import IGNORED, RecurrentConfig
 from pipeline.tasks import ner_teacher
-from pipeline.tasks.base import Student
 from pipeline.tasks.ner import Ner
+from pipeline.tasks.teacher_hooks import Student
 from pipeline.training.loss import DistilObjective, Objective
 
 IOB2 = ["O", "B-X", "I-X"]

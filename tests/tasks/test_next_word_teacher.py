@@ -20,9 +20,9 @@ from pipeline.data.tokenization.tokenizers import train as train_tokenizer
 from pipeline.errors import UserError
 from pipeline.models.recurrent import IGNORED
 from pipeline.tasks import next_word_teacher
-from pipeline.tasks.base import Student
 from pipeline.tasks.ner import Ner
 from pipeline.tasks.next_word import NextWord
+from pipeline.tasks.teacher_hooks import Student
 
 WORDS = [f"w{number}" for number in range(80)]
 TEXTS = ["w1 w2 w3", "", " ".join(WORDS[:50]), "w7 " * 9]
