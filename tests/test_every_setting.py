@@ -246,6 +246,8 @@ CASES = (
     Case("Distil.teacher", "{base}", {"Train.class_weights": "balanced"}, refused=True),
     Case("Distil.teacher", "{base}", source=PAIRS, refused=True),
     Case("Distil.teacher", "{base}", source=MANY, refused=True),
+    Case("Distil.teacher", "{base}", source=TRANSLATIONS, refused=True),
+    Case("Distil.teacher", "{t5}", source=TRANSLATIONS),
     Case("Distil.revision", "main", refused=True),
     Case("Distil.trust_remote_code", True),
     Case("Distil.trust_remote_code", True, {"Distil.teacher": "org/name"}, refused=True),
@@ -260,6 +262,7 @@ CASES = (
     Case("Distil.temperature", 2.0),
     Case("Distil.temperature", 2.0, {"Distil.loss": "mse"}, refused=True),
     Case("Distil.hard_share", 0.5, {"Train.class_weights": "balanced"}),
+    Case("Distil.hard_share", 0.5, {"Distil.teacher": "{t5}"}, TRANSLATIONS, refused=True),
     *(Case("Hub.push", True, {"Pretrained.checkpoint": f"{{{name}}}"}) for name in ("bert", "lstm")),
     Case("Hub.push", True, {"Pretrained.checkpoint": "{bert}", **SEPARATE}, refused=True),  # of a local base model
     *(

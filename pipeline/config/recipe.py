@@ -122,6 +122,9 @@ class Recipe(Settings):
                     self.distil.refuse(
                         name, "a teacher of next_word gives the probabilities of some tokens only; remove this setting"
                     )
+        if self.task == "translation":
+            self._refuse_losses_of_numbers(self.distil)
+            return
         if self.task == "ner" and self.distil.loss == "mse":
             self.distil.refuse("loss", "mse compares logits, and a teacher of ner gives probabilities; set it to kl")
         if getattr(self.model, "adaptive_cutoffs", None):
@@ -139,6 +142,16 @@ class Recipe(Settings):
                         "it is about the loss of labels, which distil.hard_share 0 leaves out; raise that, or remove"
                         " this setting",
                     )
+
+    def _refuse_losses_of_numbers(self, distil: Distil) -> None:
+        """Refuse what only applies to answers that are numbers: those of a teacher of translation are texts."""
+        for name in ("loss", "temperature", "hard_share"):
+            if getattr(distil, name) != getattr(Distil, name):
+                distil.refuse(
+                    name,
+                    "a teacher of translation answers with texts, which take the place of the translations in the data;"
+                    " remove this setting",
+                )
 
     def _refuse_tokenizer(self) -> None:
         """Refuse a tokenizer that does not suit the model or the task."""

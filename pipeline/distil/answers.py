@@ -34,8 +34,6 @@ BATCH, CHUNK = 64, 1024
 FOLDER, FILE = "answers", "answers.arrow"
 # Beside inference.py, these read texts, build a teacher, run it and write down what it says.
 PACKAGE, CODE = Path(inference.__file__).parent, ("data", "models", "tasks", "distil")
-# The answers of a language model to 100 MB of text are more numbers than offsets of 32 bits can count.
-SCHEMA = pa.schema([("answer", pa.large_list(pa.float32()))])
 
 
 @dataclass(frozen=True)
@@ -54,6 +52,18 @@ class Questions:
     task: Task
     student: Student
 
+    @property
+    def precision(self) -> str:
+        """That of the teacher; fp32 for texts, as beams that are rounded more coarsely find other ones."""
+        return "fp32" if self.task.answers_are_texts else self.teacher.precision
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Of the files. The answers of a language model to 100 MB of text are more numbers than offsets of 32 bits can
+        count."""
+        kind = pa.large_string() if self.task.answers_are_texts else pa.large_list(pa.float32())
+        return pa.schema([("answer", kind)])
+
     @functools.cached_property
     def key(self) -> str:
         """Hash of all that the answers depend on."""
@@ -62,7 +72,7 @@ class Questions:
             texts.update(json.dumps(content).encode() + b"\n")
         parts = {
             "teacher": self.teacher.fingerprint,
-            "precision": self.teacher.precision,
+            "precision": self.precision,
             "task": [self.task.name, self.task.problem_type, self.task.reads_pairs],
             "student": self.task.answers_for(self.student),
             "texts": texts.hexdigest(),
@@ -98,12 +108,14 @@ class Questions:
             return 0
         return sum(len(rows) for file, rows in self.chunks if not _is_whole(file, len(rows)))
 
-    def answer(self, contents: Sequence[Any]) -> list[np.ndarray]:
-        """The answers to some of the texts, flat, from one forward pass or, of long texts, a few."""
+    def answer(self, contents: Sequence[Any]) -> list[Any]:
+        """The answers to some of the texts: texts, or flat arrays from one forward pass or, of long texts, a few."""
         device = torch.device(self.teacher.device)
-        autocast = torch.autocast(device.type, torch.bfloat16, enabled=self.teacher.precision == "bf16")
+        autocast = torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bf16")
         with torch.inference_mode(), autocast:
             found = self.task.teacher_answers(contents, self.teacher.loaded, self.student)
+        if self.task.answers_are_texts:
+            return [*found]
         return [np.asarray(answer, np.float32).ravel() for answer in found]
 
 
@@ -166,15 +178,22 @@ def _answer_share(questions: Questions, accelerator: Accelerator) -> None:
 def _answer_chunk(
     questions: Questions, file: Path, rows: np.ndarray, advance: Callable[[int], None] = lambda done: None
 ) -> None:
-    found: list[np.ndarray] = []
+    found: list[Any] = []
     for start in range(0, len(rows), BATCH):
         batch = rows[start : start + BATCH]
         found += questions.answer([questions.contents[row] for row in batch])
         advance(len(batch))
-    offsets = np.concatenate([[0], np.cumsum([len(answer) for answer in found])]).astype(np.int64)
     file.parent.mkdir(parents=True, exist_ok=True)
     with storage.published(file) as aside:
-        _write(aside, [pa.LargeListArray.from_arrays(pa.array(offsets), pa.array(np.concatenate(found)))])
+        _write(aside, questions.schema, [_column(found)])
+
+
+def _column(answers: Sequence[Any]) -> pa.Array:
+    """Texts, or flat arrays, as `Questions.schema` has them."""
+    if isinstance(answers[0], str):
+        return pa.array(answers, pa.large_string())
+    offsets = np.concatenate([[0], np.cumsum([len(answer) for answer in answers])]).astype(np.int64)
+    return pa.LargeListArray.from_arrays(pa.array(offsets), pa.array(np.concatenate(answers)))
 
 
 def _join(questions: Questions) -> None:
@@ -184,14 +203,14 @@ def _join(questions: Questions) -> None:
             _answer_chunk(questions, file, rows)
     storage.publish_folder(
         questions.folder,
-        lambda folder: _write(folder / FILE, _in_order(questions)),
+        lambda folder: _write(folder / FILE, questions.schema, _in_order(questions)),
         manifest=True,
         keep_existing=lambda _: questions.are_answered,
     )
     storage.discard(questions.chunks[0][0].parent)
 
 
-def _in_order(questions: Questions) -> Iterator[pa.LargeListArray]:
+def _in_order(questions: Questions) -> Iterator[pa.Array]:
     """The answers in the order of the texts, a few at a time: only these are in memory."""
     found = [_read(file).chunk(0) for file, _ in questions.chunks]
     order = np.concatenate([rows for _, rows in questions.chunks])
@@ -209,10 +228,10 @@ def _is_whole(file: Path, count: int) -> bool:
         return False
 
 
-def _write(file: Path, batches: Iterable[pa.LargeListArray]) -> None:
-    with pa.OSFile(str(file), "wb") as sink, pa.ipc.new_file(sink, SCHEMA) as writer:
+def _write(file: Path, schema: pa.Schema, batches: Iterable[pa.Array]) -> None:
+    with pa.OSFile(str(file), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
         for answers in batches:
-            writer.write_batch(pa.RecordBatch.from_arrays([answers], schema=SCHEMA))
+            writer.write_batch(pa.RecordBatch.from_arrays([answers], schema=schema))
 
 
 def _read(file: Path) -> pa.ChunkedArray:

@@ -43,7 +43,7 @@ def with_teacher(
         found.check(task, student)
     texts = rows.texts_for(recipe, task, prepared)
     if accelerator.is_main_process:
-        print(f"teacher: {found.name}, in {found.precision}", flush=True)
+        print(f"teacher: {found.name}, in {first.precision}", flush=True)
         if texts.others is not None:
             for line in (*texts.others.report.get("notes", ()), unlabelled.described(texts.others.report)):
                 print(f"texts without labels: {line}", flush=True)
@@ -52,7 +52,7 @@ def with_teacher(
     report = {
         "teacher": found.name,
         "fingerprint": found.fingerprint,
-        "precision": found.precision,
+        "precision": first.precision,
         "scores": scores.of_teacher(found, recipe, task, prepared, monitor, accelerator),
         "rows": {"labelled": len(texts.labelled), "unlabelled": len(texts.others.contents) if texts.others else 0},
         **({"texts": texts.others.report} if texts.others else {}),

@@ -87,7 +87,8 @@ def texts_for(recipe: Recipe, task: Task, prepared: Prepared) -> Texts:
 def with_answers(
     prepared: Prepared, task: Task, texts: Texts, teacher: Teacher, student: Student, accelerator: Accelerator
 ) -> Prepared:
-    """`prepared` with the other texts behind the rows of train, each with the teacher's answer in the column `teacher`.
+    """`prepared` with the other texts behind the rows of train, each with the teacher's answer; see
+    `TeacherHooks.with_answers`.
 
     Raises:
         UserError: the teacher does not suit the student, or the disk is full.
@@ -100,8 +101,8 @@ def with_answers(
 
     def fill(folder: Path) -> None:
         tables = _encoded(prepared, task, texts, student, folder)
-        columns = [task.teacher_column(table, own, student) for table, own in zip(tables, found, strict=True)]
-        _write(folder / TRAIN, [table.append_column(TEACHER, own) for table, own in zip(tables, columns, strict=True)])
+        pairs = zip(tables, found, strict=True)
+        _write(folder / TRAIN, [task.with_answers(table, own, student) for table, own in pairs])
 
     with accelerator.main_process_first(), writing("FINETUNE_CACHE", cache_root()):
         if storage.damage(target) is not None:

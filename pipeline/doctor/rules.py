@@ -211,9 +211,10 @@ def _precision(profile: RunProfile) -> str | None:
 
 
 def _texts_to_answer(profile: RunProfile) -> str | None:
-    """Tang et al. 2019, section 3.2: few texts may not suffice for a teacher to express what it knows."""
+    """Tang et al. 2019, section 3.2: few texts may not suffice for a teacher to express what it knows. What it writes
+    for the training rows does suffice (Kim & Rush 2016, section 5)."""
     distil = profile.recipe.distil
-    if distil is None or distil.sources or distil.augment is not None:
+    if distil is None or distil.sources or distil.augment is not None or profile.recipe.task == "translation":
         return None
     return (
         "distil.unlabelled None: the teacher answers the training rows alone, from which a student learns little more"

@@ -57,6 +57,6 @@ def _teacher(recipe: Recipe, task: Task, texts: rows.Texts, student: Student, ac
     seconds = sum(share * own for share, (own, _) in zip(left, times, strict=True)) / accelerator.num_processes
     timed, texts_left = sum(count for _, count in times), sum(question.unanswered for question in unasked)
     return (
-        f"{found.name}, in {found.precision}; about {duration(seconds)} for its answers to {texts_left:,} texts, from"
-        f" {timed} timed ones"
+        f"{found.name}, in {unasked[0].precision}; about {duration(seconds)} for its answers to {texts_left:,} texts,"
+        f" from {timed} timed ones"
     )

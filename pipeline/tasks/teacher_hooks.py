@@ -1,4 +1,8 @@
-"""What a task must know so that a model can learn from a teacher."""
+"""What a task must know so that a model can learn from a teacher; the tasks of `base` have these hooks, too.
+
+A teacher's answers are numbers, with which the outputs of the student are compared, or texts, which take the place of
+the labels.
+"""
 
 from __future__ import annotations
 
@@ -56,11 +60,13 @@ LabelLosses = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 class TeacherHooks:
-    """Learning from a teacher. A task that does must implement `check_teacher`, `teacher_answers`, `teacher_column` and
-    `teacher_losses`."""
+    """Learning from a teacher. A task that does must implement `check_teacher`, `teacher_answers` and, if the answers
+    are numbers, `teacher_column` and `teacher_losses`; if they are texts, `with_answers`."""
 
     unused_of_distil: ClassVar[Mapping[str, str]] = MappingProxyType({})
     """Setting of `distil` -> why this task refuses it, for what only the data can tell."""
+    answers_are_texts: ClassVar[bool] = False
+    """Whether a teacher answers with texts, which take the place of the labels. The loss is that of labels then."""
 
     def check_teacher(self, teacher: Teacher, student: Student) -> None:
         """Refuse a teacher that cannot answer for this student, by a UserError; by default, each one."""
@@ -75,24 +81,34 @@ class TeacherHooks:
         share them. By default, its classes."""
         return student.labels
 
-    def teacher_answers(self, contents: Sequence[Any], teacher: Teacher, student: Student) -> list[np.ndarray]:
+    def teacher_answers(
+        self, contents: Sequence[Any], teacher: Teacher, student: Student
+    ) -> list[np.ndarray] | list[str]:
         """What `teacher` says about each of `contents`: a float32 array of any shape, with classes in the order of the
-        student's.
+        student's, or a text.
 
-        Called for a batch of similar length, in inference mode and in the teacher's best precision. An answer must not
-        depend on the others of the batch, but for rounding.
+        Called for a batch of similar length, in inference mode; for numbers in the teacher's best precision, for texts
+        in float32. An answer must not depend on the others of the batch, but for rounding.
 
         Args:
             contents: as `predict` gets them.
         """
         raise NotImplementedError
 
-    def teacher_column(self, encoded: pa.Table, answers: pa.ChunkedArray, student: Student) -> pa.Array:
-        """The column `teacher` of encoded rows: lists of float32, which `collate` makes `batch["teacher"]`.
+    def with_answers(self, encoded: pa.Table, answers: pa.ChunkedArray, student: Student) -> pa.Table:
+        """Encoded rows with what the teacher says about them: by default in a column `teacher`, see `teacher_column`.
 
         Args:
             encoded: all rows of a split as `encode` returned them, with `id` and `length`.
             answers: what `teacher_answers` returned for each row of the data, flattened.
+        """
+        return encoded.append_column("teacher", self.teacher_column(encoded, answers, student))
+
+    def teacher_column(self, encoded: pa.Table, answers: pa.ChunkedArray, student: Student) -> pa.Array:
+        """The column `teacher` of encoded rows: lists of float32, which `collate` makes `batch["teacher"]`.
+
+        Args:
+            encoded, answers: as for `with_answers`.
         """
         raise NotImplementedError
 

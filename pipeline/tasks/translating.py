@@ -12,7 +12,11 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from pipeline.errors import UserError
+from pipeline.models import checkpoints
 from pipeline.models.recurrent.crf import IGNORED
+
+# Tokens of a translation at most, of a model that was saved without a limit; transformers would stop after 20.
+MOST_TOKENS = 256
 
 
 def options(
@@ -35,6 +39,8 @@ def options(
 def search(model: PreTrainedModel, inputs: Mapping[str, torch.Tensor], **given: Any) -> Any:
     """What `model.generate` returns: `sequences` (B * K, T) and, if `output_scores` is given for beams,
     `sequences_scores` (B * K,)."""
+    if model.generation_config.max_length is None and model.generation_config.max_new_tokens is None:
+        given["max_new_tokens"] = min(MOST_TOKENS, checkpoints.longest(model) or MOST_TOKENS)
     return model.generate(**inputs, do_sample=False, return_dict_in_generate=True, **given)
 
 

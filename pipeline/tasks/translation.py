@@ -18,12 +18,14 @@ from pipeline.config.training import Train
 from pipeline.data.bucketing import PairedRows, pad
 from pipeline.data.rows import numpy_column
 from pipeline.data.tokenization import translated
+from pipeline.errors import UserError
 from pipeline.metrics.scores import perplexity
 from pipeline.models.recurrent.crf import IGNORED
 from pipeline.predictions import ROWS_PER_GROUP, Predictions
 from pipeline.tasks import translating
 from pipeline.tasks.base import Batch, Task, padded_inputs, rows_of
 from pipeline.tasks.batching import batches_by_length, padded_lists
+from pipeline.tasks.teacher_hooks import Student, Teacher
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -54,6 +56,7 @@ class Translation(Task):
     }
     rows_at_once: ClassVar[int] = 2048
     scored_with: ClassVar[Sequence[str]] = ("target",)
+    answers_are_texts: ClassVar[bool] = True
     beams: int | None = None
     """How many beams search for the translation that is scored; None: as many as the model says."""
     final_beams: int = 1
@@ -83,17 +86,16 @@ class Translation(Task):
         self, rows: dict[str, list[Any]], tokenizer: PreTrainedTokenizerBase, max_length: int, labels: list[str]
     ) -> dict[str, Any]:
         """`input_ids`, `labels`, `target` and how many tokens it has, and `apart`, whether the sides differ in length
-        by far."""
+        by far. Until a teacher has translated it, a text without a translation is its own: both are about as long."""
         ids, is_cut = translated.encode_sources(rows["text"], tokenizer, max_length)
-        written, target_is_cut = translated.encode_targets(rows["target"], tokenizer, max_length)
+        targets = rows.get("target", rows["text"])
+        written, target_is_cut = translated.encode_targets(targets, tokenizer, max_length)
         lengths = [sorted((len(one), len(other))) for one, other in zip(ids, written, strict=True)]
         return {
             "input_ids": ids,
             "truncated": [one or other for one, other in zip(is_cut, target_is_cut, strict=True)],
             "apart": [longer >= MANY and longer > RATIO * shorter for shorter, longer in lengths],
-            "labels": pa.array(written, pa.list_(pa.int32())),
-            "target_length": pa.array(map(len, written), pa.int32()),
-            "target": rows["target"],
+            **_targets(targets, written),
         }
 
     def arrange(
@@ -111,6 +113,27 @@ class Translation(Task):
         batch = padded_inputs(rows, tokenizer)
         batch["labels"] = torch.from_numpy(pad(rows["labels"], IGNORED))  # (B, T)
         return batch, int(pc.sum(rows["target_length"]).as_py())
+
+    def check_teacher(self, teacher: Teacher, student: Student) -> None:
+        if teacher.task.head != self.head:
+            raise UserError(
+                f"distil.teacher: its task is {teacher.task.name}, and that of the recipe {self.name}; name another"
+            )
+
+    def teacher_answers(self, contents: Sequence[str], teacher: Teacher, student: Student) -> list[str]:
+        """What the teacher's search finds, with as many beams as it was saved with."""
+        return [row["translation"] for row in self.predict(contents, teacher.model, teacher.tokenizer, [])]
+
+    def with_answers(self, encoded: pa.Table, answers: pa.ChunkedArray, student: Student) -> pa.Table:
+        """What the teacher writes in place of the translations in the data (sequence-level distillation, Kim & Rush
+        2016, section 3.2)."""
+        tokenizer, texts = student.tokenizer, answers.to_pylist()
+        length, written = int(tokenizer.model_max_length), []
+        for start in range(0, len(texts), ROWS_PER_GROUP):
+            written += translated.encode_targets(texts[start : start + ROWS_PER_GROUP], tokenizer, length)[0]
+        for name, column in _targets(texts, written).items():
+            encoded = encoded.set_column(encoded.schema.get_field_index(name), name, column)
+        return encoded
 
     def outcome(self, outputs: Any, batch: Batch) -> dict[str, Any]:
         logits, labels = outputs.logits, batch["labels"]  # (B, T, V), (B, T)
@@ -184,6 +207,15 @@ class Translation(Task):
             found.update(zip((with_words[number] for number in chosen), answers, strict=True))
         for row, text in enumerate(texts):
             yield {"text": text, **(found.get(row) or translating.nothing(n_best, attention))}
+
+
+def _targets(texts: Sequence[str], ids: Sequence[Sequence[int]]) -> dict[str, pa.Array]:
+    """The columns of translations, from their texts and the ids of their tokens."""
+    return {
+        "labels": pa.array(ids, pa.list_(pa.int32())),
+        "target_length": pa.array(map(len, ids), pa.int32()),
+        "target": pa.array(texts, pa.string()),
+    }
 
 
 def _scores(nll: np.ndarray, tokens: int, hypotheses: Sequence[str], targets: Sequence[str]) -> dict[str, Any]:

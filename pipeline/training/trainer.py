@@ -118,7 +118,7 @@ class Run:
         """The loss that is minimised."""
         kind, scale, distil = self.task.problem_type, self.task.output_scale, self.recipe.distil
         objective = build_objective(self.recipe.train, self.labels, self._training_labels, kind, scale)
-        if distil is None:
+        if distil is None or self.task.answers_are_texts:
             return objective
         mean = mean_weight(objective, self._training_labels()) if self.recipe.train.class_weights else 1.0
         return DistilObjective(distil, self.task.teacher_losses, objective, mean, scale)

@@ -83,6 +83,14 @@ def test_settings_of_the_loss_of_labels_need_a_share_of_it(setting):
     a_recipe(Distil("runs/teacher", hard_share=0.5), **setting)
 
 
+@pytest.mark.parametrize("setting", [{"loss": "mse"}, {"temperature": 2.0}, {"hard_share": 0.5}])
+def test_a_student_of_translation_learns_texts_with_the_usual_loss(setting):
+    (name,) = setting
+    smoothed = replace(a_recipe(None, label_smoothing=0.1), task="translation", distil=Distil("runs/teacher"))
+    with pytest.raises(UserError, match=rf"^distil.{name}: a teacher of translation answers with texts, which take"):
+        replace(smoothed, distil=Distil("runs/teacher", **setting))
+
+
 def test_a_teacher_that_is_not_there_is_refused_before_torch_is_imported(tmp_path):
     for name, refusal in (
         ("runs/gone", "distil.teacher: there is no folder runs/gone"),

@@ -1,0 +1,187 @@
+"""Sequence-level distillation: a student of translation learns what its teacher writes (Kim & Rush 2016)."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from accelerate import Accelerator
+from conftest import ROOT, save_checkpoint
+from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
+
+from pipeline import inference, rehearsal
+from pipeline.config.data import Data
+from pipeline.config.distil import Distil
+from pipeline.config.models import Recurrent
+from pipeline.config.recipe import Recipe
+from pipeline.config.training import Optim, Train
+from pipeline.data.tokenization.translated import KEPT
+from pipeline.distil import answers
+from pipeline.distil.answers import Questions, ask
+from pipeline.distil.teacher import Teacher
+from pipeline.doctor import estimate
+from pipeline.errors import UserError
+from pipeline.run import train
+from pipeline.tasks.next_word import NextWord
+from pipeline.tasks.teacher_hooks import Student
+from pipeline.tasks.translation import Translation
+
+ADJECTIVES, NOUNS = ("red", "green", "old", "small"), ("house", "dog", "tree", "door")
+TEXTS = [f"{one} {other} {noun}" for one in ADJECTIVES for other in ADJECTIVES for noun in NOUNS]
+PAIRS = [(text, " ".join(reversed(text.upper().split()))) for text in TEXTS]
+NEW = [f"the {noun} of the {other}" for noun in NOUNS for other in NOUNS]
+PREFIX = "turn: "
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory) -> Path:
+    """A folder with data.tsv, new.txt, of texts without translations, and a T5 that searches with 3 beams."""
+    folder = tmp_path_factory.mktemp("translations")
+    (folder / "data.tsv").write_text("source\ttarget\n" + "".join(f"{text}\t{target}\n" for text, target in PAIRS))
+    (folder / "new.txt").write_text("".join(f"{text}\n" for text in NEW))
+    torch.manual_seed(0)
+    save_checkpoint(folder / "t5", "bpe", [text for pair in PAIRS for text in pair], initializer_factor=3.0)
+    model = AutoModelForSeq2SeqLM.from_pretrained(folder / "t5")
+    model.generation_config.num_beams, model.generation_config.max_new_tokens = 3, 8
+    model.save_pretrained(folder / "t5")
+    AutoTokenizer.from_pretrained(folder / "t5", **{KEPT: PREFIX}).save_pretrained(folder / "t5")
+    return folder
+
+
+@pytest.fixture
+def student(place, tmp_path, monkeypatch) -> Recipe:
+    monkeypatch.chdir(place)
+    return Recipe(
+        name="student",
+        task="translation",
+        data=Data("data.tsv", max_length=64, vocab_size=300),
+        model=Recurrent(hidden_size=8, embedding_size=8),
+        optim=Optim(learning_rate=0.01),
+        train=Train(
+            output_dir=str(tmp_path / "student"), max_steps=2, batch_size=16, label_smoothing=0.1, beams=1, log_every=1
+        ),
+        distil=Distil(teacher="t5", unlabelled=Data("new.txt", separate=True)),
+    )
+
+
+@pytest.fixture
+def asked(monkeypatch) -> list[str]:
+    """The texts that a teacher was asked about."""
+    found: list[str] = []
+    original = Questions.answer
+    monkeypatch.setattr(Questions, "answer", lambda self, own: (found.extend(own), original(self, own))[1])
+    return found
+
+
+def written_by(folder: Path, texts: list[str]) -> list[str]:
+    """What plain transformers writes for each text alone."""
+    tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModelForSeq2SeqLM.from_pretrained(folder).eval()
+    rows = (model.generate(**tokenizer(PREFIX + text, return_tensors="pt"))[0] for text in texts)
+    return [tokenizer.decode(row, skip_special_tokens=True).strip() for row in rows]
+
+
+def test_a_student_is_trained_on_what_generate_of_its_teacher_writes(student, place, monkeypatch, asked, tmp_path):
+    splits, original = [], rehearsal.rehearse
+    monkeypatch.setattr(rehearsal, "rehearse", lambda run, *given: (splits.append(run.splits), original(run, *given)))
+    metrics = train(student)
+    found = splits[0]["train"].take(range(len(splits[0]["train"])))
+    tokenizer = AutoTokenizer.from_pretrained(student.folder / "model")
+    texts = [tokenizer.decode(ids, skip_special_tokens=True) for ids in found["input_ids"].to_pylist()]
+    assert len(texts) == metrics["distil"]["rows"]["labelled"] + len(NEW)
+    assert texts[-len(NEW) :] == NEW
+    written = written_by(place / "t5", texts)
+    assert found["target"].to_pylist() == written
+    assert len({*written} - {"", *(target for _, target in PAIRS)}) > 10  # not those of the data
+    assert found["labels"].to_pylist() == [tokenizer(text)["input_ids"] for text in written]
+    assert found["target_length"].to_pylist() == [len(ids) for ids in found["labels"].to_pylist()]
+    assert {*splits[0]["validation"].columns(["target"])["target"]} <= {target for _, target in PAIRS}
+
+    assert sorted(asked) == sorted(texts)
+    asked.clear()
+    again = replace(student.train, seed=1, output_dir=str(tmp_path / "again"))
+    train(replace(student, train=again, data=replace(student.data, tokenizer="character", vocab_size=None)))
+    assert asked == []
+
+
+def test_a_run_says_who_taught_it_and_what_share_of_its_score_it_reaches(student, place):
+    metrics = train(replace(student, distil=Distil(teacher="t5")))
+    taught = metrics["distil"]
+    assert (taught["teacher"], taught["precision"]) == ("t5", "fp32")
+    scores = inference.evaluate(str(place / "t5"), Data("data.tsv"), "test")
+    assert taught["scores"]["test"]["chrf"] == pytest.approx(scores["chrf"])
+    assert taught["share_of_teacher"]["test"] == pytest.approx(metrics["test"]["chrf"] / scores["chrf"])
+    text = (student.folder / "model/README.md").read_text()
+    assert "It has learned from the answers of another model, `t5`." in text
+    assert "The chrf of its teacher, `t5`, is" in text
+
+
+def questions(place: Path) -> Questions:
+    teacher = Teacher(Distil("t5"), place / "t5", "t5", "cpu")
+    return Questions("texts", TEXTS[:30], teacher, Translation(), Student([], None, None))
+
+
+def test_two_processes_write_the_bytes_of_one(place, tmp_path, monkeypatch, asked):
+    """Their shares, one after the other, as if the second process had waited."""
+    monkeypatch.setattr(answers, "BATCH", 4)
+    monkeypatch.setattr(answers, "CHUNK", 8)
+    monkeypatch.setenv("FINETUNE_CACHE", str(tmp_path / "one"))
+    given = questions(place)
+    found = ask(given, Accelerator(cpu=True))
+    assert found.to_pylist() == written_by(place / "t5", TEXTS[:30])
+    alone = (given.folder / answers.FILE).read_bytes()
+    monkeypatch.setenv("FINETUNE_CACHE", str(tmp_path / "two"))
+    asked.clear()
+    for process in (1, 0):
+        answers._answer_share(given, SimpleNamespace(num_processes=2, process_index=process, is_main_process=False))
+    answers._join(given)
+    assert (given.folder / answers.FILE).read_bytes() == alone
+    assert sorted(asked) == sorted(given.contents)
+
+
+def test_a_teacher_that_writes_no_text_for_a_text_is_refused():
+    teacher = SimpleNamespace(task=NextWord())
+    with pytest.raises(UserError, match=r"^distil.teacher: its task is next_word, and that of the recipe translation"):
+        Translation().check_teacher(teacher, Student([], None, None))
+
+
+@pytest.mark.slow
+def test_the_doctor_times_the_teacher_and_trains_on_rows_of_the_right_length(student, capsys, tmp_path, monkeypatch):
+    monkeypatch.setenv("FINETUNE_CACHE", str(tmp_path / "cache"))
+    estimate.examine(student)
+    printed = capsys.readouterr().out
+    assert f"t5, in fp32; about 1 second for its answers to {51 + len(NEW)} texts" in printed
+    train(student)
+    capsys.readouterr()
+    estimate.examine(replace(student, distil=Distil(teacher="t5")))
+    printed = capsys.readouterr().out
+    assert "t5; its answers are in the cache" in printed
+    assert "distil.unlabelled None" not in printed
+
+
+@pytest.mark.slow
+def test_two_processes_train_on_the_rows_of_one(student, tmp_path):
+    """Two real processes from the recipe to the finished run."""
+
+    def files(processes: int) -> dict[str, bytes]:
+        cache, run = tmp_path / f"cache{processes}", tmp_path / f"run{processes}"
+        recipe = replace(student, train=replace(student.train, output_dir=str(run)))
+        (tmp_path / "recipe.json").write_text(recipe.to_json())
+        launcher = ["-m", "torch.distributed.run", "--nproc-per-node", str(processes), "--standalone"]
+        command = [sys.executable, *launcher, "-m", "pipeline", "run", str(tmp_path / "recipe.json")]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "FINETUNE_CACHE": str(cache)}
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+        assert done.returncode == 0, done.stderr
+        assert json.loads((run / "metrics.json").read_text())["distil"]["rows"]["unlabelled"] == len(NEW)
+        patterns = ("answers/*/answers.arrow", "distilled/*/train.arrow")
+        return {str(file.relative_to(cache)): file.read_bytes() for one in patterns for file in cache.glob(one)}
+
+    alone = files(1)
+    assert len(alone) == 3  # answers to the training rows and to the other texts, and all rows
+    assert files(2) == alone
