@@ -149,8 +149,8 @@ class Recipe(Settings):
             if getattr(distil, name) != getattr(Distil, name):
                 distil.refuse(
                     name,
-                    "a teacher of translation answers with texts, which take the place of the translations in the data;"
-                    " remove this setting",
+                    "a teacher of translation answers with texts, which take the place of those in the data; remove"
+                    " this setting",
                 )
 
     def _refuse_tokenizer(self) -> None:

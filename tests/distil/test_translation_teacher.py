@@ -9,12 +9,13 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 from accelerate import Accelerator
 from conftest import ROOT, save_checkpoint
-from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
+from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, GenerationConfig
 
 from pipeline import inference, rehearsal
 from pipeline.config.data import Data
@@ -29,6 +30,7 @@ from pipeline.distil.teacher import Teacher
 from pipeline.doctor import estimate
 from pipeline.errors import UserError
 from pipeline.run import train
+from pipeline.tasks import translating
 from pipeline.tasks.next_word import NextWord
 from pipeline.tasks.teacher_hooks import Student
 from pipeline.tasks.translation import Translation
@@ -149,6 +151,23 @@ def test_a_teacher_that_writes_no_text_for_a_text_is_refused():
     teacher = SimpleNamespace(task=NextWord())
     with pytest.raises(UserError, match=r"^distil.teacher: its task is next_word, and that of the recipe translation"):
         Translation().check_teacher(teacher, Student([], None, None))
+
+
+def test_a_model_that_was_saved_without_a_limit_writes_as_much_as_it_can_read():
+    """transformers would stop it after 20 tokens."""
+    given: dict[str, Any] = {}
+    model = SimpleNamespace(
+        generation_config=GenerationConfig(),
+        config=SimpleNamespace(max_position_embeddings=40),
+        named_modules=lambda: [],
+        generate=lambda **options: given.update(options),
+    )
+    translating.search(model, {}, num_beams=2)
+    assert given["max_new_tokens"] == 40
+    model.generation_config = GenerationConfig(max_new_tokens=7)
+    given.clear()
+    translating.search(model, {}, num_beams=2)
+    assert "max_new_tokens" not in given
 
 
 @pytest.mark.slow
