@@ -12,7 +12,6 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from pipeline.errors import UserError
-from pipeline.models import checkpoints
 from pipeline.models.recurrent.crf import IGNORED
 
 # Tokens of a translation at most, of a model that was saved without a limit; transformers would stop after 20.
@@ -40,7 +39,8 @@ def search(model: PreTrainedModel, inputs: Mapping[str, torch.Tensor], **given: 
     """What `model.generate` returns: `sequences` (B * K, T) and, if `output_scores` is given for beams,
     `sequences_scores` (B * K,)."""
     if model.generation_config.max_length is None and model.generation_config.max_new_tokens is None:
-        given["max_new_tokens"] = min(MOST_TOKENS, checkpoints.longest(model) or MOST_TOKENS)
+        positions = getattr(model.config, "max_position_embeddings", None) or MOST_TOKENS
+        given["max_new_tokens"] = min(MOST_TOKENS, positions)
     return model.generate(**inputs, do_sample=False, return_dict_in_generate=True, **given)
 
 
