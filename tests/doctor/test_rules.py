@@ -141,6 +141,12 @@ def test_common_settings_get_no_warning(found):
     assert find_unusual(found) == []
 
 
+def test_a_student_of_translation_needs_no_texts_but_those_of_the_data():
+    found = profile(distil={"loss": "kl"})
+    assert find_unusual(found)
+    assert find_unusual(dataclasses.replace(found, recipe=dataclasses.replace(found.recipe, task="translation"))) == []
+
+
 @pytest.mark.parametrize(
     ("seconds", "shown"),
     [(0.04, "0.0 seconds"), (9.5, "9.5 seconds"), (119, "119 seconds"), (120, "2.0 minutes"), (90_000, "25.0 hours")],
