@@ -113,18 +113,15 @@ def test_a_student_is_trained_on_what_generate_of_its_teacher_writes(student, pl
     assert asked == []
 
 
-def test_a_run_says_who_taught_it_and_what_share_of_its_score_it_reaches(student, place):
-    metrics = train(replace(student, distil=Distil(teacher="t5")))
-    taught = metrics["distil"]
+def test_a_run_says_who_taught_it_and_how_well_its_teacher_translates(student, place):
+    taught = train(replace(student, distil=Distil(teacher="t5")))["distil"]
     assert (taught["teacher"], taught["precision"]) == ("t5", "fp32")
     rows = predictions.read(run_folder.predictions_of(student.folder, "test")).table
     written = written_by(place / "t5", rows["text"].to_pylist())
     expected = CHRF().corpus_score(written, [rows["target"].to_pylist()]).score
     assert taught["scores"]["test"]["chrf"] == pytest.approx(expected)
-    assert taught["share_of_teacher"]["test"] == pytest.approx(metrics["test"]["chrf"] / expected)
     text = (student.folder / "model/README.md").read_text()
     assert "It has learned from the answers of another model, `t5`." in text
-    assert "The chrf of its teacher, `t5`, is" in text
 
 
 def questions(place: Path) -> Questions:
