@@ -204,7 +204,7 @@ def evaluate_rows(
             found.scores["loss"] = None  # its graph computes none
         if rows and accelerator.is_main_process:
             with writing("rows", rows):
-                found.write(rows, split, texts)
+                found.write(rows, split, texts, loaded.model, loaded.tokenizer)
         return found
 
 

@@ -68,7 +68,7 @@ def _try_rows(trial: Run, prepared: Prepared) -> None:
     model, tokenizer, running = trial.model, prepared.tokenizer, prepared.source.is_running_text
     rows = trial.task.arrange(few, model, tokenizer, 1, running, training=False)
     found = evaluation.tried(model, trial.task, rows, tokenizer, trial.labels)
-    saving.save_rows(trial.folder, "validation", found, prepared)
+    saving.save_rows(trial, "validation", found, prepared)
 
 
 def _outputs(model: Any, tokenizer: PreTrainedTokenizerBase, texts: list[Any]) -> Outputs | None:

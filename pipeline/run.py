@@ -124,6 +124,6 @@ def _scores(run: trainer.Run, prepared: Prepared) -> dict[str, Any]:
         if split in run.splits:
             found = run.evaluate(split)
             if run.accelerator.is_main_process:
-                saving.save_rows(run.folder, split, found, prepared)
+                saving.save_rows(run, split, found, prepared)
             scores[split] = found.scores
     return scores

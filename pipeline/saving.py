@@ -54,12 +54,12 @@ def save(run: Run, metrics: dict[str, Any], prepared: Prepared) -> None:
     storage.write(run.folder / run_folder.METRICS, _json(metrics))
 
 
-def save_rows(folder: Path, split: str, found: Evaluation, prepared: Prepared) -> None:
-    """Write the rows of an evaluation of `split` into the run folder `folder`."""
-    file = run_folder.predictions_of(folder, split)
+def save_rows(run: Run, split: str, found: Evaluation, prepared: Prepared) -> None:
+    """Write the rows of an evaluation of `split` into the folder of the run, with its model as it was evaluated."""
+    file = run_folder.predictions_of(run.folder, split)
     file.parent.mkdir(exist_ok=True)
-    storage.sync(folder)
-    found.write(file, split, prepared.texts[split])
+    storage.sync(run.folder)
+    found.write(file, split, prepared.texts[split], run.accelerator.unwrap_model(run.model), run.tokenizer)
 
 
 def answering_speed_of(run: Run, prepared: Prepared) -> dict[str, Any]:

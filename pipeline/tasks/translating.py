@@ -14,8 +14,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from pipeline.errors import UserError
 from pipeline.models.recurrent.crf import IGNORED
 
-# Tokens of a translation at most, of a model that was saved without a limit; transformers would stop after 20.
-MOST_TOKENS = 256
+# What a tokenizer writes for bytes that are no character.
+UNDECODED = "\N{REPLACEMENT CHARACTER}"
 
 
 def options(
@@ -90,7 +90,8 @@ def attended(
     tokenizer: PreTrainedTokenizerBase,
 ) -> list[dict[str, Any]]:
     """Of each row the tokens of the text as `source`, those of its translation as `target`, and the `weights` that each
-    target token gives to the source tokens: those of the last layer, the mean of its heads.
+    target token gives to the source tokens: those of the last layer, the mean of its heads. The tokens of a side are
+    its text when they are joined, so one that begins a word begins with a blank; see `_shown`.
 
     Args:
         sequences: (B, 1 + T) what the model has written, after the token that it starts with.
@@ -99,14 +100,7 @@ def attended(
         UserError: the model has no attention from one side to the other.
     """
     labels = _labels(sequences[:, 1:], model)
-    usual = model.config._attn_implementation
-    model.set_attn_implementation("eager")  # the others keep no weights
-    outputs = model(**inputs, labels=labels, output_attentions=True)
-    model.set_attn_implementation(usual)
-    layers = getattr(outputs, "cross_attentions", None)
-    if not layers or layers[-1] is None:
-        raise UserError("attention: this model has none from the translation to the text; leave it out")
-    weights = layers[-1].float().mean(dim=1)  # (B, H, T, S) -> (B, T, S)
+    weights = _weights(model, inputs, labels)
     mask = inputs.get("attention_mask", torch.ones_like(inputs["input_ids"])).bool()
     return [
         {
@@ -118,6 +112,20 @@ def attended(
     ]
 
 
+def _weights(model: PreTrainedModel, inputs: Mapping[str, torch.Tensor], labels: torch.Tensor) -> torch.Tensor:
+    """(B, T, S), the mean over the heads of the last layer."""
+    layers = None
+    if hasattr(model, "set_attn_implementation"):  # an exported model has no weights to show
+        usual = model.config._attn_implementation
+        model.set_attn_implementation("eager")  # the others keep no weights
+        outputs = model(**inputs, labels=labels, output_attentions=True)
+        model.set_attn_implementation(usual)
+        layers = getattr(outputs, "cross_attentions", None)
+    if not layers or layers[-1] is None:
+        raise UserError("attention: this model has none from the translation to the text; leave it out")
+    return layers[-1].float().mean(dim=1)  # (B, H, T, S)
+
+
 def _labels(sequences: torch.Tensor, model: PreTrainedModel) -> torch.Tensor:
     """Tokens up to and with the end token, IGNORED behind it; the padding token may be the end token."""
     ends = sequences == model.config.eos_token_id
@@ -126,5 +134,17 @@ def _labels(sequences: torch.Tensor, model: PreTrainedModel) -> torch.Tensor:
 
 
 def _shown(ids: torch.Tensor, tokenizer: PreTrainedTokenizerBase) -> list[str]:
-    """Each token as text."""
-    return [tokenizer.decode([token]) for token in ids.tolist()]
+    """What each token adds to the text, with the blank before it. A token that ends within a character, as bytes may,
+    adds nothing, and the one that completes it adds all of it."""
+    pieces, before = [], ""
+    for end in range(1, len(ids) + 1):
+        text = tokenizer.decode(ids[:end])
+        is_within = text.endswith(UNDECODED) and end < len(ids)
+        pieces.append("" if is_within else _added(text, before) or tokenizer.decode(ids[end - 1 : end]))
+        before = before if is_within else text
+    return pieces
+
+
+def _added(text: str, before: str) -> str:
+    """The end of `text` behind `before`; nothing if it does not begin with it, because a decoder joins tokens."""
+    return text.removeprefix(before) if text.startswith(before) else ""

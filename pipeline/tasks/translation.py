@@ -208,6 +208,15 @@ class Translation(Task):
         for row, text in enumerate(texts):
             yield {"text": text, **(found.get(row) or translating.nothing(n_best, attention))}
 
+    def attention(
+        self, texts: Sequence[str], model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
+    ) -> list[dict[str, Any]] | None:
+        """See `attended_rows.Attends`; the same as `predict` gives."""
+        try:
+            return [row["attention"] for row in self.predict(texts, model, tokenizer, [], attention=True)]
+        except UserError:  # this model has none
+            return None
+
 
 def _targets(texts: Sequence[str], ids: Sequence[Sequence[int]]) -> dict[str, pa.Array]:
     """The columns of translations, from their texts and the ids of their tokens."""

@@ -19,6 +19,7 @@ from pipeline.data import source_rows
 from pipeline.errors import UserError
 from pipeline.models import cpu_functions
 from pipeline.predictions import PredictionInfo
+from pipeline.tasks import attended_rows
 from pipeline.tasks.base import Split, Task, full_name
 from pipeline.training.distributed import fsdp
 from pipeline.training.hidden_state import HiddenStateCarry
@@ -43,12 +44,13 @@ class Evaluation:
         """The outcome of each row, JSON-serializable, in the order of the split; see `Task.rows`."""
         return self.task.rows(self.outcome, self.labels)
 
-    def write(self, file: Path, split: str, texts: Path) -> None:
+    def write(self, file: Path, split: str, texts: Path, model: nn.Module, tokenizer: Any) -> None:
         """Write the rows to `file`, complete or not at all, each with what it was asked; see predictions.py.
 
         Args:
             split: name of the split.
             texts: its rows as they were read, see source_rows. They are left out if a task has other rows.
+            model, tokenizer: those that were evaluated, for what the model attends to, see attended_rows.
         """
         task, size = self.task, predictions.ROWS_PER_GROUP
         info = PredictionInfo(
@@ -58,7 +60,7 @@ class Evaluation:
         is_own = type(task).records is Task.records
         if not is_own or sum(1 for _ in self.rows()) == source_rows.count(texts):
             batches = source_rows.beside(batches, texts, size)
-        predictions.write(file, info, batches)
+        predictions.write(file, info, attended_rows.beside(batches, task, model, tokenizer))
 
 
 def evaluate(

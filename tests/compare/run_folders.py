@@ -45,6 +45,7 @@ class Options:
         shift: number of rows by which the texts are shifted, so that others are in the split.
         tokens_per_word: of next_word.
         recipe: its name; by default that of the task.
+        attends: whether the attention of a few translations is kept.
     """
 
     rows: int = 200
@@ -56,6 +57,7 @@ class Options:
     shift: int = 0
     tokens_per_word: float = 1.5
     recipe: str | None = None
+    attends: bool = True
 
 
 Columns = dict[str, Any]
@@ -228,7 +230,23 @@ def translations(split: str, options: Options) -> Made:
         metrics[f"{name}_signature"] = str(metric.get_signature())
     columns = {"text": own, "target": targets, "hypothesis": answers, "nll": nll}
     columns["tokens"] = pa.array(tokens, pa.int32())
+    if options.attends:
+        luck = np.random.default_rng(options.seed)
+        few = [attention(pieces(a), pieces(b), luck) for a, b in zip(own[:9], answers[:9], strict=True)]
+        columns["attention"] = [None, *few[1:], *[None] * (options.rows - len(few))]
     return columns, metrics, PredictionInfo("translation", None, split, [], {})
+
+
+def pieces(text: str) -> list[str]:
+    """Tokens as a model with a vocabulary of pieces of words has them, and its end token."""
+    halves = [(word[: len(word) // 2 + 1], word[len(word) // 2 + 1 :]) for word in text.split()]
+    return [*(piece for first, second in halves for piece in (f" {first}", second) if piece), "</s>"]
+
+
+def attention(source: list[str], target: list[str], luck: np.random.Generator) -> dict[str, Any]:
+    """Weights of each of `target` over `source`, of which a few are large."""
+    weights = luck.dirichlet(np.full(len(source), 0.15), len(target)).astype(np.float32)
+    return {"source": source, "target": target, "weights": weights.tolist()}
 
 
 def _translated(target: str, skill: float, rng: np.random.Generator) -> str:

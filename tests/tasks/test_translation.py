@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from sacrebleu.metrics import BLEU, CHRF
@@ -25,6 +26,7 @@ from pipeline.data.tokenization import tokenizers
 from pipeline.data.tokenization.translated import encode_sources, encode_targets, for_translation
 from pipeline.errors import UserError
 from pipeline.metrics.scores import flatten
+from pipeline.tasks import attended_rows, translating
 from pipeline.tasks.base import scores_of
 from pipeline.tasks.translation import Translation
 
@@ -121,7 +123,7 @@ def test_a_run_learns_and_is_scored_on_what_it_writes(finished):
     scores = metrics["validation"]
     assert scores["chrf"] > 90.0
     table = predictions.read(run_folder.predictions_of(finished, "validation")).table
-    assert table.column_names == ["id", "place", "text", "target", "hypothesis", "nll", "tokens"]
+    assert table.column_names == ["id", "place", "text", "target", "hypothesis", "nll", "tokens", "attention"]
     written, true = (table[name].to_pylist() for name in ("hypothesis", "target"))
     assert list(zip(table["text"].to_pylist(), true, strict=True)) == PAIRS[::5]
     assert scores["bleu"] == BLEU().corpus_score(written, [true]).score
@@ -177,10 +179,44 @@ def test_attention_goes_from_each_token_written_to_those_of_the_text(finished):
     texts = ["red dog", "house"]
     for text, answer in zip(texts, inference.predict(str(finished), texts, attention=True, beams=1), strict=True):
         found = answer["attention"]
-        assert found["source"] == [*text.split(), "<eos>"]
-        assert found["target"] == [*answer["translation"].split(), "<eos>"]
+        assert "".join(found["source"]) == f"{text} <eos>"
+        assert "".join(found["target"]) == f"{answer['translation']} <eos>"
         assert np.shape(found["weights"]) == (len(found["target"]), len(found["source"]))
         assert np.sum(found["weights"], axis=1) == pytest.approx(1.0, abs=1e-5)
+
+
+def test_the_attention_of_a_few_rows_is_kept_as_predict_gives_it(finished, place, tmp_path):
+    data, rows = Data(str(place)), tmp_path / "rows.parquet"
+    inference.evaluate(str(finished), data, "validation", 3, rows=rows)
+    tables = [predictions.read(file).table for file in (run_folder.predictions_of(finished, "validation"), rows)]
+    kept, again = (table["attention"].to_pylist() for table in tables)
+    assert kept[: attended_rows.ROWS] == [
+        answer["attention"]
+        for answer in inference.predict(str(finished), [s for s, _ in PAIRS[::5]][:8], attention=True)
+    ]
+    assert set(map(str, kept[attended_rows.ROWS :])) == {"None"}
+    assert again == kept
+
+
+def test_rows_of_which_no_picture_would_fit_have_no_attention(finished, monkeypatch):
+    loaded = inference.load(str(finished))
+    texts = [" ", "red " * 40, "red dog", "red", "dog"]
+    monkeypatch.setattr(attended_rows, "TOKENS", 2)
+    monkeypatch.setattr(attended_rows, "ROWS", 2)
+    batches = [pa.RecordBatch.from_pydict({"text": texts}), pa.RecordBatch.from_pydict({"text": ["red"]})]
+    first, second = attended_rows.beside(batches, loaded.task, loaded.model, loaded.tokenizer)
+    sources = [row and row["source"] for row in first["attention"].to_pylist()]
+    assert sources == [None, None, None, ["red", " <eos>"], None]  # blank, long, of three tokens, and one too many
+    assert second["attention"].to_pylist() == [None]
+
+
+def test_bytes_within_a_character_are_shown_with_the_last_of_them():
+    tokenizer = for_translation(tokenizers.train("bpe", ["the dog"] * 9, Data("x", vocab_size=300)), None)
+    ids = torch.tensor(tokenizer("the כלב 👍.")["input_ids"])
+    pieces = translating._shown(ids, tokenizer)
+    assert "".join(pieces) == "the כלב 👍." + tokenizer.eos_token
+    assert len(pieces) == len(ids)
+    assert [piece for piece in pieces if piece][-6:] == [*"לב", " ", "👍", ".", tokenizer.eos_token]
 
 
 def test_giving_the_attention_leaves_the_model_as_it_was(finished):

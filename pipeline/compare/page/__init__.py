@@ -3,7 +3,8 @@
 `write` joins the sections, one module each, from top to bottom: `summary` (the sentences of the verdict, and every
 test), `ranking`, `costs` (with the Pareto front), `curves`, `confusion`, `calibration`, `numbers` (predicted against
 gold), `entity_errors`, `slices` (by length and by rare words), `labels`, `disagreement` (rows on which two contenders
-differ) and `differences` (of settings, data and machines). A section returns None where it does not apply.
+differ), `attention` (of translations) and `differences` (of settings, data and machines). A section returns None where
+it does not apply.
 
 They read `view`, which knows the letters of the contenders and their answers as arrays, and `measures`, the scores
 that parts of the rows are compared by. `html` escapes, `figures` draws, `row_views` and `surprisal` show single rows.
@@ -19,6 +20,7 @@ from pathlib import Path
 
 from pipeline import storage
 from pipeline.compare.page import (
+    attention,
     calibration,
     confusion,
     costs,
@@ -50,13 +52,14 @@ SECTIONS: dict[str, Callable[[View, Figures], Html | None]] = {
     "Length and rare words": slices.section,
     "Labels": labels.section,
     "Disagreement": disagreement.section,
+    "Attention": attention.section,
     "Settings, data and machines": differences.section,
 }
 
 # Those that read rows show only the contenders that have kept them.
 OF_ROWS = (
     *("Confusion", "Calibration", "Predicted numbers", "Kinds of errors"),
-    *("Length and rare words", "Labels", "Disagreement"),
+    *("Length and rare words", "Labels", "Disagreement", "Attention"),
 )
 
 

@@ -50,17 +50,24 @@ def paragraphs(*texts: object) -> Html:
 
 
 def table(
-    header: Sequence[object], rows: Iterable[Sequence[object]], caption: object = None, class_: str | None = None
+    header: Sequence[object],
+    rows: Iterable[Sequence[object]],
+    caption: object = None,
+    class_: str | None = None,
+    dir_: str | None = None,
 ) -> Html:
     """A table in a box in which it scrolls. The first cell of each row is its heading.
 
     A cell may be a `Td`, which has attributes of its own.
+
+    Args:
+        dir_: `rtl` if the columns run from right to left.
     """
     head = tag("thead", tag("tr", *(tag("th", cell, scope="col") for cell in header)))
     body = tag("tbody", *(tag("tr", tag("th", row[0], scope="row"), *map(_cell, row[1:])) for row in rows))
     top = tag("caption", caption) if caption is not None else ""
     # It can be reached and scrolled with the keyboard.
-    return tag("div", tag("table", top, head, body, class_=class_), class_="scroll", tabindex="0")
+    return tag("div", tag("table", top, head, body, class_=class_), class_="scroll", dir_=dir_, tabindex="0")
 
 
 def _cell(cell: object) -> Html:

@@ -16,7 +16,7 @@ from pipeline.compare.page.view import View, capital
 
 PARTS = 5
 # Scripts that are written without blanks: each character counts as a word.
-_UNSPACED = re.compile(
+UNSPACED = re.compile(
     "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"
 )
 _EDGES = "".join(chr(code) for code in range(33, 127) if not chr(code).isalnum()) + "…“”‘’«»„–—،؛؟。、！？"
@@ -32,8 +32,8 @@ class Part:
 
 def words(text: str) -> list[str]:
     """Words in small letters without punctuation around them; of a script without blanks, its characters."""
-    if _UNSPACED.search(text):
-        text = _UNSPACED.sub(r" \g<0> ", text)
+    if UNSPACED.search(text):
+        text = UNSPACED.sub(r" \g<0> ", text)
     return [word for piece in text.casefold().split() if (word := piece.strip(_EDGES))]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -153,6 +154,35 @@ def test_translations_stand_below_each_other_each_in_its_own_direction(width, br
     assert tab.locator("ol.rows > li:not([hidden])").count() == tab.locator("ol.rows > li").count() > 10
     tab.locator("#search").fill("nothing of the kind")
     assert tab.locator("ol.rows > li:not([hidden])").count() == 0
+    assert wrong == []
+    tab.close()
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_a_map_of_attention_runs_as_its_source_and_keeps_its_tokens_in_sight(width, browser, tmp_path):
+    run = run_folders.write_run(tmp_path / "a", "translations", rows=20)
+    file = run / "predictions/test.parquet"
+    table = pq.read_table(file)
+    luck = np.random.default_rng(0)
+    sides = [run_folders.pieces(f"{RTL} " * 8), run_folders.pieces("this film is good")]
+    kept = [run_folders.attention(*sides, luck), run_folders.attention(*sides[::-1], luck)]
+    place = table.column_names.index("attention")
+    kept += [None] * (table.num_rows - len(kept))
+    pq.write_table(table.set_column(place, "attention", pa.array(kept, table.schema.field(place).type)), file)
+    page.write(tmp_path / "page.html", verdicts.a_verdict([run]))
+    tab, wrong = opened(browser, tmp_path / "page.html", viewport={"width": width, "height": 800})
+    tab.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+    assert tab.evaluate("document.documentElement.scrollWidth") == width
+    from_right, from_left = (tab.locator("table.map").nth(number) for number in range(2))
+    for one, sign in ((from_right, -1), (from_left, 1)):
+        heads = one.locator("thead th")
+        places = [sign * heads.nth(number).bounding_box()["x"] for number in (0, 1, -1)]
+        assert places == sorted(places)
+    box, head = from_right.locator(".."), from_right.locator("tbody th").first
+    before = head.bounding_box()["x"]
+    assert box.evaluate("(one) => one.scrollWidth > one.clientWidth") == (width == min(WIDTHS))
+    box.evaluate("(one) => { one.scrollLeft = -one.scrollWidth; }")
+    assert head.bounding_box()["x"] == pytest.approx(before, abs=1)
     assert wrong == []
     tab.close()
 

@@ -22,7 +22,7 @@ SECTIONS = {
     "numbers": {"Predicted numbers", "Length and rare words", "Disagreement"},
     "entities": {"Kinds of errors", "Length and rare words", "Labels", "Disagreement"},
     "next_words": {"Length and rare words", "Disagreement"},
-    "translations": {"Length and rare words", "Disagreement"},
+    "translations": {"Length and rare words", "Disagreement", "Attention"},
 }
 ALWAYS = {"Verdict", "Ranking", "Quality and cost", "Learning curves", "Settings, data and machines"}
 VOID = {"meta", "link", "br", "input", "col"}
