@@ -35,6 +35,7 @@ READING = {
         "max_length",
         "long_texts",
         "prefix",
+        "separate_vocabs",
     )
 }
 ADVICE = "compare the rows that all have with --common"

@@ -12,7 +12,7 @@ TRAINED_TOKENIZERS = ("word", "bpe", "wordpiece", "whitespace", "character")
 # Those that keep words whole.
 WHOLE_WORDS = ("word", "whitespace")
 # Settings of a tokenizer that is trained.
-OF_TRAINED = ("vocab_size", "min_frequency", "lowercase", "zero_digits")
+OF_TRAINED = ("vocab_size", "min_frequency", "lowercase", "zero_digits", "separate_vocabs")
 
 # The names in the table of formats (config/formats.py).
 DataFormat = Literal[
@@ -110,6 +110,9 @@ class Data(Settings):
     translate."""
     prefix: str | None = None
     """For translation: text in front of each source, such as "translate English to German: " for T5."""
+    separate_vocabs: bool | None = None
+    """For translation by recurrent models: train a tokenizer for each side, of up to data.vocab_size tokens, and learn
+    embeddings for each; None: both sides share one vocabulary."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

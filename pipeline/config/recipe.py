@@ -168,6 +168,18 @@ class Recipe(Settings):
                     self.data.refuse(name, "the pretrained model's own tokenizer determines it; remove this setting")
         if spec and chosen and (reason := spec.unfit_tokenizers.get(chosen)):
             self.data.refuse("tokenizer", reason)
+        if self.data.separate_vocabs:
+            self._refuse_with_separate_vocabularies()
+
+    def _refuse_with_separate_vocabularies(self) -> None:
+        if isinstance(self.model, Scratch):
+            self.data.refuse(
+                "separate_vocabs", f"{self.model.architecture} has one vocabulary for both sides; remove this setting"
+            )
+        if getattr(self.model, "vectors", None):
+            self.model.refuse("vectors", "they would be those of one side; remove them, or data.separate_vocabs")
+        if self.distil is not None:
+            self.data.refuse("separate_vocabs", "a student of translation has one vocabulary; remove it, or distil")
 
     @property
     def folder(self) -> Path:

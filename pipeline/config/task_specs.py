@@ -255,6 +255,7 @@ TASKS = {
                 "data.text_column",
                 "data.target_column",
                 "data.prefix",
+                "data.separate_vocabs",
                 "model.attention",
                 "model.bidirectional",
                 "model.decoder_layers",

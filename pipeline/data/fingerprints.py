@@ -17,6 +17,7 @@ import pyarrow as pa
 from transformers import PreTrainedTokenizerBase
 
 from pipeline.errors import listing
+from pipeline.models.recurrent import RecurrentSeq2SeqTokenizer
 
 # Columns that say nothing beyond `input_ids` and the order of the rows.
 DERIVED = ("id", "length")
@@ -81,9 +82,13 @@ def _changed_vocabulary(before: Fingerprints, now: Fingerprints) -> list[str]:
 
 
 def of_vocabulary(tokenizer: PreTrainedTokenizerBase) -> tuple[int, str]:
-    """Number of tokens, and a hash of them, their ids and the characters that the tokenizer knows."""
+    """Number of tokens, and a hash of them, their ids, the characters that the tokenizer knows and the tokens of source
+    texts, if they are others."""
     vocabulary = sorted(tokenizer.get_vocab().items())
-    content = json.dumps([vocabulary, tokenizer.init_kwargs.get("characters")], ensure_ascii=True)
+    parts = [vocabulary, tokenizer.init_kwargs.get("characters")]
+    if isinstance(tokenizer, RecurrentSeq2SeqTokenizer):
+        parts.append(sorted(tokenizer.source_tokenizer.get_vocab().items()))
+    content = json.dumps(parts, ensure_ascii=True)
     return len(vocabulary), hashlib.blake2b(content.encode(), digest_size=16).hexdigest()
 
 

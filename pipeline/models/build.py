@@ -155,8 +155,10 @@ def _recurrent_config(
 def _seq2seq_config(
     settings: Recurrent, tokenizer: PreTrainedTokenizerBase, embedding_size: int
 ) -> recurrent.RecurrentSeq2SeqConfig:
+    is_separate = isinstance(tokenizer, recurrent.RecurrentSeq2SeqTokenizer)
     return recurrent.RecurrentSeq2SeqConfig(
         **_layer_fields(settings, tokenizer, embedding_size),
+        source_vocab_size=tokenizer.source_vocab_size if is_separate else None,
         decoder_layers=settings.decoder_layers,
         attention_type=settings.attention,
         input_feeding=settings.input_feeding,

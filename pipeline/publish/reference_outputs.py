@@ -11,6 +11,7 @@ from typing import Any
 from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from pipeline.data.tokenization.translated import decode_source
 from pipeline.errors import UserError, reason
 from pipeline.run_folder import ANSWERS
 from pipeline.storage import write as write_atomically
@@ -40,7 +41,8 @@ def compute_outputs(model, tokenizer, texts, classes=None):
             parts = [text] if isinstance(text, str) else text
             batch = tokenizer(*parts, truncation=True, max_length=64, return_tensors="pt").to(model.device)
             if getattr(model.config, "is_encoder_decoder", False):  # its decoder reads the text as well
-                batch["decoder_input_ids"] = batch["input_ids"]
+                target = tokenizer(text_target=text, truncation=True, max_length=64, return_tensors="pt")
+                batch["decoder_input_ids"] = target["input_ids"].to(model.device)
             outputs = model(**batch)
             logits = getattr(outputs, "logits", outputs[0])[0].float()  # (C,), (T, C) or (T, V)
             top = logits.max(dim=-1)
@@ -62,7 +64,7 @@ def sample_texts(rows: Dataset, tokenizer: PreTrainedTokenizerBase, pairs: bool 
     found: dict[tuple[str, ...], None] = {}
     for ids, own in zip(first["input_ids"], types, strict=True):
         parts = _parts(ids, own, tokenizer) if pairs else [ids[:MAX_TOKENS]]
-        texts = tuple(tokenizer.decode(part, skip_special_tokens=True) for part in parts)
+        texts = tuple(decode_source(part, tokenizer, skip_special_tokens=True) for part in parts)
         if all(text.strip() for text in texts) and len(texts) == 1 + pairs:
             found[texts] = None
     chosen = list(found)[:TEXTS] or [(".",) * (1 + pairs)]

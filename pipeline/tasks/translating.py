@@ -5,12 +5,13 @@ Shapes: B rows of a batch, S tokens of the text, T of the translation, H attenti
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from pipeline.data.tokenization import translated
 from pipeline.errors import UserError
 from pipeline.models.recurrent.crf import IGNORED
 
@@ -104,8 +105,8 @@ def attended(
     mask = inputs.get("attention_mask", torch.ones_like(inputs["input_ids"])).bool()
     return [
         {
-            "source": _shown(ids[is_text], tokenizer),
-            "target": _shown(target[target != IGNORED], tokenizer),
+            "source": _shown(ids[is_text], lambda own: translated.decode_source(own, tokenizer)),
+            "target": _shown(target[target != IGNORED], tokenizer.decode),
             "weights": own[target != IGNORED][:, is_text].tolist(),
         }
         for ids, is_text, target, own in zip(inputs["input_ids"], mask, labels, weights, strict=True)
@@ -133,14 +134,14 @@ def _labels(sequences: torch.Tensor, model: PreTrainedModel) -> torch.Tensor:
     return sequences.masked_fill(behind, IGNORED)
 
 
-def _shown(ids: torch.Tensor, tokenizer: PreTrainedTokenizerBase) -> list[str]:
+def _shown(ids: torch.Tensor, decode: Callable[[torch.Tensor], str]) -> list[str]:
     """What each token adds to the text, with the blank before it. A token that ends within a character, as bytes may,
     adds nothing, and the one that completes it adds all of it."""
     pieces, before = [], ""
     for end in range(1, len(ids) + 1):
-        text = tokenizer.decode(ids[:end])
+        text = decode(ids[:end])
         is_within = text.endswith(UNDECODED) and end < len(ids)
-        pieces.append("" if is_within else _added(text, before) or tokenizer.decode(ids[end - 1 : end]))
+        pieces.append("" if is_within else _added(text, before) or decode(ids[end - 1 : end]))
         before = before if is_within else text
     return pieces
 

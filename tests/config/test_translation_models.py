@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 
 from pipeline.config.data import Data
-from pipeline.config.models import ModelSettings, Recurrent, Scratch
+from pipeline.config.distil import Distil
+from pipeline.config.models import ModelSettings, Pretrained, Recurrent, Scratch
 from pipeline.config.recipe import Recipe
 from pipeline.errors import UserError
 
 
-def a_recipe(task: str, model: ModelSettings) -> Recipe:
-    return Recipe("x", task, Data("x"), model)
+def a_recipe(task: str, model: ModelSettings, **data: Any) -> Recipe:
+    return Recipe("x", task, Data("x", **data), model)
 
 
 @pytest.mark.parametrize(
@@ -57,3 +61,35 @@ def test_settings_that_exclude_each_other_are_refused(settings, message):
     with pytest.raises(UserError) as error:
         Recurrent(input_feeding=True, **settings)
     assert str(error.value).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("task", "model", "message"),
+    [
+        (
+            "translation",
+            Scratch("t5"),
+            "data.separate_vocabs: t5 has one vocabulary for both sides; remove this setting",
+        ),
+        (
+            "translation",
+            Pretrained("t5-small"),
+            "data.separate_vocabs: the pretrained model's own tokenizer determines",
+        ),
+        ("translation", Recurrent(vectors="v.txt"), "model.vectors: they would be those of one side; remove them, or"),
+        ("sentiment", Recurrent(), "data.separate_vocabs: the task sentiment does not use it; remove this setting"),
+    ],
+)
+def test_two_vocabularies_are_refused_where_there_can_only_be_one(task, model, message):
+    with pytest.raises(UserError) as error:
+        a_recipe(task, model, separate_vocabs=True)
+    assert str(error.value).startswith(message)
+
+
+def test_a_tied_output_layer_goes_with_two_vocabularies_and_a_teacher_does_not():
+    recipe = a_recipe("translation", Recurrent(tie_embeddings=True), separate_vocabs=True)
+    assert recipe.data.separate_vocabs
+    with pytest.raises(UserError, match=r"data\.separate_vocabs: a student of translation has one vocabulary"):
+        replace(recipe, distil=Distil("teacher"))
+    with pytest.raises(UserError, match=r"data\.separate_vocabs: the pretrained tokenizer mine determines it"):
+        replace(recipe, data=replace(recipe.data, tokenizer="mine"))

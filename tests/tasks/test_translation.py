@@ -213,7 +213,7 @@ def test_rows_of_which_no_picture_would_fit_have_no_attention(finished, monkeypa
 def test_bytes_within_a_character_are_shown_with_the_last_of_them():
     tokenizer = for_translation(tokenizers.train("bpe", ["the dog"] * 9, Data("x", vocab_size=300)), None)
     ids = torch.tensor(tokenizer("the כלב 👍.")["input_ids"])
-    pieces = translating._shown(ids, tokenizer)
+    pieces = translating._shown(ids, tokenizer.decode)
     assert "".join(pieces) == "the כלב 👍." + tokenizer.eos_token
     assert len(pieces) == len(ids)
     assert [piece for piece in pieces if piece][-6:] == [*"לב", " ", "👍", ".", tokenizer.eos_token]

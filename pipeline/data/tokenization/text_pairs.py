@@ -77,10 +77,12 @@ def _with_template(tokenizer: PreTrainedTokenizerBase, separator: str | None) ->
     return tokenizer
 
 
-def general(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerFast:
+def general(
+    tokenizer: PreTrainedTokenizerBase, kind: type[PreTrainedTokenizerFast] = PreTrainedTokenizerFast
+) -> PreTrainedTokenizerFast:
     """The same tokenizer in the general class: that of BERT would come back from its folder with BERT's template."""
     kept = ("model_max_length", "padding_side", "truncation_side", "model_input_names", "clean_up_tokenization_spaces")
-    return PreTrainedTokenizerFast(
+    return kind(
         tokenizer_object=tokenizer.backend_tokenizer,
         **{name: getattr(tokenizer, name) for name in kept},
         **tokenizer.special_tokens_map,

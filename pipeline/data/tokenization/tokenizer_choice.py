@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -101,18 +101,30 @@ def tokenizer_of(choice: TokenizerChoice, data: Data, train: Dataset) -> PreTrai
     is_pairs = "text_pair" in train.column_names
     if is_pairs and choice.pair_encoding != "apart" and choice.tokenizer == "word" and data.vocab_size is not None:
         data = replace(data, vocab_size=data.vocab_size - 1)  # of the kinds, it alone gets a separator afterwards
-    tokenizer = _for_single_texts(choice, data, train)
     if "target" in train.column_names:
-        return translated.for_translation(tokenizer, data.prefix)
+        return _for_translation(choice, data, train)
+    tokenizer = _for_single_texts(choice, data, train)
     return text_pairs.for_pairs(tokenizer, choice.pair_encoding) if is_pairs else tokenizer
 
 
-def _for_single_texts(choice: TokenizerChoice, data: Data, train: Dataset) -> PreTrainedTokenizerBase:
+def _for_translation(choice: TokenizerChoice, data: Data, train: Dataset) -> PreTrainedTokenizerBase:
+    if not data.separate_vocabs:
+        return translated.for_translation(_for_single_texts(choice, data, train), data.prefix)
+    source, target = (
+        translated.for_translation(_for_single_texts(choice, data, train, (role,)), None) for role in ("text", "target")
+    )
+    return translated.for_translation(translated.with_two_vocabularies(source, target), data.prefix)
+
+
+def _for_single_texts(
+    choice: TokenizerChoice, data: Data, train: Dataset, roles: Sequence[str] = ("text", "text_pair", "target")
+) -> PreTrainedTokenizerBase:
+    """For the texts of these `roles`, or for words of sentences."""
     pretokenized = "tokens" in train.column_names
     if choice.tokenizer in TRAINED_TOKENIZERS:
         return tokenizers.train(
             choice.tokenizer,
-            _Texts(train),
+            _Texts(train, roles),
             data,
             pretokenized=pretokenized,
             writes="target" in train.column_names,
@@ -129,8 +141,8 @@ def _for_single_texts(choice: TokenizerChoice, data: Data, train: Dataset) -> Pr
 class _Texts:
     """Texts, or the words of each, which can be iterated over repeatedly; only a few rows at a time are in memory."""
 
-    def __init__(self, rows: Dataset):
-        self._rows = rows
+    def __init__(self, rows: Dataset, roles: Sequence[str]):
+        self._rows, self._roles = rows, roles
 
     def __iter__(self) -> Iterator[str]:
         for batch in self.batches():
@@ -139,7 +151,7 @@ class _Texts:
     def batches(self) -> Iterator[pa.Array]:
         """The same, some thousands at a time."""
         tokenized = "tokens" in self._rows.column_names
-        for role in ("tokens",) if tokenized else ("text", "text_pair", "target"):
+        for role in ("tokens",) if tokenized else self._roles:
             for part in arrow_column(self._rows, role) if role in self._rows.column_names else ():
                 yield pc.list_flatten(whole(part)) if tokenized else whole(part)
 

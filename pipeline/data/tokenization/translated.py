@@ -1,19 +1,21 @@
 """A text and its translation as token ids: both end with the end token, and the prefix stands in front of the text.
 
-Both sides share one tokenizer. It keeps the prefix (in tokenizer_config.json), so that a saved model reads new texts as
-it has read those of training.
+Both sides share one vocabulary, or have one each, in one tokenizer. It keeps the prefix (in tokenizer_config.json), so
+that a saved model reads new texts as it has read those of training.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import takewhile
+from typing import Any
 
 from tokenizers import processors
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from pipeline.data.tokenization.text_pairs import general
+from pipeline.data.tokenization import text_pairs
 from pipeline.errors import UserError
+from pipeline.models.recurrent import RecurrentSeq2SeqTokenizer
 
 # Under this name a tokenizer keeps the prefix.
 KEPT = "source_prefix"
@@ -40,11 +42,20 @@ def _with_end(tokenizer: PreTrainedTokenizerBase, end: str) -> PreTrainedTokeniz
     if not tokenizer.is_fast:
         raise UserError("data.tokenizer: it is written in Python and cannot be told to end texts; use another")
     if type(tokenizer) is not PreTrainedTokenizerFast:
-        tokenizer = general(tokenizer)
+        tokenizer = text_pairs.general(tokenizer)
     tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
         single=f"$A {end}", pair=f"$A {end} $B {end}", special_tokens=[(end, tokenizer.convert_tokens_to_ids(end))]
     )
     return tokenizer
+
+
+def with_two_vocabularies(
+    source: PreTrainedTokenizerBase, target: PreTrainedTokenizerBase
+) -> RecurrentSeq2SeqTokenizer:
+    """One tokenizer of those of both sides, which were trained as tokenizers of one kind and end texts already."""
+    both = text_pairs.general(target, RecurrentSeq2SeqTokenizer)
+    both.source_tokenizer = source.backend_tokenizer
+    return both
 
 
 def encode_sources(
@@ -62,6 +73,13 @@ def encode_targets(
     """The same of translations."""
     ids = tokenizer(text_target=list(texts), return_attention_mask=False, verbose=False)["input_ids"]
     return _cut(ids, tokenizer, max_length)
+
+
+def decode_source(ids: Any, tokenizer: PreTrainedTokenizerBase, skip_special_tokens: bool = False) -> str:
+    """The text of the ids of a source. A tokenizer whose sides differ, such as Marian's, otherwise takes them for those
+    of a target."""
+    side = {"use_source_tokenizer": True} if hasattr(tokenizer, "_switch_to_target_mode") else {}
+    return tokenizer.decode(ids, skip_special_tokens=skip_special_tokens, **side)
 
 
 def _cut(

@@ -7,7 +7,7 @@ transformers and each other:
 - `configuration_recurrent.py`, `modeling_recurrent.py` and `tokenization_recurrent.py` hold the configuration, the
   models with their heads, and the tokenizer; `cache.py` has the state to continue from;
 - `configuration_seq2seq.py` and `modeling_seq2seq.py` hold the encoder-decoder, whose decoder and attention are in
-  `seq2seq_decoder.py`;
+  `seq2seq_decoder.py`; `tokenization_seq2seq.py` is for source and target texts with vocabularies of their own;
 - `saved_type.py` makes their config.json name a type that transformers knows; `field_names.py` refuses misspelt fields;
   `sizes.py` has the units of a layer and the width of its outputs;
 - `recurrence.py` has the layer, which runs a cell; `cells.py` says what a cell is and has RNN, GRU and LSTM, and
@@ -48,6 +48,7 @@ from .modeling_recurrent import (
 )
 from .modeling_seq2seq import RecurrentForSeq2SeqLM
 from .tokenization_recurrent import RecurrentTokenizer
+from .tokenization_seq2seq import RecurrentSeq2SeqTokenizer
 
 # By the type of folders that earlier versions have saved, and by that of config.json.
 for config in (RecurrentConfig, RecurrentSeq2SeqConfig, CrfTaggerConfig):
@@ -60,8 +61,8 @@ AutoModelForTokenClassification.register(RecurrentConfig, RecurrentForTokenClass
 AutoModelForSeq2SeqLM.register(RecurrentSeq2SeqConfig, RecurrentForSeq2SeqLM, exist_ok=True)
 AutoModel.register(CrfTaggerConfig, CrfTaggerModel, exist_ok=True)
 AutoModelForTokenClassification.register(CrfTaggerConfig, CrfTaggerForTokenClassification, exist_ok=True)
-for config in (RecurrentConfig, RecurrentSeq2SeqConfig):
-    AutoTokenizer.register(config, fast_tokenizer_class=RecurrentTokenizer, exist_ok=True)
+AutoTokenizer.register(RecurrentConfig, fast_tokenizer_class=RecurrentTokenizer, exist_ok=True)
+AutoTokenizer.register(RecurrentSeq2SeqConfig, fast_tokenizer_class=RecurrentSeq2SeqTokenizer, exist_ok=True)
 
 __all__ = [
     "IGNORED",
@@ -77,5 +78,6 @@ __all__ = [
     "RecurrentModel",
     "RecurrentPreTrainedModel",
     "RecurrentSeq2SeqConfig",
+    "RecurrentSeq2SeqTokenizer",
     "RecurrentTokenizer",
 ]

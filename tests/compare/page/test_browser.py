@@ -164,7 +164,7 @@ def test_a_map_of_attention_runs_as_its_source_and_keeps_its_tokens_in_sight(wid
     file = run / "predictions/test.parquet"
     table = pq.read_table(file)
     luck = np.random.default_rng(0)
-    sides = [run_folders.pieces(f"{RTL} " * 8), run_folders.pieces("this film is good")]
+    sides = [run_folders.pieces(f"{RTL} " * 4), run_folders.pieces("this film is good")]
     kept = [run_folders.attention(*sides, luck), run_folders.attention(*sides[::-1], luck)]
     place = table.column_names.index("attention")
     kept += [None] * (table.num_rows - len(kept))

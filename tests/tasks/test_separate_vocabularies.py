@@ -1,0 +1,84 @@
+"""A run of translation whose sides have vocabularies of their own, from its data to a clean process."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from pathlib import Path
+
+import pytest
+from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
+
+from pipeline import inference, run
+from pipeline.config.data import Data
+from pipeline.config.models import Recurrent
+from pipeline.config.recipe import Recipe
+from pipeline.config.training import Optim, Train
+from pipeline.metrics.scores import flatten
+from pipeline.publish import reference_outputs
+from pipeline.publish.verify import verify_in_clean_process
+
+WORDS = {"red": "אדום", "green": "ירוק", "old": "ישן", "house": "בית", "dog": "כלב", "seventeen": "17"}
+PAIRS = [
+    (" ".join(words), " ".join(WORDS[word] for word in words))
+    for size in (1, 2, 3)
+    for words in itertools.product(WORDS, repeat=size)
+]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("separate")
+    for split, rows in (("train", [p for i, p in enumerate(PAIRS) if i % 5]), ("validation", PAIRS[::5])):
+        lines = [json.dumps({"source": source, "target": target}) for source, target in rows]
+        (folder / f"{split}.jsonl").write_text("\n".join(lines) + "\n")
+    run.train(
+        Recipe(
+            name="x",
+            task="translation",
+            data=Data(str(folder), max_length=24, separate_vocabs=True),
+            model=Recurrent("gru", hidden_size=32, embedding_size=32, bidirectional=True, tie_embeddings=True),
+            optim=Optim(learning_rate=0.02),
+            train=Train(epochs=10, batch_size=16, eval_every=60, beams=2, output_dir=str(folder / "run")),
+        )
+    )
+    return folder / "run"
+
+
+def test_each_side_has_its_own_vocabulary_and_embeddings(finished):
+    model = AutoModelForSeq2SeqLM.from_pretrained(finished / "model")
+    tokenizer = AutoTokenizer.from_pretrained(finished / "model")
+    sizes = tokenizer.source_vocab_size, len(tokenizer)
+    assert sizes[0] != sizes[1]
+    assert (model.config.source_vocab_size, model.config.vocab_size) == sizes
+    assert (len(model.encoder.embed_tokens.weight), len(model.shared.weight)) == sizes
+    assert "seventeen" in "".join(tokenizer.source_tokenizer.get_vocab())
+    assert "seventeen" not in "".join(tokenizer.get_vocab())
+    assert model.lm_head.weight is model.shared.weight
+
+
+def test_it_learns_and_plain_transformers_writes_what_predict_does(finished):
+    scores = json.loads((finished / "metrics.json").read_text())["validation"]
+    assert scores["chrf"] > 80.0
+    texts = [source for source, _ in PAIRS[::40]]
+    tokenizer = AutoTokenizer.from_pretrained(finished / "model")
+    model = AutoModelForSeq2SeqLM.from_pretrained(finished / "model").eval()
+    ids = model.generate(**tokenizer(texts, return_tensors="pt", padding=True))
+    expected = [text.strip() for text in tokenizer.batch_decode(ids, skip_special_tokens=True)]
+    assert [answer["translation"] for answer in inference.predict(str(finished), texts)] == expected
+    found = inference.evaluate(str(finished), Data(str(finished.parent)), "validation", 7)
+    assert flatten(found) == pytest.approx(flatten(scores), rel=1e-6)
+
+
+def test_attention_shows_the_tokens_of_either_side(finished):
+    (answer,) = inference.predict(str(finished), ["seventeen dog"], attention=True)
+    end = AutoTokenizer.from_pretrained(finished / "model").eos_token
+    assert "".join(answer["attention"]["source"]) == "seventeen dog" + end
+    assert "".join(answer["attention"]["target"]).strip() == answer["translation"] + end
+
+
+@pytest.mark.slow  # a process that imports torch
+def test_it_answers_alike_in_a_process_without_this_package(finished):
+    recorded = reference_outputs.read(finished)
+    assert set(recorded["texts"]) <= {source for source, _ in PAIRS}
+    verify_in_clean_process(finished / "model", recorded, has_code=True)
