@@ -35,7 +35,7 @@ from pipeline.data.tokenization.tokenizer_choice import (
     unknown_warnings,
 )
 from pipeline.errors import UserError, writing
-from pipeline.models.recurrent import RecurrentTokenizer
+from pipeline.models.recurrent import RecurrentSeq2SeqTokenizer, RecurrentTokenizer
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -131,7 +131,7 @@ def _key(task: Encoder, choice: TokenizerChoice, source: ResolvedSource, kept: S
     # Every module in this folder, imported or not: all processes must arrive at the same entry.
     code = [
         *files_of(task),
-        Path(inspect.getfile(RecurrentTokenizer)),
+        *(Path(inspect.getfile(kind)) for kind in (RecurrentTokenizer, RecurrentSeq2SeqTokenizer)),
         *Path(inspect.getfile(ResolvedSource)).parent.rglob("*.py"),
         *Path(__file__).parent.rglob("*.py"),
     ]

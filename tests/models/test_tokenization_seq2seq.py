@@ -61,6 +61,14 @@ def test_it_is_the_same_after_it_is_saved_or_copied(tmp_path):
     assert str(tmp_path) not in (tmp_path / "b/tokenizer_config.json").read_text()
 
 
+def test_a_run_that_starts_from_a_saved_model_keeps_both_vocabularies(tmp_path):
+    a_tokenizer().save_pretrained(tmp_path)
+    tokenizer = translated.for_translation(tokenizers.load_tokenizer(str(tmp_path)), "please: ")
+    assert type(tokenizer) is RecurrentSeq2SeqTokenizer
+    (ids,), _ = translated.encode_sources(["the red dog"], tokenizer, 64)
+    assert translated.decode_source(ids, tokenizer, skip_special_tokens=True) == "please: the red dog"
+
+
 def test_a_folder_without_the_file_of_sources_says_so(tmp_path):
     a_tokenizer().save_pretrained(tmp_path)
     (tmp_path / "source_tokenizer.json").unlink()
