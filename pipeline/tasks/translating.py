@@ -9,12 +9,14 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from pipeline.data.tokenization import translated
 from pipeline.errors import UserError
 from pipeline.models.recurrent.crf import IGNORED
 
+# See `unlimited`; transformers would stop after 20.
+MOST_TOKENS = 256
 # What a tokenizer writes for bytes that are no character.
 UNDECODED = "\N{REPLACEMENT CHARACTER}"
 
@@ -25,8 +27,12 @@ def options(
     """The arguments of `search`, from those of `finetune predict`.
 
     Raises:
-        UserError: there are fewer beams than translations to give, or a length penalty without beams.
+        UserError: a number is out of range, there are fewer beams than translations to give, or there is a length
+            penalty without beams.
     """
+    for name, value in (("beams", beams), ("n-best", n_best)):
+        if value is not None and value < 1:
+            raise UserError(f"{name}: {value} is out of range; it must be >= 1")
     used = beams or max(model.generation_config.num_beams or 1, n_best or 1)
     if n_best is not None and n_best > used:
         raise UserError(f"n-best: {used} beams find no more than {used} translations; raise beams, or lower it")
@@ -40,9 +46,13 @@ def search(model: PreTrainedModel, inputs: Mapping[str, torch.Tensor], **given: 
     """What `model.generate` returns: `sequences` (B * K, T) and, if `output_scores` is given for beams,
     `sequences_scores` (B * K,)."""
     if model.generation_config.max_length is None and model.generation_config.max_new_tokens is None:
-        positions = getattr(model.config, "max_position_embeddings", None) or MOST_TOKENS
-        given["max_new_tokens"] = min(MOST_TOKENS, positions)
+        given["max_new_tokens"] = unlimited(model.config)
     return model.generate(**inputs, do_sample=False, return_dict_in_generate=True, **given)
+
+
+def unlimited(config: PreTrainedConfig) -> int:
+    """How many tokens a model of this configuration writes at most, if it was saved without a limit."""
+    return min(MOST_TOKENS, getattr(config, "max_position_embeddings", None) or MOST_TOKENS)
 
 
 def written(sequences: torch.Tensor, tokenizer: PreTrainedTokenizerBase) -> list[str]:
@@ -115,13 +125,11 @@ def attended(
 
 def _weights(model: PreTrainedModel, inputs: Mapping[str, torch.Tensor], labels: torch.Tensor) -> torch.Tensor:
     """(B, T, S), the mean over the heads of the last layer."""
-    layers = None
-    if hasattr(model, "set_attn_implementation"):  # an exported model has no weights to show
-        usual = model.config._attn_implementation
-        model.set_attn_implementation("eager")  # the others keep no weights
-        outputs = model(**inputs, labels=labels, output_attentions=True)
-        model.set_attn_implementation(usual)
-        layers = getattr(outputs, "cross_attentions", None)
+    usual = model.config._attn_implementation
+    model.set_attn_implementation("eager")  # the others keep no weights
+    outputs = model(**inputs, labels=labels, output_attentions=True)
+    model.set_attn_implementation(usual)
+    layers = getattr(outputs, "cross_attentions", None)
     if not layers or layers[-1] is None:
         raise UserError("attention: this model has none from the translation to the text; leave it out")
     return layers[-1].float().mean(dim=1)  # (B, H, T, S)

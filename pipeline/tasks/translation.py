@@ -75,6 +75,8 @@ class Translation(Task):
         longest = int(numpy_column(train, "target_length").max())
         config = model.generation_config
         config.max_length, config.max_new_tokens, config.num_beams = None, longest, self.final_beams
+        if self.final_beams == 1:  # transformers does not save settings of beams without beams
+            config.early_stopping, config.length_penalty = False, 1.0
         return {}
 
     def finished(self) -> Translation:

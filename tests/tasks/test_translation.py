@@ -12,8 +12,15 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
+from datasets import Dataset
 from sacrebleu.metrics import BLEU, CHRF
-from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, BartConfig, BartForConditionalGeneration
+from transformers import (
+    AutoModelForSeq2SeqLM,
+    AutoTokenizer,
+    BartConfig,
+    BartForConditionalGeneration,
+    GenerationConfig,
+)
 
 from pipeline import inference, predictions, run, run_folder
 from pipeline.cli.predict import Search
@@ -162,6 +169,18 @@ def test_plain_transformers_writes_what_predict_does(finished):
     assert [answer["translation"] for answer in inference.predict(str(finished), texts)] == expected
 
 
+def test_a_model_that_was_saved_with_beams_may_be_saved_without(place, tmp_path):
+    model = AutoModelForSeq2SeqLM.from_pretrained(place / "bart")
+    generation = model.generation_config
+    generation.num_beams, generation.early_stopping, generation.length_penalty = 4, True, 2.0
+    task = Translation()
+    task.check(Train(beams=1))
+    task.start(model, Dataset.from_dict({"target_length": [3, 5]}))
+    model.save_pretrained(tmp_path)
+    found = GenerationConfig.from_pretrained(tmp_path)
+    assert (found.num_beams, found.max_new_tokens) == (1, 5)
+
+
 def test_the_best_translations_come_first_with_their_scores(finished):
     (answer,) = inference.predict(str(finished), ["red dog"], beams=4, n_best=3, length_penalty=0.0)
     assert answer["translation"] == answer["translations"][0]["text"]
@@ -245,6 +264,8 @@ def test_data_without_translations_says_which_column_to_name(finished, tmp_path)
     ("options", "message"),
     [
         ({"beams": 2, "n_best": 3}, "n-best: 2 beams find no more than 2 translations"),
+        ({"beams": 0}, "beams: 0 is out of range; it must be >= 1"),
+        ({"n_best": 0}, "n-best: 0 is out of range; it must be >= 1"),
         ({"beams": 1, "length_penalty": 2.0}, "length-penalty: it compares beams, and there is only one"),
     ],
 )
