@@ -91,7 +91,7 @@ def load(
     *,
     pairs: Sequence[tuple[str, str]] = (),
     keep_empty: bool = False,
-    known_labels: Sequence[str] = (),
+    known_labels: Sequence[str] | None = None,
     problem_type: str | None = None,
     trained: Data | None = None,
 ) -> LoadedSource:
@@ -101,7 +101,8 @@ def load(
         roles: role -> usual names of its column.
         pairs: usual names of two columns that hold pairs of texts.
         keep_empty: whether rows without text are kept, like the blank lines of a running text.
-        known_labels: labels of an existing model, in the order of their ids.
+        known_labels: labels of an existing model, in the order of their ids, empty if its task has no classes; None:
+            there is no model yet.
         problem_type: that of an existing model, which new labels follow.
         trained: settings of the data of an existing model; its columns come first.
 
@@ -118,9 +119,9 @@ def load(
     first = _first_of(tables)
     divided_by = _split_column(source, tables)
     sample = first.rows.without(divided_by) if divided_by else first.rows
-    columns = choose(roles, sample, data, str(first.places), pairs, problem_type, labelled=not known_labels)
+    columns = choose(roles, sample, data, str(first.places), pairs, problem_type, labelled=known_labels is None)
     columns = replace(columns, origin=origin)
-    if known_labels and not columns.has_target:
+    if known_labels is not None and not columns.has_target:
         _refuse_without_target(roles, f"{first.places}: it has no labels ({columns})")
     classes = _names_of_classes(first.classes, columns)
     tables = _comparable(tables, first, columns, roles, warnings)
@@ -137,7 +138,7 @@ def load(
     empty = {split: writer.empty for split, writer in writers.items()}
     loaded = LoadedSource(splits, names, columns, classes, None, empty, untranslated, [*columns.reasons])
     if "label" in roles:
-        loaded = _with_clean_labels(loaded, source.data, folder, known_labels)
+        loaded = _with_clean_labels(loaded, source.data, folder, known_labels or ())
     return replace(loaded, warnings=list(dict.fromkeys([*warnings, *loaded.warnings])))
 
 
