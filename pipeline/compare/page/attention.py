@@ -151,7 +151,11 @@ def _most(own: np.ndarray, columns: Sequence[Piece]) -> Html:
     """The words with the largest shares."""
     order = [place for place in np.argsort(-own, kind="stable")[:NAMED] if own[place] >= LEAST]
     return join(
-        (join([user(cut(columns[place].shown, LONGEST)), f" {100 * own[place]:.0f} %"]) for place in order), ", "
+        (
+            join([user(cut(columns[place].shown, LONGEST)), f" {100 * own[place]:.0f}\N{NO-BREAK SPACE}%"])
+            for place in order
+        ),
+        ", ",
     )
 
 

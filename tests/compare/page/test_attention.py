@@ -80,7 +80,7 @@ def test_a_map_has_a_column_for_each_word_of_the_source_and_a_row_for_each_token
     rows = re.findall('<tr><th scope="row">(.*?)</th>(.*?)</tr>', picture)
     assert [html.unescape(re.sub("<.*?>", "", name)) for name, _ in rows] == ["<i>", "</s>"]
     assert [re.findall("<td.*?>(.*?)</td>", cells) for _, cells in rows] == [["", "80", "16"], ["", "", "96"]]
-    assert '<td><bdi dir="auto">&lt;b&gt;</bdi> 80 %, <bdi dir="auto">&lt;/s&gt;</bdi> 16 %</td>' in text
+    assert '<td><bdi dir="auto">&lt;b&gt;</bdi> 80\xa0%, <bdi dir="auto">&lt;/s&gt;</bdi> 16\xa0%</td>' in text
 
 
 @pytest.mark.parametrize(("source", "direction"), [(HEBREW, "rtl"), ("the file", "ltr"), (f"1. {HEBREW} a", "rtl")])
