@@ -171,7 +171,7 @@ def test_a_row_without_words_keeps_what_the_convolution_has_read(cell):
     layer = a_model(cell, conv_kernel=3, num_hidden_layers=1).layers[0]
     inputs, state = torch.randn(2, 4, 6), [torch.randn(2, 5), torch.randn(2, 12)]
     mask = torch.tensor([[True] * 4, [False] * 4])
-    _, *after = layer(inputs, make_layout(mask), state=tuple(state), return_state=True)
+    _, *after = layer(inputs, *state, layout=make_layout(mask), return_state=True)
     for old, new in zip(state, after, strict=True):
         assert torch.equal(new[1], old[1])
     assert torch.equal(after[1][0], inputs[0, 2:].flatten())

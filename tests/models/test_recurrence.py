@@ -89,7 +89,7 @@ def test_a_layer_starts_from_a_state_and_returns_that_of_each_row_like_the_packe
     start = [torch.randn(4, directions * 5, requires_grad=True) for _ in range(2 if cell == "lstm" else 1)]
 
     layout = None if side == "none" else make_layout(mask.bool())
-    _, *final = layer(inputs, layout=layout, state=tuple(start), return_state=True)
+    _, *final = layer(inputs, *start, layout=layout, return_state=True)
     split = [part.view(4, directions, 5).transpose(0, 1).contiguous() for part in start]
     packed = nn.utils.rnn.pack_sequence(rows, enforce_sorted=False)
     theirs = reference(packed, tuple(split) if cell == "lstm" else split[0])[1]
@@ -118,10 +118,10 @@ def test_two_chunks_with_the_state_carried_over_equal_one_text(cell):
     layer = randomised(RecurrentModel(config)).layers[0]
     inputs, mask = torch.randn(3, 9, 6, requires_grad=True), torch.arange(9) < torch.tensor([[9], [4], [7]])
     whole, *at_end = layer(inputs, layout=make_layout(mask), return_state=True)
-    states, carried = [], None
+    states, carried = [], []
     for chunk in (slice(0, 4), slice(4, 9)):
         layout = make_layout(mask[:, chunk])
-        chunk_states, *carried = layer(inputs[:, chunk], layout, state=carried, return_state=True)
+        chunk_states, *carried = layer(inputs[:, chunk], *carried, layout=layout, return_state=True)
         states.append(chunk_states)
     torch.testing.assert_close(torch.cat(states, dim=1), whole, atol=1e-6, rtol=1e-6)
     torch.testing.assert_close(carried, at_end, atol=1e-6, rtol=1e-6)

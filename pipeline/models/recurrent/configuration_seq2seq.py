@@ -100,6 +100,10 @@ class RecurrentSeq2SeqConfig(RecurrentConfig):
             )
 
     @property
+    def layer_types(self) -> None:  # type: ignore[override]
+        """None, as that of transformers is about one stack of layers, and this model has two."""
+
+    @property
     def has_joint_vocabulary(self) -> bool:
         """Whether source and target texts have the same tokens."""
         return self.source_vocab_size is None

@@ -140,8 +140,8 @@ class RecurrentModel(RecurrentPreTrainedModel):
         for index, layer in enumerate(self.layers):
             if index:
                 hidden_states = self.hidden_dropout(hidden_states)
-            state = None if cache is None else cache.layers[index].get_state()
-            hidden_states, *state = layer(hidden_states, layout=layout, state=state, return_state=cache is not None)
+            start = () if cache is None else cache.layers[index].get_state() or ()
+            hidden_states, *state = layer(hidden_states, *start, layout=layout, return_state=cache is not None)
             final_state = state[0]
             if cache is not None:
                 cache.layers[index].set_state(tuple(state), inputs.shape[1])

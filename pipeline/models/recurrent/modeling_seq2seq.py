@@ -13,6 +13,7 @@ from transformers import GenerationMixin
 from transformers import initialization as init
 from transformers.loss.loss_utils import ForCausalLMLoss
 from transformers.modeling_outputs import Seq2SeqLMOutput
+from transformers.models.auto.modeling_auto import MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES
 from transformers.processing_utils import Unpack
 from transformers.utils import TransformersKwargs
 from transformers.utils.generic import can_return_tuple
@@ -206,5 +207,10 @@ def _target_mask(attention_mask: torch.Tensor | None, embedded: torch.Tensor) ->
         attention_mask = attention_mask[:, -embedded.shape[1] :]
     return read_mask(attention_mask, embedded, may_be_empty=True)
 
+
+# The Trainer's model card looks up in this table what a class does.
+MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES.setdefault(
+    RecurrentSeq2SeqConfig.model_type, RecurrentForSeq2SeqLM.__name__
+)
 
 __all__ = ["RecurrentForSeq2SeqLM"]

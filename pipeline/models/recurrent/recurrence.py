@@ -98,15 +98,16 @@ class RecurrentLayer(GradientCheckpointingLayer, Recurrence):
     def forward(
         self,
         hidden_states: torch.Tensor,
+        *state: torch.Tensor,
         layout: Layout | Packing | None = None,
-        state: State | None = None,
         return_state: bool = False,
     ) -> tuple[torch.Tensor, ...]:
         """
         Args:
             hidden_states: (B, T, E).
+            state: the parts of the state to start from; none of them for zeros. Reentrant checkpointing only passes
+                gradients to positional tensors.
             layout: where the words are; a packing if rows hold several texts, None if every position is a word.
-            state: the state to start from; None for zeros.
             return_state: whether to return the whole final state, to continue from. The output alone is cheaper.
 
         Returns:
@@ -116,8 +117,8 @@ class RecurrentLayer(GradientCheckpointingLayer, Recurrence):
         """
         refuse_hooks(self)
         if isinstance(layout, Packing):
-            return self._packed(hidden_states, layout, state, return_state)
-        return self._padded(hidden_states, layout, state, return_state)
+            return self._packed(hidden_states, layout, state or None, return_state)
+        return self._padded(hidden_states, layout, state or None, return_state)
 
     def _padded(
         self, hidden_states: torch.Tensor, layout: Layout | None, state: State | None, return_state: bool

@@ -39,7 +39,7 @@ class Decoded(NamedTuple):
     Attributes:
         vectors: (B, T, O), what the output layer reads.
         weights: (B, T, S), those of the source words; None without attention.
-        hidden_states: what the first layer reads and each layer returns, (B, T, width).
+        hidden_states: the embeddings and what each layer returns, (B, T, width).
     """
 
     vectors: torch.Tensor
@@ -179,9 +179,9 @@ class RecurrentDecoder(nn.Module):
             vectors = step.vectors[:, 0]
             fed = vectors if own_mask is None else torch.where(own_mask, vectors, fed)
             cache.layers[-1].set_state((*keys, fed), 1)
-            steps.append((step.vectors, step.weights, *step.hidden_states))
+            steps.append((step.vectors, step.weights, *step.hidden_states[1:]))
         vectors, weights, *hidden_states = (torch.cat(parts, dim=1) for parts in zip(*steps, strict=True))
-        return Decoded(vectors, weights, tuple(hidden_states))
+        return Decoded(vectors, weights, (embedded, *hidden_states))
 
     def _fill(self, cache: Seq2SeqCache, source: Source) -> None:
         """The state before the first word: tanh(V c + b) of the encoder's final output c (Cho et al. 2014, appendix
@@ -217,7 +217,7 @@ class RecurrentDecoder(nn.Module):
             states = hidden_states[-1]
             if index:
                 states = self.hidden_dropout(states) if dropped is None else states * dropped[index - 1]
-            outputs, *state = layer(states, layout=layout, state=cache.state_of(index), return_state=True)
+            outputs, *state = layer(states, *cache.state_of(index), layout=layout, return_state=True)
             cache.layers[index].set_state(tuple(state), inputs.shape[1])
             hidden_states.append(outputs)
         if self.attention is None:
