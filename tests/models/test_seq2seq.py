@@ -245,6 +245,7 @@ def test_a_joint_vocabulary_is_one_matrix_that_is_stored_once_and_resized_as_one
 
 def test_separate_vocabularies_have_a_matrix_each(tmp_path):
     model = a_model(source_vocab_size=80, tie_word_embeddings=True)
+    assert model._tied_weights_keys == {"lm_head.weight": "shared.weight"}  # as PEFT reads it
     model.save_pretrained(tmp_path)
     for same in (model, AutoModelForSeq2SeqLM.from_pretrained(tmp_path)):
         assert same.encoder.embed_tokens.weight.shape == (80, 6)

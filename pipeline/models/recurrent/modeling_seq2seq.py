@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import nn
@@ -37,10 +37,6 @@ class RecurrentForSeq2SeqLM(RecurrentPreTrainedModel, GenerationMixin):
     config_class = RecurrentSeq2SeqConfig
     config: RecurrentSeq2SeqConfig
     _auto_class = "AutoModelForSeq2SeqLM"
-    _tied_weights_keys: ClassVar[dict[str, str]] = {
-        "encoder.embed_tokens.weight": "shared.weight",
-        "lm_head.weight": "shared.weight",
-    }
 
     def __init__(self, config: RecurrentSeq2SeqConfig):
         super().__init__(config)
@@ -50,6 +46,9 @@ class RecurrentForSeq2SeqLM(RecurrentPreTrainedModel, GenerationMixin):
         self.decoder = RecurrentDecoder(config)
         self.output_dropout = DROPOUTS[config.variational_dropout](config.output_dropout)
         self.lm_head = Linear(config.vector_size, config.vocab_size)
+        self._tied_weights_keys = {"lm_head.weight": "shared.weight"}  # all that can be tied
+        if config.has_joint_vocabulary:
+            self._tied_weights_keys["encoder.embed_tokens.weight"] = "shared.weight"
         self.post_init()
 
     @torch.no_grad()
@@ -59,11 +58,10 @@ class RecurrentForSeq2SeqLM(RecurrentPreTrainedModel, GenerationMixin):
             init.xavier_uniform_(module.weight)
 
     def get_expanded_tied_weights_keys(self, all_submodels: bool = False) -> dict[str, str]:
-        is_shared = {
-            "encoder.embed_tokens.weight": self.config.has_joint_vocabulary,
-            "lm_head.weight": self.config.tie_word_embeddings,
-        }
-        return {name: place for name, place in self._tied_weights_keys.items() if is_shared[name]}
+        keys = dict(self._tied_weights_keys)
+        if not self.config.tie_word_embeddings:
+            del keys["lm_head.weight"]
+        return keys
 
     @classmethod
     def _supports_default_dynamic_cache(cls) -> bool:
