@@ -10,6 +10,7 @@ import torch
 from contract import randomised, words
 from torch.nn import functional as F
 from transformers import BertConfig, Trainer, TrainingArguments
+from transformers.modelcard import TrainingSummary
 
 from pipeline.models.recurrent import (
     CrfTaggerConfig,
@@ -17,9 +18,11 @@ from pipeline.models.recurrent import (
     CrfTaggerModel,
     RecurrentConfig,
     RecurrentForCausalLM,
+    RecurrentForSeq2SeqLM,
     RecurrentForSequenceClassification,
     RecurrentForTokenClassification,
     RecurrentModel,
+    RecurrentSeq2SeqConfig,
 )
 
 SIZES: dict[str, Any] = {"vocab_size": 50, "embedding_size": 6, "units": 5}
@@ -114,3 +117,18 @@ def test_label_smoothing_is_that_of_the_cross_entropy(kind, tmp_path):
     with torch.no_grad():
         expected = F.cross_entropy(model(IDS).logits.flatten(0, -2), labels.flatten(), label_smoothing=0.2)
     assert trainer.evaluate()["eval_loss"] == pytest.approx(expected.item(), abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("head", "task"),
+    [
+        (RecurrentForCausalLM, "text-generation"),
+        (RecurrentForSeq2SeqLM, "text2text-generation"),
+        (RecurrentForSequenceClassification, "text-classification"),
+        (RecurrentForTokenClassification, "token-classification"),
+    ],
+)
+def test_the_model_card_names_the_task(head, task, tmp_path):
+    config = RecurrentSeq2SeqConfig(**SIZES) if head is RecurrentForSeq2SeqLM else RecurrentConfig(**SIZES)
+    trainer = a_trainer(head(config), rows_of(input_ids=IDS, labels=IDS), tmp_path)
+    assert TrainingSummary.from_trainer(trainer).tasks == task

@@ -18,7 +18,7 @@ from transformers.modeling_outputs import (
     SequenceClassifierOutput,
     TokenClassifierOutput,
 )
-from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+from transformers.models.auto import modeling_auto
 from transformers.processing_utils import Unpack
 from transformers.utils import TransformersKwargs
 from transformers.utils.generic import can_return_tuple
@@ -540,9 +540,16 @@ class RecurrentForCausalLM(RecurrentPreTrainedModel, GenerationMixin):
         return self.lm_head.nll(states[scored], targets[scored]).sum() / items  # type: ignore[operator]
 
 
-# The Trainer's label smoothing compares position t with label t + 1 only for the classes in this table; it would teach
-# others to repeat the word that they have just read.
-MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.setdefault(RecurrentConfig.model_type, RecurrentForCausalLM.__name__)
+# The Trainer looks up here what a class is for. Its model card names the task. Its label smoothing compares position t
+# with label t + 1 only for models that predict words: others would learn to repeat the word that they have just read.
+TABLES: dict[str, type[RecurrentPreTrainedModel]] = {
+    "MODEL_MAPPING_NAMES": RecurrentModel,
+    "MODEL_FOR_CAUSAL_LM_MAPPING_NAMES": RecurrentForCausalLM,
+    "MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES": RecurrentForSequenceClassification,
+    "MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING_NAMES": RecurrentForTokenClassification,
+}
+for _table, _model in TABLES.items():
+    getattr(modeling_auto, _table).setdefault(RecurrentConfig.model_type, _model.__name__)
 
 __all__ = [
     "RecurrentForCausalLM",

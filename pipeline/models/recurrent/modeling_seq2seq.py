@@ -206,7 +206,7 @@ def _target_mask(attention_mask: torch.Tensor | None, embedded: torch.Tensor) ->
     return read_mask(attention_mask, embedded, may_be_empty=True)
 
 
-# The Trainer's model card looks up in this table what a class does.
+# The Trainer's model card looks up here what a class is for.
 MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES.setdefault(
     RecurrentSeq2SeqConfig.model_type, RecurrentForSeq2SeqLM.__name__
 )
