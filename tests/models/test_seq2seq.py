@@ -355,6 +355,19 @@ def test_the_transformers_trainer_smooths_labels_and_accumulates_the_gradients_o
     assert not torch.equal(trained[0], torch.cat([parameter.flatten() for parameter in a_model().parameters()]))
 
 
+def test_the_transformers_trainer_predicts_what_generate_writes(tmp_path):
+    model, rows = a_model(eos_token_id=1), words([5] * 6)
+    arguments = Seq2SeqTrainingArguments(
+        tmp_path, use_cpu=True, per_device_eval_batch_size=3, predict_with_generate=True, report_to=[]
+    )
+    trainer = Seq2SeqTrainer(model, arguments, data_collator=DataCollatorForSeq2Seq(_WordTokenizer(), model=model))
+    found = trainer.predict([{"input_ids": row, "labels": row} for row in rows], max_new_tokens=6)
+    ids = torch.stack(rows)
+    expected = model.generate(ids, max_new_tokens=6)
+    assert found.predictions[:, : expected.shape[1]].tolist() == expected.tolist()
+    assert found.metrics["test_loss"] == pytest.approx(model(ids, labels=ids).loss.item(), abs=1e-6)
+
+
 class _WordTokenizer:
     """As much of a tokenizer as the collator asks for."""
 
