@@ -146,25 +146,34 @@ def update(
     model = state.model
     learning_rate = float(state.scheduler.get_last_lr()[0])
     total = _total_weight(accelerator, batch)
-    own_loss = torch.zeros((), device=accelerator.device)
+    losses = []
     with state.backend.accumulate():
         for index, (inputs, weight) in enumerate(batch.micro_batches):
             is_last = index == len(batch.micro_batches) - 1
             with contextlib.nullcontext() if is_last else accelerator.no_sync(model):
-                with state.faster, torch.autocast(accelerator.device.type, torch.bfloat16, enabled=autocast):
+                with state.faster, _autocast(accelerator) if autocast else contextlib.nullcontext():
                     outputs = model(**state.objective.inputs(inputs), **state.carry.inputs(index))
                 state.carry.keep(index, outputs)
                 if weight:
-                    loss = state.objective.loss(outputs, inputs).float() * (weight / total)
+                    loss = _times(state.objective.loss(outputs, inputs).float(), weight / total)
                 else:
                     loss = zero_loss(model, outputs)
                 # Data-parallel training averages gradients over processes; the weights already sum to one over all.
-                state.backend.backward(loss * accelerator.num_processes, accelerator)
-            own_loss += loss.detach()
+                state.backend.backward(_times(loss, accelerator.num_processes), accelerator)
+            losses.append(loss.detach())
     state.unfreezing.drop_gradients(state.scheduler.last_epoch)
     norm = state.backend.step(model, state.optimizer, max_grad_norm, accelerator)
     state.scheduler.step()
-    return own_loss, norm, learning_rate
+    return sum(losses[1:], losses[0]), norm, learning_rate
+
+
+def _autocast(accelerator: Accelerator) -> contextlib.AbstractContextManager:
+    return torch.autocast(accelerator.device.type, torch.bfloat16)
+
+
+def _times(loss: Tensor, factor: Tensor | float) -> Tensor:
+    """Their product. A number that is 1, as with one micro-batch on one process, needs no operation."""
+    return loss if isinstance(factor, (int, float)) and factor == 1 else loss * factor
 
 
 def _total_weight(accelerator: Accelerator, batch: UpdateBatch) -> Tensor | float:

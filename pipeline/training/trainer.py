@@ -79,7 +79,7 @@ class Run:
         """Rows of one update on all processes."""
         return self.layout.rows
 
-    @property
+    @cached_property
     def updates_per_epoch(self) -> int:
         return math.ceil(len(self.splits["train"]) / self.rows_per_update)
 
@@ -136,6 +136,11 @@ class Run:
         batch, labels = self.collate("train", rows)
         return batch, self.objective.weight(batch, labels)
 
+    def count_tokens(self, rows: np.ndarray) -> tuple[int, int]:
+        """Tokens in the `rows` of an update, on all processes, without and with padding."""
+        lengths = self.splits["train"].lengths
+        return int(lengths[rows].sum()), padded_tokens(lengths, rows, self.recipe.train.batch_size)
+
     def full_model(self) -> nn.Module:
         """The unwrapped model, gathered on the first process if it is sharded. All processes must call this."""
         if self.meta_copy is not None:
@@ -184,7 +189,7 @@ def fit(run: Run, stop: StopRequest, started: Callable[[], None] = lambda: None)
             results = update(run.accelerator, state, batch, run.recipe.optim.max_grad_norm, run.autocast)
             _advance(run)
             log.display.expect(run.time_budget.expected_updates(run.progress.step, run.total_updates))
-            log.add(_stats(run, batch, *results))
+            log.add(UpdateStats(run.progress.step, batch.rows, *results))
             _average(run, state, log)
             stopping = _score(run, state, log, stop)
             if _save_is_due(run) or stopping:
@@ -253,7 +258,7 @@ def _log(run: Run) -> Log:
     done = run.progress
     display = Display(run.total_updates, done.step, run.updates_per_epoch, run.accelerator.is_main_process)
     trackers = Trackers(run.recipe, run.accelerator, done.step, display.print)
-    return Log(run.folder, done, display, run.accelerator, run.recipe.train.log_every, trackers)
+    return Log(run.folder, done, display, run.accelerator, run.recipe.train.log_every, run.count_tokens, trackers)
 
 
 def _remaining_batches(run: Run) -> Iterator[UpdateBatch]:
@@ -281,12 +286,6 @@ def _advance(run: Run) -> None:
     done.epoch, done.position = divmod(done.step, run.updates_per_epoch)
 
 
-def _stats(run: Run, batch: UpdateBatch, loss: torch.Tensor, norm: torch.Tensor, learning_rate: float) -> UpdateStats:
-    lengths, rows = run.splits["train"].lengths, batch.rows
-    tokens, padded = int(lengths[rows].sum()), padded_tokens(lengths, rows, run.recipe.train.batch_size)
-    return UpdateStats(run.progress.step, rows, tokens, padded, loss, norm, learning_rate)
-
-
 def _evaluation_is_due(run: Run) -> bool:
     every = run.recipe.train.eval_every or run.updates_per_epoch
     return run.progress.step % every == 0 or run.is_spent
@@ -300,7 +299,7 @@ def _save_is_due(run: Run) -> bool:
 
 
 def _average(run: Run, state: TrainState, log: Log) -> None:
-    if state.average.add(run.share_done):
+    if state.average.is_kept and state.average.add(run.share_done):
         run.progress.stale = 0  # the average has yet to show what it can do
         log.write("average", {"begins": run.progress.step})
 
@@ -310,14 +309,13 @@ def _score(run: Run, state: TrainState, log: Log, stop: StopRequest) -> bool:
 
     A scheduler may leave less time than scoring takes. So a signal interrupts it, and the resumed run begins with it.
     """
-    due = _evaluation_is_due(run) and run.progress.scored < run.progress.step
+    if not _evaluation_is_due(run) or run.progress.scored >= run.progress.step:
+        return stop.agreed(run.accelerator)
     try:
-        with _scoring(state, log) if due else contextlib.nullcontext(), stop.interruptible(run.accelerator):
-            metrics = run.evaluate("validation").scores if due else None
+        with _scoring(state, log), stop.interruptible(run.accelerator):
+            metrics = run.evaluate("validation").scores
     except Interrupted:
         return True
-    if metrics is None:
-        return False
     _remember(run, state, log, metrics)
     return stop.agreed(run.accelerator)  # several processes are not interrupted, but may have been asked to stop
 

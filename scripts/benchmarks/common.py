@@ -50,21 +50,20 @@ def our_loop(ours: Any, order: list[Any]) -> Callable[[], float]:
     from pipeline.training.monitoring.log import Log, UpdateStats
     from pipeline.training.monitoring.progress import Display
     from pipeline.training.optim import build_optimizer, build_scheduler
-    from pipeline.training.step import TrainState, padded_tokens, update, update_batches
+    from pipeline.training.step import TrainState, update, update_batches
 
     optimizer = build_optimizer(ours.model, Optim())
     carry = HiddenStateCarry(ours.model if ours.splits["train"].carries else None)
     state = TrainState(ours.model, optimizer, build_scheduler(optimizer, Optim(), 10**6), carry)
 
     def train() -> float:
-        with Log(ours.folder, ours.progress, Display(100, 0, 100, shown=False), ours.accelerator, 10) as log:
+        display = Display(100, 0, 100, shown=False)
+        with Log(ours.folder, ours.progress, display, ours.accelerator, 10, ours.count_tokens) as log:
             started = time.process_time()
             for batch in update_batches(order, 32, ours.weighted_batch, ours.accelerator):
                 results = update(ours.accelerator, state, batch, 1.0, autocast=False)
                 ours.progress.step += 1
-                length = int(ours.splits["train"].lengths[batch.rows].sum())
-                padded = padded_tokens(ours.splits["train"].lengths, batch.rows, 32)
-                log.add(UpdateStats(ours.progress.step, batch.rows, length, padded, *results))
+                log.add(UpdateStats(ours.progress.step, batch.rows, *results))
             return time.process_time() - started
 
     return train

@@ -11,6 +11,7 @@ their probability is exp(score) / Z, where the partition Z is the sum of exp(sco
 
 from __future__ import annotations
 
+import inspect
 from typing import NamedTuple
 
 import torch
@@ -143,6 +144,10 @@ class _LogPartition(torch.autograd.Function):
         start, end = emissions[0].sum(dim=0), ctx.rows.flip(emissions)[0].sum(dim=0)
         gradients = (emissions, start, pairs * transitions, end)
         return *(part.to(ctx.dtype) for part in gradients), None
+
+
+# `apply` asks for the signature at each call, and would find it out each time.
+_LogPartition.forward.__signature__ = inspect.signature(_LogPartition.forward)  # type: ignore[attr-defined]
 
 
 def log_partition(emissions: torch.Tensor, weights: Weights, rows: Rows) -> torch.Tensor:

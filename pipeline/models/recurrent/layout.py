@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any, NamedTuple
 
 import torch
@@ -237,6 +238,10 @@ class _Permute(torch.autograd.Function):
     def jvp(ctx, tangent, *_):
         (index,) = ctx.saved_tensors
         return tangent.index_select(0, index)
+
+
+# `apply` asks for the signature at each call. Finding it out takes as long as the permutation.
+_Permute.forward.__signature__ = inspect.signature(_Permute.forward)  # type: ignore[attr-defined]
 
 
 def permute(states: torch.Tensor, index: torch.Tensor, inverse: torch.Tensor) -> torch.Tensor:

@@ -26,7 +26,7 @@ class Backend:
 
     def backward(self, loss: Tensor, accelerator: Accelerator) -> None:
         """Add the gradients of `loss`, and average them over processes unless `accelerator.no_sync` is on."""
-        accelerator.backward(loss)
+        loss.backward()  # what accelerate does around it, dividing by 1 and scaling for float16, is not needed
 
     def step(self, model: nn.Module, optimizer: Any, max_grad_norm: float | None, accelerator: Accelerator) -> Tensor:
         """Clip the gradients, update the weights and clear the gradients.

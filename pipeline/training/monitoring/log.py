@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -29,14 +29,12 @@ class UpdateStats(NamedTuple):
 
     Attributes:
         step: number of the update, from 1.
-        rows: row indices on all processes. tokens, padded_tokens: in these rows, without and with padding.
+        rows: row indices on all processes.
         loss: this process's share, a scalar on the device. grad_norm: before clipping, likewise.
     """
 
     step: int
     rows: np.ndarray
-    tokens: int
-    padded_tokens: int
     loss: Tensor
     grad_norm: Tensor
     learning_rate: float
@@ -55,15 +53,17 @@ class Log:
         display: Display,
         accelerator: Accelerator,
         every: int,
+        count_tokens: Callable[[np.ndarray], tuple[int, int]],
         trackers: Trackers | None = None,
     ):
         """Args:
         folder: of the run; an existing history.jsonl is continued.
         progress: of the run; its tokens and seconds are counted here.
         every: updates between two records.
+        count_tokens: in the rows of an update, without and with padding.
         """
         self.progress, self.display, self.accelerator, self.every = progress, display, accelerator, every
-        self.trackers = trackers
+        self.count_tokens, self.trackers = count_tokens, trackers
         is_main = accelerator.is_main_process
         self.history = History(folder / "history.jsonl", progress.history_bytes) if is_main else None
         self.health = HealthMonitor(self.history.first_loss() if self.history else None)
@@ -112,8 +112,10 @@ class Log:
         if not self.pending:
             return
         losses = self._losses()
-        last, tokens = self.pending[-1], sum(stats.tokens for stats in self.pending)
-        padded = sum(stats.padded_tokens for stats in self.pending)
+        last = self.pending[-1]
+        # Between updates, each would take ten times as long, see `step.COLLATED_AHEAD`.
+        counts = [self.count_tokens(stats.rows) for stats in self.pending]
+        tokens, padded = map(sum, zip(*counts, strict=True))
         seconds = max(self._count_time(), 1e-9)
         self.progress.tokens += tokens
         self.progress.busy_seconds += seconds
