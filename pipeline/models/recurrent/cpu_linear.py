@@ -79,7 +79,9 @@ def linear(inputs: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None
     """
     if not _can_run(inputs, weight):
         return F.linear(inputs, weight, bias)
-    return _Linear.apply(inputs.flatten(0, -2), weight, bias).unflatten(0, inputs.shape[:-1])
+    flat = inputs.flatten(0, -2)
+    outputs = _Linear.apply(flat, weight, bias) if torch.is_grad_enabled() else product(flat, weight, bias)
+    return outputs.unflatten(0, inputs.shape[:-1])
 
 
 class Linear(nn.Linear):

@@ -147,8 +147,9 @@ class RecurrentForSeq2SeqLM(RecurrentPreTrainedModel, GenerationMixin):
             decoder_input_ids = self.prepare_decoder_input_ids_from_labels(labels)
         embedded = self._embed(decoder_input_ids, decoder_inputs_embeds)
         states = encoder_outputs[0]  # of a ModelOutput or of a tuple
-        source, mask = self._source(states, attention_mask), _target_mask(decoder_attention_mask, embedded)
         cache = Seq2SeqCache(self.decoder.config) if past_key_values is None else past_key_values
+        source = self._source(states, attention_mask, is_first=cache.get_seq_length() == 0)
+        mask = _target_mask(decoder_attention_mask, embedded)
         vectors, weights, hidden_states = self.decoder(embedded, source, cache, mask)
         logits, loss = self.lm_head(self.output_dropout(vectors)), None
         if labels is not None:
@@ -175,22 +176,26 @@ class RecurrentForSeq2SeqLM(RecurrentPreTrainedModel, GenerationMixin):
             return inputs_embeds  # type: ignore[return-value]
         return embed(self.shared, input_ids, self.config.word_dropout if self.training else 0.0)
 
-    def _source(self, states: torch.Tensor, attention_mask: torch.Tensor | None) -> Source:
-        """What the decoder sees of the encoder's `states` (B, S, W)."""
+    def _source(self, states: torch.Tensor, attention_mask: torch.Tensor | None, is_first: bool = True) -> Source:
+        """What the decoder sees of the encoder's `states` (B, S, W); `is_first`: whether it has read nothing yet."""
         if attention_mask is not None and attention_mask.shape[1] == 0:  # no words: the encoder has read a token
             attention_mask = None
         words = read_mask(attention_mask, states, may_be_empty=True)
-        first: Any = 0
-        last: Any = -1
         if words is not None:
             places = filler_places(words)
             words = words if places is None else words | places
+        return Source(states, self._final(states, words) if is_first else None, words)
+
+    def _final(self, states: torch.Tensor, words: torch.Tensor | None) -> torch.Tensor:
+        """The final output (B, W) of each direction of the encoder, of its `states` (B, S, W)."""
+        first: Any = 0
+        last: Any = -1
+        if words is not None:
             numbers = words * torch.arange(1, words.shape[1] + 1, device=words.device)
             first, last = words.long().argmax(dim=1), numbers.argmax(dim=1)
         rows = torch.arange(states.shape[0], device=states.device)
         ahead, *back = states.chunk(self.config.directions, dim=-1)
-        final = torch.cat([ahead[rows, last], *(part[rows, first] for part in back)], dim=-1)
-        return Source(states, final, words)
+        return torch.cat([ahead[rows, last], *(part[rows, first] for part in back)], dim=-1)
 
     def _keeps_state(self, given: Seq2SeqCache | None, wanted: bool | None, labels: torch.Tensor | None) -> bool:
         if given is not None or wanted is not None:

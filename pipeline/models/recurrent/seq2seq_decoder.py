@@ -24,12 +24,12 @@ class Source(NamedTuple):
 
     Attributes:
         states: (B, S, W), the encoder's states.
-        final: (B, W), the final output of each of its directions.
+        final: (B, W), the final output of each of its directions; None if the decoder has begun.
         words: (B, S) bool, True at words; None if every position is one.
     """
 
     states: torch.Tensor
-    final: torch.Tensor
+    final: torch.Tensor | None
     words: torch.Tensor | None
 
 
@@ -186,6 +186,7 @@ class RecurrentDecoder(nn.Module):
     def _fill(self, cache: Seq2SeqCache, source: Source) -> None:
         """The state before the first word: tanh(V c + b) of the encoder's final output c (Cho et al. 2014, appendix
         A)."""
+        assert source.final is not None
         dtype = self.bridge.weight.dtype  # not one that autocast may have lowered
         parts = iter(torch.tanh(self.bridge(source.final)).to(dtype).split(self.state_sizes, dim=-1))
         for index, cell in enumerate(self.cells):
