@@ -22,12 +22,18 @@ from benchmarks.common import (
     our_loop,
     speed,
 )
-from pipeline import Recipe, Recurrent, Train
+from pipeline import Data, Recipe, Recurrent, Train
 
+MESSAGES = Data(source="sample:plone_de", max_length=64, vocab_size=4000)
 LOOPS = {
     "BiLSTM 2x64, batch 32": ("sentiment", ROTTEN_TOMATOES, replace(TAGGER, hidden_size=64, layers=2)),
     "BiLSTM-CRF 128 with characters, batch 32": ("ner", TWEETS, replace(TAGGER, crf=True, char_encoder="cnn")),
     "LSTM 200, batch 32 x 35": ("next_word", RUNNING_TEXT, Recurrent(hidden_size=200, embedding_size=200)),
+    "LSTM 256 with attention, batch 32": (
+        "translation",
+        MESSAGES,
+        replace(TAGGER, hidden_size=256, embedding_size=256, attention="multiplicative"),
+    ),
 }
 
 

@@ -12,7 +12,7 @@ from torch import nn
 from pipeline.config.recipe import Recurrent
 from pipeline.models.recurrent import RecurrentConfig, RecurrentModel
 from pipeline.models.recurrent.dropout import dropout
-from pipeline.models.recurrent.layout import make_layout
+from pipeline.models.recurrent.layout import clear_padding, make_layout
 from pipeline.models.recurrent.recurrence import CELLS
 
 TORCH = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
@@ -154,3 +154,12 @@ def test_parameter_counts_are_one_to_three_to_four():
         sizes[cell] = sum(p.numel() for p in RecurrentModel(config).layers.parameters())
     assert sizes["gru"] == 3 * sizes["rnn"]
     assert sizes["lstm"] == 4 * sizes["rnn"]
+
+
+def test_padding_is_cleared_whatever_it_holds_and_passes_no_gradient_on():
+    mask = torch.tensor([[1, 1, 1], [0, 1, 0], [0, 0, 0]]).bool()
+    states = torch.randn(3, 3, 2).masked_fill(~mask[..., None], float("nan")).requires_grad_()
+    cleared = clear_padding(states, mask)
+    assert torch.equal(cleared, states.detach().masked_fill(~mask[..., None], 0.0))
+    cleared.sum().backward()
+    assert torch.equal(states.grad, mask[..., None].expand(-1, -1, 2).float())

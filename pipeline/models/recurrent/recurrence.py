@@ -15,7 +15,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from .cells import Cell, GRUCell, LSTMCell, RNNCell, State, Weights
 from .configuration_recurrent import RecurrentConfig
 from .dropout import dropout
-from .layout import Layout, Packing, permute
+from .layout import Layout, Packing, clear_padding, permute
 from .minimal_cells import MinGRUCell, MinLSTMCell
 from .per_sample import refuse_hooks
 
@@ -130,7 +130,7 @@ class RecurrentLayer(GradientCheckpointingLayer, Recurrence):
         if layout is not None:
             if layout.compact is not None:
                 output = permute(output, *reversed(layout.compact))
-            output = output.masked_fill(~layout.mask[..., None], 0.0)
+            output = clear_padding(output, layout.mask)
         return output, *final  # a flat tuple: reentrant checkpointing only finds tensors at the top level
 
     def _packed(
