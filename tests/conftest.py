@@ -122,7 +122,7 @@ def finetune_here(
     """Run the `finetune` command in this process, which saves the seconds that its imports take."""
     from pipeline.cli import main
 
-    before = os.getcwd()
+    before, usual = os.getcwd(), sys.stdin
     capfd.readouterr()
     try:
         os.chdir(cwd or before)
@@ -131,7 +131,7 @@ def finetune_here(
     except SystemExit as stop:  # the parser has printed its message
         code = stop.code
     finally:
-        sys.stdin = sys.__stdin__
+        sys.stdin = usual
         os.chdir(before)
     return subprocess.CompletedProcess(arguments, code, *capfd.readouterr())
 

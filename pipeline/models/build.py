@@ -28,10 +28,10 @@ CLASSIFIER_DROPOUT = ("classifier_dropout", "seq_classif_dropout", "classifier_d
 BYTES_PER_PARAMETER = 16
 
 # The head that must not see the words to predict, so an encoder such as BERT must read from left to right.
-CAUSAL, SEQ2SEQ = "CausalLM", "Seq2SeqLM"
+CAUSAL = "CausalLM"
 
 # The head of models that read one text and write another.
-TRANSLATING = "Seq2SeqLM"
+SEQ2SEQ = "Seq2SeqLM"
 
 
 def build(
@@ -70,7 +70,7 @@ def build(
         build_info = {**build_info, "trained_parameters": trained}
     checkpoints.check_vocabulary(model, tokenizer, "model")
     model.config.pad_token_id = tokenizer.pad_token_id
-    if model.can_generate() and head != TRANSLATING:  # whose configuration says how a text starts and ends
+    if model.can_generate() and head != SEQ2SEQ:  # whose configuration says how a text starts and ends
         _set_end_tokens(model, tokenizer)
     return model, build_info
 
@@ -115,7 +115,7 @@ def _recurrent(
     vectors = load_vectors(settings.vectors, tokenizer.get_vocab(), seed) if settings.vectors else None
     width = vectors.matrix.shape[1] if vectors else settings.embedding_size or 128
     config: recurrent.RecurrentConfig
-    if head == TRANSLATING:
+    if head == SEQ2SEQ:
         config = _seq2seq_config(settings, tokenizer, width)
     else:
         config = _recurrent_config(settings, labels, tokenizer, width, pairs)
@@ -241,7 +241,7 @@ def _pretrained(
         name,
         head,
         "model.checkpoint",
-        with_head=head == TRANSLATING,  # whose head is pretrained as well
+        with_head=head == SEQ2SEQ,  # whose head is pretrained as well
         revision=settings.revision,
         trust_remote_code=settings.trust_remote_code,
         allow_pickle=settings.allow_pickle,

@@ -12,7 +12,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from pipeline.models import cpu_functions
 
 COLUMN = "attention"
-# The first rows whose texts are not blank and have at most so many characters: for all models the same ones.
+# The first rows whose texts have at most so many characters and are not blank: the same rows for every model.
 ROWS, CHARACTERS = 8, 120
 # A row with more tokens on a side is left out, so that the column takes less than 400 kB.
 TOKENS = 100
@@ -33,7 +33,7 @@ class Attends(Protocol):
         self, texts: Sequence[str], model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
     ) -> list[dict[str, Any]] | None:
         """For each text its tokens as `source`, those that the model writes as `target`, and their `weights`, a list
-        over the source for each target token; None: the model does not attend."""
+        over the source for each target token; None: the model does not attend. The main process calls this alone."""
 
 
 def beside(

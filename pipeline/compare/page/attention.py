@@ -100,12 +100,12 @@ def section(view: View, figures: Figures) -> Html | None:
 
 def _said(view: View, shown: Sequence[Entry]) -> Html:
     others = [entry.key for entry in view.entries if entry not in shown]
-    without = f" Of {listing(others)}, none was kept." if others else ""
+    without = f" {listing(others)} kept none." if others else ""
     seeds = " Of several seeds, the first is shown." * view.several_seeds
     return paragraphs(
-        "How much each token that a model has written (below each other) attends to each word of the source (beside"
-        f" each other), in percent; less than {100 * LEAST:.0f} is left blank. Of a transformer, it is the mean over"
-        f" the heads of its last decoder layer. The tokens of a word are added up.{without}{seeds}",
+        "Each row is a token that the model has written, each column a word of the source, and the number how much the"
+        f" token attends to the word, in percent; less than {100 * LEAST:.0f} is left blank. For a transformer, it is"
+        f" the mean over the heads of the last decoder layer. The tokens of a word are added up.{without}{seeds}",
         "The rows are the first short ones of the split. What a model attends to need not be the reason for what it"
         " writes.",
     )

@@ -1,6 +1,6 @@
 """Runs of every task with every kind of model, on as many processes as this script is started on.
 
-    torchrun --nproc-per-node 2 tests/training/equivalence_worker.py FOLDER NAME 4x1,1x4 TASK/MODEL...
+    torchrun --nproc-per-node 2 tests/training/distributed/equivalence_worker.py FOLDER NAME 4x1,1x4 TASK/MODEL...
 
 Rank 0 leaves in FOLDER/NAME.pt what each run computed. test_equivalence.py calls `measure_all` for one process.
 """
