@@ -7,8 +7,9 @@ from typing import Any
 
 # A loss above FAR times that of the first record, in LONG records in a row, has diverged.
 FAR, LONG = 2.0, 5
-# Waiting for more than this share of the time in LONG records in a row, and for this many seconds in all, is a stall.
-STALLED_SHARE, STALLED_SECONDS = 0.5, 10.0
+# Waiting for more than this share of the time over so many updates, and for so many seconds in all, is a stall. Many
+# updates are collated in one go (`step.COLLATED_AHEAD`), so most records of a stalled run have not waited at all.
+STALLED_SHARE, STALLED_UPDATES, STALLED_SECONDS = 0.5, 100, 10.0
 
 
 class HealthMonitor:
@@ -18,13 +19,14 @@ class HealthMonitor:
         """`first_loss`: that of the run's first record, if an earlier process has written it."""
         self._first_loss = first_loss
         self._far_since: int | None = None
-        self._far = self._stalled = 0
-        self._waited = 0.0
+        self._far = 0
+        self._counted_from: int | None = None  # the update after which waiting is counted
+        self._waited = self._seconds = 0.0
         self._given: set[str] = set()
 
     def warnings(self, step: int, record: Mapping[str, Any], seconds: float) -> list[str]:
         """Warnings due at the record of `step`, whose updates took `seconds`."""
-        return [line for line in (self._divergence(step, record["loss"]), self._stall(record, seconds)) if line]
+        return [line for line in (self._divergence(step, record["loss"]), self._stall(step, record, seconds)) if line]
 
     def once(self, line: str | None) -> str | None:
         """`line`, unless it has been given before."""
@@ -48,12 +50,19 @@ class HealthMonitor:
             " optim.warmup_ratio"
         )
 
-    def _stall(self, record: Mapping[str, Any], seconds: float) -> str | None:
-        share = record["waiting"]
-        is_stalled = share > STALLED_SHARE
-        self._stalled = self._stalled + 1 if is_stalled else 0
-        self._waited = self._waited + share * seconds if is_stalled else 0.0
-        if self._stalled < LONG or self._waited < STALLED_SECONDS or "stall" in self._given:
+    def _stall(self, step: int, record: Mapping[str, Any], seconds: float) -> str | None:
+        if self._counted_from is None:
+            self._counted_from = step  # the first record has also waited for what starts only once
+            return None
+        self._waited += record["waiting"] * seconds
+        self._seconds += seconds
+        if step - self._counted_from < STALLED_UPDATES or "stall" in self._given:
+            return None
+        share = self._waited / self._seconds
+        if share <= STALLED_SHARE:
+            self._counted_from, self._waited, self._seconds = step, 0.0, 0.0
+            return None
+        if self._waited < STALLED_SECONDS:
             return None
         self._given.add("stall")
         return (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import random
+import re
 
 import pytest
 from test_trainer import a_recipe
@@ -14,11 +15,12 @@ from pipeline.run import train
 from pipeline.tasks.ner import Ner
 from pipeline.tasks.sentiment import Sentiment
 from pipeline.training.monitoring.health import LONG, HealthMonitor
+from pipeline.training.step import COLLATED_AHEAD
 
 
-def said(losses: list[float], waiting: float = 0.0, seconds: float = 1.0, first: float | None = None) -> list[str]:
-    monitor = HealthMonitor(first)
-    records = [{"loss": loss, "waiting": waiting} for loss in losses]
+def said(losses: list[float], first: float | None = None) -> list[str]:
+    monitor, seconds = HealthMonitor(first), 1.0
+    records = [{"loss": loss, "waiting": 0.0} for loss in losses]
     return [line for step, record in enumerate(records) for line in monitor.warnings(step, record, seconds)]
 
 
@@ -35,11 +37,23 @@ def test_a_loss_that_falls_or_recovers_is_not_reported(losses):
     assert said(losses) == []
 
 
-def test_waiting_for_batches_is_reported_once():
-    (line,) = said([0.7] * 30, waiting=0.8, seconds=5.0)
-    assert line.startswith("training: 80% of the time is spent waiting for batches; put the cache")
-    assert said([0.7] * 30, waiting=0.4, seconds=5.0) == []
-    assert said([0.7] * 30, waiting=0.8, seconds=0.01) == []  # a run of seconds
+def said_of_waiting(share: float, seconds: float, log_every: int) -> list[str]:
+    """Of 500 updates that take `seconds` each, of which this share is waiting, for all updates collated in one go."""
+    monitor, lines = HealthMonitor(), []
+    for end in range(log_every, 500, log_every):
+        begins = sum(number % COLLATED_AHEAD == 0 for number in range(end - log_every, end))
+        waited = begins * COLLATED_AHEAD * share * seconds
+        spent = waited + log_every * (1.0 - share) * seconds
+        lines += monitor.warnings(end, {"loss": 0.7, "waiting": waited / spent}, spent)
+    return lines
+
+
+@pytest.mark.parametrize("log_every", [1, 10, 64])
+def test_waiting_for_batches_is_reported_once_however_many_are_collated_in_one_go(log_every):
+    (line,) = said_of_waiting(0.8, 1.0, log_every)
+    assert re.match("training: (7[5-9]|8[0-5])% of the time is spent waiting for batches; put the cache", line)
+    assert said_of_waiting(0.4, 1.0, log_every) == []
+    assert said_of_waiting(0.8, 0.01, log_every) == []  # a run of seconds
 
 
 def test_a_run_that_diverges_reports_it(reviews, tmp_path, capsys):
