@@ -112,6 +112,10 @@ def _recurrent(
     _check_crf(settings.crf, head)
     if settings.adaptive_cutoffs and settings.adaptive_cutoffs[-1] >= len(tokenizer):
         settings.refuse("adaptive_cutoffs", f"the vocabulary has only {len(tokenizer)} tokens; lower the last cutoff")
+    if settings.vectors and isinstance(tokenizer, recurrent.RecurrentSeq2SeqTokenizer):
+        settings.refuse(
+            "vectors", "they would be those of one side, and data.tokenizer has a vocabulary for each; remove them"
+        )
     vectors = load_vectors(settings.vectors, tokenizer.get_vocab(), seed) if settings.vectors else None
     width = vectors.matrix.shape[1] if vectors else settings.embedding_size or 128
     config: recurrent.RecurrentConfig

@@ -16,6 +16,7 @@ from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel, PreTrain
 from pipeline.config import paths
 from pipeline.errors import UserError, reason
 from pipeline.hub import download
+from pipeline.models.recurrent import RecurrentSeq2SeqTokenizer
 from pipeline.models.recurrent.tag_labels import learned_labels
 
 # What transformers, safetensors and the Hub client raise for a checkpoint that is missing, damaged or of another type.
@@ -160,13 +161,22 @@ def label_names(model: PreTrainedModel, name: str, setting: str) -> list[str]:
 
 
 def check_vocabulary(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, setting: str) -> None:
-    """Refuse a tokenizer that has tokens without an embedding in the model."""
-    known, tokens = len(model.get_input_embeddings().weight), len(tokenizer)
-    if tokens > known:
+    """Refuse a tokenizer that has tokens without an embedding in the model, or two vocabularies for a model of one."""
+    known, of_sources = len(model.get_input_embeddings().weight), getattr(model.config, "source_vocab_size", None)
+    has_two = isinstance(tokenizer, RecurrentSeq2SeqTokenizer)
+    if has_two and of_sources is None:
         raise UserError(
-            f"{setting}: the tokenizer has {tokens:,} tokens, but the model has only {known:,} embeddings; they do not"
-            " belong together"
+            f"{setting}: the tokenizer has two vocabularies, and the model one; they do not belong together"
         )
+    sides = [("", len(tokenizer), known)]
+    if of_sources is not None:
+        sides.append((" of sources", tokenizer.source_vocab_size if has_two else len(tokenizer), of_sources))
+    for side, tokens, known in sides:
+        if tokens > known:
+            raise UserError(
+                f"{setting}: the tokenizer has {tokens:,} tokens{side}, but the model has only {known:,} embeddings;"
+                " they do not belong together"
+            )
 
 
 def load_config(

@@ -42,7 +42,10 @@ SHORTEST_TOKEN, SHORTEST_WORD = 6, 12
 TOPS = ("home", "Users", "root", "tmp", "var", "mnt", "media", "data", "scratch", "work", "srv", "opt", "usr", "etc")
 WINDOWS = r"[A-Za-z]:\\\\?(?:Users|Documents)\b"
 # These contain words of the training data, in which names and paths may occur by chance.
-VOCABULARY_FILES = {"tokenizer.json", "export.json", "vocab.json", "vocab.txt", "merges.txt", "vocab.bpe"}
+VOCABULARY_FILES = {
+    *("tokenizer.json", "source_tokenizer.json", "export.json"),
+    *("vocab.json", "vocab.txt", "merges.txt", "vocab.bpe"),
+}
 
 
 def refuse_secrets(folder: Path, owner: str | None) -> None:

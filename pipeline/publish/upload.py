@@ -33,7 +33,8 @@ CODE = sorted(file.name for file in (Path(__file__).parents[1] / "models/recurre
 # Files of an earlier push that would be taken for parts of this model, and are deleted; all others stay.
 STALE = (
     *("*.safetensors", "*.safetensors.index.json", "pytorch_model*.bin", "adapter_*", "labels.json", "config.json"),
-    *("generation_config.json", "vocab.*", "merges.txt", "tokenizer*", "special_tokens_map.json", *CODE),
+    *("generation_config.json", "vocab.*", "merges.txt", "tokenizer*", "source_tokenizer.json"),
+    *("special_tokens_map.json", *CODE),
 )
 
 

@@ -35,7 +35,8 @@ def folder(tmp_path, monkeypatch) -> Path:
     place.mkdir()
     (place / "README.md").write_text("| data | reviews.csv |\n\nhttps://huggingface.co/data/sets and/or more\n")
     (place / "recipe.json").write_text(json.dumps({"data": {"source": "reviews.csv"}}, indent=2))
-    (place / "tokenizer.json").write_text(json.dumps({"vocab": {"pallas": 1, "/usr/bin": 2, "athena": 3}}))
+    for name in ("tokenizer.json", "source_tokenizer.json"):
+        (place / name).write_text(json.dumps({"vocab": {"pallas": 1, "/usr/bin": 2, "athena": 3}}))
     return place
 
 

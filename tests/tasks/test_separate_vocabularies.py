@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,9 +13,10 @@ from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
 from pipeline import inference, run
 from pipeline.config.data import Data
-from pipeline.config.models import Recurrent
+from pipeline.config.models import Recurrent, Scratch
 from pipeline.config.recipe import Recipe
 from pipeline.config.training import Optim, Train
+from pipeline.errors import UserError
 from pipeline.metrics.scores import flatten
 from pipeline.publish import reference_outputs
 from pipeline.publish.verify import verify_in_clean_process
@@ -74,6 +76,16 @@ def test_it_writes_words_of_the_targets_and_plain_transformers_writes_what_predi
     assert {*" ".join(expected).split()} <= {*WORDS.values()}
     found = inference.evaluate(str(finished), Data(str(finished.parent)), "validation", 7)
     assert flatten(found) == pytest.approx(flatten(scores), rel=1e-6)
+
+
+def test_other_models_refuse_a_tokenizer_with_two_vocabularies(finished, tmp_path):
+    data = Data(str(finished.parent), tokenizer=str(finished / "model"), max_length=24)
+    recipe = Recipe("y", "translation", data, Scratch("t5"), train=Train(output_dir=str(tmp_path / "y")))
+    with pytest.raises(UserError, match=r"^model: the tokenizer has two vocabularies, and the model one; they do not"):
+        run.train(recipe)
+    (tmp_path / "vectors.txt").write_text("red 1 2\n")
+    with pytest.raises(UserError, match=r"^model.vectors: they would be those of one side, and data.tokenizer has"):
+        run.train(replace(recipe, model=Recurrent(vectors=str(tmp_path / "vectors.txt"))))
 
 
 def test_attention_shows_the_tokens_of_either_side(finished):
