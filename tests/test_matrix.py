@@ -85,6 +85,7 @@ TRANSLATORS: dict[str, Callable[[Path], ModelSettings]] = {
     "gru-fed": lambda _: replace(a_recurrent("gru", True), attention="additive", input_feeding=True),
     "lstm-alone": lambda _: replace(a_recurrent("lstm", False), attention="none"),
     "bilstm-tied": lambda _: a_recurrent("lstm", True, layers=2, tie_embeddings=True),
+    "bigru-apart": lambda _: a_recurrent("gru", True, tie_embeddings=True),
     "bimingru-attention": lambda _: a_recurrent("mingru", True, conv_kernel=3),
     "scratch-t5": lambda _: Scratch("t5", hidden_size=16, layers=1),
     "scratch-bart": lambda _: Scratch("bart", hidden_size=16, layers=1),
@@ -129,16 +130,18 @@ CASES = [
 
 
 def a_recipe(task: str, kind: str, workplace: Path, folder: Path) -> Recipe:
-    """A short recipe. With a CRF, tags are BIOES and recurrent models read characters."""
+    """A short recipe. With a CRF, tags are BIOES and recurrent models read characters. A model whose name ends in
+    `apart` has a vocabulary for each side."""
     model: Any = (MODELS | TRANSLATORS)[kind](workplace)
     crf = task == "ner-crf"
     if crf:
         more = {"char_encoder": CHARACTERS[model.cell]} if isinstance(model, Recurrent) else {}
         model = replace(model, crf=True, **more)
+    settings: Any = {"scheme": "bioes" if crf else None, "separate_vocabs": kind.endswith("-apart") or None}
     return Recipe(
         name=f"{task}-{kind}",
         task="sentiment" if task in ANSWERS else task.removesuffix("-crf"),
-        data=Data(str(workplace / TASKS[task]), max_length=32, scheme="bioes" if crf else None),
+        data=Data(str(workplace / TASKS[task]), max_length=32, **settings),
         model=model,
         optim=Optim(learning_rate=0.02),
         train=Train(max_steps=UPDATES, batch_size=8, output_dir=str(folder)),
@@ -156,7 +159,7 @@ def outputs_of(model, tokenizer, texts: list) -> dict[str, list]:
     with torch.no_grad():
         batch = tokenizer(*map(list, columns), return_tensors="pt", padding=True)
         if model.config.is_encoder_decoder:
-            batch["labels"] = batch["input_ids"]
+            batch["labels"] = tokenizer(text_target=list(columns[0]), return_tensors="pt", padding=True)["input_ids"]
         outputs = {"logits": model(**batch).logits.tolist()}
         if model.can_generate():
             one = tokenizer(texts[:1], return_tensors="pt")

@@ -64,6 +64,8 @@ def load(folder: str | Path = FOLDER, threads: int = 1) -> Model:
         kind, graphs = _kind(settings["task"])
         tokenizer = Tokenizer.from_file(str(file := folder / "tokenizer.json"))
         opened = [onnxruntime.InferenceSession(file := folder / name, options, providers=PROVIDERS) for name in graphs]
+        if own := settings.get("source_tokenizer"):  # tokenizer.json is that of translations then
+            opened.append(Tokenizer.from_file(str(file := folder / own)))
     except Exception as error:  # each library has its own for a file that it cannot read
         raise ValueError(f"{file} cannot be loaded: {type(error).__name__}: {error}") from error
     return kind(settings, tokenizer, *opened)

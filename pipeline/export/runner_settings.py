@@ -14,6 +14,7 @@ from pipeline.errors import UserError
 from pipeline.export import search_settings
 from pipeline.inference import MANY_TOKENS, Loaded
 from pipeline.models.recurrent import RecurrentSeq2SeqTokenizer, RecurrentTokenizer
+from pipeline.models.recurrent.tokenization_seq2seq import SOURCE_FILE
 from pipeline.tasks import ner, next_word
 from pipeline.tasks.base import full_name
 from pipeline.tasks.multi_label import DEFAULT_THRESHOLD
@@ -23,14 +24,11 @@ def settings(loaded: Loaded) -> dict[str, Any]:
     """The part of export.json that `runner.py` reads, JSON-serializable.
 
     Raises:
-        UserError: the tokenizer is written in Python, so that it needs transformers, or has two vocabularies, or the
-            task is not a built-in one.
+        UserError: the tokenizer is written in Python, so that it needs transformers, or the task is not a built-in one.
     """
     task, tokenizer = loaded.task, loaded.tokenizer
     if not tokenizer.is_fast:
         raise UserError("export: the tokenizer of this model is written in Python; only fast tokenizers are exported")
-    if isinstance(tokenizer, RecurrentSeq2SeqTokenizer):
-        raise UserError("export: this model has two vocabularies; one trained without data.separate_vocabs is exported")
     if (name := full_name(task)) not in OWN:
         raise UserError(f"export: runner.py does not know the task {name}; it knows {', '.join(OWN)}")
     longest = int(tokenizer.model_max_length)
@@ -119,11 +117,12 @@ def _of_next_words(loaded: Loaded) -> dict[str, Any]:
 
 
 def _of_translations(loaded: Loaded) -> dict[str, Any]:
-    """What stands in front of each text, which tokens a cut text keeps at its end, and how translations are searched
-    for."""
+    """The file of the tokenizer of texts if translations have another one, what stands in front of each text, which
+    tokens a cut text keeps at its end, and how translations are searched for."""
     _check_decoding(tokenizer := loaded.tokenizer)
     model: Any = loaded.model
     return {
+        "source_tokenizer": SOURCE_FILE if isinstance(tokenizer, RecurrentSeq2SeqTokenizer) else None,
         "prefix": tokenizer.init_kwargs.get(translated.KEPT, ""),
         "special": sorted({*tokenizer.all_special_ids} - {tokenizer.unk_token_id}),
         "generation": search_settings.settings(model.generation_config, model.config),

@@ -20,17 +20,21 @@ Arrays = dict[str, np.ndarray]
 
 class Translator:
     """Two graphs with their tokenizer: an encoder, whose outputs are inputs of the decoder, and the decoder, which
-    reads the tokens written last and what it has kept of those before. `settings` are what export.json says."""
+    reads the tokens written last and what it has kept of those before. `settings` are what export.json says. Without a
+    `source_tokenizer`, both sides have the same one."""
 
-    def __init__(self, settings: Mapping[str, Any], tokenizer: Any, encoder: Any, decoder: Any):
+    def __init__(
+        self, settings: Mapping[str, Any], tokenizer: Any, encoder: Any, decoder: Any, source_tokenizer: Any = None
+    ):
         self.settings, self.tokenizer, self.encoder, self.decoder = settings, tokenizer, encoder, decoder
+        self.source_tokenizer = source_tokenizer or tokenizer
         self.generation: dict[str, Any] = settings["generation"]
         self.inputs = {value.name: value.shape for value in decoder.get_inputs()}
         kept = {value.name for value in decoder.get_outputs()}
         # What the decoder keeps: its name as an input -> as an output.
         self.kept = {name: new for name in self.inputs if (new := f"present.{name.partition('.')[2]}") in kept}
-        tokenizer.no_padding()
-        tokenizer.no_truncation()
+        self.source_tokenizer.no_padding()
+        self.source_tokenizer.no_truncation()
 
     def __call__(
         self,
@@ -68,7 +72,7 @@ class Translator:
         """The ids of each text, behind the prefix of all. A long text is cut, and keeps special tokens at its end."""
         longest, special = self.settings["max_length"], {*self.settings["special"]}
         rows = []
-        for own in self.tokenizer.encode_batch_fast([self.settings["prefix"] + text for text in texts]):
+        for own in self.source_tokenizer.encode_batch_fast([self.settings["prefix"] + text for text in texts]):
             ids = own.ids
             if longest is not None and len(ids) > longest:
                 ends = sum(1 for _ in takewhile(special.__contains__, reversed(ids)))

@@ -131,6 +131,11 @@ MODELS: dict[str, tuple[str, str, str, dict[str, Any], Any]] = {
         *("translation", "a.jsonl", rows_of_translations(), {"prefix": "to Hebrew: ", "max_length": 24}),
         small(cell="gru", bidirectional=True, attention="additive", input_feeding=True, tie_embeddings=True),
     ),
+    "translation-apart": (
+        *("translation", "a.jsonl", rows_of_translations()),
+        {"prefix": "to Hebrew: ", "max_length": 24, "separate_vocabs": True},
+        small(cell="gru", bidirectional=True, attention="additive", input_feeding=True, tie_embeddings=True),
+    ),
     "translation-t5": (
         *("translation", "a.jsonl", rows_of_translations(), {"max_length": 24}),
         Scratch("t5", hidden_size=16, heads=2, layers=1),

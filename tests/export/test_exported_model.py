@@ -37,16 +37,17 @@ CONTENTS: dict[str, list[Any]] = {
     "crf": ["Ada Bell went to Paris", ["Ada", "in", "Paris"], ["Paris"] * 30, ""],
     "next": ["a moving", "", "stale jokes and no"],
     "translation": ["a moving", " ", "stale jokes and no plot " * 9],
+    "translation-apart": ["a moving", " ", "stale jokes and no plot " * 9],
     "translation-t5": ["a moving", " ", "stale jokes and no plot " * 9],
     "gpt2": ["a moving", "", "stale jokes and no"],
 }
 
 
 QUICK = ["several", "pairs", "crf", "next", "translation"]
-RECORDED = [pytest.param(name, marks=SLOW) for name in ("translation-t5", "gpt2")]
+OTHERS = [pytest.param(name, marks=SLOW) for name in ("translation-apart", "translation-t5", "gpt2")]
 
 
-@pytest.mark.parametrize("name", [*QUICK, *RECORDED])
+@pytest.mark.parametrize("name", [*QUICK, *OTHERS])
 def test_it_is_scored_as_its_model_is(folders, name, tmp_path):
     run, exported = folders(name)
     scores, rows = [], []
@@ -63,7 +64,7 @@ def test_it_is_scored_as_its_model_is(folders, name, tmp_path):
     assert difference(*rows) < CLOSE * 100
 
 
-@pytest.mark.parametrize("name", [*QUICK, *RECORDED])
+@pytest.mark.parametrize("name", [*QUICK, *OTHERS])
 def test_it_answers_as_its_model_does(folders, name):
     options: dict[str, Any] = {"generate": 5} if name in ("next", "gpt2") else {}
     if name.startswith("translation"):

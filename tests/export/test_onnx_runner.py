@@ -106,7 +106,9 @@ SOURCES = ["a moving", "", "stale jokes", "brilliant , tender " * 50, "סרט מ
 SEARCHES = [(), ("--beams", "1"), ("--beams", "5", "--length-penalty", "0.3", "--n-best", "3"), ("--n-best", "2")]
 
 
-@pytest.mark.parametrize("name", ["translation", pytest.param("translation-t5", marks=SLOW)])
+@pytest.mark.parametrize(
+    "name", ["translation", *(pytest.param(name, marks=SLOW) for name in ("translation-apart", "translation-t5"))]
+)
 def test_translations_are_those_of_predict_with_any_search(folders, bare, name):
     run, exported = folders(name)
     for options in SEARCHES:

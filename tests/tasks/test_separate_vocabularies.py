@@ -17,9 +17,12 @@ from pipeline.config.models import Recurrent, Scratch
 from pipeline.config.recipe import Recipe
 from pipeline.config.training import Optim, Train
 from pipeline.errors import UserError
+from pipeline.export import folder as exporting
+from pipeline.export import latency, pushing, runner
+from pipeline.export.comparison import first_difference
 from pipeline.metrics.scores import flatten
-from pipeline.publish import reference_outputs
-from pipeline.publish.verify import verify_in_clean_process
+from pipeline.publish import onnx_folder, reference_outputs
+from pipeline.publish.verify import verify_export_in_clean_process, verify_in_clean_process
 
 WORDS = {"red": "אדום", "green": "ירוק", "old": "ישן", "house": "בית", "dog": "כלב", "seventeen": "17"}
 PAIRS = [
@@ -100,3 +103,35 @@ def test_it_answers_alike_in_a_process_without_this_package(finished):
     recorded = reference_outputs.read(finished)
     assert set(recorded["texts"]) <= {source for source, _ in PAIRS}
     verify_in_clean_process(finished / "model", recorded, has_code=True)
+
+
+@pytest.fixture
+def quick(monkeypatch) -> None:
+    """Skip the measurement of the latency."""
+    sides = {side: {f"batch_{size}": {"p50": 1.0, "p95": 1.0} for size in (1, 32)} for side in ("before", "after")}
+    monkeypatch.setattr(latency, "measure", lambda *_: sides)
+
+
+def test_its_export_reads_with_one_tokenizer_and_writes_with_the_other(finished, quick, tmp_path):
+    made = exporting.export(str(finished), tmp_path / "onnx")
+    assert json.loads((made.folder / "export.json").read_text())["source_tokenizer"] == "source_tokenizer.json"
+    assert (made.checked.texts, made.checked.before) == (0, pytest.approx(made.checked.after))
+    texts = [source for source, _ in PAIRS[::40]]
+    expected = [answer["translation"] for answer in inference.predict(str(finished), texts)]
+    assert any(expected)
+    assert [answer["translation"] for answer in runner.load(made.folder)(texts)] == expected
+    options = {"attention": True, "n_best": 2}
+    found, wanted = (list(inference.predict(str(name), texts[:2], **options)) for name in (made.folder, finished))
+    assert first_difference(wanted, found) is None
+
+
+@pytest.mark.slow  # a clean process
+def test_its_export_in_int8_is_as_good_and_both_are_pushed(finished, quick, tmp_path):
+    made = exporting.export(str(finished), tmp_path / "int8", "int8")
+    assert made.bytes["after"] < made.bytes["before"]
+    staged = tmp_path / "staged"
+    staged.mkdir()
+    with pushing.exported(str(finished)) as whole:
+        onnx_folder.stage(whole, staged)
+        verify_export_in_clean_process(staged, whole)
+    assert (staged / "onnx/source_tokenizer.json").is_file()
