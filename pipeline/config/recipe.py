@@ -178,8 +178,6 @@ class Recipe(Settings):
             )
         if getattr(self.model, "vectors", None):
             self.model.refuse("vectors", "they would be those of one side; remove them, or data.separate_vocabs")
-        if self.distil is not None:
-            self.data.refuse("separate_vocabs", "a student of translation has one vocabulary; remove it, or distil")
 
     @property
     def folder(self) -> Path:

@@ -88,10 +88,14 @@ class Translation(Task):
         self, rows: dict[str, list[Any]], tokenizer: PreTrainedTokenizerBase, max_length: int, labels: list[str]
     ) -> dict[str, Any]:
         """`input_ids`, `labels`, `target` and how many tokens it has, and `apart`, whether the sides differ in length
-        by far. Until a teacher has translated it, a text without a translation is its own: both are about as long."""
+        by far. Until a teacher has translated it, a text has a translation of as many tokens, all of them padding."""
         ids, is_cut = translated.encode_sources(rows["text"], tokenizer, max_length)
-        targets = rows.get("target", rows["text"])
-        written, target_is_cut = translated.encode_targets(targets, tokenizer, max_length)
+        if "target" in rows:
+            targets = rows["target"]
+            written, target_is_cut = translated.encode_targets(targets, tokenizer, max_length)
+        else:  # its own tokens are none of the target's, if the sides have vocabularies of their own
+            targets, target_is_cut = [""] * len(ids), is_cut
+            written = [[tokenizer.pad_token_id] * len(own) for own in ids]
         lengths = [sorted((len(one), len(other))) for one, other in zip(ids, written, strict=True)]
         return {
             "input_ids": ids,

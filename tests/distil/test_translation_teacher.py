@@ -19,7 +19,7 @@ from conftest import ROOT, save_checkpoint
 from sacrebleu.metrics import CHRF
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, GenerationConfig
 
-from pipeline import predictions, rehearsal, run_folder
+from pipeline import inference, predictions, rehearsal, run_folder
 from pipeline.config.data import Data
 from pipeline.config.distil import Distil
 from pipeline.config.models import Recurrent
@@ -84,6 +84,14 @@ def asked(monkeypatch) -> list[str]:
     return found
 
 
+@pytest.fixture
+def trained_on(monkeypatch) -> list[dict[str, Any]]:
+    """The splits of each run."""
+    found, original = list[dict[str, Any]](), rehearsal.rehearse
+    monkeypatch.setattr(rehearsal, "rehearse", lambda run, *given: (found.append(run.splits), original(run, *given)))
+    return found
+
+
 def written_by(folder: Path, texts: list[str]) -> list[str]:
     """What plain transformers writes for each text alone."""
     tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModelForSeq2SeqLM.from_pretrained(folder).eval()
@@ -91,11 +99,9 @@ def written_by(folder: Path, texts: list[str]) -> list[str]:
     return [tokenizer.decode(row, skip_special_tokens=True).strip() for row in rows]
 
 
-def test_a_student_is_trained_on_what_generate_of_its_teacher_writes(student, place, monkeypatch, asked, tmp_path):
-    splits, original = [], rehearsal.rehearse
-    monkeypatch.setattr(rehearsal, "rehearse", lambda run, *given: (splits.append(run.splits), original(run, *given)))
+def test_a_student_is_trained_on_what_generate_of_its_teacher_writes(student, place, trained_on, asked, tmp_path):
     metrics = train(student)
-    found = splits[0]["train"].take(range(len(splits[0]["train"])))
+    found = trained_on[0]["train"].take(range(len(trained_on[0]["train"])))
     tokenizer = AutoTokenizer.from_pretrained(student.folder / "model")
     texts = [tokenizer.decode(ids, skip_special_tokens=True) for ids in found["input_ids"].to_pylist()]
     assert len(texts) == metrics["distil"]["rows"]["labelled"] + len(NEW)
@@ -105,13 +111,39 @@ def test_a_student_is_trained_on_what_generate_of_its_teacher_writes(student, pl
     assert len({*written} - {"", *(target for _, target in PAIRS)}) > 10  # not those of the data
     assert found["labels"].to_pylist() == [tokenizer(text)["input_ids"] for text in written]
     assert found["target_length"].to_pylist() == [len(ids) for ids in found["labels"].to_pylist()]
-    assert {*splits[0]["validation"].columns(["target"])["target"]} <= {target for _, target in PAIRS}
+    assert {*trained_on[0]["validation"].columns(["target"])["target"]} <= {target for _, target in PAIRS}
 
     assert sorted(asked) == sorted(texts)
     asked.clear()
     again = replace(student.train, seed=1, output_dir=str(tmp_path / "again"))
     train(replace(student, train=again, data=replace(student.data, tokenizer="character", vocab_size=None)))
     assert asked == []
+
+
+def test_a_student_with_two_vocabularies_writes_with_one_of_them(student, place, trained_on):
+    train(replace(student, data=replace(student.data, separate_vocabs=True), distil=Distil(teacher="t5")))
+    found = trained_on[0]["train"].take(range(len(trained_on[0]["train"])))
+    tokenizer = AutoTokenizer.from_pretrained(student.folder / "model")
+    options = {"skip_special_tokens": True}
+    texts = tokenizer.batch_decode(found["input_ids"].to_pylist(), use_source_tokenizer=True, **options)
+    assert {*texts} <= {*TEXTS}
+    assert tokenizer.batch_decode(found["labels"].to_pylist(), **options) == found["target"].to_pylist()
+    assert found["target"].to_pylist() == written_by(place / "t5", texts)
+
+
+@pytest.mark.slow  # two runs
+def test_a_teacher_may_have_two_vocabularies(student, trained_on, tmp_path):
+    teacher = str(tmp_path / "teacher")
+    settings = replace(student.train, output_dir=teacher, max_steps=40, epochs=40)
+    train(replace(student, data=replace(student.data, separate_vocabs=True), train=settings, distil=None))
+    train(replace(student, distil=replace(student.distil, teacher=teacher)))
+    found = trained_on[-1]["train"].take(range(len(trained_on[-1]["train"])))
+    tokenizer = AutoTokenizer.from_pretrained(student.folder / "model")
+    texts = tokenizer.batch_decode(found["input_ids"].to_pylist(), skip_special_tokens=True)
+    assert {*NEW} < {*texts}
+    assert any(found["target"].to_pylist())
+    assert found["target"].to_pylist() == [row["translation"] for row in inference.predict(teacher, texts)]
+    assert tokenizer.batch_decode(found["labels"].to_pylist(), skip_special_tokens=True) == found["target"].to_pylist()
 
 
 def test_a_run_says_who_taught_it_and_how_well_its_teacher_translates(student, place):

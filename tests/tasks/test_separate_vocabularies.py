@@ -23,6 +23,7 @@ from pipeline.export.comparison import first_difference
 from pipeline.metrics.scores import flatten
 from pipeline.publish import onnx_folder, reference_outputs
 from pipeline.publish.verify import verify_export_in_clean_process, verify_in_clean_process
+from pipeline.tasks.translation import Translation
 
 WORDS = {"red": "אדום", "green": "ירוק", "old": "ישן", "house": "בית", "dog": "כלב", "seventeen": "17"}
 PAIRS = [
@@ -79,6 +80,15 @@ def test_it_writes_words_of_the_targets_and_plain_transformers_writes_what_predi
     assert {*" ".join(expected).split()} <= {*WORDS.values()}
     found = inference.evaluate(str(finished), Data(str(finished.parent)), "validation", 7)
     assert flatten(found) == pytest.approx(flatten(scores), rel=1e-6)
+
+
+def test_until_a_teacher_has_translated_it_a_text_has_labels_of_its_length_that_both_vocabularies_know(finished):
+    tokenizer, texts = AutoTokenizer.from_pretrained(finished / "model"), [source for source, _ in PAIRS]
+    encoded = Translation().encode({"text": texts}, tokenizer, 3, [])
+    labels = encoded["labels"].to_pylist()
+    assert [*map(len, labels)] == encoded["target_length"].to_pylist() == [*map(len, encoded["input_ids"])]
+    assert {id for row in labels for id in row} == {tokenizer.pad_token_id}
+    assert encoded["truncated"] == [len(ids) > 3 for ids in tokenizer(texts)["input_ids"]]
 
 
 def test_other_models_refuse_a_tokenizer_with_two_vocabularies(finished, tmp_path):
