@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import onnx
 import pytest
 from exports import Folders
+from exports import export as exported_by_hand
 from onnx import numpy_helper
 
+from pipeline import inference
 from pipeline.errors import UserError
-from pipeline.export import latency, pushing
+from pipeline.export import checks, latency, pushing, runner, validation_rows
 from pipeline.export.folder import export
 from pipeline.export.recurrent import build as recurrent
 from pipeline.publish import onnx_folder, verify
@@ -70,6 +73,29 @@ def test_a_decoder_that_computes_something_else_is_refused_with_both_scores(run,
         export(str(run), tmp_path / "onnx")
     assert "report it, or add --allow-loss" in str(refused.value)
     assert list(tmp_path.iterdir()) == []
+
+
+def disturbed(answer: Any, count: int) -> Any:
+    """A runner that writes something else for the first `count` texts of a batch."""
+
+    def answers(texts: list[str], **options: Any) -> list[dict[str, Any]]:
+        found = answer(texts, **options)
+        changed = count if len(texts) > 1 else 0
+        return [{**own, "translation": "?"} for own in found[:changed]] + found[changed:]
+
+    return answers
+
+
+def test_a_batch_may_choose_otherwise_between_beams_that_are_as_good(run, tmp_path, monkeypatch):
+    loaded, rows = inference.load(str(run)), validation_rows.read(run)
+    folder = exported_by_hand(loaded, tmp_path / "onnx")
+    answer = runner.load(folder)
+    assert len(rows) == 4
+    monkeypatch.setattr(runner, "load", lambda _: disturbed(answer, 1))
+    checks.check_runner(folder, loaded, rows, exact=True)
+    monkeypatch.setattr(runner, "load", lambda _: disturbed(answer, 2))
+    with pytest.raises(UserError, match=r"otherwise than the model: \[0\]\.translation is '\?' instead of"):
+        checks.check_runner(folder, loaded, rows, exact=True)
 
 
 def test_it_is_pushed_with_its_program_and_answers_in_a_clean_process(run, tmp_path):
