@@ -100,7 +100,7 @@ def section(view: View, figures: Figures) -> Html | None:
 
 def _said(view: View, shown: Sequence[Entry]) -> Html:
     others = [entry.key for entry in view.entries if entry not in shown]
-    without = f" {listing(others)} kept none." if others else ""
+    without = f" No attention was kept for {listing(others)}." if others else ""
     seeds = " Of several seeds, the first is shown." * view.several_seeds
     return paragraphs(
         "Each row is a token that the model has written, each column a word of the source, and the number how much the"

@@ -97,7 +97,7 @@ def test_models_without_attention_are_named_and_have_no_map(tmp_path):
         for name, skill, size, attends in (("a", 0.9, 8, True), ("b", 0.7, 9, False), ("c", 0.5, 10, True))
     ]
     text = section_of(runs)
-    assert "B kept none." in text
+    assert "No attention was kept for B." in text
     assert text.count('<table class="map">') == 2 * attention.MOST_ROWS
     assert text.count("<details open>") == 1
 
