@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
@@ -75,26 +76,25 @@ def test_a_decoder_that_computes_something_else_is_refused_with_both_scores(run,
     assert list(tmp_path.iterdir()) == []
 
 
-def disturbed(answer: Any, count: int) -> Any:
-    """A runner that writes something else for the first `count` texts of a batch."""
+def another(answer: Any, texts: list[str], greedily: bool) -> Any:
+    """A runner that writes something else for `texts`, with one beam or with several."""
 
-    def answers(texts: list[str], **options: Any) -> list[dict[str, Any]]:
-        found = answer(texts, **options)
-        changed = count if len(texts) > 1 else 0
-        return [{**own, "translation": "?"} for own in found[:changed]] + found[changed:]
+    def answers(given: list[str], **options: Any) -> list[dict[str, Any]]:
+        other = {"translation": "?"} if (options.get("beams") == 1) == greedily else {}
+        return [{**own, **(other if own["text"] in texts else {})} for own in answer(given, **options)]
 
     return answers
 
 
-def test_a_batch_may_choose_otherwise_between_beams_that_are_as_good(run, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("count", "greedily", "refused"), [(1, False, False), (2, False, True), (1, True, True)])
+def test_less_than_half_of_what_beams_find_may_be_others(run, tmp_path, monkeypatch, count, greedily, refused):
     loaded, rows = inference.load(str(run)), validation_rows.read(run)
     folder = exported_by_hand(loaded, tmp_path / "onnx")
     answer = runner.load(folder)
     assert len(rows) == 4
-    monkeypatch.setattr(runner, "load", lambda _: disturbed(answer, 1))
-    checks.check_runner(folder, loaded, rows, exact=True)
-    monkeypatch.setattr(runner, "load", lambda _: disturbed(answer, 2))
-    with pytest.raises(UserError, match=r"otherwise than the model: \[0\]\.translation is '\?' instead of"):
+    monkeypatch.setattr(runner, "load", lambda _: another(answer, rows.contents[:count], greedily))
+    message = r"otherwise than the model: \[0\]\.translation is '\?' instead of"
+    with pytest.raises(UserError, match=message) if refused else contextlib.nullcontext():
         checks.check_runner(folder, loaded, rows, exact=True)
 
 
