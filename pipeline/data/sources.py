@@ -101,8 +101,8 @@ def load(
         roles: role -> usual names of its column.
         pairs: usual names of two columns that hold pairs of texts.
         keep_empty: whether rows without text are kept, like the blank lines of a running text.
-        known_labels: labels of an existing model that is to be scored, in the order of their ids; empty if its task has
-            no classes.
+        known_labels: labels of an existing model, in the order of their ids, empty if its task has no classes; None:
+            there is no model yet.
         problem_type: that of an existing model, which new labels follow.
         trained: settings of the data of an existing model; its columns come first.
 

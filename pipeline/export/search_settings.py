@@ -7,9 +7,8 @@ from typing import Any
 from transformers import GenerationConfig, PreTrainedConfig
 
 from pipeline.errors import UserError
+from pipeline.tasks import translating
 
-# Without any limit, `generate` writes so many tokens.
-TOKENS = 20
 OTHERS = (
     *("begin_suppress_tokens", "constraints", "diversity_penalty", "dola_layers", "encoder_no_repeat_ngram_size"),
     *("exponential_decay_length_penalty", "force_words_ids", "max_time", "penalty_alpha", "remove_invalid_values"),
@@ -74,4 +73,4 @@ def _longest(generation: GenerationConfig, config: PreTrainedConfig) -> int:
         return generation.max_new_tokens + 1
     if generation.max_length is not None:
         return generation.max_length
-    return min(TOKENS + 1, getattr(config, "max_position_embeddings", None) or TOKENS + 1)
+    return translating.unlimited(config) + 1

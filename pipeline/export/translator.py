@@ -47,7 +47,8 @@ class Translator:
         of beams. A text without words has none."""
         if not all(isinstance(text, str) for text in texts):
             raise ValueError("this model translates single texts; give one text a row")
-        given: dict[str, Any] = {"num_beams": beams or max(self.generation["num_beams"], n_best or 1)}
+        usual = max(self.generation["num_beams"], n_best or 1)
+        given: dict[str, Any] = {"num_beams": usual if beams is None else beams}
         if length_penalty is not None:
             given["length_penalty"] = length_penalty
         _check(given, n_best)
@@ -133,9 +134,8 @@ class Translator:
             written = beams.written
             scores = _log_softmax(self._next(written[:, -1:], state))
             origins = beams.extend(_constrained(scores, written, generation))
-            for name in (
-                self.kept if len(origins) == len(written) else [*state]
-            ):  # what is read of a text stays the same
+            # What is read of a text is the same for all of its beams, and changes only when a text is put aside.
+            for name in self.kept if len(origins) == len(written) else state:
                 state[name] = state[name][origins]
         return beams.found, beams.found_scores
 

@@ -24,7 +24,7 @@ from pipeline.data.tokenization.segmentation import cutter
 from pipeline.models.recurrent import CrfTaggerConfig, tag_labels
 from pipeline.models.recurrent.crf import IGNORED
 from pipeline.predictions import ROWS_PER_GROUP, Predictions
-from pipeline.tasks import ner_teacher
+from pipeline.tasks import ner_encoding, ner_scoring, ner_teacher
 from pipeline.tasks.base import Batch, Task, padded_inputs, rows_of
 from pipeline.tasks.batching import batches_by_length
 from pipeline.tasks.teacher_hooks import LabelLosses, Student, Teacher, TeacherLosses

@@ -143,6 +143,7 @@ def test_mistakes_are_told_in_one_line(folders, bare, tmp_path):
             b"warm\n\xff\n",
             "error: line 2: 'utf-8' codec can't decode byte 0xff in position 0: invalid start",
         ),
+        (translation, ["--beams", "0"], b"warm", "error: beams, n-best: both must be at least 1"),
         (translation, ["--beams", "2", "--n-best", "3"], b"warm", "error: n-best: 2 beams find no more than 2"),
         (translation, ["--beams", "1", "--length-penalty", "2"], b"warm", "error: length-penalty: it compares beams"),
         (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from pipeline.export.recurrent.build import build_encoder_decoder
 from pipeline.export.translator import Translator
 from pipeline.models.exported_seq2seq import DecoderState, ExportedSeq2SeqLM
 from pipeline.models.recurrent import RecurrentForSeq2SeqLM, RecurrentSeq2SeqConfig
+from pipeline.tasks import translating
 
 WORDS, PAD, START, END = 40, 0, 1, 2
 Graphs = tuple[onnx.ModelProto, onnx.ModelProto]
@@ -153,6 +155,20 @@ def test_it_writes_the_tokens_and_scores_of_generate_in_batches_and_alone(search
             if beams > 1:
                 own = expected.sequences_scores[number * beams : (number + 1) * beams]
                 assert scores == pytest.approx(own.tolist(), rel=1e-5, abs=1e-5)
+
+
+def test_without_a_limit_it_writes_as_many_tokens_as_predict(searched):
+    model, graphs = searched
+    unlimited = {"max_length": None, "max_new_tokens": None, "suppress_tokens": [END]}
+    ids = {"pad_token_id": PAD, "eos_token_id": END, "decoder_start_token_id": START}
+    model = copy.deepcopy(model)
+    model.generation_config = GenerationConfig(**ids, **unlimited)
+    expected = translating.search(model, sources([3])).sequences.tolist()
+    generation = search_settings.settings(model.generation_config, model.config)
+    translator = Translator({"generation": generation, "tokens": {"pad": PAD}}, NoTokenizer(), *map(session, graphs))
+    ((written, _),) = translator.search(sources([3])["input_ids"].tolist())
+    assert written == expected
+    assert len(written[0]) == translating.MOST_TOKENS + 1
 
 
 class NoTokenizer:
