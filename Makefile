@@ -1,8 +1,7 @@
 # The commands for development. Each one first creates or updates .venv if necessary.
 PYTHON ?= python3
 BIN := .venv/bin
-# Modules are compiled when they are first imported: all of them would take most of a minute, and most are never used.
-PIP := -m pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt
+PIP := -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 BUILDERS := editables hatchling setuptools
 
 .PHONY: setup run test test-slow test-slurm test-slurm-fast test-tools test-browser check format clean
