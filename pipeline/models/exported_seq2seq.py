@@ -95,10 +95,6 @@ class ExportedSeq2SeqLM(nn.Module, GenerationMixin):
         """The graphs run on the CPU."""
         return torch.device("cpu")
 
-    @property
-    def has_crf(self) -> bool:
-        return False
-
     @classmethod
     def _supports_default_dynamic_cache(cls) -> bool:
         return False  # the model creates a DecoderState
