@@ -1,6 +1,6 @@
 """Fine-tunes T5 (Raffel et al. 2020) to translate messages. It needs a network, as no pip package has the checkpoint.
 
-T5 is told what to do in words, which data.prefix puts in front of each text:
+T5 needs an instruction in front of each text, which data.prefix sets:
 
     python recipes/translate_t5.py
     python recipes/translate_t5.py --data.source sample:plone_fr --data.prefix "translate English to French: "
