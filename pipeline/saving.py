@@ -23,6 +23,7 @@ from pipeline.publish.card import card
 from pipeline.publish.card_data import CardData
 from pipeline.publish.staging import has_word_pieces, labels_in
 from pipeline.training import answering_speed, hardware
+from pipeline.training.distributed import fsdp
 from pipeline.training.evaluation import Evaluation
 from pipeline.training.selection import Monitor
 from pipeline.training.trainer import Run
@@ -59,7 +60,9 @@ def save_rows(run: Run, split: str, found: Evaluation, prepared: Prepared) -> No
     file = run_folder.predictions_of(run.folder, split)
     file.parent.mkdir(exist_ok=True)
     storage.sync(run.folder)
-    found.write(file, split, prepared.texts[split], run.accelerator.unwrap_model(run.model), run.tokenizer)
+    model = run.accelerator.unwrap_model(run.model)
+    # What a sharded model attends to would take all processes, and only this one writes.
+    found.write(file, split, prepared.texts[split], None if fsdp.is_sharded(model) else model, run.tokenizer)
 
 
 def answering_speed_of(run: Run, prepared: Prepared) -> dict[str, Any]:

@@ -188,7 +188,8 @@ class Task(TeacherHooks, ABC):
 
         Called once for each batch of an evaluation, after `outcome`, in float32, evaluation mode and inference mode,
         with the batch that `collate` made. Each process generates for its own batches, however long that takes, so
-        this must not communicate with other processes.
+        this must not communicate with other processes. For a model that FSDP shards, inference mode is off, and every
+        process calls this equally often; `model.generate` then goes on until the texts of all processes are complete.
         """
         return {}
 

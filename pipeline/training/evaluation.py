@@ -16,7 +16,6 @@ from torch import nn
 from pipeline import predictions
 from pipeline.config.training import Train
 from pipeline.data import source_rows
-from pipeline.errors import UserError
 from pipeline.models import cpu_functions
 from pipeline.predictions import PredictionInfo
 from pipeline.tasks import attended_rows
@@ -44,13 +43,14 @@ class Evaluation:
         """The outcome of each row, JSON-serializable, in the order of the split; see `Task.rows`."""
         return self.task.rows(self.outcome, self.labels)
 
-    def write(self, file: Path, split: str, texts: Path, model: nn.Module, tokenizer: Any) -> None:
+    def write(self, file: Path, split: str, texts: Path, model: nn.Module | None, tokenizer: Any) -> None:
         """Write the rows to `file`, complete or not at all, each with what it was asked; see predictions.py.
 
         Args:
             split: name of the split.
             texts: its rows as they were read, see source_rows. They are left out if a task has other rows.
-            model, tokenizer: those that were evaluated, for what the model attends to, see attended_rows.
+            model, tokenizer: those that were evaluated, for what the model attends to, see attended_rows; with None as
+                the model, this is left out.
         """
         task, size = self.task, predictions.ROWS_PER_GROUP
         info = PredictionInfo(
@@ -60,7 +60,7 @@ class Evaluation:
         is_own = type(task).records is Task.records
         if not is_own or sum(1 for _ in self.rows()) == source_rows.count(texts):
             batches = source_rows.beside(batches, texts, size)
-        predictions.write(file, info, attended_rows.beside(batches, task, model, tokenizer))
+        predictions.write(file, info, attended_rows.beside(batches, task, model, tokenizer) if model else batches)
 
 
 def evaluate(
@@ -80,13 +80,9 @@ def evaluate(
 
     Args:
         fit: how the task chooses what it chooses on this split, see `Task.fitted`; None: it chooses nothing.
-
-    Raises:
-        UserError: the task scores generated text, and the model is sharded.
     """
     model = accelerator.unwrap_model(model)
     sharded = fsdp.is_sharded(model)
-    check_generation(task, sharded)
     was_training = model.training
     model.eval()
     batches = split.batches(batch_size)
@@ -126,19 +122,6 @@ def _outcomes(
         found = {**task.outcome(outputs, batch), **task.generate(model, batch, tokenizer)}
         parts.append({"id": torch.from_numpy(rows), **found})
     return parts
-
-
-def check_generation(task: Task, sharded: bool) -> None:
-    """Refuse to generate with a sharded model: its processes would wait for one another, each with a different text.
-
-    Raises:
-        UserError: the scores of `task` need generated text, and the model is, or would be, sharded.
-    """
-    if sharded and task.generates:
-        raise UserError(
-            f"task: {task.name} scores generated text, which a model sharded by FSDP cannot produce; launch without"
-            " FSDP (DDP and ZeRO work)"
-        )
 
 
 def _share(batches: list[np.ndarray], accelerator: Accelerator, in_step: bool) -> list[np.ndarray]:

@@ -10,10 +10,9 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
-from pipeline.errors import UserError
 from pipeline.tasks.base import Task
 from pipeline.training import evaluation
-from pipeline.training.evaluation import Evaluation, check_generation, evaluate
+from pipeline.training.evaluation import Evaluation, evaluate
 
 
 class Sums(Task):
@@ -125,13 +124,6 @@ def test_generated_text_joins_the_outcome_of_its_row(batch_size):
     assert result.scores["text"].tolist() == ["a" * row for row in range(11)]
     assert result.scores["ids"].tolist() == [[row] * 2 for row in range(11)]
     assert list(result.rows())[3] == {"id": 3, "value": (3 * 0.1) ** 2, "row": 3, "text": "aaa", "ids": [3, 3]}
-
-
-def test_a_sharded_model_is_not_asked_to_generate():
-    check_generation(Sums(), sharded=True)
-    check_generation(Writing(), sharded=False)
-    with pytest.raises(UserError, match="task: sums scores generated text, which a model sharded by FSDP cannot"):
-        check_generation(Writing(), sharded=True)
 
 
 def test_rows_that_two_processes_report_count_once(monkeypatch):

@@ -50,6 +50,10 @@ class RecurrentForSeq2SeqLM(RecurrentPreTrainedModel, GenerationMixin):
         if config.has_joint_vocabulary:
             self._tied_weights_keys["encoder.embed_tokens.weight"] = "shared.weight"
         self.post_init()
+        if config.input_feeding:
+            # Each layer then runs once a word, and processes that share its weights must run it equally often.
+            names = [*self._no_split_modules, type(self.decoder).__name__]
+            self._no_split_modules = names  # type: ignore[misc]  # as the base class does
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:

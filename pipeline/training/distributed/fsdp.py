@@ -8,6 +8,7 @@ another number of processes, or without sharding.
 from __future__ import annotations
 
 import copy
+import functools
 from collections import Counter
 from typing import Any
 
@@ -15,8 +16,9 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedType
 from torch import Tensor, nn
-from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
 from torch.distributed.tensor import DTensor, distribute_tensor
+from transformers import GenerationMixin
 
 from pipeline.errors import UserError
 
@@ -53,11 +55,20 @@ def shard(model: nn.Module, accelerator: Accelerator) -> nn.Module:
     fully_shard(model, **options)
     # A process without rows in an update runs a micro-batch at weight 0, which may not reach all parameters.
     model.set_reduce_scatter_unused_params(True)  # type: ignore[operator]
+    _generate_in_step(model)
     return model
 
 
+def _generate_in_step(model: nn.Module) -> None:
+    """Have `model.generate` gather the parameters that belong to no block, which it uses before the first forward pass,
+    and go on until all processes have finished their texts: each forward pass needs the parts of all of them."""
+    if isinstance(model, GenerationMixin):
+        register_fsdp_forward_method(model, "generate")
+        model.generate = functools.partial(model.generate, synced_gpus=True)
+
+
 def _blocks(model: nn.Module) -> list[nn.Module]:
-    """Modules that the class of `model` names as blocks (`_no_split_modules`).
+    """Modules that `model` names as blocks (`_no_split_modules`) and that are in no other block.
 
     A block that shares a weight with the rest of the model, as embeddings do with a head, is left out: its weight must
     stay gathered while either computes with it.
@@ -65,11 +76,14 @@ def _blocks(model: nn.Module) -> list[nn.Module]:
     names = set(getattr(model, "_no_split_modules", None) or ())
     # A tied weight has several names; a block may be sharded alone only if it has all of them.
     places = Counter(id(parameter) for _, parameter in model.named_parameters(remove_duplicate=False))
-    blocks = []
+    blocks: list[nn.Module] = []
+    inside: set[nn.Module] = set()
     for module in model.modules():
         own = Counter(id(parameter) for _, parameter in module.named_parameters(remove_duplicate=False))
-        if type(module).__name__ in names and all(places[key] == count for key, count in own.items()):
+        is_block = type(module).__name__ in names and module not in inside
+        if is_block and all(places[key] == count for key, count in own.items()):
             blocks.append(module)
+            inside.update(module.modules())
     return blocks
 
 

@@ -111,11 +111,6 @@ STOP_AT = 3
 RESUMED = ("sentiment", "next_word", "translation")
 
 
-def resumed(is_sharded: bool) -> tuple[str, ...]:
-    """The tasks whose runs are stopped and continued: a model that FSDP shards cannot write texts."""
-    return tuple(task for task in RESUMED if task != "translation" or not is_sharded)
-
-
 def resumes(place: Path, name: str, task: str) -> bool:
     """Whether a run that is stopped, by a signal to the last process, and continued ends with the same bytes as one
     that is not, dropout and accumulation included."""
@@ -334,7 +329,7 @@ if __name__ == "__main__":
     cases = [(task, kind) for task, kind in (case.split("/") for case in named)]
     folder, processes = Path(place), int(os.environ["WORLD_SIZE"])
     found = measure_all(folder, name, cuts, cases)
-    tasks = resumed(fsdp.is_asked_for(launch.start()))
+    tasks = RESUMED
     leave(folder, name, processes, tasks)
     found |= {("resumed", task): resumes(folder, name, task) for task in tasks}
     found |= {("went on", task): go_on(folder, name, task, processes) for task in tasks}
