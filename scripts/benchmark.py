@@ -27,7 +27,8 @@ Run it:
     python scripts/benchmark.py peers          # against transformers' Trainer, flair, Keras and Ludwig on the same rows
 
 With --device cuda, kernels runs on a GPU and is the default. --scaling prints scaling and cluster: what two processes
-cost, and what many GPUs would. peers first installs the other libraries in .venv-peers/; --only NAME... chooses some.
+cost, and what many GPUs would. peers first installs the other libraries in .venv-peers/; --only NAME... chooses some,
+and --seeds 0 1 2 trains on all rows with each of these seeds and prints scores in place of the speed.
 """
 
 from __future__ import annotations
@@ -98,6 +99,7 @@ def main(
     against: Path | None = None,
     models: tuple[Path, ...] = (),
     only: tuple[Literal[PEERS], ...] = (),  # type: ignore[valid-type]
+    seeds: tuple[int, ...] = (),
     json_file: Annotated[Path | None, tyro.conf.arg(name="json")] = None,
 ) -> None:
     """Run one benchmark, or all of a group.
@@ -111,6 +113,7 @@ def main(
         against: for startup, prepare, answer and updates, the folder of another checkout of this project.
         models: for serve, folders of models of single texts.
         only: for peers, the libraries to measure against.
+        seeds: for peers, values of train.seed, at least two: print scores over them in place of the speed.
         json_file: where to write the results.
     """
     import torch
@@ -134,8 +137,10 @@ def main(
         raise SystemExit("--models: serve needs the folders of its models, and nothing else takes any")
     if only and "peers" not in names:
         raise SystemExit("--only: names libraries for peers, and nothing else takes any")
+    if seeds and ("peers" not in names or len(set(seeds)) < 2):
+        raise SystemExit("--seeds: needs two or more different seeds for peers, and nothing else takes any")
     options: dict[str, dict[str, Any]] = {
-        "peers": {"only": only},
+        "peers": {"only": only, "seeds": seeds},
         "serve": {"models": models},
         "kernels": {"device": device},
         **{name: {"against": against} for name in AGAINST},
@@ -143,7 +148,8 @@ def main(
     results = []
     for name in names:
         rows = MEASURES[name](pairs, **options.get(name, {}))
-        _print(name, rows, _title(name, device, threads, pairs))
+        title = f"{name}, {pairs + 1} passes, {len(seeds)} seeds" if seeds else _title(name, device, threads, pairs)
+        _print(name, rows, title)
         results.append({"benchmark": name, "threads": threads, "pairs": pairs, "rows": rows})
     if json_file:
         json_file.write_text(json.dumps(results, indent=2))

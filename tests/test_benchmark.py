@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import runpy
 import subprocess
@@ -193,6 +194,46 @@ def test_libraries_are_named_for_peers_and_for_nothing_else(benchmarks, argument
     script = runpy.run_path(str(ROOT / "scripts/benchmark.py"))
     with pytest.raises(SystemExit, match="--only: names libraries for peers, and nothing else takes any"):
         script["main"](**arguments)
+
+
+@pytest.mark.parametrize("arguments", [("memory", (0, 1)), ("peers", (3,)), ("peers", (3, 3))])
+def test_two_seeds_are_named_for_peers_and_for_nothing_else(benchmarks, arguments):
+    script = runpy.run_path(str(ROOT / "scripts/benchmark.py"))
+    with pytest.raises(SystemExit, match="--seeds: needs two or more different seeds for peers, and nothing else"):
+        script["main"](arguments[0], seeds=arguments[1])
+
+
+def test_the_difference_over_seeds_is_that_of_students_t_with_pooled_variance(benchmarks):
+    from benchmarks.peers.pairs import _difference
+
+    ours, theirs = [0.80, 0.83, 0.82], [0.79, 0.80, 0.84, 0.81]
+    squares = sum((x - sum(side) / len(side)) ** 2 for side in (ours, theirs) for x in side)
+    error = math.sqrt(squares / 5 * (1 / 3 + 1 / 4))
+    difference, quantile = 2.45 / 3 - 3.24 / 4, 2.570582  # of t with 5 degrees of freedom at 0.975
+    low, high = difference - quantile * error, difference + quantile * error
+    found = _difference(ours, theirs)
+    assert found["difference"] == f"{difference:+.4f} ({low:+.4f} to {high:+.4f})"
+    angle = math.atan(difference / error / math.sqrt(5))
+    inside = 2 / math.pi * (angle + math.sin(angle) * (math.cos(angle) + 2 / 3 * math.cos(angle) ** 3))
+    assert found["p"] == f"{1 - inside:.2f}"
+
+
+def test_scores_over_seeds_come_from_all_rows_and_new_weights_for_each_seed(benchmarks, monkeypatch):
+    from benchmarks.peers import pairs
+
+    trained, scores = [], {0: (0.80, 0.81), 4: (0.84, 0.79)}
+
+    def train(pair, passes):
+        trained.append((pair.recipe.train.seed, pair.rows, passes))
+        return pairs._Trained("keras 3", (1.0, 1.0, 1.0), *scores[pair.recipe.train.seed])
+
+    monkeypatch.setattr(pairs, "_train", train)
+    monkeypatch.setattr(pairs, "PAIRS", (pairs.Pair("keras", "small", pairs.MINILM, rows=50),))
+    (row,) = pairs.peers(2, seeds=(0, 4))
+    assert trained == [(0, None, 2), (4, None, 2)]
+    assert (row["our score"], row["their score"]) == ("0.8200 (spread 0.0283)", "0.8000 (spread 0.0141)")
+    assert row["difference"].startswith("+0.0200 (")
+    assert "ratio" not in row
 
 
 def side(tmp_path, code):

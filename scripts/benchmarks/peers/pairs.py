@@ -17,6 +17,7 @@ from benchmarks.common import ROTTEN_TOMATOES, TWEETS, RowsOfTable, alternate
 from benchmarks.peers.environments import ROOT, python_of
 from benchmarks.peers.rows import write_rows
 from pipeline import Data, Optim, Pretrained, Recipe, Recurrent, Train
+from pipeline.metrics import statistics
 
 PEERS = ("trainer", "flair", "keras", "ludwig")
 SCRIPTS = ROOT / "scripts"
@@ -78,17 +79,69 @@ PAIRS = (
 )
 
 
-def peers(pairs: int, only: Sequence[str] = ()) -> RowsOfTable:
+def peers(pairs: int, only: Sequence[str] = (), seeds: Sequence[int] = ()) -> RowsOfTable:
     """Rows per CPU second in passes over the training split, without tokenization, and the score on the test split of
     all passes: a first one, which is not timed because graphs are compiled in it, and one for each pair.
 
     Args:
         only: some of `PEERS`; none: all.
+        seeds: at least two values of train.seed: scores over these, after as many passes over all training rows, in
+            place of the speed; none: the speed and one score.
     """
-    return [_measure(pair, pairs) for pair in PAIRS if not only or pair.peer in only]
+    chosen = [pair for pair in PAIRS if not only or pair.peer in only]
+    return [_scores(pair, pairs, seeds) if seeds else _speed(pair, pairs) for pair in chosen]
 
 
-def _measure(pair: Pair, pairs: int) -> dict[str, Any]:
+def _speed(pair: Pair, pairs: int) -> dict[str, Any]:
+    found = _train(pair, pairs)
+    speeds = dict(zip(("ours rows/s", "theirs rows/s", "ratio"), found.speeds, strict=True))
+    scores = {"our score": f"{found.score:.3f}", "their score": f"{found.peer_score:.3f}"}
+    return {"model": pair.model, "peer": found.versions, **speeds, **scores}
+
+
+def _scores(pair: Pair, pairs: int, seeds: Sequence[int]) -> dict[str, Any]:
+    """Both sides draw new weights, dropout and order with each seed; the rows stay the same."""
+    found = [_train(_with_seed(pair, seed), pairs) for seed in seeds]
+    ours, theirs = [each.score for each in found], [each.peer_score for each in found]
+    shown = {"our score": _mean_and_spread(ours), "their score": _mean_and_spread(theirs)}
+    return {"model": pair.model, "peer": found[0].versions, **shown, **_difference(ours, theirs)}
+
+
+def _with_seed(pair: Pair, seed: int) -> Pair:
+    return replace(pair, rows=None, recipe=replace(pair.recipe, train=replace(pair.recipe.train, seed=seed)))
+
+
+def _mean_and_spread(scores: Sequence[float]) -> str:
+    return f"{statistics.mean(scores):.4f} (spread {statistics.spread(scores):.4f})"
+
+
+def _difference(ours: Sequence[float], theirs: Sequence[float]) -> dict[str, str]:
+    """The difference of the means, its 95 % interval, and the p-value of Student's t-test over the seeds."""
+    from scipy.stats import ttest_ind
+
+    test = ttest_ind(ours, theirs)
+    low, high = test.confidence_interval()
+    difference = statistics.mean(ours) - statistics.mean(theirs)
+    return {"difference": f"{difference:+.4f} ({low:+.4f} to {high:+.4f})", "p": f"{test.pvalue:.2f}"}
+
+
+@dataclass(frozen=True)
+class _Trained:
+    """What one training of both sides has shown.
+
+    Attributes:
+        versions: of the peer's packages.
+        speeds: rows per CPU second of ours and the peer, and the median of their ratios.
+        score, peer_score: on the test split.
+    """
+
+    versions: str
+    speeds: tuple[float, float, float]
+    score: float
+    peer_score: float
+
+
+def _train(pair: Pair, pairs: int) -> _Trained:
     python = python_of(pair.peer)  # before the others wait for an installation
     with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as stack:
         folder = Path(name)
@@ -96,10 +149,8 @@ def _measure(pair: Pair, pairs: int) -> dict[str, Any]:
         ours = stack.enter_context(_Side.of([sys.executable, "-m", SIDE.format("pipeline")], file, {}))
         theirs = stack.enter_context(_Side.of([python, "-m", SIDE.format(pair.peer)], file, pair.environment))
         _, versions = ours.report(), theirs.report()
-        speed, other, ratio = alternate(lambda: rows / ours.next_pass(), lambda: rows / theirs.next_pass(), pairs)
-        scores = {"our score": ours.report(), "their score": theirs.report()}
-    speeds = {"ours rows/s": speed, "theirs rows/s": other, "ratio": ratio}
-    return {"model": pair.model, "peer": versions, **speeds, **{name: f"{score:.3f}" for name, score in scores.items()}}
+        speeds = alternate(lambda: rows / ours.next_pass(), lambda: rows / theirs.next_pass(), pairs)
+        return _Trained(versions, speeds, ours.report(), theirs.report())
 
 
 def _prepare(pair: Pair, passes: int, folder: Path) -> tuple[Path, int]:
