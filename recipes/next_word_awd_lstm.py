@@ -25,7 +25,9 @@ model = replace(
     activation_regularization=2.0,
     temporal_regularization=1.0,
 )
-recipe = replace(rnn, name="next-word-awd-lstm", model=model, train=replace(rnn.train, epochs=16, batch_size=16))
+optim = replace(rnn.optim, schedule="constant", average="nt-asgd")
+train = replace(rnn.train, epochs=16, batch_size=16, patience=6)
+recipe = replace(rnn, name="next-word-awd-lstm", model=model, optim=optim, train=train)
 
 if __name__ == "__main__":
     main(recipe)

@@ -25,7 +25,8 @@ class WeightAverage:
     - swa: the mean of the weights after each update from a share of the training on (Izmailov et al. 2018, who take
       the weights once an epoch).
     - nt-asgd: the same from the first validation whose score is worse than one of more than `average_interval`
-      validations before (Merity et al. 2017, algorithm 1, there with SGD).
+      validations before (Merity et al. 2017, algorithm 1, there with SGD). This is the condition of their code; that
+      of the preprint, which looks at the last `average_interval` validations, is a misprint, as they have said.
 
     Every process of a run has the average of its own parameters, or shards, which follow the same rule.
 
