@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import inspect
 import os
-from collections.abc import Callable, Sequence
+import typing
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -15,6 +18,7 @@ from pipeline.config import paths
 from pipeline.config.hub import check_trust
 from pipeline.config.loading import check_paths, override
 from pipeline.config.recipe import Recipe
+from pipeline.config.schema import Settings, check
 from pipeline.errors import UserError
 
 Arguments = Sequence[str]
@@ -72,6 +76,32 @@ def show_help(described: Callable[..., None], program: str) -> None:
     For commands that read their arguments themselves, because a recipe determines which settings may follow it.
     """
     tyro.cli(described, args=["--help"], prog=program)
+
+
+def call(command: Callable[..., None], given: Arguments, program: str) -> None:
+    """Call `command` with what the command line gives for its arguments, each within the bounds of its annotation.
+
+    Raises:
+        UserError: an argument is out of range, or `command` raises it.
+    """
+
+    @functools.wraps(command)
+    def checked(*values: Any, **named: Any) -> None:
+        bound = inspect.signature(command).bind(*values, **named)
+        _check_all(bound.arguments, command)
+        command(*values, **named)
+
+    tyro.cli(checked, args=list(given), prog=program)
+
+
+def _check_all(values: Mapping[str, Any], described: Any) -> None:
+    """Check `values` against the annotations of `described`, and those in groups of flags against their own."""
+    hints = typing.get_type_hints(described, include_extras=True)
+    for name, value in values.items():
+        if dataclasses.is_dataclass(value) and not isinstance(value, Settings):
+            _check_all(vars(value), type(value))
+        else:
+            check(name.replace("_", "-"), value, hints[name])
 
 
 def changed(recipe: Recipe, settings: Arguments, program: str) -> Recipe:

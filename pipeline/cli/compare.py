@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from pipeline.cli import startup
+from pipeline.cli import arguments, startup
 from pipeline.cli.arguments import Arguments
 from pipeline.config import paths
 from pipeline.errors import UserError, writing
@@ -97,4 +97,4 @@ def _page(name: str) -> Path:
 
 
 def command(given: Arguments) -> None:
-    tyro.cli(_compare, args=list(given), prog="finetune compare")
+    arguments.call(_compare, given, "finetune compare")

@@ -15,6 +15,7 @@ from pipeline import run_folder
 from pipeline.cli import arguments, startup
 from pipeline.cli.arguments import Arguments
 from pipeline.config.hub import HUB_ID, is_repo_id
+from pipeline.config.schema import Port
 from pipeline.errors import UserError, shorten
 from pipeline.serving import address
 
@@ -24,7 +25,7 @@ PACKAGE = "gradio"
 def _demo(
     runs: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN ...")],
     host: str = "127.0.0.1",
-    port: int = 7860,
+    port: Port = 7860,
     push: Annotated[str | None, tyro.conf.arg(metavar="USER/SPACE")] = None,
     private: bool = False,
     overwrite: bool = False,
@@ -97,4 +98,4 @@ def _show(runs: tuple[str, ...], host: str, port: int) -> None:
 
 
 def command(given: Arguments) -> None:
-    tyro.cli(_demo, args=list(given), prog="finetune demo")
+    arguments.call(_demo, given, "finetune demo")

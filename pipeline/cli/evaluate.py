@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
@@ -13,16 +12,16 @@ from pipeline.cli import arguments, startup
 from pipeline.cli.arguments import LABELS_INFERRED, Arguments, ReadingLabels
 from pipeline.config import sources
 from pipeline.config.data import Data, DataFormat
-from pipeline.errors import UserError
+from pipeline.config.schema import Count
 
 
 def _evaluate(
     model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")],
     data: str,
     split: Literal["train", "validation", "test"] = "test",
-    batch_size: int = 32,
+    batch_size: Count = 32,
     rows: str | None = None,
-    cache: int | None = None,
+    cache: Count | None = None,
     reading: tyro.conf.OmitArgPrefixes[ReadingLabels] = LABELS_INFERRED,
     format: DataFormat | None = None,
     limit: int | None = None,
@@ -63,7 +62,7 @@ def _evaluate(
         limit=limit,
         separate=separate,
     )
-    file = _checked(batch_size, rows, cache)
+    file = None if rows is None else predictions.check_target(rows, "rows")
     sources.resolve(chosen)
     options = {"revision": model_revision, "trust_remote_code": trust_remote_code, "allow_pickle": allow_pickle}
     arguments.check_model(model, model_revision, trust_remote_code, "model-revision")
@@ -74,13 +73,5 @@ def _evaluate(
         print(json.dumps(scores, indent=2, ensure_ascii=False))
 
 
-def _checked(batch_size: int, rows: str | None, cache: int | None) -> Path | None:
-    """The file for the rows, if they are asked for."""
-    for name, value in (("batch-size", batch_size), ("cache", 1 if cache is None else cache)):
-        if value < 1:
-            raise UserError(f"{name}: {value} is out of range; it must be >= 1")
-    return None if rows is None else predictions.check_target(rows, "rows")
-
-
 def command(given: Arguments) -> None:
-    tyro.cli(_evaluate, args=list(given), prog="finetune evaluate")
+    arguments.call(_evaluate, given, "finetune evaluate")

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import tyro
 
-from pipeline.cli import startup
+from pipeline.cli import arguments, startup
 from pipeline.cli.arguments import Arguments
 from pipeline.config import export as settings
 from pipeline.config.export import DEFAULT_OPSET, Quantization
@@ -54,4 +54,4 @@ def _export(
 
 
 def command(given: Arguments) -> None:
-    tyro.cli(_export, args=list(given), prog="finetune export")
+    arguments.call(_export, given, "finetune export")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from pipeline.config import paths, sources
 from pipeline.config.data import Data, DataFormat
 from pipeline.config.formats import DATA_SUFFIXES, REMEDIES, name_of, suffix_of
 from pipeline.config.loading import nearby
+from pipeline.config.schema import Count, LengthPenalty
 from pipeline.errors import UserError
 
 BYTES = 1 << 20  # of standard input that are read at once, if they are there
@@ -26,26 +26,19 @@ BYTES = 1 << 20  # of standard input that are read at once, if they are there
 class Search:
     """Flags for translation: how translations are searched for, and what is printed about them."""
 
-    beams: int | None = None
+    beams: Count | None = None
     """for translation: beams of the search; 1 is greedy. By default, as the model was saved."""
-    length_penalty: float | None = None
+    length_penalty: LengthPenalty | None = None
     """for translation: exponent of the length by which scores are divided: above 1 prefers long translations."""
-    n_best: int | None = None
+    n_best: Count | None = None
     """for translation: also print this many translations with their scores, the best first."""
     attention: bool = False
     """for translation: also print how much each token of the translation attends to each of the text."""
 
     def options(self) -> dict[str, Any]:
-        """Those that are given, as arguments of the task's `predict`.
-
-        Raises:
-            UserError: one is out of range.
-        """
-        for name in ("beams", "n_best"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise UserError(f"{name.replace('_', '-')}: {value} is out of range; it must be >= 1")
-        return {name: value for name, value in dataclasses.asdict(self).items() if value not in (None, False)}
+        """Those that are given, as arguments of the task's `predict`."""
+        # A length penalty of 0 equals False, and is given.
+        return {name: value for name, value in vars(self).items() if value is not None and value is not False}
 
 
 DEFAULT_SEARCH = Search()
@@ -56,7 +49,7 @@ def _predict(
     input: str = "-",
     output: str | None = None,
     format: Literal["doccano", "label-studio", "spacy", "conll"] | None = None,
-    generate: int | None = None,
+    generate: Count | None = None,
     search: tyro.conf.OmitArgPrefixes[Search] = DEFAULT_SEARCH,
     input_format: DataFormat | None = None,
     split: Literal["train", "validation", "test"] | None = None,
@@ -85,8 +78,6 @@ def _predict(
         trust_remote_code: run the code that comes with the model.
         allow_pickle: read weights from pytorch_model.bin if there are no safetensors.
     """
-    if generate is not None and generate < 1:
-        raise UserError(f"generate: {generate} is out of range; it must be >= 1")
     options: dict[str, Any] = {} if generate is None else {"generate": generate}
     options |= search.options() | ({} if format is None else {"format": format})
     loading: dict[str, Any] = {
@@ -176,4 +167,4 @@ def _decoded(line: bytes, number: int) -> str:
 
 
 def command(given: Arguments) -> None:
-    tyro.cli(_predict, args=list(given), prog="finetune predict")
+    arguments.call(_predict, given, "finetune predict")

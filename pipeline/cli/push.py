@@ -6,7 +6,7 @@ from typing import Annotated
 
 import tyro
 
-from pipeline.cli import startup
+from pipeline.cli import arguments, startup
 from pipeline.cli.arguments import Arguments
 from pipeline.config.export import Quantization, require_packages
 from pipeline.config.hub import Hub
@@ -79,6 +79,6 @@ def _push(
 
 def command(given: Arguments) -> None:
     try:
-        tyro.cli(_push, args=list(given), prog="finetune push")
+        arguments.call(_push, given, "finetune push")
     except UserError as error:  # in a recipe the setting is hub.tag, here it is --tag
         raise UserError(str(error).removeprefix("hub.")) from error

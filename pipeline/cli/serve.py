@@ -10,19 +10,19 @@ import tyro
 
 from pipeline.cli import arguments, startup
 from pipeline.cli.arguments import Arguments
+from pipeline.config.schema import Port
 from pipeline.errors import UserError
 from pipeline.serving import address
 from pipeline.serving.limits import Limits
 
 PACKAGES = ("starlette", "uvicorn", "prometheus_client")
-LAST_PORT = 65535
 LIMITS = Limits()
 
 
 def _serve(
     model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")],
     host: str = "127.0.0.1",
-    port: int = 8000,
+    port: Port = 8000,
     limits: tyro.conf.OmitArgPrefixes[Limits] = LIMITS,
     revision: str | None = None,
     trust_remote_code: bool = False,
@@ -44,8 +44,6 @@ def _serve(
         trust_remote_code: run the code that comes with the model.
         allow_pickle: read weights from pytorch_model.bin if there are no safetensors.
     """
-    if not 0 <= port <= LAST_PORT:
-        raise UserError(f"port: {port} is out of range; it must be between 0 and {LAST_PORT}")
     if missing := [name for name in PACKAGES if importlib.util.find_spec(name) is None]:
         raise UserError(f"finetune serve: {missing[0]} is not installed; pip install 'finetune-pipeline[serve]'")
     arguments.check_model(model, revision, trust_remote_code, "revision")
@@ -58,4 +56,4 @@ def _serve(
 
 
 def command(given: Arguments) -> None:
-    tyro.cli(_serve, args=list(given), prog="finetune serve")
+    arguments.call(_serve, given, "finetune serve")

@@ -9,9 +9,10 @@ from typing import Annotated
 
 import tyro
 
-from pipeline.cli import startup
+from pipeline.cli import arguments, startup
 from pipeline.cli.arguments import Arguments
 from pipeline.config.expansion import StudyRun
+from pipeline.config.schema import Count
 from pipeline.config.study import Study, load_study
 from pipeline.errors import UserError
 from pipeline.studies import comparison, jobs
@@ -22,7 +23,7 @@ from pipeline.studies.runner import Runner
 
 def _study(
     file: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")],
-    processes: int = 1,
+    processes: Count = 1,
     folder: Path | None = None,
     only: int | None = None,
     list: tyro.conf.FlagCreatePairsOff[bool] = False,
@@ -45,8 +46,6 @@ def _study(
         count: print the number of runs, and run none.
         recipe: write the recipe of the run with this number, print its file, and run none; for other launchers.
     """
-    if processes < 1:
-        raise UserError(f"processes: {processes} is out of range; it must be >= 1")
     _refuse_together({"list": list, "count": count, "recipe": recipe is not None, "only": only is not None}, processes)
     study = load_study(str(file))
     home = folder or study.folder
@@ -67,7 +66,7 @@ def _study(
 
 
 def command(given: Arguments) -> None:
-    tyro.cli(_study, args=[*given], prog="finetune study")
+    arguments.call(_study, given, "finetune study")
 
 
 def _refuse_together(given: Mapping[str, bool], processes: int) -> None:

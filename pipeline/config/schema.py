@@ -32,6 +32,10 @@ NotNegative = Annotated[float, Ge(0.0)]
 Rate = Annotated[float, Ge(0.0), Lt(1.0)]
 Share = Annotated[float, Gt(0.0), Lt(1.0)]
 WarmupRatio = Annotated[float, Ge(0.0), Le(1.0)]
+Port = Annotated[int, Ge(0), Le(65535)]
+# Scores are divided by the length to this power, which overflows far above.
+LARGEST_PENALTY = 10.0
+LengthPenalty = Annotated[float, Ge(-LARGEST_PENALTY), Le(LARGEST_PENALTY)]
 
 C = TypeVar("C", bound=type)
 
@@ -81,7 +85,7 @@ class Settings:
     def __post_init__(self) -> None:
         kind: Any = type(self)  # every subclass is a dataclass
         for f in dataclasses.fields(kind):
-            _check(_dotted(self.section, f.name), getattr(self, f.name), _hints(kind)[f.name])
+            check(_dotted(self.section, f.name), getattr(self, f.name), _hints(kind)[f.name])
 
     def refuse(self, name: str, reason: str) -> None:
         """Refuse setting `name` for `reason`.
@@ -92,12 +96,20 @@ class Settings:
         raise UserError(f"{_dotted(self.section, name)}: {reason}")
 
 
-def _check(name: str, value: Any, hint: Any) -> None:
-    """Raise UserError unless `value` has type `hint`, within the bounds in its `Annotated`."""
+def check(name: str, value: Any, hint: Any) -> None:
+    """Refuse a `value` that does not have the type `hint`, or is outside the bounds in its `Annotated`. NaN and
+    infinity are no numbers.
+
+    Args:
+        name: of the setting, for the message.
+
+    Raises:
+        UserError: as above.
+    """
     kind = typing.get_origin(hint)
     if kind is Annotated:
         base, *bounds = typing.get_args(hint)
-        _check(name, value, base)
+        check(name, value, base)
         for bound in bounds:
             if type(bound) not in BOUNDS:  # a mark for the command line
                 continue
@@ -116,13 +128,13 @@ def _check(name: str, value: Any, hint: Any) -> None:
         if not isinstance(value, dict):
             raise UserError(f"{name}: {shorten(repr(value), 80)} is not a mapping of names to values")
         for key, item in value.items():
-            _check(name, key, typing.get_args(hint)[0])
-            _check(f"{name}.{key}", item, typing.get_args(hint)[1])
+            check(name, key, typing.get_args(hint)[0])
+            check(f"{name}.{key}", item, typing.get_args(hint)[1])
     elif kind is tuple:
         if not isinstance(value, tuple):
             raise UserError(f"{name}: {shorten(repr(value), 80)} is not a list")
         for item in value:
-            _check(name, item, typing.get_args(hint)[0])
+            check(name, item, typing.get_args(hint)[0])
     elif hint is not Any and not _is_a(value, hint):
         raise UserError(f"{name}: {shorten(repr(value), 80)} is not {_describe(hint)}")
     elif isinstance(value, str):
@@ -152,7 +164,7 @@ def _check_union(name: str, value: Any, options: tuple[Any, ...]) -> None:
     fitting = kinds if len(kinds) == 1 else [kind for kind in kinds if _is_a(value, _outer(kind))]
     if not fitting:
         raise UserError(f"{name}: {shorten(repr(value), 80)} is not {' or '.join(map(_describe, kinds))}")
-    _check(name, value, fitting[0])
+    check(name, value, fitting[0])
 
 
 def _outer(hint: Any) -> Any:

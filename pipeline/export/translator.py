@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 ROWS = 32  # of a batch
+LARGEST_PENALTY = 10.0  # scores are divided by the length to this power, which overflows far above
 NEVER = np.float32(-1e9)  # the score of what must not be chosen
 Arrays = dict[str, np.ndarray]
 
@@ -216,6 +217,10 @@ def _check(given: Mapping[str, Any], n_best: int | None) -> None:
         raise ValueError("beams, n-best: both must be at least 1")
     if n_best is not None and n_best > beams:
         raise ValueError(f"n-best: {beams} beams find no more than {beams} translations; raise beams, or lower it")
+    penalty = given.get("length_penalty", 1.0)
+    if not abs(penalty) <= LARGEST_PENALTY:
+        least = -LARGEST_PENALTY
+        raise ValueError(f"length-penalty: {penalty} is out of range; it must be from {least} to {LARGEST_PENALTY}")
     if "length_penalty" in given and beams == 1:
         raise ValueError("length-penalty: it compares beams, and there is only one; raise beams, or leave it out")
 

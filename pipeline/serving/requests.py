@@ -7,6 +7,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline.config.schema import LARGEST_PENALTY
 from pipeline.errors import listing, shorten, suggest
 from pipeline.serving.limits import Limits
 from pipeline.tasks.base import Task
@@ -145,7 +146,9 @@ def _problem(name: str, value: Any, limits: Limits) -> str | None:
         largest = getattr(limits, COUNTS[name])
         return None if _is_count(value, largest) else f"an integer from 1 to {largest}"
     if name == "length_penalty":
-        return None if isinstance(value, (int, float)) and not isinstance(value, bool) else "a number"
+        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        fits = is_number and abs(value) <= LARGEST_PENALTY  # NaN, which json.loads reads, is not
+        return None if fits else f"a number from -{LARGEST_PENALTY:g} to {LARGEST_PENALTY:g}"
     if name == "attention":
         return None if isinstance(value, bool) else "true or false"
     return None

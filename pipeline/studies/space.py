@@ -7,6 +7,7 @@ model.cell=lstm,gru                   one of these values
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -196,9 +197,10 @@ def _accepts(recipe: Recipe, name: str, value: Any) -> str | None:
 def _number(text: str) -> int | float | None:
     for kind in (int, float):
         try:
-            return kind(text)
+            value = kind(text)
         except ValueError:
             continue
+        return value if math.isfinite(value) else None
     return None
 
 

@@ -58,7 +58,8 @@ class MultiLabel(TextAnswers):
         super().recall(config)
         thresholds = getattr(config, "thresholds", None)
         if thresholds is not None and not _are_thresholds(thresholds, config.num_labels):
-            raise UserError(f"model: thresholds in config.json must be {config.num_labels} numbers, one for each label")
+            wanted = f"{config.num_labels} numbers from 0 to 1, one for each label"
+            raise UserError(f"model: thresholds in config.json must be {wanted}")
         self.thresholds = thresholds
 
     def monitors(self, labels: Sequence[str]) -> Sequence[str]:
@@ -182,5 +183,5 @@ def _hot(names: pa.ChunkedArray, labels: list[str]) -> np.ndarray:
 
 
 def _are_thresholds(values: Any, classes: int) -> bool:
-    numbers = isinstance(values, list) and all(isinstance(value, (int, float)) for value in values)
+    numbers = isinstance(values, list) and all(isinstance(value, (int, float)) and 0 <= value <= 1 for value in values)
     return numbers and len(values) == classes

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+from pipeline.config.schema import Count, LengthPenalty, check
 from pipeline.data.tokenization import translated
 from pipeline.errors import UserError
 from pipeline.models.recurrent.crf import IGNORED
@@ -30,9 +31,9 @@ def options(
         UserError: a number is out of range, there are fewer beams than translations to give, or there is a length
             penalty without beams.
     """
-    for name, value in (("beams", beams), ("n-best", n_best)):
-        if value is not None and value < 1:
-            raise UserError(f"{name}: {value} is out of range; it must be >= 1")
+    check("beams", beams, Count | None)
+    check("n-best", n_best, Count | None)
+    check("length-penalty", length_penalty, LengthPenalty | None)
     used = beams or max(model.generation_config.num_beams or 1, n_best or 1)
     if n_best is not None and n_best > used:
         raise UserError(f"n-best: {used} beams find no more than {used} translations; raise beams, or lower it")

@@ -152,7 +152,7 @@ def main(options: Options) -> None:
     from pipeline.studies.claims import timing
 
     unknown = set(options.claims) - set(range(1, 9))
-    if unknown or not options.claims or options.scale <= 0 or options.scale > 1:
+    if unknown or not options.claims or not 0 < options.scale <= 1:
         raise UserError("course: claims are numbers from 1 to 8, and the scale is above 0 and at most 1")
     figures = options.folder / "figures"
     figures.mkdir(parents=True, exist_ok=True)

@@ -12,8 +12,9 @@ import torch
 from sessions import session
 from transformers import GenerationConfig, PreTrainedModel
 
+from pipeline.config.schema import LARGEST_PENALTY
 from pipeline.errors import UserError
-from pipeline.export import search_settings, transformer_seq2seq
+from pipeline.export import search_settings, transformer_seq2seq, translator
 from pipeline.export.recurrent.build import build_encoder_decoder
 from pipeline.export.translator import Translator
 from pipeline.models.exported_seq2seq import DecoderState, ExportedSeq2SeqLM
@@ -169,6 +170,19 @@ def test_without_a_limit_it_writes_as_many_tokens_as_predict(searched):
     ((written, _),) = translator.search(sources([3])["input_ids"].tolist())
     assert written == expected
     assert len(written[0]) == translating.MOST_TOKENS + 1
+
+
+@pytest.mark.parametrize("penalty", [float("nan"), float("inf"), -11, 1000])
+def test_a_length_penalty_with_which_scores_overflow_is_refused(searched, penalty):
+    model, graphs = searched
+    settings = {"generation": search_settings.settings(GenerationConfig(decoder_start_token_id=START), model.config)}
+    refused = f"^length-penalty: {penalty} is out of range; it must be from -10.0 to 10.0$"
+    with pytest.raises(ValueError, match=refused):
+        Translator(settings, NoTokenizer(), *map(session, graphs))(["a"], beams=2, length_penalty=penalty)
+
+
+def test_predict_refuses_the_same_length_penalties_as_the_runner():
+    assert LARGEST_PENALTY == translator.LARGEST_PENALTY
 
 
 class NoTokenizer:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import math
 import os
 import subprocess
 import sys
@@ -81,7 +82,9 @@ def test_a_study_holds_the_runs_of_the_chosen_claims_only_and_none_stops_early(c
     assert len(everything) == 3 * 29
 
 
-@pytest.mark.parametrize("wrong", [{"claims": (9,)}, {"claims": ()}, {"scale": 0.0}, {"scale": 2.0}])
+@pytest.mark.parametrize(
+    "wrong", [{"claims": (9,)}, {"claims": ()}, {"scale": 0.0}, {"scale": 2.0}, {"scale": math.nan}]
+)
 def test_claims_and_scales_that_do_not_exist_are_refused_before_anything_is_written(course, tmp_path, wrong):
     with pytest.raises(UserError, match="from 1 to 8"):
         course.main(course.Options(folder=tmp_path / "course", **wrong))

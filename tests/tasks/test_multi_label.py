@@ -159,10 +159,11 @@ def test_answers_list_the_likeliest_label_first_and_all_probabilities():
     assert second["labels"] == []
 
 
-@pytest.mark.parametrize("thresholds", [[0.5], "half", [0.1, 0.2, None]])
+@pytest.mark.parametrize("thresholds", [[0.5], "half", [0.1, 0.2, None], [0.1, 0.2, np.nan], [0.1, 0.2, 1.5]])
 def test_thresholds_that_do_not_fit_the_labels_are_refused(thresholds):
     config = SimpleNamespace(problem_type="multi_label_classification", num_labels=3, thresholds=thresholds)
-    with pytest.raises(UserError, match=r"^model: thresholds in config\.json must be 3 numbers, one for each label$"):
+    wanted = r"^model: thresholds in config\.json must be 3 numbers from 0 to 1, one for each label$"
+    with pytest.raises(UserError, match=wanted):
         Sentiment().restored(config)
 
 
