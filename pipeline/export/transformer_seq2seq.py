@@ -19,6 +19,7 @@ from transformers import DynamicCache, EncoderDecoderCache, PreTrainedModel
 
 from pipeline.errors import UserError, reason
 from pipeline.export.transformer import BEFORE, LENGTH, example, layers, record, root
+from pipeline.models import modes
 
 MASK = "encoder_attention_mask"
 Layers = list[tuple[torch.Tensor, torch.Tensor]]
@@ -37,16 +38,13 @@ def build(model: PreTrainedModel, opset: int) -> tuple[onnx.ModelProto, onnx.Mod
         UserError: the model cannot be recorded, or its results cannot be written as ONNX.
     """
     model = model.float().eval()
-    usual = model.config._attn_implementation
-    model.set_attn_implementation("eager")  # the others return no weights
     try:
-        return _encoder(model, opset), _decoder(model, opset)
+        with modes.keeping_attention(model):
+            return _encoder(model, opset), _decoder(model, opset)
     except Exception as error:  # of any class: it runs the code of the model
         if isinstance(error, UserError):
             raise
         raise UserError(f"model: a {type(model).__name__} cannot be exported to ONNX: {reason(root(error))}") from error
-    finally:
-        model.set_attn_implementation(usual)
 
 
 class _Encoder(nn.Module):

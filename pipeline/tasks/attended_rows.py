@@ -9,7 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 import pyarrow as pa
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from pipeline.models import cpu_functions
+from pipeline.models import cpu_functions, modes
 
 COLUMN = "attention"
 # The first rows whose texts have at most so many characters and are not blank: the same rows for every model.
@@ -61,11 +61,8 @@ def _attention(
     chosen = [row for row, text in enumerate(texts) if text.strip() and len(text) <= CHARACTERS][:ROWS]
     if not chosen:
         return None
-    was_training = model.training
-    model.eval()
-    with cpu_functions.faster(model, cpu_functions.ANSWERING):
+    with modes.evaluating(model), cpu_functions.faster(model, cpu_functions.ANSWERING):
         answers = task.attention([texts[row] for row in chosen], model, tokenizer)
-    model.train(was_training)
     if answers is None:
         return None
     shown = {row: own for row, own in zip(chosen, answers, strict=True) if _is_small(own)}

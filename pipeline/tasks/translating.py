@@ -14,6 +14,7 @@ from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 from pipeline.config.schema import Count, LengthPenalty, check
 from pipeline.data.tokenization import translated
 from pipeline.errors import UserError
+from pipeline.models import modes
 from pipeline.models.recurrent.crf import IGNORED
 
 # See `unlimited`; transformers would stop after 20.
@@ -126,10 +127,8 @@ def attended(
 
 def _weights(model: PreTrainedModel, inputs: Mapping[str, torch.Tensor], labels: torch.Tensor) -> torch.Tensor:
     """(B, T, S), the mean over the heads of the last layer."""
-    usual = model.config._attn_implementation
-    model.set_attn_implementation("eager")  # the others keep no weights
-    outputs = model(**inputs, labels=labels, output_attentions=True)
-    model.set_attn_implementation(usual)
+    with modes.keeping_attention(model):
+        outputs = model(**inputs, labels=labels, output_attentions=True)
     layers = getattr(outputs, "cross_attentions", None)
     if not layers or layers[-1] is None:
         raise UserError("attention: this model has none from the translation to the text; leave it out")

@@ -9,6 +9,7 @@ from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from pipeline.models import modes
 from pipeline.tasks.base import Task
 
 BATCH_SIZES = (1, 32)
@@ -39,17 +40,13 @@ def measure(
     """
     chosen = [_cut(texts[number % len(texts)]) for number in range(TEXTS)]
     seconds = min(max(SHARE * run_seconds, LEAST), MOST)
-    was_training = model.training
-    model.eval()
-    try:
+    with modes.evaluating(model):
         return {
             f"batch_{size}": texts_per_second(
                 lambda batch: list(task.predict(batch, model, tokenizer, labels)), chosen, size, seconds
             )
             for size in BATCH_SIZES
         }
-    finally:
-        model.train(was_training)
 
 
 def _cut(text: Any) -> Any:

@@ -245,6 +245,24 @@ def test_giving_the_attention_leaves_the_model_as_it_was(finished):
     assert loaded.model.config._attn_implementation == usual != "eager"
 
 
+def test_a_model_is_as_it_was_if_its_attention_ends_in_an_error(finished, monkeypatch):
+    loaded = inference.load(str(finished))
+    usual, forward = loaded.model.config._attn_implementation, loaded.model.forward
+
+    def failing(*args, output_attentions=False, **inputs):
+        if output_attentions:
+            raise RuntimeError("out of memory")
+        return forward(*args, **inputs)
+
+    monkeypatch.setattr(loaded.model, "forward", failing)
+    loaded.model.train()
+    batches = [pa.RecordBatch.from_pydict({"text": ["red dog"]})]
+    with pytest.raises(RuntimeError, match="out of memory"):
+        list(attended_rows.beside(batches, loaded.task, loaded.model, loaded.tokenizer))
+    assert loaded.model.config._attn_implementation == usual
+    assert loaded.model.training
+
+
 def test_a_text_without_words_has_an_empty_translation(finished):
     options = {"beams": 2, "n_best": 2, "attention": True}
     first, *others, last = inference.predict(str(finished), ["red dog", "", " \n", "house"], **options)
