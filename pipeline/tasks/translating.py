@@ -23,6 +23,10 @@ MOST_TOKENS = 256
 UNDECODED = "\N{REPLACEMENT CHARACTER}"
 
 
+class NoAttention(UserError):
+    """The model does not attend from the translation to the text."""
+
+
 def options(
     model: PreTrainedModel, beams: int | None, length_penalty: float | None, n_best: int | None
 ) -> dict[str, Any]:
@@ -110,7 +114,7 @@ def attended(
         sequences: (B, 1 + T) what the model has written, after the token that it starts with.
 
     Raises:
-        UserError: the model has no attention from one side to the other.
+        NoAttention: the model has none from one side to the other.
     """
     labels = _labels(sequences[:, 1:], model)
     weights = _weights(model, inputs, labels)
@@ -131,7 +135,7 @@ def _weights(model: PreTrainedModel, inputs: Mapping[str, torch.Tensor], labels:
         outputs = model(**inputs, labels=labels, output_attentions=True)
     layers = getattr(outputs, "cross_attentions", None)
     if not layers or layers[-1] is None:
-        raise UserError("attention: this model has none from the translation to the text; leave it out")
+        raise NoAttention("attention: this model has none from the translation to the text; leave it out")
     return layers[-1].float().mean(dim=1)  # (B, H, T, S)
 
 

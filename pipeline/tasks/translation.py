@@ -220,7 +220,7 @@ class Translation(Task):
         """See `attended_rows.Attends`; the same as `predict` gives."""
         try:
             return [row["attention"] for row in self.predict(texts, model, tokenizer, [], attention=True)]
-        except UserError:  # this model has none
+        except translating.NoAttention:
             return None
 
 

@@ -245,6 +245,22 @@ def test_giving_the_attention_leaves_the_model_as_it_was(finished):
     assert loaded.model.config._attn_implementation == usual != "eager"
 
 
+def test_no_mistake_but_a_missing_attention_passes_for_a_model_without_one(finished, monkeypatch):
+    loaded = inference.load(str(finished))
+    batches = [pa.RecordBatch.from_pydict({"text": ["red dog"]})]
+
+    def rows(error: Exception) -> list[pa.RecordBatch]:
+        def failing(*arguments):
+            raise error
+
+        monkeypatch.setattr(translating, "attended", failing)
+        return list(attended_rows.beside(batches, loaded.task, loaded.model, loaded.tokenizer))
+
+    assert rows(translating.NoAttention("attention: this model has none")) == batches
+    with pytest.raises(UserError, match="beams: 0 is out of range"):
+        rows(UserError("beams: 0 is out of range"))
+
+
 def test_a_model_is_as_it_was_if_its_attention_ends_in_an_error(finished, monkeypatch):
     loaded = inference.load(str(finished))
     usual, forward = loaded.model.config._attn_implementation, loaded.model.forward
