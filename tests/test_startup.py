@@ -31,16 +31,22 @@ except SystemExit as end:
     assert not end.code, end.code
 print("imported:", *(name for name in os.environ["LOOK_FOR"].split() if name in sys.modules))
 """
-# Runs scripts with --help, one after another; prints what each printed, and which modules had been imported by then.
+# Runs scripts with --help, one after another; prints how each ended, what it printed, and which modules had been
+# imported by then.
 HELP_OF_SCRIPTS = """
 import contextlib, io, json, os, runpy, sys
 _, *scripts = sys.argv
 sys.path.insert(0, os.path.dirname(scripts[0]))
 for script in scripts:
     sys.argv = [script, "--help"]
-    with contextlib.redirect_stdout(io.StringIO()) as printed, contextlib.suppress(SystemExit):
-        runpy.run_path(script, run_name="__main__")
-    print(json.dumps([printed.getvalue(), [name for name in os.environ["LOOK_FOR"].split() if name in sys.modules]]))
+    end = "it did not exit"
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        try:
+            runpy.run_path(script, run_name="__main__")
+        except SystemExit as stop:
+            end = stop.code
+    modules = [name for name in os.environ["LOOK_FOR"].split() if name in sys.modules]
+    print(json.dumps([end, printed.getvalue(), modules]))
 """
 
 
@@ -65,7 +71,7 @@ def help_of(command: str) -> tuple[set[str], str]:
 
 
 @pytest.fixture(scope="module")
-def help_of_recipes() -> dict[Path, tuple[str, list[str]]]:
+def help_of_recipes() -> dict[Path, tuple[int | str, str, list[str]]]:
     lines = run(HELP_OF_SCRIPTS, *RECIPES).splitlines()
     return dict(zip(RECIPES, map(json.loads, lines), strict=True))
 
@@ -92,7 +98,8 @@ def test_the_settings_of_a_recipe_are_listed_before_anything_heavy_is_imported(c
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda file: file.stem)
 def test_a_recipe_script_lists_its_settings_before_anything_heavy_is_imported(recipe, help_of_recipes):
-    printed, found = help_of_recipes[recipe]
+    end, printed, found = help_of_recipes[recipe]
+    assert end == 0
     assert found == []
     assert "--train.epochs" in printed
 
