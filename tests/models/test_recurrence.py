@@ -9,10 +9,12 @@ import torch
 from contract import padded, randomised, words
 from torch import nn
 
+from pipeline.config import models
 from pipeline.config.recipe import Recurrent
-from pipeline.models.recurrent import RecurrentConfig, RecurrentModel
+from pipeline.models.recurrent import RecurrentConfig, RecurrentModel, RecurrentSeq2SeqConfig, configuration_recurrent
 from pipeline.models.recurrent.dropout import dropout
 from pipeline.models.recurrent.layout import clear_padding, make_layout
+from pipeline.models.recurrent.minimal_cells import MinimalCell
 from pipeline.models.recurrent.recurrence import CELLS
 
 TORCH = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
@@ -21,6 +23,21 @@ TORCH = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
 def test_configuration_and_recipe_offer_every_cell():
     assert get_args(RecurrentConfig.__dataclass_fields__["cell_type"].type) == tuple(CELLS)
     assert get_args(get_type_hints(Recurrent)["cell"]) == tuple(CELLS)
+
+
+@pytest.mark.parametrize(
+    ("setting", "field"),
+    [("cell", "cell_type"), ("pooling", "pooling"), ("char_encoder", "char_encoder"), ("attention", "attention_type")],
+)
+def test_recipes_and_saved_models_offer_the_same_choices(setting, field):
+    """Saved models travel without the recipe's code, so each has its own list."""
+    assert get_type_hints(Recurrent)[setting] == RecurrentSeq2SeqConfig.__dataclass_fields__[field].type
+
+
+def test_recipes_and_saved_models_agree_on_the_cells_with_settings_of_their_own():
+    minimal = tuple(name for name, cell in CELLS.items() if issubclass(cell, MinimalCell))
+    assert minimal == configuration_recurrent.MINIMAL_CELLS
+    assert minimal == models.MINIMAL_CELLS
 
 
 @pytest.mark.parametrize("cell", CELLS)
