@@ -32,3 +32,14 @@ def shop(tmp_path_factory) -> Path:
     settings = Train(output_dir=str(folder / "teacher"), epochs=2, batch_size=8)
     train(Recipe("teacher", "sentiment", data, model, Optim(learning_rate=0.02), settings))
     return folder
+
+
+@pytest.fixture
+def asked(monkeypatch) -> list[str]:
+    """The texts that a teacher was asked about."""
+    from pipeline.distil.answers import Questions
+
+    found: list[str] = []
+    original = Questions.answer
+    monkeypatch.setattr(Questions, "answer", lambda self, own: (found.extend(own), original(self, own))[1])
+    return found

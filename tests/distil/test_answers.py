@@ -48,15 +48,6 @@ def questions(shop):
     return made
 
 
-@pytest.fixture
-def asked(monkeypatch) -> list[str]:
-    """The texts that a teacher was asked about."""
-    found: list[str] = []
-    original = Questions.answer
-    monkeypatch.setattr(Questions, "answer", lambda self, own: (found.extend(own), original(self, own))[1])
-    return found
-
-
 def values(found: pa.ChunkedArray) -> np.ndarray:
     return np.array(found.to_pylist(), np.float32)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -15,6 +14,7 @@ import pytest
 import torch
 from conftest import NEGATIVE, POSITIVE, ROOT, save_checkpoint
 from safetensors.torch import load_file
+from stopping import stopped_after
 
 from pipeline import inference, rehearsal, run_folder
 from pipeline.config.data import Data
@@ -25,7 +25,7 @@ from pipeline.config.serialization import from_json
 from pipeline.config.training import Optim, Train
 from pipeline.distil.answers import Questions
 from pipeline.doctor import estimate
-from pipeline.errors import Interrupted, UserError
+from pipeline.errors import UserError
 from pipeline.publish.card import card
 from pipeline.publish.card_data import CardData
 from pipeline.run import train
@@ -47,15 +47,6 @@ def student(shop, tmp_path, monkeypatch) -> Recipe:
         train=Train(output_dir=str(tmp_path / "student"), epochs=1, batch_size=8, log_every=2),
         distil=Distil(teacher="teacher", unlabelled=Data("other.txt"), limit=40, hard_share=0.25),
     )
-
-
-@pytest.fixture
-def asked(monkeypatch) -> list[str]:
-    """The texts that a teacher was asked about."""
-    found: list[str] = []
-    original = Questions.answer
-    monkeypatch.setattr(Questions, "answer", lambda self, own: (found.extend(own), original(self, own))[1])
-    return found
 
 
 def test_a_run_says_who_taught_it_how_well_and_what_share_of_that_it_reaches(student, shop):
@@ -135,16 +126,7 @@ def test_a_resumed_run_ends_with_the_weights_of_an_undisturbed_one(student, tmp_
     recipe = replace(student, train=replace(student.train, save_every=3))
     train(recipe)
     again = replace(recipe, train=replace(recipe.train, output_dir=str(tmp_path / "again")))
-    original, count = trainer.update, []
-
-    def interrupted(*given):
-        count.append(1)
-        if len(count) == 8:
-            signal.raise_signal(signal.SIGTERM)
-        return original(*given)
-
-    monkeypatch.setattr(trainer, "update", interrupted)
-    with pytest.raises(Interrupted):
+    with stopped_after(8):
         train(again)
     asked.clear()
     train(again)
@@ -156,16 +138,7 @@ def test_a_resumed_run_ends_with_the_weights_of_an_undisturbed_one(student, tmp_
 @pytest.mark.slow
 def test_a_run_is_not_resumed_with_other_answers(student, tmp_path, monkeypatch, shop):
     recipe = replace(student, train=replace(student.train, save_every=2, max_steps=6))
-    original, count = trainer.update, []
-
-    def interrupted(*given):
-        count.append(1)
-        if len(count) == 3:
-            signal.raise_signal(signal.SIGTERM)
-        return original(*given)
-
-    monkeypatch.setattr(trainer, "update", interrupted)
-    with pytest.raises(Interrupted):
+    with stopped_after(3):
         train(recipe)
     monkeypatch.setattr(Questions, "key", "0" * 32)
     monkeypatch.setattr(Questions, "answer", lambda self, own: [np.array([1.0, -1.0], np.float32)] * len(own))

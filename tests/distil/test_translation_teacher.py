@@ -76,15 +76,6 @@ def student(place, tmp_path, monkeypatch) -> Recipe:
 
 
 @pytest.fixture
-def asked(monkeypatch) -> list[str]:
-    """The texts that a teacher was asked about."""
-    found: list[str] = []
-    original = Questions.answer
-    monkeypatch.setattr(Questions, "answer", lambda self, own: (found.extend(own), original(self, own))[1])
-    return found
-
-
-@pytest.fixture
 def trained_on(monkeypatch) -> list[dict[str, Any]]:
     """The splits of each run."""
     found, original = list[dict[str, Any]](), rehearsal.rehearse

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import itertools
 import json
 import math
-import os
-import signal
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from stopping import stopped_after
 from torch import nn
 
 from pipeline.config.data import Data
@@ -23,7 +21,6 @@ from pipeline.config.recipe import Recipe
 from pipeline.config.training import Optim, Train
 from pipeline.errors import Interrupted, UserError
 from pipeline.run import train
-from pipeline.training import trainer
 from pipeline.training.averaging import WeightAverage
 from pipeline.training.checkpointing import checkpoint, serialization
 
@@ -158,28 +155,14 @@ def test_the_average_of_the_best_checkpoint_is_the_model_and_changes_no_update(k
 DEFAULTS = {name: getattr(Optim, name) for name in ("average_decay", "average_start", "average_interval")}
 
 
-def signalling(update, updates: int):
-    """`update`, with a signal to stop in the last of so many `updates`."""
-    done = itertools.count(1)
-
-    def signal_then_update(*given):
-        if next(done) == updates:
-            os.kill(os.getpid(), signal.SIGUSR1)
-        return update(*given)
-
-    return signal_then_update
-
-
 @pytest.mark.parametrize("kind", ["ema", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("swa", "nt-asgd"))])
-def test_a_run_that_is_stopped_goes_on_with_its_average_and_its_learning_rate(kind, reviews, tmp_path, monkeypatch):
+def test_a_run_that_is_stopped_goes_on_with_its_average_and_its_learning_rate(kind, reviews, tmp_path):
     every = EVALUATIONS.get(kind, {})
     train(a_recipe(reviews, tmp_path / "whole", KINDS[kind], **every))
-    recipe, update = a_recipe(reviews, tmp_path / "stopped", KINDS[kind], **every), trainer.update
-    for updates in (21, 17):
-        monkeypatch.setattr(trainer, "update", signalling(update, updates))
-        with pytest.raises(Interrupted):
+    recipe = a_recipe(reviews, tmp_path / "stopped", KINDS[kind], **every)
+    for step in (21, 38):
+        with stopped_after(step):
             train(recipe)
-    monkeypatch.setattr(trainer, "update", update)
     train(recipe)
     for name in (checkpoint.WEIGHTS, checkpoint.AVERAGE):
         files = [checkpoint.newest(tmp_path / run) / name for run in ("whole", "stopped")]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import random
-import signal
 
 import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
+from stopping import stopped_after
 from test_trainer import assert_same_weights, weights
 from torch.nn import functional as F
 
@@ -17,10 +17,8 @@ from pipeline.config.data import Data
 from pipeline.config.models import Recurrent
 from pipeline.config.recipe import Recipe
 from pipeline.config.training import Optim, Train
-from pipeline.errors import Interrupted
 from pipeline.models.recurrent import RecurrentConfig, RecurrentForCausalLM
 from pipeline.run import train
-from pipeline.training import trainer
 from pipeline.training.checkpointing import checkpoint
 from pipeline.training.hidden_state import HiddenStateCarry
 from pipeline.training.optim import build_scheduler
@@ -114,26 +112,16 @@ def test_a_carried_state_survives_a_checkpoint():
     assert HiddenStateCarry().inputs(0) == {}
 
 
-def test_a_run_stopped_within_an_epoch_resumes_with_its_hidden_states(text, tmp_path, monkeypatch):
+def test_a_run_stopped_within_an_epoch_resumes_with_its_hidden_states(text, tmp_path):
     dropped = {"weight_dropout": 0.3, "word_dropout": 0.1, "unknown_dropout": 0.1}
     for name in ("undisturbed", "run"):
         recipe = a_recipe(text, tmp_path, output_dir=str(tmp_path / name), accumulation=2, model=dict(dropped))
         if name == "run":
-            monkeypatch.setattr(trainer, "_advance", stop_at(13, trainer._advance))
-            with pytest.raises(Interrupted):
+            with stopped_after(13):
                 train(recipe)
             assert checkpoint.newest(tmp_path / "run").name == "step-00000013"
         train(recipe)
     assert_same_weights(tmp_path / "run", tmp_path / "undisturbed")
-
-
-def stop_at(step, advance):
-    def advance_and_stop(run):
-        advance(run)
-        if run.progress.step == step:
-            signal.raise_signal(signal.SIGTERM)
-
-    return advance_and_stop
 
 
 def test_for_a_loss_the_lowest_score_is_the_best(text, tmp_path):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,16 +12,17 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedType
 from conftest import NEGATIVE, POSITIVE, save_checkpoint
 from safetensors.torch import load_file
+from stopping import stopped_after
 from torch import nn
 
 from pipeline.config.data import Data
 from pipeline.config.models import Pretrained, Recurrent, Scratch
 from pipeline.config.recipe import Recipe
 from pipeline.config.training import Optim, Train
-from pipeline.errors import Interrupted, UserError
+from pipeline.errors import UserError
 from pipeline.models.recurrent import RecurrentConfig, RecurrentForSequenceClassification
 from pipeline.run import train
-from pipeline.training import trainer, unfreezing
+from pipeline.training import unfreezing
 from pipeline.training.optim import build_optimizer, build_scheduler
 from pipeline.training.step import TrainState, UpdateBatch, update
 from pipeline.training.unfreezing import Unfreezing
@@ -122,28 +122,17 @@ def unfrozen(folder: Path) -> list[tuple[int, int]]:
     return [(record["step"], record["trained_parameters"]) for record in records if record["kind"] == "unfreezing"]
 
 
-@pytest.mark.parametrize("stop_at", [5, 6])  # before and at the update with which a layer begins
-def test_a_run_that_is_stopped_while_layers_are_frozen_ends_with_the_same_weights_and_log(
-    place, tmp_path, monkeypatch, stop_at
-):
+@pytest.mark.parametrize("step", [5, 6])  # before and at the update with which a layer begins
+def test_a_run_that_is_stopped_while_layers_are_frozen_ends_with_the_same_weights_and_log(place, tmp_path, step):
     straight, stopped = a_recipe(place, tmp_path / "straight"), a_recipe(place, tmp_path / "stopped")
     train(straight)
-    advance = trainer._advance
-
-    def advance_and_stop(this):
-        advance(this)
-        if this.progress.step == stop_at:
-            signal.raise_signal(signal.SIGTERM)
-
-    monkeypatch.setattr(trainer, "_advance", advance_and_stop)
-    with pytest.raises(Interrupted):
+    with stopped_after(step):
         train(stopped)
-    monkeypatch.setattr(trainer, "_advance", advance)
     train(stopped)
     first, second = (load_file(tmp_path / name / "model/model.safetensors") for name in ("straight", "stopped"))
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert unfrozen(tmp_path / "straight") == unfrozen(tmp_path / "stopped")
-    assert [step for step, _ in unfrozen(tmp_path / "straight")] == [0, 3, 6, 9]
+    assert [begun for begun, _ in unfrozen(tmp_path / "straight")] == [0, 3, 6, 9]
     total = sum(value.numel() for value in first.values())
     assert unfrozen(tmp_path / "straight")[-1] == (9, total)
 

@@ -8,11 +8,11 @@ import json
 from pathlib import Path
 
 import pytest
+from stopping import stopped_after
 from test_trainer import a_recipe, history
 
-from pipeline.errors import Interrupted, UserError
+from pipeline.errors import UserError
 from pipeline.run import train
-from pipeline.training import trainer
 from pipeline.training.monitoring import trackers
 
 FIGURES = {"loss", "learning_rate", "grad_norm", "tokens_per_second", "memory_bytes", "padding", "waiting"}
@@ -34,15 +34,12 @@ def test_each_record_has_loss_speed_memory_padding_and_waiting(reviews, tmp_path
 
 
 @needs["tensorboard"]
-def test_tensorboard_has_every_record_of_a_run_that_was_stopped_and_resumed(reviews, tmp_path, monkeypatch):
+def test_tensorboard_has_every_record_of_a_run_that_was_stopped_and_resumed(reviews, tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     recipe = a_recipe(reviews, tmp_path, max_steps=8, log_every=1, trackers=("tensorboard",))
-    advance = trainer._advance
-    monkeypatch.setattr(trainer, "_advance", stop_at(5, advance))
-    with pytest.raises(Interrupted):
+    with stopped_after(5):
         train(recipe)
-    monkeypatch.setattr(trainer, "_advance", advance)
     train(recipe)
     stored = EventAccumulator(str(tmp_path / "run/dashboards/x")).Reload()
     for kind in ("train", "validation"):
@@ -53,17 +50,6 @@ def test_tensorboard_has_every_record_of_a_run_that_was_stopped_and_resumed(revi
     assert {f"train/{name}" for name in FIGURES} <= set(stored.Tags()["scalars"])
 
 
-def stop_at(step, advance):
-    import signal
-
-    def advance_and_stop(run):
-        advance(run)
-        if run.progress.step == step:
-            signal.raise_signal(signal.SIGTERM)
-
-    return advance_and_stop
-
-
 @needs["mlflow"]
 def test_mlflow_has_a_single_run_after_a_stop_and_a_resume(reviews, tmp_path, monkeypatch):
     import mlflow
@@ -71,11 +57,8 @@ def test_mlflow_has_a_single_run_after_a_stop_and_a_resume(reviews, tmp_path, mo
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
     mlflow.set_tracking_uri(f"file:{tmp_path}/store")
     recipe = a_recipe(reviews, tmp_path, max_steps=8, log_every=1, trackers=("mlflow",))
-    advance = trainer._advance
-    monkeypatch.setattr(trainer, "_advance", stop_at(5, advance))
-    with pytest.raises(Interrupted):
+    with stopped_after(5):
         train(recipe)
-    monkeypatch.setattr(trainer, "_advance", advance)
     train(recipe)
     (run,) = mlflow.search_runs(search_all_experiments=True, output_format="list")
     assert run.data.params["optim.learning_rate"] == "0.01"
