@@ -9,12 +9,12 @@ from __future__ import annotations
 import inspect
 import json
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import clean_process
 import pytest
 from conftest import NEGATIVE, POSITIVE, save_checkpoint
 
@@ -174,14 +174,7 @@ def outputs_of(model, tokenizer, texts: list) -> dict[str, list]:
 
 
 CLEAN_PROCESS = f"""
-import importlib.abc, json, sys
-
-class Missing(importlib.abc.MetaPathFinder):
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] == "pipeline":
-            raise ModuleNotFoundError(name)
-
-sys.meta_path.insert(0, Missing())
+import json, sys
 import transformers
 
 {inspect.getsource(outputs_of)}
@@ -195,10 +188,10 @@ for line in sys.stdin:
 
 
 @pytest.fixture(scope="module")
-def clean_process(tmp_path_factory) -> Iterator[Callable[[Path, str, list], Any]]:
+def in_clean_process(tmp_path_factory) -> Iterator[Callable[[Path, str, list], Any]]:
     """Loads a saved model in a process without this package; returns the module of its class, and its outputs."""
     process = subprocess.Popen(
-        [sys.executable, "-I", "-c", CLEAN_PROCESS],
+        clean_process.command(CLEAN_PROCESS),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=(log := tmp_path_factory.mktemp("clean_process") / "stderr").open("w"),
@@ -230,7 +223,7 @@ def approximately(value: Any) -> Any:
 
 @pytest.mark.parametrize(("task", "kind"), CASES, ids=lambda name: name)
 def test_a_trained_model_gives_the_same_outputs_after_it_is_saved_and_loaded(
-    task, kind, workplace, clean_process, tmp_path, monkeypatch
+    task, kind, workplace, in_clean_process, tmp_path, monkeypatch
 ):
     trained: list[Any] = []
     scores = run._scores
@@ -244,7 +237,7 @@ def test_a_trained_model_gives_the_same_outputs_after_it_is_saved_and_loaded(
     texts = PAIRS if task.endswith("pairs") else TEXTS
     before = list(this.task.predict(texts, model, tokenizer, this.labels))
     assert list(inference.predict(str(tmp_path / "run"), texts)) == approximately(before)
-    module, loaded = clean_process(tmp_path / "run/model", this.task.head, texts)
+    module, loaded = in_clean_process(tmp_path / "run/model", this.task.head, texts)
     travels = isinstance(recipe.model, Recurrent) or task == "ner-crf"
     assert module.split(".")[0] == ("transformers_modules" if travels else "transformers")
     expected = json.loads(json.dumps(outputs_of(model, tokenizer, texts), default=float))

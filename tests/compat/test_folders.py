@@ -6,18 +6,17 @@ make_folders.py created the folders. The tests use only the public API and the c
 from __future__ import annotations
 
 import json
-import os
 import re
 import runpy
 import shutil
 import signal
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import clean_process
 import pytest
 import torch
 from conftest import finetune
@@ -184,14 +183,7 @@ def test_a_push_uploads_every_file_of_a_finished_run(server: Hub, folders, monke
 
 
 CLEAN_PROCESS = """
-import importlib.abc, json, sys
-
-class Missing(importlib.abc.MetaPathFinder):
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] == "pipeline":
-            raise ModuleNotFoundError("No module named 'pipeline'", name="pipeline")
-
-sys.meta_path.insert(0, Missing())
+import json, sys
 import torch
 from transformers import AutoModelForTokenClassification, AutoTokenizer
 
@@ -213,16 +205,7 @@ def test_a_saved_model_runs_on_its_own_code_without_this_package(tmp_path):
     """The model is copied to another folder, as after a download."""
     folder = shutil.copytree("finished/ner/model", tmp_path / "elsewhere/model")
     expected = read("finished/ner/answers.json")
-    done = subprocess.run(
-        [sys.executable, "-I", "-c", CLEAN_PROCESS, str(folder), *expected["texts"]],
-        cwd=tmp_path / "elsewhere",
-        env={**os.environ, "HF_MODULES_CACHE": str(tmp_path / "modules")},
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    answers = json.loads(done.stdout.splitlines()[-1])
+    printed = clean_process.printed_by(CLEAN_PROCESS, folder, *expected["texts"], folder=tmp_path / "elsewhere")
+    answers = json.loads(printed.splitlines()[-1])
     expected_answers = [{key: answer[key] for key in ("ids", "best", "logits")} for answer in expected["answers"]]
     assert_contains(answers, expected_answers)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -11,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import clean_process
 import datasets
 import pytest
 import torch
@@ -85,21 +85,8 @@ def test_a_pushed_model_predicts_by_its_id_like_its_run_without_code_from_the_hu
     assert scores(name, ASKED, revision="v1") == close(scores(str(finished), ASKED))
 
 
-SNIPPETS = """
-import importlib.abc, sys
-
-class HidePipeline(importlib.abc.MetaPathFinder):
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] == "pipeline":
-            raise ModuleNotFoundError(name)
-
-sys.meta_path.insert(0, HidePipeline())
-"""
-
-
-def executed(code: str, folder: Path, isolated: bool) -> str:
-    environment = {**os.environ, "HF_HOME": str(folder), "HF_MODULES_CACHE": str(folder), "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, *(["-I"] if isolated else []), "-c", code]
+def executed(command: list[str], folder: Path) -> str:
+    environment = {**clean_process.environment(folder), "HF_HOME": str(folder), "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder, env=environment)
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -115,11 +102,11 @@ def test_both_snippets_of_the_card_run(hub, unchecked, workplace, finished, tmp_
     name = hub.name()
     pushing.push(str(run), Hub(push=True, repo_id=name))
     plain, ours = (block.partition("```")[0] for block in ModelCard.load(name).text.split("```python\n")[1:])
-    printed = executed(SNIPPETS + plain, tmp_path, isolated=True)
+    printed = executed(clean_process.command(plain), tmp_path)
     (expected,) = inference.predict(str(run), ["a gripping , funny and moving film"])
     assert f"'label': '{expected['label']}'" in printed
     assert f"'score': {expected['score']:.4f}"[:-1] in printed
-    assert "'text': 'one text'" in executed(ours, tmp_path, isolated=False)
+    assert "'text': 'one text'" in executed([sys.executable, "-c", ours], tmp_path)
 
 
 def test_a_resumed_run_keeps_its_commit_when_the_branch_moves(hub, workplace, tmp_path, monkeypatch):
@@ -295,6 +282,6 @@ def test_the_hub_is_asked_once_whether_it_answers(hub, monkeypatch, endpoint, of
 
 def test_hub_modules_import_neither_torch_nor_transformers_nor_datasets():
     code = "import sys; from pipeline.hub import download, errors, pinning; print(*sys.modules)"
-    imported = set(executed(code, ROOT, isolated=False).split())
+    imported = set(executed([sys.executable, "-c", code], ROOT).split())
     assert "huggingface_hub" in imported
     assert not {"torch", "transformers", "datasets"} & imported

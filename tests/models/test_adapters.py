@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
+import clean_process
 import pytest
 import torch
 from conftest import NEGATIVE, POSITIVE, save_checkpoint
@@ -81,14 +80,9 @@ def test_a_separate_adapter_predicts_like_the_merged_model_here_and_in_plain_tra
     ]
     snippet, _ = re.findall(r"```python\n(.*?)```", (alone / "model/README.md").read_text(), re.DOTALL)
     code = snippet.replace("path/to/this/folder", str(alone / "model"))
-    code += "import sys\nprint(json.dumps(classify(sys.argv[1:], top_k=None)))"
-    command = [sys.executable, "-I", "-c", code, *texts]
-    answered = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert answered.returncode == 0, answered.stderr
-    found = [
-        {answer["label"]: answer["score"] for answer in answers}
-        for answers in json.loads(answered.stdout.splitlines()[-1])
-    ]
+    code += "print(json.dumps(classify(sys.argv[1:], top_k=None)))"
+    printed = clean_process.printed_by(code, *texts, folder=tmp_path)
+    found = [{answer["label"]: answer["score"] for answer in row} for row in json.loads(printed.splitlines()[-1])]
     assert found == [pytest.approx(scores, abs=1e-6) for scores in expected]
 
 

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-import textwrap
 from pathlib import Path
 from typing import Any
 
+import clean_process
 import pytest
 import torch
 from contract import randomised, words
@@ -120,14 +117,7 @@ def test_the_base_model_of_a_crf_tagger_returns_the_states_of_its_encoder(encode
 
 
 STRANGER = """
-    import importlib.abc, json, sys
-
-    class Missing(importlib.abc.MetaPathFinder):
-        def find_spec(self, name, path=None, target=None):
-            if name.split(".")[0] == "pipeline":
-                raise ModuleNotFoundError(name)
-
-    sys.meta_path.insert(0, Missing())
+    import json, sys
     import torch, transformers
 
     folder, tagger, row, again = sys.argv[1:]
@@ -153,16 +143,8 @@ def test_a_language_model_and_a_crf_tagger_load_with_every_auto_class_in_a_proce
     model, tagger = a_model("AutoModelForCausalLM"), a_tagger()
     model.save_pretrained(tmp_path / "lm")
     tagger.save_pretrained(tmp_path / "tagger")
-    done = subprocess.run(
-        [sys.executable, "-I", "-c", textwrap.dedent(STRANGER), "lm", "tagger", str(ROW.tolist()), "again"],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=tmp_path,
-        env={**os.environ, "HF_MODULES_CACHE": str(tmp_path / "modules")},
-    )
-    assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout.splitlines()[-1])
+    printed = clean_process.printed_by(STRANGER, "lm", "tagger", str(ROW.tolist()), "again", folder=tmp_path)
+    found = json.loads(printed.splitlines()[-1])
     expected = {
         **{f"lm {auto}": (head.__name__, model.model(ROW[None])[0]) for auto, head in HEADS.items()},
         "tagger AutoModel": ("CrfTaggerModel", tagger.model(ROW[None])[0]),

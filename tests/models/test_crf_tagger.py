@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-import textwrap
 
+import clean_process
 import pytest
 import torch
 from contract import randomised
@@ -174,14 +171,7 @@ def test_settings_that_the_model_of_the_task_cannot_have_are_refused():
 
 
 STRANGER = """
-    import importlib.abc, json, sys
-
-    class Missing(importlib.abc.MetaPathFinder):
-        def find_spec(self, name, path=None, target=None):
-            if name.split(".")[0] == "pipeline":
-                raise ModuleNotFoundError(name)
-
-    sys.meta_path.insert(0, Missing())
+    import json, sys
     from transformers import AutoModelForTokenClassification, AutoTokenizer, pipeline
     folders, texts = json.loads(sys.argv[1])
 
@@ -215,22 +205,10 @@ def test_a_process_without_this_package_gives_the_same_tags(tmp_path):
     for name, (model, tokenizer) in built.items():
         randomised(model).save_pretrained(tmp_path / name)
         tokenizer.save_pretrained(tmp_path / name)
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-I",
-            "-c",
-            textwrap.dedent(STRANGER),
-            json.dumps([[str(tmp_path / name) for name in cases], texts]),
-        ],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=tmp_path,
-        env={**os.environ, "HF_MODULES_CACHE": str(tmp_path / "modules")},
+    printed = clean_process.printed_by(
+        STRANGER, json.dumps([[str(tmp_path / name) for name in cases], texts]), folder=tmp_path
     )
-    assert done.returncode == 0, done.stderr
-    for (name, (model, tokenizer)), answer in zip(built.items(), json.loads(done.stdout), strict=True):
+    for (name, (model, tokenizer)), answer in zip(built.items(), json.loads(printed), strict=True):
         expected = [model(**tokenizer(text, return_tensors="pt")).logits[0] for text in texts]
         # Positions of a BERT are counted from the left edge, padding included.
         for side in ("right", "left") if name != "bert" else ("right",):

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
+import clean_process
 import pytest
 import torch
 from conftest import NEGATIVE, POSITIVE, save_checkpoint
@@ -147,12 +146,8 @@ def test_the_snippet_on_the_card_of_a_recurrent_adapter_runs_in_a_clean_process(
     code = re.findall(r"```python\n(.*?)```", card, re.DOTALL)[0]
     code = code.replace("path/to/this/folder", str(tmp_path / "run/model")).replace('"model"', f'"{place}/lstm/model"')
     code += "\nprint(json.dumps(classify(sys.argv[1:], top_k=None)))"
-    command = [sys.executable, "-I", "-c", "import sys\n" + code, "dull", "a joy"]
-    answered = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert answered.returncode == 0, answered.stderr
-    found = [
-        {answer["label"]: answer["score"] for answer in row} for row in json.loads(answered.stdout.splitlines()[-1])
-    ]
+    printed = clean_process.printed_by(code, "dull", "a joy", folder=tmp_path)
+    found = [{answer["label"]: answer["score"] for answer in row} for row in json.loads(printed.splitlines()[-1])]
     expected = inference.predict(str(tmp_path / "run"), ["dull", "a joy"], trust_remote_code=True)
     assert found == [pytest.approx(answer["scores"], abs=1e-6) for answer in expected]
 

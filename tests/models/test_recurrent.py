@@ -5,10 +5,8 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
-import subprocess
-import sys
-import textwrap
 
+import clean_process
 import numpy as np
 import pytest
 import torch
@@ -271,14 +269,7 @@ def test_a_value_of_the_wrong_type_is_refused_with_the_expected_one(wrong):
 
 
 STRANGER = """
-    import importlib.abc, json, sys
-
-    class Missing(importlib.abc.MetaPathFinder):
-        def find_spec(self, name, path=None, target=None):
-            if name.split(".")[0] == "pipeline":
-                raise ModuleNotFoundError(name)
-
-    sys.meta_path.insert(0, Missing())
+    import json, sys
     from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
     folder, text = sys.argv[1:]
     model = AutoModelForSequenceClassification.from_pretrained(folder, trust_remote_code=True)
@@ -302,15 +293,8 @@ def test_a_process_without_this_package_gets_the_same_scores(tmp_path):
     model = randomised(RecurrentForSequenceClassification(config))
     model.save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
-    done = subprocess.run(
-        [sys.executable, "-I", "-c", textwrap.dedent(STRANGER), str(tmp_path), text],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=tmp_path,
-    )
-    assert done.returncode == 0, done.stderr
-    result = json.loads(done.stdout)
+    printed = clean_process.printed_by(STRANGER, str(tmp_path), text, folder=tmp_path)
+    result = json.loads(printed)
     scores = model(**tokenizer(text, return_tensors="pt")).logits[0].softmax(-1)
     assert result["scores"] == pytest.approx(scores.tolist(), abs=1e-6)
     assert result["answer"]["label"] == config.id2label[int(scores.argmax())]

@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
-import textwrap
 from pathlib import Path
 from typing import Any
 
+import clean_process
 import pytest
 from transformers import pipeline
 
@@ -64,11 +63,10 @@ def folders(tmp_path_factory) -> dict[str, Path]:
 
 def at_a_terminal(code: str, folder: Path, answer: str = "") -> str:
     """What a person sees who runs `code` at a terminal, in `folder` and without this package."""
-    hide = "import sys\nsys.path[:] = [p for p in sys.path if p]\nsys.modules['pipeline'] = None\n"
     ours, theirs = pty.openpty()
-    environment = {**os.environ, "HF_MODULES_CACHE": str(folder.parent / "modules"), "PYTHONWARNINGS": "default"}
+    environment = {**clean_process.environment(folder.parent / "modules"), "PYTHONWARNINGS": "default"}
     process = subprocess.Popen(
-        [sys.executable, "-I", "-c", hide + textwrap.dedent(code)],
+        clean_process.command(code),
         stdin=theirs, stdout=theirs, stderr=theirs, cwd=folder, env=environment, start_new_session=True,
     )  # fmt: skip
     os.close(theirs)

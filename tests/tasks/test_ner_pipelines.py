@@ -6,12 +6,11 @@ from __future__ import annotations
 import itertools
 import json
 import random
-import subprocess
-import sys
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import clean_process
 import pytest
 from conftest import save_checkpoint
 
@@ -42,7 +41,6 @@ CASES = [
 ]
 PROGRAM = r"""
 import json, re, sys
-sys.modules["pipeline"] = None
 from transformers import pipeline
 texts, folders = json.load(sys.stdin)
 for folder in folders:
@@ -100,17 +98,11 @@ def runs(place: Path) -> dict[str, Path]:
 
 
 @pytest.fixture(scope="module")
-def found(runs: dict[str, Path]) -> dict[str, Any]:
+def found(runs: dict[str, Path], place: Path) -> dict[str, Any]:
     """The entities that pipelines find, each with its type, start and end, and the module of the model's class."""
-    done = subprocess.run(
-        [sys.executable, "-I", "-c", PROGRAM],
-        input=json.dumps([TEXTS, [str(folder / "model") for folder in runs.values()]]),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    lines = [line.removeprefix("FOUND") for line in done.stdout.splitlines() if line.startswith("FOUND")]
+    given = json.dumps([TEXTS, [str(folder / "model") for folder in runs.values()]])
+    printed = clean_process.printed_by(PROGRAM, folder=place, given=given)
+    lines = [line.removeprefix("FOUND") for line in printed.splitlines() if line.startswith("FOUND")]
     return dict(zip(runs, map(json.loads, lines), strict=True))
 
 

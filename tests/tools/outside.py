@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
 import textwrap
 from pathlib import Path
 from typing import Any
 
+import clean_process
+
 MARKER = "RESULT "  # begins the last line that the process prints
 
-# `python -I` ignores PYTHONPATH and the working folder; None hides an installed copy of this package.
 PRELUDE = """
 import json, sys
 
-sys.modules["pipeline"] = None
 given = json.load(sys.stdin)
 import torch, transformers
 
@@ -34,7 +32,7 @@ def environment(modules: Path) -> dict[str, str]:
         "HF_DATASETS_CACHE": str(modules / "datasets"),
         "WANDB_DISABLED": "true",
     }
-    return {**os.environ, "HF_MODULES_CACHE": str(modules), "HF_HUB_OFFLINE": "1", **quiet}
+    return {**clean_process.environment(modules), "HF_HUB_OFFLINE": "1", **quiet}
 
 
 def outside(code: str, work: Path, **given: Any) -> Any:
@@ -49,7 +47,7 @@ def outside(code: str, work: Path, **given: Any) -> Any:
     """
     program = f'{PRELUDE}\n{textwrap.dedent(code)}\nprint("\\n{MARKER}" + json.dumps(result))\n'
     done = subprocess.run(
-        [sys.executable, "-I", "-c", program],
+        clean_process.command(program),
         input=json.dumps(given, default=str),
         capture_output=True,
         text=True,
