@@ -43,13 +43,27 @@ class ExportedState:
         """Arrays have no gradients."""
 
 
-class ExportedModel(nn.Module):
+class Exported(nn.Module):
     """What tasks call of a model in evaluation mode, run by onnxruntime on the CPU.
 
     Attributes:
         config: of the model that was exported.
         settings: what export.json says.
     """
+
+    def __init__(self, folder: str | Path):
+        super().__init__()
+        self.config: PreTrainedConfig = checkpoints.load_config(str(folder), "model")
+        self.settings = read_settings(folder)
+
+    @property
+    def device(self) -> torch.device:
+        """Graphs run on the CPU."""
+        return torch.device("cpu")
+
+
+class ExportedModel(Exported):
+    """A model that is one graph."""
 
     def __init__(self, folder: str | Path, threads: int | None = None):
         """
@@ -60,20 +74,13 @@ class ExportedModel(nn.Module):
         Raises:
             UserError: onnxruntime is not installed, or a file is missing or broken.
         """
-        super().__init__()
-        self.config: PreTrainedConfig = checkpoints.load_config(str(folder), "model")
-        self.settings = read_settings(folder)
+        super().__init__(folder)
         self._session = open_session(Path(folder) / GRAPH, threads)
         self._inputs = {value.name: value.shape for value in self._session.get_inputs()}
         self._pasts = [name for name in self._inputs if name.startswith(PAST)]
         if self._pasts and not self._has_cache:  # tasks recognise a model with a carried state by this method
             self.new_cache = ExportedState
         self.eval()
-
-    @property
-    def device(self) -> torch.device:
-        """The graph runs on the CPU."""
-        return torch.device("cpu")
 
     @property
     def has_crf(self) -> bool:

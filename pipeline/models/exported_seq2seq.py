@@ -10,11 +10,10 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-from transformers import GenerationConfig, GenerationMixin, PreTrainedConfig
+from transformers import GenerationConfig, GenerationMixin
 from transformers.modeling_outputs import Seq2SeqLMOutput
 
-from pipeline.models import checkpoints
-from pipeline.models.exported import ExportedState, as_array, as_tensor, open_session, present, read_settings
+from pipeline.models.exported import Exported, ExportedState, as_array, as_tensor, open_session, present
 from pipeline.models.recurrent.crf import IGNORED
 
 ENCODER, DECODER = "encoder.onnx", "decoder.onnx"
@@ -57,12 +56,11 @@ class ExportedEncoder(nn.Module):
         return {name: as_tensor(values, input_ids) for name, values in read.items()}
 
 
-class ExportedSeq2SeqLM(nn.Module, GenerationMixin):
-    """What tasks call of an encoder-decoder in evaluation mode, run by onnxruntime on the CPU.
+class ExportedSeq2SeqLM(Exported, GenerationMixin):
+    """An encoder-decoder, which is two graphs.
 
     Attributes:
-        config, generation_config: of the model that was exported.
-        settings: what export.json says.
+        generation_config: of the model that was exported.
     """
 
     main_input_name = "input_ids"
@@ -78,10 +76,8 @@ class ExportedSeq2SeqLM(nn.Module, GenerationMixin):
         Raises:
             UserError: onnxruntime is not installed, or a file is missing or broken.
         """
-        super().__init__()
-        self.config: PreTrainedConfig = checkpoints.load_config(str(folder), "model")
+        super().__init__(folder)
         self.generation_config = GenerationConfig.from_pretrained(folder)
-        self.settings = read_settings(folder)
         self.encoder = ExportedEncoder(open_session(Path(folder) / ENCODER, threads))
         self._decoder = open_session(Path(folder) / DECODER, threads)
         self._inputs = {value.name: value.shape for value in self._decoder.get_inputs()}
@@ -89,11 +85,6 @@ class ExportedSeq2SeqLM(nn.Module, GenerationMixin):
         # What the decoder keeps: its name as an input -> as an output.
         self._kept = {name: new for name in self._inputs if (new := present(name)) in self._outputs}
         self.eval()
-
-    @property
-    def device(self) -> torch.device:
-        """The graphs run on the CPU."""
-        return torch.device("cpu")
 
     @classmethod
     def _supports_default_dynamic_cache(cls) -> bool:
