@@ -28,7 +28,7 @@ from pipeline.data.tokenization.tokenizers import load_tokenizer
 from pipeline.errors import UserError, writing
 from pipeline.hub import download
 from pipeline.models import adapters, checkpoints, cpu_functions, exported
-from pipeline.models.build import SEQ2SEQ
+from pipeline.models.checkpoints import SEQ2SEQ
 from pipeline.models.exported import ExportedModel
 from pipeline.models.exported_seq2seq import ExportedSeq2SeqLM
 from pipeline.tasks.base import Task, load_task

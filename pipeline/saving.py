@@ -17,7 +17,7 @@ from pipeline.data.tokenization.saved_forms import saved_form
 from pipeline.distil.scores import share
 from pipeline.errors import reason
 from pipeline.models import adapters, checkpoints
-from pipeline.models.build import CAUSAL
+from pipeline.models.checkpoints import CAUSAL
 from pipeline.publish import reference_outputs
 from pipeline.publish.card import card
 from pipeline.publish.card_data import CardData

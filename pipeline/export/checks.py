@@ -23,7 +23,7 @@ from pipeline.export.exact import Exact
 from pipeline.export.validation_rows import SPLIT, TARGET, ValidationRows
 from pipeline.inference import Loaded
 from pipeline.metrics.scores import PERCENTAGES, flatten, is_lower_better
-from pipeline.models.build import CAUSAL, SEQ2SEQ
+from pipeline.models.checkpoints import CAUSAL, SEQ2SEQ
 from pipeline.training.evaluation import Evaluation, evaluate
 
 BATCH_SIZE = 32

@@ -29,7 +29,7 @@ from pipeline.export.quantize import quantize as to_int8
 from pipeline.export.recurrent import build as recurrent
 from pipeline.export.validation_rows import ValidationRows
 from pipeline.inference import Loaded
-from pipeline.models.build import SEQ2SEQ
+from pipeline.models.checkpoints import SEQ2SEQ
 from pipeline.models.exported import GRAPH, SETTINGS
 from pipeline.models.exported_seq2seq import DECODER, ENCODER
 from pipeline.models.recurrent import RecurrentPreTrainedModel

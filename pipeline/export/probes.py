@@ -21,7 +21,7 @@ from pipeline.errors import UserError, reason
 from pipeline.export.comparison import Comparison
 from pipeline.export.exact import Exact
 from pipeline.inference import MANY_TOKENS, Loaded
-from pipeline.models.build import CAUSAL, SEQ2SEQ
+from pipeline.models.checkpoints import CAUSAL, SEQ2SEQ
 from pipeline.models.exported import GRAPH
 from pipeline.models.exported_seq2seq import DecoderState, ExportedSeq2SeqLM
 from pipeline.models.recurrent.crf import IGNORED

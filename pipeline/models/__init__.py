@@ -1,6 +1,7 @@
 """Models: the recurrent family, and everything needed to build or load the model that a recipe asks for.
 
 - `build.py` turns the model settings of a recipe into a model; it is the entry point for training.
+- `recurrent_config.py` turns such settings into the configuration of a recurrent model.
 - `transformers_from_scratch.py` has the configurations of transformers that are not pretrained.
 - `checkpoints.py` loads a checkpoint from a folder or the Hub; it is the entry point for a saved model.
 - `adapters.py` adds LoRA adapters and loads saved ones; `adapter_targets.py` says which weights they adapt.

@@ -13,25 +13,19 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from pipeline import run_folder
 from pipeline.config.models import ModelSettings, Pretrained, Recurrent, Scratch
 from pipeline.errors import UserError, reason
-from pipeline.models import adapters, checkpoints, recurrent
+from pipeline.models import adapters, checkpoints, recurrent, recurrent_config
+from pipeline.models.checkpoints import CAUSAL, SEQ2SEQ, TAGGING
 from pipeline.models.embeddings import load_vectors
 from pipeline.models.layers import freeze
-from pipeline.models.transformers_from_scratch import CONFIGS, end_token, silence_positions, start_and_end
+from pipeline.models.transformers_from_scratch import CONFIGS, end_token, silence_positions
 
 BuildInfo = dict[str, Any]
-TAGGING_HEAD = "TokenClassification"
 
 # Names of the dropout before the classifier in the configurations of transformers.
 CLASSIFIER_DROPOUT = ("classifier_dropout", "seq_classif_dropout", "classifier_dropout_prob", "summary_last_dropout")
 
 # The weight, its gradient and the two moments of AdamW, in float32.
 BYTES_PER_PARAMETER = 16
-
-# The head that must not see the words to predict, so an encoder such as BERT must read from left to right.
-CAUSAL = "CausalLM"
-
-# The head of models that read one text and write another.
-SEQ2SEQ = "Seq2SeqLM"
 
 
 def build(
@@ -118,12 +112,7 @@ def _recurrent(
         )
     vectors = load_vectors(settings.vectors, tokenizer.get_vocab(), seed) if settings.vectors else None
     width = vectors.matrix.shape[1] if vectors else settings.embedding_size or 128
-    config: recurrent.RecurrentConfig
-    if head == SEQ2SEQ:
-        config = _seq2seq_config(settings, tokenizer, width)
-    else:
-        config = _recurrent_config(settings, labels, tokenizer, width, pairs)
-    config.empty_text_token_id = _empty_text_token(tokenizer, head)
+    config = recurrent_config.of_settings(settings, head, tokenizer, width, pairs, _label_maps(labels))
     model = _from_config(config, head)
     if vectors is None:
         return model, {}
@@ -135,99 +124,14 @@ def _recurrent(
     return model, {"vectors": settings.vectors, "vectors_found": round(vectors.found, 4)}
 
 
-def _recurrent_config(
-    settings: Recurrent, labels: list[str], tokenizer: PreTrainedTokenizerBase, embedding_size: int, pairs: bool
-) -> recurrent.RecurrentConfig:
-    return recurrent.RecurrentConfig(
-        **_layer_fields(settings, tokenizer, embedding_size),
-        pooling=settings.pooling,
-        pairs=pairs,
-        inner_units=settings.inner_hidden_size,
-        activation_regularization=settings.activation_regularization,
-        temporal_regularization=settings.temporal_regularization,
-        classifier_dropout=settings.dropout,
-        adaptive_cutoffs=list(settings.adaptive_cutoffs) if settings.adaptive_cutoffs else None,
-        eos_token_id=tokenizer.eos_token_id,
-        crf=settings.crf,
-        special_token_ids=special_token_ids(tokenizer) if settings.crf or settings.unknown_dropout else None,
-        **_unknown_word(settings, tokenizer),
-        **_character_sizes(settings, tokenizer),
-        **_label_maps(labels),
-    )
-
-
-def _seq2seq_config(
-    settings: Recurrent, tokenizer: PreTrainedTokenizerBase, embedding_size: int
-) -> recurrent.RecurrentSeq2SeqConfig:
-    is_separate = isinstance(tokenizer, recurrent.RecurrentSeq2SeqTokenizer)
-    return recurrent.RecurrentSeq2SeqConfig(
-        **_layer_fields(settings, tokenizer, embedding_size),
-        source_vocab_size=tokenizer.source_vocab_size if is_separate else None,
-        decoder_layers=settings.decoder_layers,
-        attention_type=settings.attention,
-        input_feeding=settings.input_feeding,
-        **start_and_end(tokenizer),
-    )
-
-
-def _layer_fields(settings: Recurrent, tokenizer: PreTrainedTokenizerBase, embedding_size: int) -> dict[str, Any]:
-    """The fields of the configuration that all recurrent models have."""
-    return {
-        "vocab_size": len(tokenizer),
-        "embedding_size": embedding_size,
-        "units": settings.hidden_size,
-        "num_hidden_layers": settings.layers,
-        "cell_type": settings.cell,
-        "update_bias": settings.update_bias or 0.0,
-        "conv_kernel": settings.conv_kernel,
-        "bidirectional": settings.bidirectional,
-        "hidden_dropout": settings.dropout,
-        "embedding_dropout": settings.embedding_dropout,
-        "output_dropout": settings.dropout if settings.output_dropout is None else settings.output_dropout,
-        "variational_dropout": settings.variational_dropout,
-        "word_dropout": settings.word_dropout,
-        "weight_dropout": settings.weight_dropout,
-        "tie_word_embeddings": settings.tie_embeddings,
-        "pad_token_id": tokenizer.pad_token_id,
-    }
-
-
-def _empty_text_token(tokenizer: PreTrainedTokenizerBase, head: str) -> int | None:
-    """What a model reads in place of a text without words, as `finetune predict` does: the unknown token or, to go on
-    from, the end of the text before."""
-    end = end_token(tokenizer)
-    return end if head == CAUSAL or tokenizer.unk_token_id is None else tokenizer.unk_token_id
-
-
-def _unknown_word(settings: Recurrent, tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
-    if not settings.unknown_dropout:
-        return {}
-    if tokenizer.unk_token_id is None:
-        settings.refuse("unknown_dropout", "the tokenizer knows every word; remove it, or use another one")
-    return {"unknown_dropout": settings.unknown_dropout, "unknown_token_id": tokenizer.unk_token_id}
-
-
-def _character_sizes(settings: Recurrent, tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
-    if settings.char_encoder is None:
-        return {}
-    if not isinstance(tokenizer, recurrent.RecurrentTokenizer):
-        raise UserError("model.char_encoder: the tokenizer returns no characters; train one with data.tokenizer word")
-    return {"char_encoder": settings.char_encoder, "char_vocab_size": tokenizer.char_vocab_size}
-
-
 def _check_crf(crf: bool, head: str) -> None:
-    if crf and head != TAGGING_HEAD:
+    if crf and head != TAGGING:
         raise UserError(f"model.crf: a {head} model does not tag words; remove this setting")
-
-
-def special_token_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """Special tokens that do not represent a part of a text, unlike the unknown token."""
-    return sorted(set(tokenizer.all_special_ids) - {tokenizer.unk_token_id})
 
 
 def _with_crf(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
     """`model` with a CRF on top, unless its checkpoint already has one."""
-    special = special_token_ids(tokenizer)
+    special = recurrent_config.special_token_ids(tokenizer)
     if isinstance(model, recurrent.RecurrentForTokenClassification):
         model.add_crf()
         model.config.special_token_ids = special

@@ -19,6 +19,10 @@ from pipeline.hub import download
 from pipeline.models.recurrent import RecurrentSeq2SeqTokenizer
 from pipeline.models.recurrent.tag_labels import learned_labels
 
+# Heads, as suffixes of Auto classes. With CAUSAL, a model must not see the words to predict, so an encoder such as BERT
+# must read from left to right.
+CAUSAL, TAGGING, SEQ2SEQ = "CausalLM", "TokenClassification", "Seq2SeqLM"
+
 # What transformers, safetensors and the Hub client raise for a checkpoint that is missing, damaged or of another type.
 LOADING_ERRORS = (
     OSError,

@@ -14,13 +14,14 @@ from pipeline.config.data import Data
 from pipeline.config.models import Pretrained, Recurrent, Scratch
 from pipeline.data.tokenization.tokenizers import train
 from pipeline.errors import UserError
-from pipeline.models.build import build, special_token_ids
+from pipeline.models.build import build
 from pipeline.models.recurrent import (
     CrfTaggerConfig,
     CrfTaggerForTokenClassification,
     RecurrentConfig,
     RecurrentForTokenClassification,
 )
+from pipeline.models.recurrent_config import special_token_ids
 
 LABELS = ["O", "B-PER", "I-PER", "B-LOC", "I-LOC"]
 NAMES = {"id2label": dict(enumerate(LABELS)), "label2id": {label: index for index, label in enumerate(LABELS)}}
