@@ -1,4 +1,4 @@
-"""glibc's malloc, told to keep what the process frees: training frees large tensors and needs as large ones at once.
+"""Has glibc's malloc keep the memory that the process frees: training soon needs tensors of the same size again.
 
 By default it returns them to the system, which clears every page before it hands it out again. For the layers of a
 recurrent model this takes a third of the time.

@@ -1,4 +1,4 @@
-"""How the `finetune` command, or a recipe that is run as a script, begins, and with which exit code it ends.
+"""The `finetune` command and recipes that are run as scripts: how they begin, and with which exit code they end.
 
 At its top this module imports next to nothing: everything else is imported where Ctrl-C ends the program in one line.
 """
