@@ -28,7 +28,7 @@ def of(verdict: Verdict) -> list[str]:
 
 
 def of_pair(pair: PairResult, verdict: Verdict) -> str:
-    """Which one is better, by how much, how sure that is, and which differences so many rows cannot show.
+    """Which one is better, by how much, how sure that is, and which differences this many rows cannot show.
 
     No difference found is not a finding that there is none, and is not worded as one.
     """

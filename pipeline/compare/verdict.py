@@ -42,7 +42,7 @@ class PairResult:
         test: name of the test.
         p_value: its p-value, not corrected.
         adjusted_p_value: p-value after Holm's correction over all pairs of this score.
-        detectable: the smallest difference, at least 0, that such a test finds on so many rows in 80 of 100 cases, at
+        detectable: the smallest difference, at least 0, that such a test finds on this many rows in 80 of 100 cases, at
             the first step of Holm's correction (level / number of pairs), in units of the score; None if that cannot be
             computed.
         over_seeds_p_value: p-value of the permutation test over whole runs; None if a side has a single run.

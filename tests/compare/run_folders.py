@@ -332,7 +332,7 @@ def _class(confusion: np.ndarray, index: int) -> dict[str, Any]:
 
 
 def _some_tags(rng: np.random.Generator, words: int, kinds: Sequence[str]) -> list[str]:
-    """Valid IOB2 tags of so many words."""
+    """Valid IOB2 tags of this many words."""
     tags: list[str] = []
     for begins, kind, is_long in zip(
         rng.random(words), rng.integers(0, len(kinds), words), rng.random(words), strict=True

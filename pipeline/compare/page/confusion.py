@@ -11,7 +11,7 @@ from pipeline.compare.page.html import Html, cell, details, heat, join, paragrap
 from pipeline.compare.page.view import Answers, View
 
 MOST_CLASSES = 12  # of a matrix
-OPEN_CLASSES = 4  # up to so many classes, all matrices are shown at once
+OPEN_CLASSES = 4  # up to this many classes, all matrices are shown at once
 MOST_PAIRS = 20
 
 

@@ -1,4 +1,4 @@
-"""In what the runs differ: settings, data, versions and machines."""
+"""How the runs differ: settings, data, versions and machines."""
 
 from __future__ import annotations
 

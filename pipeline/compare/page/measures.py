@@ -1,4 +1,4 @@
-"""The scores that parts of the rows are compared by, for each kind of answers: functions of sums over rows."""
+"""The scores by which parts of the rows are compared, for each kind of answer: functions of sums over rows."""
 
 from __future__ import annotations
 

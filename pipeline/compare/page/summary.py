@@ -88,7 +88,7 @@ def _pairs(view: View) -> Html:
         f"All {len(pairs)} tests",
         paragraphs(
             f"Difference: the first minus the second, with its {confidence:g} % interval. Detectable: the smallest"
-            " difference that the test would have found on so many rows in 80 of 100 cases."
+            " difference that the test would have found on this many rows in 80 of 100 cases."
             + " p over seeds: whole runs permuted. ε: almost stochastic order, below 0.5 if the first is better."
             * several
         ),
