@@ -98,7 +98,7 @@ def scores(left: Sequence[str], table: Peeked) -> list[str]:
 
 
 def number_of(value: Any) -> float | None:
-    """`value` as a number; None if it is none."""
+    """`value` as a number; None if it is not a number."""
     if isinstance(value, (bool, list, dict)):
         return None
     try:

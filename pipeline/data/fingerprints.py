@@ -1,4 +1,4 @@
-"""What a run must find unchanged to go on: its encoded rows, the names of its labels and its vocabulary.
+"""What must not have changed when a run is resumed: its encoded rows, the names of its labels and its vocabulary.
 
 Fingerprints are of values alone: another machine, cache or order of reading gives the same ones.
 """

@@ -157,7 +157,7 @@ class Peeked:
     """Batches, the first of them already in memory so that they can be looked at.
 
     Attributes:
-        first: the first batches; they hold at least as many rows as were asked for, if there are so many.
+        first: the first batches; they hold at least as many rows as were asked for, if there are that many.
     """
 
     first: list[RowBatch]

@@ -1,4 +1,4 @@
-"""What the offsets of spans count: code points, unless what the spans say that they cover proves otherwise.
+"""What the offsets of spans count: code points, unless the text that a span says it covers proves otherwise.
 
 Tools written in JavaScript count UTF-16 units, some tools write the last character of a span instead of the place after
 it, and files whose line ends were converted count each of them as one character.

@@ -1,4 +1,4 @@
-"""What to say about bytes that are not the text that they should be, and which encoding they may have instead."""
+"""Error messages for bytes that are invalid in the expected encoding, with the encoding that they may have instead."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ DATE = re.compile(r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}([T ].*)?|.*\b\d{1,2}:\d{2}(:
 LONG_WORDS, LONG_CHARACTERS, LONG_IDEOGRAPHS = 5, 40, 8
 SHORT_WORDS = 2
 LONGEST_DATE = 40
-# A value that is found in so many other rows at least, or in this share of them, is one of a few labels.
+# A value that is found in this many other rows at least, or in this share of them, is one of a few labels.
 OFTEN, SHARE = 2, 0.005
 MOST = 0.9
 

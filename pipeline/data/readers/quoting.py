@@ -23,7 +23,7 @@ from pipeline.errors import UserError
 
 # Share of the lines in a quoted field that are rows by themselves, from which on it looks as if rows were swallowed.
 SUSPICIOUS = 0.9
-# A column with so many different values, or fewer, has labels or the like.
+# A column with this many different values, or fewer, has labels or the like.
 FEW_VALUES = 50
 NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
 ESCAPED = re.compile(r"\\.", re.DOTALL)
