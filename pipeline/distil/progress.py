@@ -1,4 +1,4 @@
-"""How far a teacher is: a bar on a terminal, a line every ten seconds elsewhere."""
+"""How far a teacher has come: a bar on a terminal, a line every ten seconds elsewhere."""
 
 from __future__ import annotations
 

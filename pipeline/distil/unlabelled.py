@@ -1,4 +1,4 @@
-"""Texts without labels for a teacher to answer, read from any source and cut into sentences where that is due."""
+"""Texts without labels for a teacher to answer, read from any source and cut into sentences where needed."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from pipeline.data.new_rows import Content
 
-# A batch is timed in the middle of each of so many parts at most, from the shortest texts to the longest.
+# A batch is timed in the middle of each of this many parts at most, from the shortest texts to the longest.
 PARTS = 4
 
 

@@ -126,7 +126,7 @@ def test_the_code_that_answers_depend_on_is_part_of_the_key(questions, module, t
 
 
 def _ask_and_die(given: Questions, after: int) -> None:
-    """Answer until so many batches are done; then the process kills itself."""
+    """Answer until this many batches are done; then the process kills itself."""
     done, original = [], Questions.answer
 
     def answer(self: Questions, own: list[str]) -> list[np.ndarray]:
