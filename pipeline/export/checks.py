@@ -32,7 +32,7 @@ ANSWERED, TRIED = 32, 6
 # Of those, how many it translates, with the settings of the model and with others.
 TRANSLATED = 8
 SEARCHES: tuple[dict[str, Any], ...] = ({}, {"beams": 1}, {"beams": 3, "n_best": 2, "length_penalty": 0.5})
-# Of a token, more than most have, so that a text of so many has more tokens than the longest that is tried.
+# Of a token, more than most have, so that a text of this many has more tokens than the longest that is tried.
 CHARACTERS = 8
 # How much of its score a model may lose in int8: half a point of a share, half a percent of a score beyond 1.
 LOSS = 0.005

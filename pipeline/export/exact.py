@@ -1,4 +1,4 @@
-"""The logits that a graph is held to: those of its model in float64, whose own rounding is none of the graph's."""
+"""The logits with which a graph is compared: its model's in float64, so that only the graph's rounding counts."""
 
 # Shapes: B batch, T time, C classes, V vocabulary.
 

@@ -1,4 +1,4 @@
-"""An export that has been made: what was checked and measured."""
+"""A finished export: what was checked and measured."""
 
 from __future__ import annotations
 

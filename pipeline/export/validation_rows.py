@@ -14,9 +14,9 @@ from pipeline.errors import UserError
 
 SPLIT = "validation"
 TARGET = "target"
-# At most so many rows, and about so many characters in all: a transformer of the size of BERT reads them in minutes.
+# At most this many rows, and about this many characters in all: a transformer as large as BERT reads them in minutes.
 ROWS, CHARACTERS = 1000, 400_000
-# And at most so many for which a text has to be written.
+# And at most this many for which a text has to be written.
 WRITTEN_ROWS = 200
 
 

@@ -75,7 +75,7 @@ def windows(first: np.ndarray, size: int, overlap: int) -> Iterator[tuple[int, i
 
     Args:
         first: (words + 1,) the first token of each word, and the number of tokens.
-        overlap: neighbouring windows share one token in so many.
+        overlap: neighbouring windows share one token in this many.
     """
     words, start, stop, read = len(first) - 1, 0, 0, list[tuple[int, int]]()
     while stop < words:
