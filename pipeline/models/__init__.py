@@ -9,6 +9,6 @@
   their learning rates.
 - `exported.py` runs an exported graph in place of a model, and `exported_seq2seq.py` the two of an encoder-decoder.
 - `cpu_functions.py` lets transformers on a CPU use faster functions than torch's; `cpu_attention.py` has one of them.
-- `modes.py` has modes in which a model is for a while, such as evaluation.
+- `modes.py` puts a model into another mode for the length of a block, such as evaluation.
 - `recurrent/` holds the models of this project. It is saved with each of them and does not depend on the rest.
 """

@@ -1,4 +1,4 @@
-"""Modes in which a model is for the length of a block, also if an error ends it."""
+"""Context managers that put a model into another mode and back, also after an error."""
 
 from __future__ import annotations
 

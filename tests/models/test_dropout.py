@@ -42,7 +42,7 @@ def test_a_probability_next_to_0_or_1_is_the_nearest_that_can_be_drawn(p):
 
 @pytest.mark.parametrize("distance", [(0, 0, 1), (0, 0, 2), (0, 0, 3), (0, 0, 4), (0, 1, 0), (1, 0, 0), (1, 1, 1)])
 def test_elements_rows_and_steps_are_independent(distance):
-    """The correlation of a mask with itself, moved by so many steps, rows and elements; only neighbours that share
+    """The correlation of a mask with itself, moved by this many steps, rows and elements; only neighbours that share
     random bits, or the state of a generator, could depend on each other."""
     p, dropped = 0.3, masks(60, 64, 62, 0.3)  # 62 is no multiple of 4, so rows begin inside of a word
     steps, rows, width = (size - by for size, by in zip(dropped.shape, distance, strict=True))

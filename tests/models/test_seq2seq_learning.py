@@ -14,7 +14,7 @@ Turn = Callable[[torch.Tensor], torch.Tensor]
 
 
 def accuracy_after_training(turn: Turn, updates: int, **kind) -> float:
-    """The share of symbols that greedy search writes rightly for new texts, after so many updates of 64 texts."""
+    """The share of symbols that greedy search writes rightly for new texts, after this many updates of 64 texts."""
     torch.manual_seed(0)
     sizes = {"vocab_size": 30, "embedding_size": 64, "units": 64, "bos_token_id": START, "eos_token_id": END}
     model = RecurrentForSeq2SeqLM(RecurrentSeq2SeqConfig(**sizes, **kind))

@@ -114,9 +114,9 @@ class RecurrentConfig(SizedConfig):
             in training (Merity et al. 2017, section 2). Refused for a cell that has no such matrices (`"mingru"`,
             `"minlstm"`).
         activation_regularization, temporal_regularization (`float`, *optional*, defaults to 0.0):
-            In training, what the loss of the language modeling head adds to the cross-entropy of a word: so many times
-            the mean square of the last layer's outputs there, after dropout (AR), and of their change from the word
-            before, without dropout (TAR; Merity et al. 2017, section 4.6).
+            In training, what the loss of the language modeling head adds to the cross-entropy of a word: this factor
+            times the mean square of the last layer's outputs there, after dropout (AR), and of their change from the
+            word before, without dropout (TAR; Merity et al. 2017, section 4.6).
         initializer_range (`float`, *optional*, defaults to 0.1):
             Standard deviation of the initial embeddings and classifier. The recurrent layers start from orthogonal
             (Saxe et al. 2014) and Glorot-uniform matrices, and the forget gate of an LSTM from a bias of 1 (Jozefowicz

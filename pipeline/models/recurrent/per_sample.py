@@ -1,4 +1,4 @@
-"""Refuses a way to compute the gradients of single rows that would give wrong ones.
+"""Refuses to compute the gradients of single rows in a way that would give wrong ones.
 
 The right way is `torch.func`: `vmap(grad(loss), (None, 0, 0))`, with a `loss` of one row that runs the model by
 `functional_call`.

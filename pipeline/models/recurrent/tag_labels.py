@@ -1,4 +1,4 @@
-"""The names of a tagger's labels: as the model has learnt them, and outward, as other programs read them."""
+"""The names of a tagger's labels: as the model has learnt them, and as other programs read them."""
 
 from __future__ import annotations
 
