@@ -22,7 +22,7 @@ BATCHES_AT_ONCE = 4
 
 
 class QueueFull(Exception):
-    """So many texts are waiting that no more are accepted."""
+    """This many texts are waiting that no more are accepted."""
 
 
 @dataclass
@@ -124,7 +124,7 @@ class Batcher:
         return job.future
 
     def stop(self, seconds: float) -> bool:
-        """End the thread once it has answered what waits, and return whether it has ended within so many seconds."""
+        """End the thread once it has answered what waits, and return whether it has ended within this many seconds."""
         with self._changed:
             self._is_stopped = True
             self._changed.notify()

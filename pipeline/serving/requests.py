@@ -1,4 +1,4 @@
-"""What a client has sent, read into what a task predicts from, or refused with a status and a reason."""
+"""Reads a request into what a task predicts from, or refuses it with a status and a reason."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ passes signals on to it; a process and what is around it is in `processes`. `com
 and page.
 
 `search` runs the trials of a search. `trials` draws them from a `space` and scores them, in the storage of Optuna that
-`trial_storage` opens. `expected_best` says what one may expect from so many trials.
+`trial_storage` opens. `expected_best` says what one may expect from a number of trials.
 
 Nothing here imports torch: every run is a process of its own.
 """

@@ -1,4 +1,4 @@
-"""So many processes at a time: started in free places, asked to stop together, and collected when they have ended."""
+"""A fixed number of processes at a time: started in free places, asked to stop together, and collected at their end."""
 
 from __future__ import annotations
 
