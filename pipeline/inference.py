@@ -307,7 +307,7 @@ def answers(loaded: Loaded, contents: Iterable[Any], **options: Any) -> Iterator
     """Predict from texts with a model that is loaded: one JSON-serializable prediction per text, in order.
 
     `SORTED_ROWS` of the texts are taken at once, and those of similar length go through the model together. A program
-    that cannot wait for so many gives each part of its texts to a call of its own.
+    that cannot wait for that many gives each part of its texts to a call of its own.
 
     Args:
         contents: strings; tuples of two for a model of pairs of texts; lists of words for a model of tagged words.

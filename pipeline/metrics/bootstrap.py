@@ -33,7 +33,7 @@ class Interval:
 
 
 def number_of_resamples(rows: int) -> int:
-    """How many resamples are drawn from so many rows: 10,000 for up to 20,000 rows, 2,000 for 100,000."""
+    """How many resamples are drawn for a number of rows: 10,000 for up to 20,000 rows, 2,000 for 100,000."""
     return int(min(max(MOST_DRAWS // max(rows, 1), FEWEST_RESAMPLES), MOST_RESAMPLES))
 
 

@@ -12,7 +12,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from pipeline.models import cpu_functions, modes
 
 COLUMN = "attention"
-# The first rows whose texts have at most so many characters and are not blank: the same rows for every model.
+# The first rows whose texts have at most this many characters and are not blank: the same rows for every model.
 ROWS, CHARACTERS = 8, 120
 # A row with more tokens on a side is left out, so that the column takes less than 400 kB.
 TOKENS = 100

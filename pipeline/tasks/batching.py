@@ -1,4 +1,4 @@
-"""Texts that are to be predicted from, in batches.
+"""Batches of the texts to predict from.
 
 Shapes: B rows of a batch, T time.
 """

@@ -180,7 +180,7 @@ class NextWord(Task):
         labels: list[str],
         generate: int | None = None,
     ) -> Iterable[dict[str, Any]]:
-        """The five most likely next words of each text and, with `generate`, a greedy continuation of up to so many
+        """The five most likely next words of each text and, with `generate`, a greedy continuation of up to that many
         tokens, unknown words included, without the end token.
 
         Raises:

@@ -193,7 +193,7 @@ class Translation(Task):
 
         Args:
             beams, length_penalty: of beam search, as in transformers; None: those that the model was saved with.
-            n_best: also give so many `translations`, the best first, with their scores: log-probability divided by
+            n_best: also give this many `translations`, the best first, with their scores: log-probability divided by
                 length ** length_penalty.
             attention: also give the `attention` of each token of the translation to those of the text.
 

@@ -1,4 +1,4 @@
-"""How far a student is from its teacher: the losses of knowledge distillation, place by place.
+"""How far a student is from its teacher: the losses of knowledge distillation, position by position.
 
 Shapes: M places, C classes. All are computed in float32.
 """

@@ -143,7 +143,7 @@ async def _crowd(
     seconds: float,
     in_the_middle: Callable[[], None] | None = None,
 ) -> Seen:
-    """Clients that send one request of `size` texts after the other for so many seconds, each on a connection that it
+    """Clients that send one request of `size` texts after the other for this many seconds, each on a connection that it
     keeps."""
     seen, ends = Seen(), time.perf_counter() + seconds
     requests = [texts[start : start + size] for start in range(0, len(texts) - size + 1, size)]

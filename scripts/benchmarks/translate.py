@@ -34,7 +34,7 @@ def _row(name: str, ours: Callable[[], float], other: Callable[[], float], pairs
 
 
 def _writing(kind: dict[str, Any], count: int, use_cache: bool) -> Callable[[], float]:
-    """Texts per CPU second if so many are written at once."""
+    """Texts per CPU second if this many are written at once."""
     import torch
 
     from pipeline.models.recurrent import RecurrentForSeq2SeqLM, RecurrentSeq2SeqConfig

@@ -25,7 +25,7 @@ def clock(monkeypatch):
 
 
 def answering(clock, *seconds):
-    """Answers that take so many seconds in turn, the last one for ever."""
+    """Answers that take this many seconds in turn, the last one for ever."""
 
     def answer(batch):
         clock.seconds += seconds[min(len(clock.answered), len(seconds) - 1)]

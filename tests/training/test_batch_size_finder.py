@@ -26,7 +26,7 @@ GIB = 2**30
 
 @pytest.fixture
 def a_row_takes(monkeypatch):
-    """Let a machine have 1 GiB, and a micro-batch take so many bytes a row."""
+    """Let a machine have 1 GiB, and a micro-batch take this many bytes a row."""
 
     def let(bytes_a_row: int) -> list[int]:
         tried = []

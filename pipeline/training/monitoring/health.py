@@ -7,8 +7,8 @@ from typing import Any
 
 # A loss above FAR times that of the first record, in LONG records in a row, has diverged.
 FAR, LONG = 2.0, 5
-# Waiting for more than this share of the time over so many updates, and for so many seconds in all, is a stall. Many
-# updates are collated in one go (`step.COLLATED_AHEAD`), so most records of a stalled run have not waited at all.
+# Waiting for more than this share of the time over this many updates, and for this many seconds in all, is a stall.
+# Many updates are collated in one go (`step.COLLATED_AHEAD`), so most records of a stalled run have not waited at all.
 STALLED_SHARE, STALLED_UPDATES, STALLED_SECONDS = 0.5, 100, 10.0
 
 
