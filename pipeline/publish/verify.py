@@ -20,16 +20,24 @@ from pipeline.publish.onnx_folder import OnnxExport
 TIMEOUT_SECONDS = 900
 MARKER = "OUTPUTS"  # begins the last line that the process prints
 
-# `python -I` ignores PYTHONPATH and the working folder; the finder hides an installed copy of this package.
-PROGRAM = f"""
+
+def _hiding(*packages: str) -> str:
+    """The beginning of a program for which these packages are not installed."""
+    return f"""
 import importlib.abc, json, os, sys
 
-class HidePipeline(importlib.abc.MetaPathFinder):
+class Hide(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] == "pipeline":
-            raise ModuleNotFoundError("No module named 'pipeline'", name="pipeline")
+        if name.split(".")[0] in {packages}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
 
-sys.meta_path.insert(0, HidePipeline())
+sys.meta_path.insert(0, Hide())
+"""
+
+
+# `python -I` ignores PYTHONPATH and the working folder; an installed copy of this package is hidden.
+PROGRAM = f"""
+{_hiding("pipeline")}
 import transformers
 
 transformers.logging.set_verbosity_error()
@@ -57,14 +65,7 @@ print("\\n{MARKER}" + json.dumps(found))
 """
 
 EXPORT_PROGRAM = f"""
-import importlib.abc, json, sys
-
-class Hide(importlib.abc.MetaPathFinder):
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in ("pipeline", "torch", "transformers"):
-            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
-
-sys.meta_path.insert(0, Hide())
+{_hiding("pipeline", "torch", "transformers")}
 request = json.load(sys.stdin)
 sys.path[:0] = [request["folder"], request["folder"] + "/onnx"]
 import runner
