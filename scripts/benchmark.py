@@ -28,7 +28,8 @@ Run it:
 
 With --device cuda, kernels runs on a GPU and is the default. --scaling prints scaling and cluster: what two processes
 cost, and what many GPUs would. peers first installs the other libraries in .venv-peers/; --only NAME... chooses some,
-and --seeds 0 1 2 trains on all rows with each of these seeds and prints scores in place of the speed.
+and --seeds 0 1 2 trains with each of these seeds and prints scores in place of the speed. With --all-rows, no model
+is trained on a part of the rows.
 """
 
 from __future__ import annotations
@@ -100,6 +101,7 @@ def main(
     models: tuple[Path, ...] = (),
     only: tuple[Literal[PEERS], ...] = (),  # type: ignore[valid-type]
     seeds: tuple[int, ...] = (),
+    all_rows: tyro.conf.FlagCreatePairsOff[bool] = False,
     json_file: Annotated[Path | None, tyro.conf.arg(name="json")] = None,
 ) -> None:
     """Run one benchmark, or all of a group.
@@ -114,6 +116,7 @@ def main(
         models: for serve, folders of models of single texts.
         only: for peers, the libraries to measure against.
         seeds: for peers, values of train.seed, at least two: print scores over them in place of the speed.
+        all_rows: for peers, train on all rows, where MiniLM would have a part of them.
         json_file: where to write the results.
     """
     import torch
@@ -139,8 +142,10 @@ def main(
         raise SystemExit("--only: names libraries for peers, and nothing else takes any")
     if seeds and ("peers" not in names or len(set(seeds)) < 2):
         raise SystemExit("--seeds: needs two or more different seeds for peers, and nothing else takes any")
+    if all_rows and "peers" not in names:
+        raise SystemExit("--all-rows: only peers trains on a part of the rows")
     options: dict[str, dict[str, Any]] = {
-        "peers": {"only": only, "seeds": seeds},
+        "peers": {"only": only, "seeds": seeds, "all_rows": all_rows},
         "serve": {"models": models},
         "kernels": {"device": device},
         **{name: {"against": against} for name in AGAINST},

@@ -203,6 +203,24 @@ def test_two_seeds_are_named_for_peers_and_for_nothing_else(benchmarks, argument
         script["main"](arguments[0], seeds=arguments[1])
 
 
+def test_all_rows_are_asked_for_with_peers_and_nothing_else(benchmarks):
+    script = runpy.run_path(str(ROOT / "scripts/benchmark.py"))
+    with pytest.raises(SystemExit, match="--all-rows: only peers trains on a part of the rows"):
+        script["main"]("memory", all_rows=True)
+
+
+@pytest.mark.parametrize(("is_fast", "precision"), [(True, "bf16"), (False, "fp32")])
+def test_the_precision_of_a_pretrained_pair_is_that_of_the_processor_and_named(
+    benchmarks, monkeypatch, is_fast, precision
+):
+    from benchmarks.peers import pairs
+
+    monkeypatch.setattr(pairs, "has_fast_bf16", lambda device: is_fast)
+    assert pairs._title(pairs.PAIRS[0]) == f"MiniLM in {precision}"
+    assert pairs.PAIRS[0].recipe.train.precision == "auto"
+    assert pairs._title(pairs.PAIRS[1]) == "our BiLSTM, maximum"
+
+
 def test_the_difference_over_seeds_is_that_of_students_t_with_pooled_variance(benchmarks):
     from benchmarks.peers.pairs import _difference
 
@@ -218,7 +236,10 @@ def test_the_difference_over_seeds_is_that_of_students_t_with_pooled_variance(be
     assert found["p"] == f"{1 - inside:.2f}"
 
 
-def test_scores_over_seeds_come_from_all_rows_and_new_weights_for_each_seed(benchmarks, monkeypatch):
+@pytest.mark.parametrize("all_rows", [False, True])
+def test_scores_over_seeds_come_from_the_same_rows_and_another_training_with_each_seed(
+    benchmarks, monkeypatch, all_rows
+):
     from benchmarks.peers import pairs
 
     trained, scores = [], {0: (0.80, 0.81), 4: (0.84, 0.79)}
@@ -229,8 +250,9 @@ def test_scores_over_seeds_come_from_all_rows_and_new_weights_for_each_seed(benc
 
     monkeypatch.setattr(pairs, "_train", train)
     monkeypatch.setattr(pairs, "PAIRS", (pairs.Pair("keras", "small", pairs.MINILM, rows=50),))
-    (row,) = pairs.peers(2, seeds=(0, 4))
-    assert trained == [(0, None, 2), (4, None, 2)]
+    (row,) = pairs.peers(2, seeds=(0, 4), all_rows=all_rows)
+    rows = None if all_rows else 50
+    assert trained == [(0, rows, 2), (4, rows, 2)]
     assert (row["our score"], row["their score"]) == ("0.8200 (spread 0.0283)", "0.8000 (spread 0.0141)")
     assert row["difference"].startswith("+0.0200 (")
     assert "ratio" not in row

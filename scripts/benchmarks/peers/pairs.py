@@ -13,11 +13,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TextIO
 
+import torch
+
 from benchmarks.common import ROTTEN_TOMATOES, TWEETS, RowsOfTable, alternate
 from benchmarks.peers.environments import ROOT, python_of
 from benchmarks.peers.rows import write_rows
 from pipeline import Data, Optim, Pretrained, Recipe, Recurrent, Train
 from pipeline.metrics import statistics
+from pipeline.training.hardware import has_fast_bf16
 
 PEERS = ("trainer", "flair", "keras", "ludwig")
 SCRIPTS = ROOT / "scripts"
@@ -58,8 +61,8 @@ def _recipe(
     model: Any, data: Data = TEXTS, task: str = "sentiment", *, batch_size: int = 32, learning_rate: float = 2e-3
 ) -> Recipe:
     """Not all libraries have our schedules, so the learning rate is constant. Nothing is scored before the end: no
-    time contains scoring, and the last weights count."""
-    precision = "bf16" if isinstance(model, Pretrained) else "fp32"
+    time contains scoring, and the last weights count. bf16 is used where it is not emulated, which takes hours."""
+    precision = "auto" if isinstance(model, Pretrained) else "fp32"
     optim = Optim(learning_rate=learning_rate, schedule="constant", warmup_ratio=0.0)
     train = Train(batch_size=batch_size, precision=precision, eval_every=10**6)
     return Recipe("peers", task, data, model, optim, train)
@@ -68,7 +71,7 @@ def _recipe(
 MINILM = _recipe(Pretrained("sample:minilm"), ROTTEN_TOMATOES, learning_rate=5e-5)
 TAGGER = _recipe(replace(LAST, crf=True), TAGGED, "ner", batch_size=16, learning_rate=3e-3)
 PAIRS = (
-    Pair("trainer", "MiniLM in bf16", MINILM, rows=1280),
+    Pair("trainer", "MiniLM", MINILM, rows=1280),
     Pair("trainer", "our BiLSTM, maximum", _recipe(MAXIMUM)),
     Pair("flair", "BiLSTM, last states (flair: first and last)", _recipe(LAST)),
     Pair("flair", "BiLSTM-CRF, entities in tweets", TAGGER),
@@ -79,16 +82,19 @@ PAIRS = (
 )
 
 
-def peers(pairs: int, only: Sequence[str] = (), seeds: Sequence[int] = ()) -> RowsOfTable:
+def peers(pairs: int, only: Sequence[str] = (), seeds: Sequence[int] = (), all_rows: bool = False) -> RowsOfTable:
     """Rows per CPU second in passes over the training split, without tokenization, and the score on the test split of
     all passes: a first one, which is not timed because graphs are compiled in it, and one for each pair.
 
     Args:
         only: some of `PEERS`; none: all.
-        seeds: at least two values of train.seed: scores over these, after as many passes over all training rows, in
-            place of the speed; none: the speed and one score.
+        seeds: at least two values of train.seed: scores over these, in place of the speed; none: the speed and one
+            score.
+        all_rows: train on all training rows, also where a pair has fewer.
     """
     chosen = [pair for pair in PAIRS if not only or pair.peer in only]
+    if all_rows:
+        chosen = [replace(pair, rows=None) for pair in chosen]
     return [_scores(pair, pairs, seeds) if seeds else _speed(pair, pairs) for pair in chosen]
 
 
@@ -96,7 +102,7 @@ def _speed(pair: Pair, pairs: int) -> dict[str, Any]:
     found = _train(pair, pairs)
     speeds = dict(zip(("ours rows/s", "theirs rows/s", "ratio"), found.speeds, strict=True))
     scores = {"our score": f"{found.score:.3f}", "their score": f"{found.peer_score:.3f}"}
-    return {"model": pair.model, "peer": found.versions, **speeds, **scores}
+    return {"model": _title(pair), "peer": found.versions, **speeds, **scores}
 
 
 def _scores(pair: Pair, pairs: int, seeds: Sequence[int]) -> dict[str, Any]:
@@ -104,11 +110,18 @@ def _scores(pair: Pair, pairs: int, seeds: Sequence[int]) -> dict[str, Any]:
     found = [_train(_with_seed(pair, seed), pairs) for seed in seeds]
     ours, theirs = [each.score for each in found], [each.peer_score for each in found]
     shown = {"our score": _mean_and_spread(ours), "their score": _mean_and_spread(theirs)}
-    return {"model": pair.model, "peer": found[0].versions, **shown, **_difference(ours, theirs)}
+    return {"model": _title(pair), "peer": found[0].versions, **shown, **_difference(ours, theirs)}
+
+
+def _title(pair: Pair) -> str:
+    """The model, and its precision if that depends on the processor."""
+    if pair.recipe.train.precision != "auto":
+        return pair.model
+    return f"{pair.model} in {'bf16' if has_fast_bf16(torch.device('cpu')) else 'fp32'}"
 
 
 def _with_seed(pair: Pair, seed: int) -> Pair:
-    return replace(pair, rows=None, recipe=replace(pair.recipe, train=replace(pair.recipe.train, seed=seed)))
+    return replace(pair, recipe=replace(pair.recipe, train=replace(pair.recipe.train, seed=seed)))
 
 
 def _mean_and_spread(scores: Sequence[float]) -> str:
