@@ -13,7 +13,8 @@ wrong, with `text_stats`; `tokenization` trains or loads a tokenizer; `encoding`
 others are written; `source_rows` keeps what the rows of scored splits are, and where they stand; `fingerprints` tells
 whether a later run finds the same.
 
-Encoded rows become batches by similar length in `bucketing`, or as one stream of tokens in `streams`.
+Encoded rows become batches by similar length in `bucketing`, which reads those of several batches at once by
+`gathering`, or as one stream of tokens in `streams`.
 
 config/sources.py and config/formats.py find a source and list the formats of files, without importing torch.
 """

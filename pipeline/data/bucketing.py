@@ -1,6 +1,6 @@
 """Rows of similar length in the same batch, in an order that depends only on the seed and the epoch.
 
-Shapes: N rows of a split, T the length of the longest row of a batch, M elements of all lists of a column.
+Shapes: N rows of a split, M elements of all lists of a column.
 """
 
 from __future__ import annotations
@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
+
+from pipeline.data.gathering import EncodedRows, Table
+from pipeline.data.rows import whole
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -58,7 +61,10 @@ class Rows:
     carries: ClassVar[bool] = False
 
     def __init__(self, dataset: Dataset):
-        self._table = dataset.with_format("arrow")
+        self._dataset = dataset.with_format("arrow")
+        # A selection of rows has the numbers of its rows beside the whole table.
+        self._places = None if dataset._indices is None else dataset._indices.column(0).to_numpy().astype(np.int64)
+        self._table = Table(dataset.data.table)
         self.lengths = np.asarray(dataset.with_format("numpy")["length"][:], dtype=np.int32)
 
     def __len__(self) -> int:
@@ -72,13 +78,17 @@ class Rows:
         """See `evaluation_batches`."""
         return evaluation_batches(self.lengths, batch_size)
 
-    def take(self, rows: np.ndarray) -> pa.Table:
-        """The rows with these numbers, in this order."""
-        return self._table[rows]
+    def take(self, rows: np.ndarray) -> EncodedRows:
+        """The rows with these numbers, at least one, in this order."""
+        return self.take_each([rows])[0]
+
+    def take_each(self, batches: Sequence[np.ndarray]) -> list[EncodedRows]:
+        """What `take` returns for each batch, faster."""
+        return self._table.take(batches if self._places is None else [self._places[rows] for rows in batches])
 
     def columns(self, names: Sequence[str]) -> dict[str, Any]:
         """Whole columns by name: (N,) arrays, or for lists the pair that `jagged` returns."""
-        table = self._table.select_columns(list(names))[:] if names else None
+        table = self._dataset.select_columns(list(names))[:] if names else None
         return {
             name: jagged(column) if pa.types.is_list(column.type) else column.to_numpy()
             for name, column in zip(names, table.columns if table else (), strict=True)
@@ -109,12 +119,12 @@ class PairedRows(Rows):
         return evaluation_batches(self._order, batch_size)
 
 
-def jagged(column: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
+def jagged(column: pa.Array | pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
     """The lists of N rows as two arrays: their elements, one list after another (M,), and their lengths (N,).
 
     Strings that are equal are one object: a tag for each word of a large split would take more memory than its text.
     """
-    lists = column.combine_chunks()
+    lists = whole(column)
     lists = lists.chunk(0) if isinstance(lists, pa.ChunkedArray) else lists
     # `flatten`, unlike `values`, leaves out what a slice does not show; differences of offsets are right in both cases.
     elements, lengths = lists.flatten(), np.diff(lists.offsets.to_numpy())
@@ -122,13 +132,3 @@ def jagged(column: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
         return elements.to_numpy(zero_copy_only=False), lengths
     coded = elements.dictionary_encode()
     return np.array(coded.dictionary.to_pylist(), dtype=object)[coded.indices.to_numpy()], lengths
-
-
-def pad(column: pa.ChunkedArray, value: int) -> np.ndarray:
-    """The lists of numbers of N rows as an (N, T) int64 array, padded with `value` on the right."""
-    elements, lengths = jagged(column)
-    padded = np.full((len(lengths), int(lengths.max(initial=0))), value, dtype=np.int64)
-    # The mask (N, T) is true where a row has an element. Assigning through it goes row by row, left to right, which is
-    # the order of `elements`: no loop over rows.
-    padded[np.arange(padded.shape[1]) < lengths[:, None]] = elements
-    return padded

@@ -172,6 +172,10 @@ class Streams:
             positions[row, : stop - start] = np.arange(start, stop) - begun
         return {**arrays, "position_ids": positions} if (positions == 0).any() else arrays
 
+    def take_each(self, batches: Sequence[np.ndarray]) -> list[Arrays]:
+        """What `take` returns for each batch."""
+        return [self.take(rows) for rows in batches]
+
     def columns(self, names: Sequence[str]) -> dict[str, Any]:
         """By name: tokens, words and bytes of each row of the data; `starts`, (N,), the number of the first token that
         each window scores; the context and stride with which tokens are predicted; and `running`, see `Tokens`."""
@@ -226,6 +230,10 @@ class Blocks:
         for row, (start, scored, _) in enumerate(spans):
             arrays["labels"][row, : scored - start] = IGNORED
         return {**arrays, **self._apart(spans, arrays["labels"].shape)} if self._packed else arrays
+
+    def take_each(self, batches: Sequence[np.ndarray]) -> list[Arrays]:
+        """What `take` returns for each batch."""
+        return [self.take(rows) for rows in batches]
 
     def columns(self, names: Sequence[str]) -> dict[str, Any]:
         """See `Streams.columns`."""

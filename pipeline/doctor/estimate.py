@@ -218,7 +218,7 @@ def _seconds_per_token(this: trainer.Run) -> float:
     chosen = order[: WARM_UPDATES + TIMED_UPDATES]
     tokens, seconds = 0, 0.0
     this.model.train()
-    batches = update_batches(chosen, train.batch_size, this.weighted_batch, this.accelerator)
+    batches = update_batches(chosen, train.batch_size, this.weighted_batches, this.accelerator)
     for number in range(len(chosen)):
         started = time.perf_counter()
         batch = next(batches)

@@ -18,7 +18,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from pipeline import predictions
 from pipeline.config.task_specs import TASKS
 from pipeline.config.training import Train
-from pipeline.data.bucketing import Rows, pad
+from pipeline.data.bucketing import Rows
+from pipeline.data.gathering import EncodedRows
 from pipeline.errors import UserError, reason
 from pipeline.predictions import Predictions
 from pipeline.tasks.teacher_hooks import TeacherHooks
@@ -43,6 +44,7 @@ class Split(Protocol):
 
     def __len__(self) -> int: ...
     def take(self, rows: np.ndarray) -> Any: ...
+    def take_each(self, batches: Sequence[np.ndarray]) -> list[Any]: ...
     def updates(self, rows_per_update: int, seed: int, epoch: int) -> list[np.ndarray]: ...
     def batches(self, batch_size: int) -> list[np.ndarray]: ...
     def columns(self, names: Sequence[str]) -> dict[str, Any]: ...
@@ -281,17 +283,16 @@ def _per_row(values: Any) -> list[Any]:
     return [part.tolist() for part in np.split(elements, np.cumsum(counts)[:-1])]
 
 
-def padded_inputs(rows: pa.Table, tokenizer: PreTrainedTokenizerBase) -> Batch:
+def padded_inputs(rows: EncodedRows, tokenizer: PreTrainedTokenizerBase) -> Batch:
     """`input_ids` (B, T) of encoded rows, padded on the right, `attention_mask` (B, T) if there is padding, and
     `token_type_ids` (B, T) if the rows have them."""
-    lengths = torch.tensor(rows["length"].to_numpy())  # a copy: the memory of an Arrow table is read-only
-    batch = {"input_ids": torch.from_numpy(pad(rows["input_ids"], tokenizer.pad_token_id))}
-    width = batch["input_ids"].shape[1]
-    if int(lengths.min()) < width:  # without padding, a mask would only cost time
-        batch["attention_mask"] = (torch.arange(width) < lengths[:, None]).long()
+    found = {"input_ids": rows.padded("input_ids", tokenizer.pad_token_id)}
+    mask = rows.mask("input_ids")
+    if mask is not None:  # without padding, a mask would only cost time
+        found["attention_mask"] = mask
     if "token_type_ids" in rows.column_names:
-        batch["token_type_ids"] = torch.from_numpy(pad(rows["token_type_ids"], tokenizer.pad_token_type_id))
-    return batch
+        found["token_type_ids"] = rows.padded("token_type_ids", tokenizer.pad_token_type_id)
+    return {name: torch.from_numpy(values) for name, values in found.items()}
 
 
 REQUIRED = ("name", "head", "monitor", "columns")

@@ -14,8 +14,9 @@ from torch.nn import functional as F
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from pipeline.config.distil import Distil
-from pipeline.data.bucketing import jagged, pad
+from pipeline.data.bucketing import jagged
 from pipeline.data.checks import entity_types
+from pipeline.data.gathering import EncodedRows, Table
 from pipeline.data.labels import count
 from pipeline.data.tagging import model_labels, tag_spans
 from pipeline.data.tagging import tags as schemes
@@ -86,12 +87,12 @@ class Ner(Task):
     ) -> dict[str, Any]:
         return ner_encoding.encode(rows, tokenizer, max_length, labels)
 
-    def collate(self, rows: pa.Table, tokenizer: PreTrainedTokenizerBase) -> tuple[Batch, int]:
+    def collate(self, rows: EncodedRows, tokenizer: PreTrainedTokenizerBase) -> tuple[Batch, int]:
         batch = padded_inputs(rows, tokenizer)
-        batch["labels"] = torch.from_numpy(pad(rows["labels"], IGNORED))
+        batch["labels"] = torch.from_numpy(rows.padded("labels", IGNORED))
         if "char_ids" in rows.column_names:
             shape = batch["input_ids"].shape
-            batch["char_ids"] = torch.from_numpy(pad(rows["char_ids"], 0)).reshape(*shape, -1)  # (B, T, W)
+            batch["char_ids"] = torch.from_numpy(rows.padded("char_ids", 0)).reshape(*shape, -1)  # (B, T, W)
         if "teacher" in rows.column_names:
             batch["teacher"] = ner_teacher.padded(rows["teacher"], rows["length"].to_numpy())
             return batch, int(ner_teacher.is_answered(batch["teacher"]).sum())
@@ -228,14 +229,14 @@ class Ner(Task):
 
     def _outputs(
         self, columns: dict[str, Any], model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
-    ) -> Iterator[tuple[list[int], pa.Table, Any]]:
+    ) -> Iterator[tuple[list[int], EncodedRows, Any]]:
         """Numbers of encoded windows of similar length, the windows, and what the model returns for them."""
         names = ("input_ids", "labels", "first", "char_ids")
         arrays: dict[str, Any] = {name: columns[name] for name in names if name in columns}
         arrays["length"] = pc.list_value_length(columns["input_ids"])
-        table = pa.table(arrays)
+        table = Table(pa.table(arrays))
         for chosen in batches_by_length(arrays["length"].to_pylist(), WINDOWS_PER_BATCH):
-            rows = table.take(chosen)
+            (rows,) = table.take([np.array(chosen)])
             batch = {name: values.to(model.device) for name, values in self.collate(rows, tokenizer)[0].items()}
             del batch["labels"]
             with torch.inference_mode():

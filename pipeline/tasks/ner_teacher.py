@@ -19,6 +19,7 @@ from torch import Tensor
 
 from pipeline.config.distil import Distil
 from pipeline.data.bucketing import jagged
+from pipeline.data.gathering import EncodedRows
 from pipeline.data.rows import whole
 from pipeline.data.tagging.tag_distributions import PieceMap, TagMap, independent, tag_map
 from pipeline.data.tokenization.word_alignment import ranges
@@ -87,7 +88,7 @@ class Answers:
         self._tags = np.zeros((len(self._has_answer), self._map.size))  # logarithms
         self._steps: dict[int, np.ndarray] = {}  # word -> (K, K), with the next one
 
-    def add(self, chosen: Sequence[int], rows: pa.Table, outputs: Any) -> None:
+    def add(self, chosen: Sequence[int], rows: EncodedRows, outputs: Any) -> None:
         """The windows with the numbers `chosen`, as `Ner.encode` returns them, and what the model returned for them."""
         first, counts = jagged(rows["first"])
         window = np.repeat(np.arange(len(counts)), counts)
@@ -160,9 +161,9 @@ def column(encoded: pa.Table, answers: pa.Array | pa.ChunkedArray, student: Stud
     return pa.LargeListArray.from_arrays(pa.array(offsets, pa.int64()), pa.array(tokens.ravel()))
 
 
-def padded(answers: pa.ChunkedArray, lengths: np.ndarray) -> Tensor:
+def padded(answers: pa.Array, lengths: np.ndarray) -> Tensor:
     """(B, T, C) of what `column` made of the rows of a batch, padded with NaN on the right."""
-    tokens = whole(answers).flatten().to_numpy().reshape(int(lengths.sum()), -1)
+    tokens = answers.flatten().to_numpy().reshape(int(lengths.sum()), -1)
     found = np.full((len(lengths), int(lengths.max()), tokens.shape[1]), np.nan, dtype=np.float32)
     found[np.arange(found.shape[1]) < lengths[:, None]] = tokens
     return torch.from_numpy(found)

@@ -13,6 +13,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from pipeline.config.distil import Distil
+from pipeline.data.gathering import EncodedRows
 from pipeline.data.rows import whole
 from pipeline.data.tokenization import long_texts, text_pairs
 from pipeline.data.tokenization.long_texts import Encoded
@@ -113,7 +114,7 @@ class TextAnswers(Task):
         """The same of `count` rows without an answer in the data."""
 
     @abstractmethod
-    def stacked(self, targets: pa.ChunkedArray) -> torch.Tensor:
+    def stacked(self, targets: pa.Array) -> torch.Tensor:
         """What `targets` returned for the rows of a batch -> (B, ...), the `labels` of the model."""
 
     @abstractmethod
@@ -138,11 +139,11 @@ class TextAnswers(Task):
             columns["token_type_ids"] = pa.array(encoded.token_type_ids, pa.list_(pa.int32()))
         return columns
 
-    def collate(self, rows: pa.Table, tokenizer: PreTrainedTokenizerBase) -> tuple[Batch, int]:
+    def collate(self, rows: EncodedRows, tokenizer: PreTrainedTokenizerBase) -> tuple[Batch, int]:
         batch = padded_inputs(rows, tokenizer)
         batch["labels"] = self.stacked(rows["label"])
         if "teacher" in rows.column_names:
-            batch["teacher"] = torch.from_numpy(_matrix(whole(rows["teacher"])).copy())  # (B, C)
+            batch["teacher"] = torch.from_numpy(_matrix(rows["teacher"]).copy())  # (B, C)
         return batch, len(rows)
 
     def check_teacher(self, teacher: Teacher, student: Student) -> None:

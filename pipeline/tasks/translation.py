@@ -15,7 +15,8 @@ from torch.nn import functional as F
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from pipeline.config.training import Train
-from pipeline.data.bucketing import PairedRows, pad
+from pipeline.data.bucketing import PairedRows
+from pipeline.data.gathering import EncodedRows
 from pipeline.data.rows import numpy_column
 from pipeline.data.tokenization import translated
 from pipeline.errors import UserError
@@ -115,9 +116,9 @@ class Translation(Task):
     ) -> PairedRows:
         return PairedRows(split)
 
-    def collate(self, rows: pa.Table, tokenizer: PreTrainedTokenizerBase) -> tuple[Batch, int]:
+    def collate(self, rows: EncodedRows, tokenizer: PreTrainedTokenizerBase) -> tuple[Batch, int]:
         batch = padded_inputs(rows, tokenizer)
-        batch["labels"] = torch.from_numpy(pad(rows["labels"], IGNORED))  # (B, T)
+        batch["labels"] = torch.from_numpy(rows.padded("labels", IGNORED))  # (B, T)
         return batch, int(pc.sum(rows["target_length"]).as_py())
 
     def check_teacher(self, teacher: Teacher, student: Student) -> None:

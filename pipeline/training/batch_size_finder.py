@@ -96,7 +96,7 @@ def _train_copy(run: Run, size: int) -> None:
     model = copy.deepcopy(run.model).to(device).train()
     optimizer, carry = build_optimizer(model, run.recipe.optim), HiddenStateCarry(model if split.carries else None)
     rows = np.argsort(-split.lengths, kind="stable")[:size]
-    batch = {name: value.to(device) for name, value in run.weighted_batch(rows)[0].items()}
+    batch = {name: value.to(device) for name, value in run.collate("train", rows)[0].items()}
     for _ in range(2):
         with torch.autocast(device.type, torch.bfloat16, enabled=run.autocast):
             outputs = model(**run.objective.inputs(batch), **carry.inputs(0))

@@ -19,9 +19,10 @@ from pipeline.data import source_rows
 from pipeline.models import cpu_functions
 from pipeline.predictions import PredictionInfo
 from pipeline.tasks import attended_rows
-from pipeline.tasks.base import Split, Task, full_name
+from pipeline.tasks.base import Batch, Split, Task, full_name
 from pipeline.training.distributed import fsdp
 from pipeline.training.hidden_state import HiddenStateCarry
+from pipeline.training.step import COLLATED_AHEAD
 
 
 @dataclass(frozen=True)
@@ -113,8 +114,7 @@ def _outcomes(
 ) -> list[dict[str, Any]]:
     """What the task keeps of the rows of each batch, with their numbers as `id`."""
     parts, carry = [], HiddenStateCarry(model if split.carries else None)
-    for rows in batches:
-        collated, _ = task.collate(split.take(rows), tokenizer)
+    for rows, collated in _collated(task, split, tokenizer, batches):
         batch = {name: value.to(device) for name, value in collated.items()}
         with cpu_functions.faster(model, cpu_functions.ANSWERING):
             outputs = model(**batch, **carry.inputs(0))
@@ -122,6 +122,16 @@ def _outcomes(
         found = {**task.outcome(outputs, batch), **task.generate(model, batch, tokenizer)}
         parts.append({"id": torch.from_numpy(rows), **found})
     return parts
+
+
+def _collated(
+    task: Task, split: Split, tokenizer: Any, batches: list[np.ndarray]
+) -> Iterator[tuple[np.ndarray, Batch]]:
+    """The rows of each batch, and the batch."""
+    for start in range(0, len(batches), COLLATED_AHEAD):
+        ahead = batches[start : start + COLLATED_AHEAD]
+        collated = [task.collate(rows, tokenizer)[0] for rows in split.take_each(ahead)]
+        yield from zip(ahead, collated, strict=True)
 
 
 def _share(batches: list[np.ndarray], accelerator: Accelerator, in_step: bool) -> list[np.ndarray]:

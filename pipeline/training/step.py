@@ -6,7 +6,7 @@ Shapes: N rows in the training split.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -28,7 +28,7 @@ from pipeline.training.unfreezing import Unfreezing
 COLLATED_AHEAD = 16
 
 Batch = dict[str, Tensor]
-Collate = Callable[[np.ndarray], tuple[Batch, float]]
+Collate = Callable[[Sequence[np.ndarray]], list[tuple[Batch, float]]]
 
 
 @dataclass
@@ -79,14 +79,19 @@ def update_batches(
 
     Args:
         updates: row indices of each update, on all processes.
+        collate: returns the batch of each of several sets of rows, and its weight.
     """
-
-    def load(rows: np.ndarray) -> UpdateBatch:
-        own = micro_batch_rows(rows, batch_size, accelerator.process_index, accelerator.num_processes)
-        return UpdateBatch([_load(chosen, rows, collate, accelerator) for chosen in own], rows)
-
+    process, processes = accelerator.process_index, accelerator.num_processes
     for start in range(0, len(updates), COLLATED_AHEAD):
-        yield from [load(rows) for rows in updates[start : start + COLLATED_AHEAD]]
+        ahead = updates[start : start + COLLATED_AHEAD]
+        own = [micro_batch_rows(rows, batch_size, process, processes) for rows in ahead]
+        # Where none is left for this process, a row of another process runs at weight 0.
+        given = [
+            chosen if len(chosen) else rows[:1] for rows, parts in zip(ahead, own, strict=True) for chosen in parts
+        ]
+        collated = iter(collate(given))
+        for rows, parts in zip(ahead, own, strict=True):
+            yield UpdateBatch([_on_device(*next(collated), len(chosen), accelerator) for chosen in parts], rows)
 
 
 def micro_batch_rows(rows: np.ndarray, batch_size: int, process: int, processes: int) -> list[np.ndarray]:
@@ -115,12 +120,9 @@ def padded_tokens(lengths: np.ndarray, rows: np.ndarray, batch_size: int) -> int
     return int((np.maximum(np.maximum.reduceat(own, starts), 1) * sizes).sum())
 
 
-def _load(chosen: np.ndarray, rows: np.ndarray, collate: Collate, accelerator: Accelerator) -> tuple[Batch, float]:
-    """The micro-batch of the `chosen` rows on the device, and its weight. If none is chosen, a row of another process
-    runs at weight 0."""
-    batch, weight = collate(chosen if len(chosen) else rows[:1])
+def _on_device(batch: Batch, weight: float, rows: int, accelerator: Accelerator) -> tuple[Batch, float]:
     moved = {name: value.to(accelerator.device, non_blocking=True) for name, value in batch.items()}
-    return moved, weight if len(chosen) else 0
+    return moved, weight if rows else 0
 
 
 def update(

@@ -60,7 +60,7 @@ def our_loop(ours: Any, order: list[Any]) -> Callable[[], float]:
         display = Display(100, 0, 100, shown=False)
         with Log(ours.folder, ours.progress, display, ours.accelerator, 10, ours.count_tokens) as log:
             started = time.process_time()
-            for batch in update_batches(order, 32, ours.weighted_batch, ours.accelerator):
+            for batch in update_batches(order, 32, ours.weighted_batches, ours.accelerator):
                 results = update(ours.accelerator, state, batch, 1.0, autocast=False)
                 ours.progress.step += 1
                 log.add(UpdateStats(ours.progress.step, batch.rows, *results))

@@ -78,7 +78,7 @@ def _steps(this: Any, state: Any) -> Iterator[int]:
 
     order = this.splits["train"].updates(32, 0, 0)[:UPDATES]
     while True:
-        for batch in update_batches(order, 32, this.weighted_batch, this.accelerator):
+        for batch in update_batches(order, 32, this.weighted_batches, this.accelerator):
             loss, _, _ = update(this.accelerator, state, batch, 1.0, autocast=False)
             loss.item()  # waits for the device
             yield int(this.splits["train"].lengths[batch.rows].sum())

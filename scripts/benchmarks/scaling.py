@@ -116,7 +116,7 @@ def _measure(this: Any, state: Any) -> Callable[[bool], float]:
 
     processes = this.accelerator.num_processes
     order = this.splits["train"].updates(ROWS * processes, 0, 0)[:UPDATES]
-    ready = list(update_batches(order, ROWS, this.weighted_batch, this.accelerator))
+    ready = list(update_batches(order, ROWS, this.weighted_batches, this.accelerator))
     tokens = sum(int(this.splits["train"].lengths[batch.rows].sum()) for batch in ready)
 
     def measure(reduces: bool) -> float:

@@ -45,16 +45,17 @@ tokens = int(train.lengths[np.concatenate(order)].sum())
 optimizer = build_optimizer(this.model, this.recipe.optim)
 carry = HiddenStateCarry(this.model if train.carries else None)
 state = TrainState(this.model, optimizer, build_scheduler(optimizer, this.recipe.optim, 10**6), carry)
+collate = getattr(this, "weighted_batches", None) or this.weighted_batch  # an older version
 for _ in sys.stdin:
     start = time.process_time()
-    for batch in update_batches(order, 32, this.weighted_batch, this.accelerator):
+    for batch in update_batches(order, 32, collate, this.accelerator):
         update(this.accelerator, state, batch, this.recipe.optim.max_grad_norm, this.autocast)
     print(tokens / (time.process_time() - start), flush=True)
 """
 # The same by the Trainer of transformers, as a script would use it.
 THEIRS = """
 import contextlib, sys, tempfile, time
-import torch
+import numpy as np, pyarrow as pa, torch
 sys.path.insert(0, "scripts")
 from transformers import DataCollatorWithPadding, Trainer, TrainerCallback, TrainingArguments
 from benchmarks.common import a_run
@@ -69,7 +70,8 @@ if settings.pop("malloc", False):
     malloc.keep_freed_memory()
 this = a_run(eval(sys.argv[1]))
 split = this.splits["train"]
-rows = split.take(range(len(split))).select(["input_ids", "label"]).to_pylist()
+taken = split.take(np.arange(len(split)))
+rows = pa.table({name: taken[name] for name in ("input_ids", "label")}).to_pylist()
 counted = []
 
 class Clock(TrainerCallback):

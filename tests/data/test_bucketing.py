@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 from datasets import Dataset
 
-from pipeline.data.bucketing import PairedRows, Rows, evaluation_batches, jagged, pad, updates
+from pipeline.data.bucketing import PairedRows, Rows, evaluation_batches, jagged, updates
 
 
 @pytest.fixture
@@ -53,13 +53,14 @@ def test_rows_are_taken_in_the_order_asked_for_and_padded():
     data = Dataset.from_dict({"input_ids": [[1], [2, 3], [4, 5, 6]], "length": [1, 2, 3]})
     rows = Rows(data)
     assert rows.lengths.tolist() == [1, 2, 3]
-    table = rows.take(np.array([2, 0]))
-    assert pad(table["input_ids"], -1).tolist() == [[4, 5, 6], [1, -1, -1]]
+    assert rows.take(np.array([2, 0])).padded("input_ids", -1).tolist() == [[4, 5, 6], [1, -1, -1]]
 
 
-def test_padding_reads_a_column_of_several_chunks():
-    column = pa.chunked_array([[[1, 2]], [[3], [4, 5, 6]]])
-    assert pad(column, 0).tolist() == [[1, 2, 0], [3, 0, 0], [4, 5, 6]]
+def test_rows_of_a_selection_are_taken_by_their_number_in_it():
+    data = Dataset.from_dict({"input_ids": [[1], [2, 3], [4, 5, 6]], "length": [1, 2, 3]})
+    rows = Rows(data.select([2, 0]))
+    assert rows.lengths.tolist() == [3, 1]
+    assert rows.take(np.array([0]))["input_ids"].to_pylist() == [[4, 5, 6]]
 
 
 def test_lists_of_rows_are_their_elements_and_lengths():

@@ -101,14 +101,17 @@ def test_tasks_import_no_metric_before_they_score():
 
 COLLATE = """
 import warnings
+import numpy as np
 import pyarrow as pa
 from types import SimpleNamespace
+from pipeline.data.gathering import Table
 from pipeline.tasks.base import load_task
 
 warnings.simplefilter("error")
 rows = pa.table({"length": [2, 1], "input_ids": [[5, 6], [7]], "label": [0, 1], "labels": [[0, 1], [2]]})
 for name in ("sentiment", "ner"):
-    print(load_task(name).collate(rows, SimpleNamespace(pad_token_id=0))[0]["attention_mask"].tolist())
+    (batch,) = Table(rows).take([np.arange(2)])
+    print(load_task(name).collate(batch, SimpleNamespace(pad_token_id=0))[0]["attention_mask"].tolist())
 """
 
 

@@ -19,6 +19,7 @@ from pipeline.config.data import Data
 from pipeline.config.models import Recurrent
 from pipeline.config.recipe import Recipe
 from pipeline.config.training import Optim, Train
+from pipeline.data.gathering import Table
 from pipeline.errors import UserError
 from pipeline.tasks.multi_label import MultiLabel
 from pipeline.tasks.sentiment import Sentiment
@@ -39,10 +40,11 @@ def splits(*train: list[str], **others: list[list[str]]) -> dict[str, Dataset]:
 def test_labels_become_zeros_and_ones_in_the_order_of_their_ids():
     targets = MultiLabel().targets([["sad", "odd"], [], ["funny"]], LABELS)
     rows = pa.table({"length": [1, 1, 1], "input_ids": [[1], [2], [3]], "label": targets})
-    batch, weight = MultiLabel().collate(rows.slice(1), Padded())
+    batch, weight = MultiLabel().collate(Table(rows).take([np.array([1, 2])])[0], Padded())
     assert batch["labels"].tolist() == [[0, 0, 0], [0, 1, 0]]
     assert (batch["labels"].dtype, weight) == (torch.float32, 2)
-    assert MultiLabel().collate(rows, Padded())[0]["labels"].tolist()[0] == [1, 0, 1]
+    (first,) = Table(rows).take([np.array([0])])
+    assert MultiLabel().collate(first, Padded())[0]["labels"].tolist() == [[1, 0, 1]]
 
 
 def test_labels_are_ordered_as_in_the_source_or_by_number_or_alphabet():

@@ -20,6 +20,7 @@ from pipeline.config.recipe import Recipe
 from pipeline.config.samples import SAMPLES
 from pipeline.config.training import Optim, Train
 from pipeline.data.bucketing import Rows
+from pipeline.data.gathering import Table
 from pipeline.data.new_data import encode_split
 from pipeline.data.prepare import prepare
 from pipeline.data.sources import locate
@@ -296,7 +297,7 @@ def test_characters_of_tokens_are_padded_to_a_block_in_the_batch():
     class Padded:
         pad_token_id = 0
 
-    batch, labels = Ner().collate(table, Padded())
+    batch, labels = Ner().collate(*Table(table).take([np.arange(2)]), Padded())
     assert labels == 2
     assert batch["char_ids"].tolist() == [[[1, 2, 3], [0, 0, 0]], [[4, 5, 6], [7, 8, 9]]]
     assert batch["labels"].tolist() == [[0, IGNORED], [1, IGNORED]]

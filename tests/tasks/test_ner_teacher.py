@@ -15,6 +15,7 @@ from pipeline.config.data import Data
 from pipeline.config.distil import Distil
 from pipeline.config.models import Recurrent
 from pipeline.config.recipe import Recipe
+from pipeline.data.gathering import Table
 from pipeline.data.tagging import tags as schemes
 from pipeline.data.tokenization.tokenizers import load_tokenizer, train
 from pipeline.data.tokenization.word_alignment import surroundings
@@ -125,8 +126,9 @@ def batch_of(task, sentences, tags, student, found):
     encoded = pa.table(task.encode(rows, student.tokenizer, 99, student.labels))
     lengths = pa.array([len(ids) for ids in encoded["input_ids"].to_pylist()])
     flat = pa.array([own.ravel().tolist() for own in found], pa.list_(pa.float32()))
-    column = task.teacher_column(encoded.append_column("length", lengths), flat, student)
-    return task.collate(encoded.append_column("length", lengths).append_column("teacher", column), student.tokenizer)
+    encoded = encoded.append_column("length", lengths)
+    answered = Table(encoded.append_column("teacher", task.teacher_column(encoded, flat, student)))
+    return task.collate(*answered.take([np.arange(len(encoded))]), student.tokenizer)
 
 
 def losses(outputs, batch, settings=KL):

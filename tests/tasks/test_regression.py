@@ -17,6 +17,7 @@ from pipeline.config.data import Data
 from pipeline.config.models import Recurrent, Scratch
 from pipeline.config.recipe import Recipe
 from pipeline.config.training import Optim, Train
+from pipeline.data.gathering import Table
 from pipeline.errors import UserError
 from pipeline.tasks.regression import Regression
 from pipeline.tasks.sentiment import Sentiment
@@ -36,7 +37,7 @@ def test_numbers_stay_as_they_are():
     targets = Regression().targets([0.1, -3.0, 1e6], ["score"])
     assert targets.type == pa.float64()
     rows = pa.table({"length": [1, 1, 1], "input_ids": [[1], [2], [3]], "label": targets})
-    batch, weight = Regression().collate(rows, Padded())
+    batch, weight = Regression().collate(*Table(rows).take([np.arange(3)]), Padded())
     assert batch["labels"].tolist() == pytest.approx([0.1, -3.0, 1e6])
     assert (batch["labels"].dtype, weight) == (torch.float32, 3)
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 from transformers.modeling_outputs import SequenceClassifierOutput
 
+from pipeline.data.gathering import EncodedRows, Table
 from pipeline.tasks.sentiment import Sentiment
 
 LABELS = ["bad", "good", "fair"]
@@ -19,14 +20,15 @@ class Padded:
     pad_token_id = 0
 
 
-def encoded(*rows: list[int]) -> pa.Table:
-    return pa.table(
+def encoded(*rows: list[int]) -> EncodedRows:
+    table = pa.table(
         {
             "length": pa.array([len(row) for row in rows], pa.int32()),
             "input_ids": pa.array(rows, pa.list_(pa.int32())),
             "label": pa.array(range(len(rows))),
         }
     )
+    return Table(table).take([np.arange(len(rows))])[0]
 
 
 def test_a_batch_has_a_mask_only_if_it_has_padding():

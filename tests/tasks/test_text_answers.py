@@ -16,6 +16,7 @@ from pipeline.config.data import Data
 from pipeline.config.models import Recurrent, Scratch
 from pipeline.config.recipe import Recipe
 from pipeline.config.training import Optim, Train
+from pipeline.data.gathering import Table
 from pipeline.data.tokenization import tokenizers
 from pipeline.data.tokenization.text_pairs import for_pairs
 from pipeline.errors import UserError
@@ -51,7 +52,8 @@ def test_types_are_left_out_for_models_that_do_not_read_them_and_for_single_text
 def test_types_are_padded_like_tokens():
     rows = pa.table({"length": [2, 3], "input_ids": [[5, 6], [7, 8, 9]], "label": [0, 1],
                      "token_type_ids": pa.array([[0, 1], [0, 0, 1]], pa.list_(pa.int32()))})  # fmt: skip
-    batch, _ = Sentiment().collate(rows, SimpleNamespace(pad_token_id=3, pad_token_type_id=0))
+    tokenizer = SimpleNamespace(pad_token_id=3, pad_token_type_id=0)
+    batch, _ = Sentiment().collate(*Table(rows).take([np.arange(2)]), tokenizer)
     assert batch["token_type_ids"].tolist() == [[0, 1, 0], [0, 0, 1]]
     assert batch["input_ids"].tolist() == [[5, 6, 3], [7, 8, 9]]
 

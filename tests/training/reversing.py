@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from pipeline.data.bucketing import pad
 from pipeline.models.recurrent.crf import IGNORED
 from pipeline.tasks.base import Task, padded_inputs
 
@@ -34,7 +33,7 @@ class Reverse(Task):
 
     def collate(self, rows, tokenizer):
         batch = padded_inputs(rows, tokenizer)
-        batch["labels"] = torch.from_numpy(pad(rows["labels"], IGNORED))
+        batch["labels"] = torch.from_numpy(rows.padded("labels", IGNORED))
         batch["shift_labels"] = batch["labels"]  # they are at the position that predicts them
         return batch, int((batch["labels"] != IGNORED).sum())
 

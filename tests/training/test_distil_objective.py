@@ -62,9 +62,12 @@ def one_update(batch_size: int, given: DistilObjective, accelerator: Accelerator
     optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
     state = TrainState(model, optimizer, build_scheduler(optimizer, Optim(warmup_ratio=0.0), 10), objective=given)
 
-    def collate(rows):
+    def batch_of(rows):
         batch = {name: values[torch.from_numpy(rows)] for name, values in problem.items()}
         return batch, given.weight(batch, len(rows))
+
+    def collate(batches):
+        return [*map(batch_of, batches)]
 
     (batch,) = update_batches([np.arange(ROWS)], batch_size, collate, accelerator)
     _, norm, _ = update(accelerator, state, batch, None, autocast=False)

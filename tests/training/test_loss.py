@@ -179,9 +179,12 @@ def test_gradients_of_several_labels_and_of_numbers_are_those_of_one_large_batch
             model, optimizer, build_scheduler(optimizer, Optim(warmup_ratio=0.0), 10), objective=objective
         )
 
-        def collate(rows):
+        def batch_of(rows):
             batch = {"inputs": inputs[torch.from_numpy(rows)], "labels": labels[torch.from_numpy(rows)]}
             return batch, objective.weight(batch, len(rows))
+
+        def collate(batches):
+            return [*map(batch_of, batches)]
 
         (batch,) = update_batches([np.arange(13)], size, collate, Accelerator(cpu=True))
         loss, norm, _ = update(Accelerator(cpu=True), state, batch, None, autocast=False)

@@ -55,10 +55,13 @@ def one_update(batch_size: int, objective: Objective | None = None) -> tuple[flo
     scheduler = build_scheduler(optimizer, Optim(warmup_ratio=0.0), 10)
     state = TrainState(model, optimizer, scheduler, objective=objective)
 
-    def collate(rows):
+    def batch_of(rows):
         chosen = torch.from_numpy(rows)
         batch = {"inputs": inputs[chosen], "labels": labels[chosen]}
         return batch, objective.weight(batch, int((batch["labels"] != -100).sum()))
+
+    def collate(batches):
+        return [*map(batch_of, batches)]
 
     (batch,) = update_batches([np.arange(13)], batch_size, collate, Accelerator(cpu=True))
     loss, norm, _ = update(Accelerator(cpu=True), state, batch, None, autocast=False)
@@ -91,9 +94,11 @@ TWO = """
     accelerator = Accelerator(cpu=True)
     assert accelerator.num_processes == 2
     inputs, labels = test_step.a_problem()
-    def collate(rows):
+    def batch_of(rows):
         chosen = torch.from_numpy(rows)
         return {{"inputs": inputs[chosen], "labels": labels[chosen]}}, int((labels[chosen] != -100).sum())
+    def collate(batches):
+        return [*map(batch_of, batches)]
     found = {{}}
     for batch_size in {batch_sizes}:
         model = accelerator.prepare(test_step.Tagger())

@@ -49,11 +49,10 @@ def main() -> None:
         disable_tqdm=True,
         dataloader_pin_memory=False,
     )
-    rows = split.take(range(len(split))).select(["input_ids", "label", "length"])
     trainer = Trainer(
         run.model,
         arguments,
-        train_dataset=_in_memory(rows),
+        train_dataset=_in_memory(split),
         data_collator=DataCollatorWithPadding(run.tokenizer),
         callbacks=[Clock(passes)],
     )
@@ -62,10 +61,13 @@ def main() -> None:
     passes.score(run.evaluate("test").scores[run.monitor.name])
 
 
-def _in_memory(rows: Any) -> Any:
+def _in_memory(split: Any) -> Any:
+    import numpy as np
+    import pyarrow as pa
     from datasets import Dataset
 
-    return Dataset(rows)
+    rows = split.take(np.arange(len(split)))
+    return Dataset(pa.table({name: rows[name] for name in ("input_ids", "label", "length")}))
 
 
 if __name__ == "__main__":

@@ -182,7 +182,7 @@ def measure(recipe: Recipe) -> dict[str, Any]:
     """Gradients before each step of the optimiser (flat, one row an update), losses, and metrics of all splits."""
     gradients: list[torch.Tensor] = []
     held: list[float] = []  # share of the parameters, or of what the optimiser works on, that this process holds
-    build, collate, rehearse = trainer.build_optimizer, trainer.Run.collate, rehearsal.rehearse
+    build, collate, rehearse = trainer.build_optimizer, trainer.Run.collate_each, rehearsal.rehearse
 
     def watched(model, settings, *scale):
         for module in model.modules():
@@ -209,23 +209,25 @@ def measure(recipe: Recipe) -> dict[str, Any]:
         optimizer.register_step_pre_hook(note)
         return optimizer
 
-    def with_ignored_rows(this, split, rows):
+    def with_ignored_rows(this, split, batches):
+        return [ignoring(rows, *found) for rows, found in zip(batches, collate(this, split, batches), strict=True)]
+
+    def ignoring(rows, batch, labels):
         """Every third row of training has no label: with batch size 1, whole micro-batches have none. Rows of several
         labels or of a number always have theirs."""
-        batch, labels = collate(this, split, rows)
-        if split != "train" or batch["labels"].is_floating_point():
+        if batch["labels"].is_floating_point():
             return batch, labels
         kept = torch.from_numpy(rows % 3 != 0)
         for name in batch.keys() & {"labels", "shift_labels"}:
             batch[name] = torch.where(kept.view(-1, *[1] * (batch[name].ndim - 1)), batch[name], -100)
         return batch, int((batch["labels"] != -100).sum())
 
-    trainer.build_optimizer, trainer.Run.collate = watched, with_ignored_rows
+    trainer.build_optimizer, trainer.Run.collate_each = watched, with_ignored_rows
     rehearsal.rehearse = lambda *_: None  # it takes a sixth of the time, and the runs that are resumed have it
     try:
         metrics = run.train(recipe)
     finally:
-        trainer.build_optimizer, trainer.Run.collate, rehearsal.rehearse = build, collate, rehearse
+        trainer.build_optimizer, trainer.Run.collate_each, rehearsal.rehearse = build, collate, rehearse
     history = [json.loads(line) for line in (recipe.folder / "history.jsonl").read_text().splitlines()]
     return {
         "gradients": torch.stack(gradients),
