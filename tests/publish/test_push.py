@@ -70,8 +70,8 @@ def test_model_recipe_metrics_and_card_are_pushed(hub: Place, run, capsys):
     names = {file.name for file in folder.iterdir()} - {".gitattributes"}
     own = {"activity.py", "adaptive_softmax.py", "cache.py", "cells.py", "characters.py", "configuration_recurrent.py",
            "cpu_kernels.py", "cpu_linear.py", "crf.py", "crf_inference.py", "dropout.py", "field_names.py", "layout.py",
-           "minimal_cells.py", "mixing.py", "modeling_recurrent.py", "pairs.py", "per_sample.py", "recurrence.py",
-           "saved_type.py", "scan.py", "sizes.py", "tag_constraints.py", "tag_labels.py"}  # fmt: skip
+           "minimal_cells.py", "mixing.py", "modeling_recurrent.py", "pairs.py", "per_sample.py", "pooling.py",
+           "recurrence.py", "saved_type.py", "scan.py", "sizes.py", "tag_constraints.py", "tag_labels.py"}  # fmt: skip
     assert names == {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "recipe.json",
                     "metrics.json", "README.md", *own}  # fmt: skip
     assert (folder / "model.safetensors").read_bytes() == (run / "model/model.safetensors").read_bytes()

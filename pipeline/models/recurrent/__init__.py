@@ -15,8 +15,9 @@ transformers and each other:
   CPU, `cpu_linear.py` multiplies matrices there, and `dropout.py` draws masks there; `layout.py` says where the words
   of a batch are; `scan.py` is a loop over them that graphs can record; `per_sample.py` refuses wrong gradients of
   single rows;
-- `characters.py` encodes the characters of words; `pairs.py` compares two texts in one row; `adaptive_softmax.py`
-  predicts words of a large vocabulary; `activity.py` is a part of the loss of language models;
+- `characters.py` encodes the characters of words; `pooling.py` has the maximum over a text, and `pairs.py` compares two
+  texts in one row; `adaptive_softmax.py` predicts words of a large vocabulary; `activity.py` is a part of the loss of
+  language models;
 - `crf.py` has the linear-chain CRF, `crf_inference.py` its recursions, and `tag_constraints.py` what a tagging scheme
   forbids; `tag_labels.py` names the tags in that scheme and outward; `configuration_crf.py` and `modeling_crf.py` put
   the CRF on top of BERT or any other token classification model.
