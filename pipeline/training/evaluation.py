@@ -16,7 +16,7 @@ from torch import nn
 from pipeline import predictions
 from pipeline.config.training import Train
 from pipeline.data import source_rows
-from pipeline.models import cpu_functions
+from pipeline.models import cpu_functions, modes
 from pipeline.predictions import PredictionInfo
 from pipeline.tasks import attended_rows
 from pipeline.tasks.base import Batch, Split, Task, full_name
@@ -61,7 +61,9 @@ class Evaluation:
         is_own = type(task).records is Task.records
         if not is_own or sum(1 for _ in self.rows()) == source_rows.count(texts):
             batches = source_rows.beside(batches, texts, size)
-        predictions.write(file, info, attended_rows.beside(batches, task, model, tokenizer) if model else batches)
+        if model is not None:
+            batches = attended_rows.beside(batches, task, model, tokenizer)
+        predictions.write(file, info, batches)
 
 
 def evaluate(
@@ -84,14 +86,11 @@ def evaluate(
     """
     model = accelerator.unwrap_model(model)
     sharded = fsdp.is_sharded(model)
-    was_training = model.training
-    model.eval()
     batches = split.batches(batch_size)
     own = batches if split.carries else _share(batches, accelerator, in_step=sharded)
     # Tensors made in inference mode would stay with a sharded model, which could then no longer train.
-    with torch.no_grad() if sharded else torch.inference_mode():
+    with modes.evaluating(model), torch.no_grad() if sharded else torch.inference_mode():
         parts = _outcomes(model, task, split, tokenizer, own, accelerator.device)
-    model.train(was_training)
     fsdp.reshard(model)
     outcome = _whole(task, split, gather_object([_joined(parts)]))
     task = task.fitted(outcome, labels, fit) if fit else task
@@ -100,12 +99,9 @@ def evaluate(
 
 def tried(model: nn.Module, task: Task, split: Split, tokenizer: Any, labels: list[str]) -> Evaluation:
     """The outcome of a few rows on this process alone, without scores: what `evaluate` will keep of all rows."""
-    was_training = model.training
-    model.eval()
-    with torch.inference_mode():
+    with modes.evaluating(model), torch.inference_mode():
         device = next(model.parameters()).device
         parts = _outcomes(model, task, split, tokenizer, split.batches(len(split)), device)
-    model.train(was_training)
     return Evaluation({}, _whole(task, split, [_joined(parts)]), task, labels)
 
 
