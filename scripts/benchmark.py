@@ -4,7 +4,7 @@ Run it:
 
     python scripts/benchmark.py loop           # our loop against a bare PyTorch loop: same batches, each task
     python scripts/benchmark.py recurrent      # our recurrent path against PackedSequence with random batches
-    python scripts/benchmark.py cells          # layers of each cell against those of our LSTM, of the same width
+    python scripts/benchmark.py cells          # layers of each cell against our LSTM's, or --against ANOTHER_CHECKOUT
     python scripts/benchmark.py bert           # fine-tuning MiniLM against the transformers Trainer, also at its best
     python scripts/benchmark.py updates        # updates of recurrent models and MiniLM, with --against ANOTHER_CHECKOUT
     python scripts/benchmark.py crf            # training a tagger with a CRF against one without
@@ -86,7 +86,7 @@ MEASURES = {
     "peers": peers,
 }
 UNPAIRED = ("memory", "cluster", "compare", "differences")  # one figure each
-AGAINST = ("startup", "prepare", "answer", "updates")  # measured against another checkout
+AGAINST = ("startup", "prepare", "answer", "updates", "cells")  # measured against another checkout
 NOTES = {"cluster": assumptions}
 SCALING = ("scaling", "cluster")  # what --scaling prints
 
@@ -112,7 +112,7 @@ def main(
         pairs: alternating measurements of each side; medians are printed.
         threads: of torch. With one, tokens per second are tokens per CPU second.
         scaling: run scaling and cluster, one after the other.
-        against: for startup, prepare, answer and updates, the folder of another checkout of this project.
+        against: for startup, prepare, answer, updates and cells, the folder of another checkout of this project.
         models: for serve, folders of models of single texts.
         only: for peers, the libraries to measure against.
         seeds: for peers, values of train.seed, at least two: print scores over them in place of the speed.

@@ -134,7 +134,7 @@ def test_startup_measures_both_commands_against_another_checkout(benchmarks, mon
 )
 def test_another_checkout_is_named_where_one_is_compared_and_nowhere_else(benchmarks, arguments):
     script = runpy.run_path(str(ROOT / "scripts/benchmark.py"))
-    expected = r"--against: (startup|updates) needs the folder of another|only startup, .* and updates take another"
+    expected = r"--against: (startup|updates) needs the folder of another|only startup, .* and cells take another"
     with pytest.raises(SystemExit, match=expected):
         script["main"](**arguments)
 
@@ -187,6 +187,17 @@ def test_updates_of_a_process_of_each_side_run(benchmarks, monkeypatch):
     (row,) = updates.updates(1, ROOT)
     assert row["ours tokens/s"] > 0
     assert 0.02 < row["ratio"] < 50
+
+
+@pytest.mark.slow  # eight processes that import torch
+@pytest.mark.parametrize(("against", "side"), [(None, "LSTM, tokens/s"), (ROOT, "other, tokens/s")])
+def test_layers_of_each_cell_run_beside_the_lstm_or_another_checkout(benchmarks, monkeypatch, against, side):
+    from benchmarks import models
+
+    monkeypatch.setattr(models, "LAYERS", models.LAYERS[:1])
+    rows = models.cells(1, against)
+    assert [row["layers"].split()[0] for row in rows] == ["mingru", "minlstm", "gru", "rnn"]
+    assert all(row["tokens/s"] > 0 and row[side] > 0 and 0.05 < row["ratio"] < 20 for row in rows)
 
 
 @pytest.mark.parametrize("arguments", [{"which": "memory", "only": ("keras",)}, {"scaling": True, "only": ("keras",)}])

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from pipeline import Data, Optim, Recipe, Recurrent
 
+ROOT = Path(__file__).parents[2]
 ROTTEN_TOMATOES = Data(source="sample:rotten_tomatoes", max_length=128)
 TWEETS = Data(source="sample:twitter_ner", max_length=128, scheme="bioes")
 RUNNING_TEXT = Data(source="sample:rotten_tomatoes", tokenizer="whitespace", max_length=35)
@@ -67,3 +73,27 @@ def our_loop(ours: Any, order: list[Any]) -> Callable[[], float]:
             return time.process_time() - started
 
     return train
+
+
+@contextmanager
+def a_process(checkout: Path, code: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """Python in a process of its own that runs `code` with the package of a checkout, on one thread."""
+    environment = {**os.environ, "PYTHONPATH": str(checkout.resolve()), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", code, *arguments]
+    with subprocess.Popen(
+        command, cwd=checkout, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        yield process
+
+
+def speed_printed(process: subprocess.Popen[str]) -> Callable[[], float]:
+    """Measures once: the process prints a speed for each line of its standard input."""
+
+    def measure() -> float:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write("\n")
+        process.stdin.flush()
+        return float(process.stdout.readline())
+
+    return measure

@@ -3,11 +3,14 @@ against without."""
 
 from __future__ import annotations
 
+import subprocess
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any
 
-from benchmarks.common import ROTTEN_TOMATOES, RowsOfTable, a_run, alternate
+from benchmarks.common import ROOT, ROTTEN_TOMATOES, RowsOfTable, a_process, a_run, alternate, speed_printed
 from pipeline import Recipe, Recurrent
 
 
@@ -99,24 +102,42 @@ def _recurrent_row(cell: str, units: int, layers: int, precision: str, lengths: 
 LAYERS = [(32, 22, 128, 64, 2, True), (32, 157, 128, 256, 1, True), (20, 35, 200, 200, 2, False)]
 
 
-def cells(pairs: int) -> RowsOfTable:
-    """Forward and backward of the layers alone, over right-padded rows: each cell against our LSTM of equal width, with
-    malloc as a run sets it up."""
-    from pipeline import malloc
+# Prints what `layers_alone` measures with the package of a checkout, once for each line of standard input. Malloc is
+# set up as this checkout does it.
+OF_A_CHECKOUT = """
+import runpy, sys
+runpy.run_path(sys.argv[1] + "/pipeline/malloc.py")["keep_freed_memory"]()
+sys.path.insert(0, sys.argv[1] + "/scripts")
+import torch
+from benchmarks.models import LAYERS, layers_alone
 
-    malloc.keep_freed_memory()
-    rows = []
-    for shape in LAYERS:
-        _, time, _, units, layers, both = shape
-        lstm = _layers_alone("lstm", *shape)
-        for cell in ("mingru", "minlstm", "gru", "rnn"):
-            speed, other, ratio = alternate(_layers_alone(cell, *shape), lstm, pairs)
-            name = f"{cell} {layers}x{units}, {'both ways' if both else 'one way'}, {time} words"
-            rows.append({"layers": name, "tokens/s": speed, "LSTM, tokens/s": other, "ratio": ratio})
+torch.set_num_threads(1)
+measure = layers_alone(sys.argv[2], *LAYERS[int(sys.argv[3])])
+for _ in sys.stdin:
+    print(measure(), flush=True)
+"""
+
+
+def cells(pairs: int, against: Path | None = None) -> RowsOfTable:
+    """Forward and backward of the layers alone, over right-padded rows: each cell against our LSTM of equal width, or
+    against the same cell of another checkout."""
+    rows, side = [], "LSTM" if against is None else "other"
+    has_minimal = against is None or (against / "pipeline/models/recurrent/minimal_cells.py").exists()
+    for index, (_, length, _, units, layers, both) in enumerate(LAYERS):
+        for cell in (*(("mingru", "minlstm") if has_minimal else ()), "gru", "rnn"):
+            other = (ROOT, "lstm") if against is None else (against, cell)
+            with _layers_of(ROOT, cell, index) as ours, _layers_of(*other, index) as theirs:
+                speed, others, ratio = alternate(speed_printed(ours), speed_printed(theirs), pairs)
+            name = f"{cell} {layers}x{units}, {'both ways' if both else 'one way'}, {length} words"
+            rows.append({"layers": name, "tokens/s": speed, f"{side}, tokens/s": others, "ratio": ratio})
     return rows
 
 
-def _layers_alone(
+def _layers_of(checkout: Path, cell: str, index: int) -> AbstractContextManager[subprocess.Popen[str]]:
+    return a_process(checkout, OF_A_CHECKOUT, str(ROOT), cell, str(index))
+
+
+def layers_alone(
     cell: str, batch: int, length: int, width: int, units: int, layers: int, both: bool
 ) -> Callable[[], float]:
     """Tokens per CPU second of the layers of a model."""
@@ -131,14 +152,14 @@ def _layers_alone(
     inputs = torch.randn(batch, length, width, generator=generator, requires_grad=True)
     lengths = torch.randint(int(0.85 * length), length + 1, (batch, 1), generator=generator)
     mask = torch.arange(length) < lengths.index_fill(0, torch.tensor([0]), length)
-    layout, repeats = make_layout(mask), max(1, 10_000 // mask.numel())
+    layout, repeats = make_layout(mask), max(1, 30_000 // mask.numel())
 
     def measure() -> float:
         started = time.process_time()
         for _ in range(repeats):
             states = inputs
             for layer in model.layers:
-                states = layer(states, layout)[0]
+                states = layer(states, layout=layout)[0]
             states.sum().backward()
         return repeats * int(mask.sum()) / (time.process_time() - started)
 

@@ -5,17 +5,11 @@ How fast a process is depends on what it has allocated before, and a command set
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from benchmarks.common import RowsOfTable, alternate
+from benchmarks.common import ROOT, RowsOfTable, a_process, alternate, speed_printed
 
-ROOT = Path(__file__).parents[2]
 # Of the Trainer, which sorts 50 batches by length at a time: with fewer, it would train on the longest rows alone.
 UPDATES = 50
 # Trains the recipe of its argument on the same rows once for each line of standard input, and prints tokens per CPU
@@ -121,8 +115,8 @@ def updates(pairs: int, against: Path) -> RowsOfTable:
     """Tokens per CPU second of updates at batch size 32, against those of another checkout."""
     rows = []
     for title, (recipe, count) in MODELS.items():
-        with _process(ROOT, OURS, recipe, str(count)) as ours, _process(against, OURS, recipe, str(count)) as other:
-            rows.append(_row(title, "other tokens/s", alternate(_speed(ours), _speed(other), pairs)))
+        with a_process(ROOT, OURS, recipe, str(count)) as ours, a_process(against, OURS, recipe, str(count)) as other:
+            rows.append(_row(title, "other tokens/s", alternate(speed_printed(ours), speed_printed(other), pairs)))
     return rows
 
 
@@ -132,34 +126,13 @@ def bert(pairs: int) -> RowsOfTable:
     for title, settings in TRAINERS.items():
         count = str(UPDATES // (1 if settings else 4))
         with (
-            _process(ROOT, OURS, recipe, count) as ours,
-            _process(ROOT, THEIRS, recipe, count, repr(settings)) as other,
+            a_process(ROOT, OURS, recipe, count) as ours,
+            a_process(ROOT, THEIRS, recipe, count, repr(settings)) as other,
         ):
-            measured = alternate(_speed(ours), _speed(other), pairs)
+            measured = alternate(speed_printed(ours), speed_printed(other), pairs)
         rows.append(_row(f"MiniLM, batch 32, against the Trainer with {title}", "Trainer tokens/s", measured))
     return rows
 
 
 def _row(title: str, other: str, measured: tuple[float, float, float]) -> dict[str, Any]:
     return {"model": title, "ours tokens/s": measured[0], other: measured[1], "ratio": measured[2]}
-
-
-@contextmanager
-def _process(checkout: Path, code: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
-    environment = {**os.environ, "PYTHONPATH": str(checkout.resolve()), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-c", code, *arguments]
-    with subprocess.Popen(
-        command, cwd=checkout, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
-        yield process
-
-
-def _speed(process: subprocess.Popen[str]) -> Any:
-    def measure() -> float:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        process.stdin.write("\n")
-        process.stdin.flush()
-        return float(process.stdout.readline())
-
-    return measure
