@@ -96,8 +96,9 @@ def test_a_quantized_weight_multiplies_by_itself(onednn):
     torch.testing.assert_close(layer(inputs), F.linear(inputs, weight.half().float(), bias))
 
 
-def test_it_is_used_on_processors_of_amd_if_the_operator_has_the_expected_arguments(monkeypatch, tmp_path):
-    cpu_info = tmp_path / "cpuinfo"
+def test_it_is_used_on_processors_of_amd_with_avx_512_if_the_operator_has_the_expected_arguments(monkeypatch, tmp_path):
+    cpu_info, capability = tmp_path / "cpuinfo", "AVX512"
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
     monkeypatch.setattr(cpu_linear, "CPU_INFO", cpu_info)
     assert not cpu_linear.is_faster.__wrapped__()  # no such file, as on other systems
     cpu_info.write_text("vendor_id\t: GenuineIntel\n")
@@ -105,6 +106,9 @@ def test_it_is_used_on_processors_of_amd_if_the_operator_has_the_expected_argume
     cpu_info.write_text("vendor_id\t: AuthenticAMD\n")
     has_both = torch.backends.mkldnn.is_available() and torch.backends.mkl.is_available()
     assert cpu_linear.is_faster.__wrapped__() == has_both
+    capability = "AVX2"
+    assert not cpu_linear.is_faster.__wrapped__()
+    capability = "AVX512"
     monkeypatch.setattr(cpu_linear, "SCHEMA", cpu_linear.SCHEMA.replace("Tensor? B", "Tensor? bias"))
     assert not cpu_linear.is_faster.__wrapped__()
 

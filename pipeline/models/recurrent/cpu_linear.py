@@ -1,9 +1,10 @@
 """Products of float32 matrices on a CPU by oneDNN, where that is faster than the library that torch takes.
 
-torch multiplies float32 matrices with MKL, which uses only part of what a processor of AMD can do. oneDNN, which torch
-uses for other types, is then about twice as fast. The operator is not a public one, so it is used only if it is there
-with the expected arguments and gives the right result. Whether it is used does not depend on a timing, which could go
-either way and change the last digits from process to process.
+torch multiplies float32 matrices with MKL, which does not use the AVX-512 instructions of a processor of AMD. oneDNN,
+which torch uses for other types, does, and is then about twice as fast. Without these instructions MKL is faster. The
+operator is not a public one, so it is used only if it is there with the expected arguments and gives the right result.
+Whether it is used does not depend on a timing, which could go either way and change the last digits from process to
+process.
 """
 
 # Shapes: N rows, E features of the inputs, O of the outputs.
@@ -109,12 +110,12 @@ def _can_run(inputs: torch.Tensor, weight: torch.Tensor) -> bool:
 
 @functools.cache
 def is_faster() -> bool:
-    """Whether torch would use MKL on a processor of AMD, and oneDNN is there and right. It is tried once in a process;
-    the seeds of torch stay as they are."""
+    """Whether torch would use MKL on a processor of AMD with AVX-512, and oneDNN is there and right. It is tried once
+    in a process; the seeds of torch stay as they are."""
     operator = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
     if operator is None or not torch.backends.mkldnn.is_available() or str(operator.default._schema) != SCHEMA:
         return False
-    if not torch.backends.mkl.is_available() or not is_amd():
+    if not torch.backends.mkl.is_available() or not is_amd() or torch.backends.cpu.get_cpu_capability() != "AVX512":
         return False
     numbers = torch.arange(64 * 96, dtype=torch.float64)
     inputs, weight = ((numbers * factor).sin().float().view(64, 96) for factor in (1.7, 2.3))
