@@ -256,6 +256,8 @@ def clear_padding(states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     """`states` (B, T, E) with zeros where `mask` (B, T) is False, whatever is there, and the same of the gradient."""
     if not can_read(mask) or torch.compiler.is_compiling():
         return states.masked_fill(~mask[..., None], 0.0)
+    if not states.is_contiguous() and states.transpose(0, 1).is_contiguous():  # as the kernels write them
+        return clear_padding(states.transpose(0, 1), mask.t()).transpose(0, 1)
     # A quarter of the time of `masked_fill`, as there is little padding.
     return states.flatten(0, 1).index_fill(0, (~mask).flatten().nonzero().flatten(), 0.0).view(states.shape)
 

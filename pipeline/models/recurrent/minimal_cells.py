@@ -93,7 +93,8 @@ class MinimalCell(Cell):
         if len(weights) == 1 or self.conv_kernel or not can_run(inputs, start):
             return super().run_directions(inputs, weights, starts, layout, return_state)
         stacked = (torch.cat([own[name] for own in weights]) for name in ("weight_ih", "bias_ih"))
-        values = linear(inputs, *stacked).to(start.dtype)
+        # Time first in memory, as the loop reads them and as the layer below has written the inputs.
+        values = linear(inputs.transpose(0, 1), *stacked).to(start.dtype).transpose(0, 1)
         outputs, final = mix_on_cpu(values, start, None if layout is None else layout.lengths, directions=2)
         return outputs, (final,)
 

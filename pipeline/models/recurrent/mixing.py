@@ -89,8 +89,10 @@ class _Mix(torch.autograd.Function):
             i, *f = gates
             share = i / (f[0] + i + torch.finfo(i.dtype).tiny) if f else i  # both may be zero
             if backward and lengths is not None:
-                padding = (torch.arange(len(share))[:, None] >= lengths.t())[..., None]  # (T, B, 1)
-                share.masked_fill_(padding, 0.0), candidates.masked_fill_(padding, 0.0)
+                # An eighth of the time of `masked_fill`, as there is little padding.
+                padding = (torch.arange(len(share))[:, None] >= lengths.t()).flatten().nonzero().flatten()
+                for part in (share, candidates):
+                    part.flatten(0, 1).index_fill_(0, padding, 0.0)
             states = _room(own, size)
             views = _in_order(states, backward)
             states[-1 if backward else 0] = first
@@ -113,7 +115,7 @@ class _Mix(torch.autograd.Function):
         size = of_final.shape[-1] // ctx.directions
         batch, time, _ = of_outputs.shape
         gates = 2 if count == 3 else 3
-        of_values = of_outputs.new_empty(batch, time, ctx.directions * gates * size)
+        of_values = of_outputs.new_empty(time, batch, ctx.directions * gates * size).transpose(0, 1)
         of_start = torch.empty_like(of_final)
         parts = (values.chunk(ctx.directions, dim=-1) for values in (of_outputs.transpose(0, 1), of_final, of_start))
         slots = of_values.transpose(0, 1).split(size, dim=-1)
