@@ -29,7 +29,8 @@ def operands(cell, batch=4, time=7, features=5, size=6, dtype=torch.float32, sca
 
 def by_hand(cell, inputs, start, weight_ih, weight_hh, bias_ih, bias_hh):
     values = F.linear(inputs.transpose(0, 1), weight_ih, bias_ih)
-    return KERNELS[cell][0](values, start, weight_hh, bias_hh).transpose(0, 1)
+    (states,) = KERNELS[cell][0]([values], [start], [weight_hh], [bias_hh])
+    return states.transpose(0, 1)
 
 
 def by_torch(cell, inputs, start, *weights):
@@ -54,6 +55,27 @@ def test_states_and_gradients_are_as_close_to_float64_as_those_of_the_operator(c
         assert float((mine - true).abs().max()) <= 2 * float((other - true).abs().max()) + 1e-6 * size
         if scale < 1:  # larger weights multiply a rounding at each position
             torch.testing.assert_close(mine, other, atol=1e-6 * size, rtol=0)
+
+
+@pytest.mark.parametrize("cell", KERNELS)
+@pytest.mark.parametrize("by_product", [False, True])
+def test_two_directions_at_once_have_the_states_and_gradients_of_each_alone(cell, by_product, monkeypatch):
+    monkeypatch.setattr(cpu_kernels, "is_worth_it", lambda *_: by_product)
+    one = operands(cell, dtype=torch.float64)
+    tensors = [*one, *[(tensor.detach() * 0.5 + 0.1).requires_grad_() for tensor in one]]
+
+    def both(_, *tensors):
+        sides = [tensors[:6], tensors[6:]]
+        values = [F.linear(inputs.transpose(0, 1), *weights[1::2]) for inputs, *weights in sides]
+        starts, weights, biases = ([side[place] for side in sides] for place in (1, 3, 5))
+        return torch.stack(KERNELS[cell][0](values, starts, weights, biases)).transpose(1, 2)
+
+    def apart(_, *tensors):
+        return torch.stack([by_torch(cell, *tensors[:6]), by_torch(cell, *tensors[6:])])
+
+    (ours, own), (theirs, others) = (gradients(run, cell, tensors) for run in (both, apart))
+    for mine, other in zip((ours, *own), (theirs, *others), strict=True):
+        torch.testing.assert_close(mine, other)
 
 
 @pytest.mark.parametrize("cell", KERNELS)
@@ -85,8 +107,8 @@ def test_reading_on_from_a_state_is_bitwise_the_same_as_reading_at_once(cell):
     whole = by_hand(cell, inputs, start, *weights)
     values = F.linear(inputs.transpose(0, 1), weights[0], weights[2])
     kernel = KERNELS[cell][0]
-    first = kernel(values[:4], start, weights[1], weights[3])
-    rest = kernel(values[4:], first[-1], weights[1], weights[3])
+    (first,) = kernel([values[:4]], [start], [weights[1]], [weights[3]])
+    (rest,) = kernel([values[4:]], [first[-1]], [weights[1]], [weights[3]])
     assert torch.equal(torch.cat([first, rest]).transpose(0, 1), whole)
 
 

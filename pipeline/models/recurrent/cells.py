@@ -124,8 +124,8 @@ class FusedCell(Cell):
 
     gates: ClassVar[int]
     operator: ClassVar[Callable[..., Any]]
-    kernel: ClassVar[Callable[..., torch.Tensor] | None] = None
-    """What runs on a CPU in its place, if it is faster there."""
+    kernel: ClassVar[Callable[..., tuple[torch.Tensor, ...]] | None] = None
+    """What runs on a CPU in its place, if it is faster there, for one or both directions."""
     recurrent_weights = ("weight_hh",)
 
     @staticmethod
@@ -168,8 +168,9 @@ class FusedCell(Cell):
     ) -> tuple[torch.Tensor, State]:
         if isinstance(inputs.shape[1], torch.SymInt) or is_transformed():
             return self._run_steps(inputs, weights, start, layout, return_state)
-        if self.kernel is not None and can_run(inputs, start[0]) and is_faster(start[0]):
-            return self._run_kernel(inputs, weights, start[0], layout)
+        if self._has_kernel_for(inputs, start):
+            ((outputs, final),) = self._run_kernel([inputs], [weights], [start], layout)
+            return outputs, (final,)
         state = [part[None] for part in start]  # (layers, B, H)
         # (input, state, weights, has_biases, num_layers, dropout, train, bidirectional, batch_first)
         outputs, *final = self.operator(
@@ -180,15 +181,51 @@ class FusedCell(Cell):
             h = after_last_word(outputs, start[0], layout)
         return outputs, (h, *others) if return_state else (h,)
 
-    def _run_kernel(
-        self, inputs: torch.Tensor, weights: Weights, start: torch.Tensor, layout: Layout | None
+    def run_directions(
+        self,
+        inputs: torch.Tensor,
+        weights: Sequence[Weights],
+        starts: Sequence[State],
+        layout: Layout | None,
+        return_state: bool,
     ) -> tuple[torch.Tensor, State]:
+        if self.kernel is None or len(weights) == 1:
+            return super().run_directions(inputs, weights, starts, layout, return_state)
+        return self._run_both(inputs, weights, starts, layout, return_state)
+
+    @torch.compiler.disable
+    def _run_both(
+        self,
+        inputs: torch.Tensor,
+        weights: Sequence[Weights],
+        starts: Sequence[State],
+        layout: Layout | None,
+        return_state: bool,
+    ) -> tuple[torch.Tensor, State]:
+        """Both directions at once, where there is a kernel: a position takes as many calls as in one."""
+        if not self._has_kernel_for(inputs, starts[0]):
+            return super().run_directions(inputs, weights, starts, layout, return_state)
+        pairs = self._run_kernel([inputs, reverse(inputs, layout)], weights, starts, layout)
+        (forward, last), (backward, first) = pairs
+        return _join([forward, reverse(backward, layout)]), (_join([last, first]),)
+
+    def _has_kernel_for(self, inputs: torch.Tensor, start: State) -> bool:
+        return self.kernel is not None and can_run(inputs, start[0]) and is_faster(start[0])
+
+    def _run_kernel(
+        self, inputs: Sequence[torch.Tensor], weights: Sequence[Weights], starts: Sequence[State], layout: Layout | None
+    ) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """Outputs (B, T, H) and final state (B, H) of each direction, from its inputs (B, T, E)."""
         assert self.kernel is not None
-        flat = inputs.transpose(0, 1).flatten(0, 1)  # one product over all positions, also under autocast
-        values = linear(flat, weights["weight_ih"], weights["bias_ih"]).view(inputs.shape[1], len(inputs), -1)
-        states = self.kernel(values.to(start.dtype), start, weights["weight_hh"], weights["bias_hh"])
-        outputs = states.transpose(0, 1)  # (B, T, H)
-        return outputs, (after_last_word(outputs, start, layout),)
+        values = []
+        for own, given in zip(weights, inputs, strict=True):
+            flat = given.transpose(0, 1).flatten(0, 1)  # one product over all positions, also under autocast
+            read = linear(flat, own["weight_ih"], own["bias_ih"]).to(starts[0][0].dtype)
+            values.append(read.view(given.shape[1], len(given), -1))
+        first = [start for start, *_ in starts]
+        states = self.kernel(values, first, *([own[name] for own in weights] for name in ("weight_hh", "bias_hh")))
+        outputs = [own.transpose(0, 1) for own in states]
+        return [(own, after_last_word(own, start, layout)) for own, start in zip(outputs, first, strict=True)]
 
     def _run_steps(
         self, inputs: torch.Tensor, weights: Weights, start: State, layout: Layout | None, return_state: bool
