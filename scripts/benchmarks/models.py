@@ -98,6 +98,7 @@ def _recurrent_row(cell: str, units: int, layers: int, precision: str, lengths: 
     return {"model": name, "ours tokens/s": speed, "packed tokens/s": other, "ratio": ratio}
 
 
+CELLS = ("mingru", "minlstm", "gru", "rnn")
 # Rows, words in the longest, inputs, units, layers, and whether both ways: short and long texts, and a language model.
 LAYERS = [(32, 22, 128, 64, 2, True), (32, 157, 128, 256, 1, True), (20, 35, 200, 200, 2, False)]
 
@@ -123,8 +124,9 @@ def cells(pairs: int, against: Path | None = None) -> RowsOfTable:
     against the same cell of another checkout."""
     rows, side = [], "LSTM" if against is None else "other"
     has_minimal = against is None or (against / "pipeline/models/recurrent/minimal_cells.py").exists()
+    names = [name for name in CELLS if has_minimal or not name.startswith("min")]
     for index, (_, length, _, units, layers, both) in enumerate(LAYERS):
-        for cell in (*(("mingru", "minlstm") if has_minimal else ()), "gru", "rnn"):
+        for cell in names:
             other = (ROOT, "lstm") if against is None else (against, cell)
             with _layers_of(ROOT, cell, index) as ours, _layers_of(*other, index) as theirs:
                 speed, others, ratio = alternate(speed_printed(ours), speed_printed(theirs), pairs)
