@@ -47,7 +47,7 @@ GOLDEN = {
     "sentiment_distilled": 0.0162,
     "sentiment_glove": 0.8904,
     "sentiment_gru": 0.6992,
-    "sentiment_imdb": 0.7156,
+    "sentiment_imdb": 0.7451,
     "sentiment_lstm": 0.7012,
     "sentiment_mingru": 0.6706,
     "sentiment_rnn": 0.7826,
