@@ -11,7 +11,13 @@ from torch import nn
 
 from pipeline.config import models
 from pipeline.config.recipe import Recurrent
-from pipeline.models.recurrent import RecurrentConfig, RecurrentModel, RecurrentSeq2SeqConfig, configuration_recurrent
+from pipeline.models.recurrent import (
+    RecurrentConfig,
+    RecurrentModel,
+    RecurrentSeq2SeqConfig,
+    cells,
+    configuration_recurrent,
+)
 from pipeline.models.recurrent.dropout import dropout
 from pipeline.models.recurrent.layout import clear_padding, make_layout
 from pipeline.models.recurrent.minimal_cells import MinimalCell
@@ -180,3 +186,13 @@ def test_padding_is_cleared_whatever_it_holds_and_passes_no_gradient_on():
     assert torch.equal(cleared, states.detach().masked_fill(~mask[..., None], 0.0))
     cleared.sum().backward()
     assert torch.equal(states.grad, mask[..., None].expand(-1, -1, 2).float())
+
+
+def test_an_lstm_reads_in_float32_where_autocast_has_no_operator(monkeypatch):
+    model = RecurrentModel(RecurrentConfig(vocab_size=9, embedding_size=4, units=4, cell_type="lstm")).eval()
+    ids = torch.tensor([[1, 2, 3], [4, 5, 6]])
+    expected = model(ids).last_hidden_state
+    monkeypatch.setattr(cells, "_runs_in", lambda dtype: False)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = model(ids).last_hidden_state
+    torch.testing.assert_close(found, expected, rtol=0, atol=0)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
@@ -19,7 +20,7 @@ from .cpu_linear import linear
 from .layout import Layout, is_transformed, reverse
 from .scan import scan
 
-# Up to so many rows, a word is read faster without oneDNN.
+# Up to this many rows, a word is read faster without oneDNN.
 FEW_ROWS = 16
 
 State = tuple[torch.Tensor, ...]
@@ -269,12 +270,34 @@ class GRUCell(FusedCell):
         return after, after
 
 
+def _lstm(inputs: torch.Tensor, state: Any, weights: Sequence[torch.Tensor], *options: Any) -> Any:
+    """`torch.lstm`, in the precision of the weights where autocast asks for one that it does not run in."""
+    run: Callable[..., Any] = torch.lstm
+    if inputs.device.type != "cpu" or not torch.is_autocast_enabled("cpu") or _runs_in(torch.get_autocast_dtype("cpu")):
+        return run(inputs, state, weights, *options)
+    with torch.autocast("cpu", enabled=False):
+        return run(inputs.to(weights[0].dtype), state, weights, *options)
+
+
+@functools.cache
+def _runs_in(dtype: torch.dtype) -> bool:
+    """Whether `torch.lstm` runs in autocast to `dtype` on this processor, which is tried once. oneDNN has no LSTM in
+    bfloat16 for those without AVX-512, where other operators are emulated."""
+    inputs, state, weights = torch.zeros(1, 2, 1), torch.zeros(1, 1, 1), [torch.zeros(4, 1)] * 2
+    try:
+        with torch.autocast("cpu", dtype):
+            torch.lstm(inputs, [state, state], weights, False, 1, 0.0, False, False, True)
+    except RuntimeError:
+        return False
+    return True
+
+
 class LSTMCell(FusedCell):
     """Long short-term memory (Hochreiter & Schmidhuber 1997) with the forget gate of Gers et al. (2000):
     c' = f * c + i * g and h' = o * tanh(c'). Gates in the order i, f, g, o."""
 
     gates = 4
-    operator = staticmethod(torch.lstm)
+    operator = staticmethod(_lstm)
 
     @staticmethod
     def step(state, inputs, weights):
