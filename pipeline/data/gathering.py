@@ -19,27 +19,27 @@ import pyarrow as pa
 class EncodedRows:
     """The rows of a batch. A column is read when it is first asked for, for all batches that were taken together."""
 
-    def __init__(self, together: _Together, number: int):
-        self._together, self._number = together, number
+    def __init__(self, together: _Batches, number: int):
+        self._batches, self._number = together, number
 
     @property
     def column_names(self) -> list[str]:
-        return self._together.table.column_names
+        return self._batches.table.column_names
 
     def __len__(self) -> int:
-        return self._together.sizes[self._number]
+        return self._batches.sizes[self._number]
 
-    def __getitem__(self, name: str) -> pa.Array:
-        """(B,) a column."""
-        return self._together.column(name).slice(self._together.starts[self._number], len(self))
+    def __getitem__(self, name: str) -> pa.ChunkedArray:
+        """(B,) a column, as a table has it."""
+        return pa.chunked_array([self._batches.column(name).slice(self._batches.starts[self._number], len(self))])
 
     def padded(self, name: str, value: int) -> np.ndarray:
         """(B, T) int64, a column of lists of integers, padded with `value` on the right."""
-        return self._together.padded(name, value)[self._number]
+        return self._batches.padded(name, value)[self._number].copy()  # the caller may write into it
 
     def mask(self, name: str) -> np.ndarray | None:
         """(B, T) int64, 1 at the elements of the lists and 0 at padding; None if there is no padding."""
-        return self._together.mask(name, self._number)
+        return self._batches.mask(name, self._number)
 
 
 class Table:
@@ -51,11 +51,19 @@ class Table:
 
     def __init__(self, table: pa.Table):
         self.column_names: list[str] = table.column_names
-        self.column = functools.cache(lambda name: _Column(table[name]))
+        self._table = table
+        self._columns: dict[str, _Column] = {}
+
+    def column(self, name: str) -> _Column:
+        if name not in self._columns:
+            self._columns[name] = _Column(self._table[name])
+        return self._columns[name]
 
     def take(self, batches: Sequence[np.ndarray]) -> list[EncodedRows]:
         """Batches of the rows with these numbers, at least one row in each."""
-        together = _Together(self, batches)
+        assert batches
+        assert all(map(len, batches))
+        together = _Batches(self, batches)
         return [EncodedRows(together, number) for number in range(len(batches))]
 
 
@@ -94,7 +102,7 @@ class _Column:
         return [(int(chunks[start]), local[start:end]) for start, end in itertools.pairwise(cuts)]
 
 
-class _Together:
+class _Batches:
     """Batches that are taken together. They are read in the order of the file.
 
     Attributes:
@@ -133,7 +141,7 @@ class _Together:
             return None
         if (name, None) not in self._filled:
             self._filled[name, None] = lists.fill(1, 0)
-        return self._filled[name, None][number]
+        return self._filled[name, None][number].copy()
 
     def _found(self, name: str) -> _Lists:
         if name not in self._lists:

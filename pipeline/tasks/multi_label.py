@@ -101,7 +101,7 @@ class MultiLabel(TextAnswers):
     def divergence(self, student: torch.Tensor, teacher: torch.Tensor, settings: Distil) -> torch.Tensor:
         return divergences.of_each_class(student, teacher, settings)
 
-    def stacked(self, targets: pa.Array) -> torch.Tensor:
+    def stacked(self, targets: pa.ChunkedArray) -> torch.Tensor:
         """(B, C) float32, 1 for the labels of a text and 0 for all others; NaN if nothing is known about them."""
         flat = whole(targets).flatten().cast(pa.float32()).to_numpy(zero_copy_only=False)
         return torch.tensor(flat.reshape(len(targets), -1))

@@ -161,9 +161,9 @@ def column(encoded: pa.Table, answers: pa.Array | pa.ChunkedArray, student: Stud
     return pa.LargeListArray.from_arrays(pa.array(offsets, pa.int64()), pa.array(tokens.ravel()))
 
 
-def padded(answers: pa.Array, lengths: np.ndarray) -> Tensor:
+def padded(answers: pa.ChunkedArray, lengths: np.ndarray) -> Tensor:
     """(B, T, C) of what `column` made of the rows of a batch, padded with NaN on the right."""
-    tokens = answers.flatten().to_numpy().reshape(int(lengths.sum()), -1)
+    tokens = whole(answers).flatten().to_numpy().reshape(int(lengths.sum()), -1)
     found = np.full((len(lengths), int(lengths.max()), tokens.shape[1]), np.nan, dtype=np.float32)
     found[np.arange(found.shape[1]) < lengths[:, None]] = tokens
     return torch.from_numpy(found)

@@ -77,7 +77,7 @@ class Regression(TextAnswers):
     def divergence(self, student: torch.Tensor, teacher: torch.Tensor, settings: Distil) -> torch.Tensor:
         return divergences.of_numbers(student, teacher, self.output_scale)
 
-    def stacked(self, targets: pa.Array) -> torch.Tensor:
+    def stacked(self, targets: pa.ChunkedArray) -> torch.Tensor:
         """(B,) float32, NaN where there is no number."""
         return torch.from_numpy(targets.to_numpy().astype(np.float32))
 

@@ -67,7 +67,7 @@ class Sentiment(TextAnswers):
     def divergence(self, student: torch.Tensor, teacher: torch.Tensor, settings: Distil) -> torch.Tensor:
         return divergences.of_classes(student, teacher, settings)
 
-    def stacked(self, targets: pa.Array) -> torch.Tensor:
+    def stacked(self, targets: pa.ChunkedArray) -> torch.Tensor:
         """(B,) int64."""
         return torch.tensor(targets.to_numpy())
 

@@ -114,7 +114,7 @@ class TextAnswers(Task):
         """The same of `count` rows without an answer in the data."""
 
     @abstractmethod
-    def stacked(self, targets: pa.Array) -> torch.Tensor:
+    def stacked(self, targets: pa.ChunkedArray) -> torch.Tensor:
         """What `targets` returned for the rows of a batch -> (B, ...), the `labels` of the model."""
 
     @abstractmethod
@@ -143,7 +143,7 @@ class TextAnswers(Task):
         batch = padded_inputs(rows, tokenizer)
         batch["labels"] = self.stacked(rows["label"])
         if "teacher" in rows.column_names:
-            batch["teacher"] = torch.from_numpy(_matrix(rows["teacher"]).copy())  # (B, C)
+            batch["teacher"] = torch.from_numpy(_matrix(whole(rows["teacher"])).copy())  # (B, C)
         return batch, len(rows)
 
     def check_teacher(self, teacher: Teacher, student: Student) -> None:

@@ -92,6 +92,7 @@ def update_batches(
         collated = iter(collate(given))
         for rows, parts in zip(ahead, own, strict=True):
             yield UpdateBatch([_on_device(*next(collated), len(chosen), accelerator) for chosen in parts], rows)
+        del collated  # it holds these batches while the next ones are made
 
 
 def micro_batch_rows(rows: np.ndarray, batch_size: int, process: int, processes: int) -> list[np.ndarray]:

@@ -22,7 +22,7 @@ COLUMNS = {
 
 @pytest.fixture(params=[1, 7, 57])
 def rows(request):
-    """Rows as Python values, and the table that has them in chunks of so many rows."""
+    """Rows as Python values, and the table that has them in chunks of this many rows."""
     draw = np.random.default_rng(0)
     lengths = [0, *draw.integers(0, 9, ROWS - 1).tolist()]
     values = {
@@ -87,3 +87,13 @@ def test_a_slice_of_a_table_has_its_own_rows():
     (rows,) = table.take([np.array([1, 0])])
     assert rows.padded("ids", 0).tolist() == [[4, 5, 6], [2, 3, 0]]
     assert rows["label"].to_pylist() == [2, 1]
+
+
+def test_what_is_written_into_a_batch_stays_in_it():
+    table = Table(pa.table({"ids": [[1], [2, 3]]}))
+    (rows,) = table.take([np.array([0, 1])])
+    ids, labels, mask = rows.padded("ids", 0), rows.padded("ids", 0), rows.mask("ids")
+    labels[mask == 0] = -100
+    mask[:] = 0
+    assert ids.tolist() == [[1, 0], [2, 3]]
+    assert rows.mask("ids").tolist() == [[1, 0], [1, 1]]

@@ -129,3 +129,9 @@ def test_a_transformer_learns_large_numbers(tmp_path):
 def test_a_far_mean_is_reported_where_the_output_layer_has_no_bias(tmp_path):
     metrics, _ = trained(tmp_path, "far", 1.0, 2000.0, Scratch("gpt2", hidden_size=16, layers=1), max_steps=1)
     assert "an output layer without a bias learns slowly; subtract it" in metrics["train"]["numbers"]
+
+
+def test_texts_without_a_number_have_labels_that_are_no_numbers():
+    """As texts that a teacher answers have."""
+    (rows,) = Table(pa.table({"label": Regression().no_targets(2, [])})).take([np.arange(2)])
+    assert Regression().stacked(rows["label"]).isnan().tolist() == [True, True]
