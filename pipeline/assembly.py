@@ -13,7 +13,8 @@ from pipeline.config.sources import ResolvedSource
 from pipeline.data.prepare import KnownWords, Prepared, prepare
 from pipeline.models import build, embeddings
 from pipeline.tasks.base import Split, Task
-from pipeline.training import selection, trainer, unfreezing
+from pipeline.training import evaluation, selection, trainer, unfreezing
+from pipeline.training.distributed import fsdp
 from pipeline.training.hardware import has_fast_bf16
 
 
@@ -79,8 +80,10 @@ def run_of(
     """The run that `trainer.fit` trains.
 
     Raises:
-        UserError: train.monitor names a score that the task does not report.
+        UserError: the task scores generated text, which it cannot do with a model that would be sharded; or
+            train.monitor names a score that the task does not report.
     """
+    evaluation.check_generation(task, model, sharded=fsdp.is_asked_for(accelerator))
     unfreezing.check_launch(recipe.optim, accelerator)
     run = trainer.Run(
         recipe=recipe,

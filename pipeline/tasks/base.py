@@ -96,6 +96,9 @@ class Task(TeacherHooks, ABC):
     """Whether `encode` reads Arrow arrays as well, in larger batches; it gets the columns of its roles only."""
     rows_at_once: ClassVar[int] = 64
     """Rows that `predict` gets at most. A task that makes batches of rows of similar length itself may get many."""
+    generates_in_step: ClassVar[bool] = False
+    """Whether `generate` calls `model.generate` once for a batch, however many rows that has. A model that FSDP shards
+    needs it: a forward pass takes all processes, which have different batches."""
     scored_with: ClassVar[Sequence[str]] = ()
     """Columns made by `encode` or known to the arranged split, which are added to the outcome of a split."""
 
@@ -179,7 +182,8 @@ class Task(TeacherHooks, ABC):
 
     @abstractmethod
     def collate(self, rows: Any, tokenizer: PreTrainedTokenizerBase) -> tuple[Batch, int]:
-        """What `Split.take` returns -> the model's keyword arguments, (B, T) and targets, and the number of labels."""
+        """What `Split.take` returns (of `Rows`, an `EncodedRows`) -> the model's keyword arguments, (B, T) and targets,
+        and the number of labels."""
 
     @abstractmethod
     def outcome(self, outputs: Any, batch: Batch) -> dict[str, Any]:
@@ -190,8 +194,8 @@ class Task(TeacherHooks, ABC):
 
         Called once for each batch of an evaluation, after `outcome`, in float32, evaluation mode and inference mode,
         with the batch that `collate` made. Each process generates for its own batches, however long that takes, so
-        this must not communicate with other processes. For a model that FSDP shards, inference mode is off, and every
-        process calls this equally often; `model.generate` then goes on until the texts of all processes are complete.
+        this must not communicate with other processes. A model that FSDP shards needs `generates_in_step`; inference
+        mode is off for it.
         """
         return {}
 

@@ -45,6 +45,7 @@ class Translation(Task):
     name: ClassVar[str] = "translation"
     head: ClassVar[str] = "Seq2SeqLM"
     monitor: ClassVar[str] = "chrf"
+    generates_in_step: ClassVar[bool] = True
     columns: ClassVar[Mapping[str, Sequence[str]]] = {
         "text": (
             *("source", "src", "source_text", "text", "input", "document", "article", "dialogue", "question"),

@@ -12,10 +12,12 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 from torch import nn
+from transformers import GenerationMixin
 
 from pipeline import predictions
 from pipeline.config.training import Train
 from pipeline.data import source_rows
+from pipeline.errors import UserError
 from pipeline.models import cpu_functions, modes
 from pipeline.predictions import PredictionInfo
 from pipeline.tasks import attended_rows
@@ -128,6 +130,21 @@ def _collated(
         ahead = batches[start : start + COLLATED_AHEAD]
         collated = [task.collate(rows, tokenizer)[0] for rows in split.take_each(ahead)]
         yield from zip(ahead, collated, strict=True)
+        del collated  # before the next ones are made
+
+
+def check_generation(task: Task, model: nn.Module, sharded: bool) -> None:
+    """Refuse a sharded model whose processes would wait for one another, each with another number of texts to write.
+
+    Raises:
+        UserError: `task` scores generated text, does not generate in step, and the model is, or would be, sharded.
+    """
+    in_step = task.generates_in_step and isinstance(model, GenerationMixin)
+    if sharded and task.generates and not in_step:
+        raise UserError(
+            f"task: {task.name} scores generated text, and its processes do not generate in step, as a model sharded"
+            " by FSDP needs; launch without FSDP (DDP and ZeRO work)"
+        )
 
 
 def _share(batches: list[np.ndarray], accelerator: Accelerator, in_step: bool) -> list[np.ndarray]:

@@ -10,9 +10,11 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
+from pipeline.errors import UserError
+from pipeline.models.recurrent import RecurrentForSeq2SeqLM, RecurrentSeq2SeqConfig
 from pipeline.tasks.base import Task
 from pipeline.training import evaluation
-from pipeline.training.evaluation import Evaluation, evaluate
+from pipeline.training.evaluation import Evaluation, check_generation, evaluate
 
 
 class Sums(Task):
@@ -124,6 +126,19 @@ def test_generated_text_joins_the_outcome_of_its_row(batch_size):
     assert result.scores["text"].tolist() == ["a" * row for row in range(11)]
     assert result.scores["ids"].tolist() == [[row] * 2 for row in range(11)]
     assert list(result.rows())[3] == {"id": 3, "value": (3 * 0.1) ** 2, "row": 3, "text": "aaa", "ids": [3, 3]}
+
+
+def test_a_sharded_model_generates_only_in_step():
+    """Its processes would wait for one another, each with another number of texts."""
+    writing, able, unable = Writing(), RecurrentForSeq2SeqLM(RecurrentSeq2SeqConfig(vocab_size=9)), nn.Linear(1, 1)
+    check_generation(Sums(), unable, sharded=True)
+    check_generation(writing, unable, sharded=False)
+    with pytest.raises(UserError, match="task: sums scores generated text, and its processes do not generate in step"):
+        check_generation(writing, able, sharded=True)
+    writing.generates_in_step = True
+    check_generation(writing, able, sharded=True)
+    with pytest.raises(UserError, match="do not generate in step"):
+        check_generation(writing, unable, sharded=True)
 
 
 def test_rows_that_two_processes_report_count_once(monkeypatch):
