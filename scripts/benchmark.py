@@ -134,13 +134,15 @@ def main(
         raise SystemExit(f"--device cuda: {'there is no GPU here' if names == ('kernels',) else 'for kernels only'}")
     if names[0] in ("startup", "updates") and not against:
         raise SystemExit(f"--against: {names[0]} needs the folder of another checkout")
+    if against and not (against / "pipeline/__init__.py").is_file():
+        raise SystemExit(f"--against: {against} is not a checkout of this project")
     if against and not set(names) <= set(AGAINST):
         raise SystemExit(f"--against: only {', '.join(AGAINST[:-1])} and {AGAINST[-1]} take another checkout")
     if ("serve" in names) != bool(models):
         raise SystemExit("--models: serve needs the folders of its models, and nothing else takes any")
     if only and "peers" not in names:
         raise SystemExit("--only: names libraries for peers, and nothing else takes any")
-    if seeds and ("peers" not in names or len(set(seeds)) < 2):
+    if seeds and ("peers" not in names or len(seeds) < 2 or len(set(seeds)) < len(seeds)):
         raise SystemExit("--seeds: needs two or more different seeds for peers, and nothing else takes any")
     if all_rows and "peers" not in names:
         raise SystemExit("--all-rows: only peers trains on a part of the rows")

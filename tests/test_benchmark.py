@@ -191,7 +191,7 @@ def test_updates_of_a_process_of_each_side_run(benchmarks, monkeypatch):
 
 @pytest.mark.slow  # two processes that import torch
 @pytest.mark.parametrize(("against", "side"), [(None, "LSTM, tokens/s"), (ROOT, "other, tokens/s")])
-def test_layers_of_each_cell_run_beside_the_lstm_or_another_checkout(benchmarks, monkeypatch, against, side):
+def test_layers_of_a_cell_run_beside_the_lstm_or_another_checkout(benchmarks, monkeypatch, against, side):
     from benchmarks import models
 
     monkeypatch.setattr(models, "LAYERS", models.LAYERS[:1])
@@ -203,6 +203,12 @@ def test_layers_of_each_cell_run_beside_the_lstm_or_another_checkout(benchmarks,
     assert 0.05 < row["ratio"] < 20
 
 
+def test_a_folder_that_is_no_checkout_is_refused(benchmarks, tmp_path):
+    script = runpy.run_path(str(ROOT / "scripts/benchmark.py"))
+    with pytest.raises(SystemExit, match="is not a checkout of this project"):
+        script["main"]("cells", against=tmp_path)
+
+
 @pytest.mark.parametrize("arguments", [{"which": "memory", "only": ("keras",)}, {"scaling": True, "only": ("keras",)}])
 def test_libraries_are_named_for_peers_and_for_nothing_else(benchmarks, arguments):
     script = runpy.run_path(str(ROOT / "scripts/benchmark.py"))
@@ -210,7 +216,7 @@ def test_libraries_are_named_for_peers_and_for_nothing_else(benchmarks, argument
         script["main"](**arguments)
 
 
-@pytest.mark.parametrize("arguments", [("memory", (0, 1)), ("peers", (3,)), ("peers", (3, 3))])
+@pytest.mark.parametrize("arguments", [("memory", (0, 1)), ("peers", (3,)), ("peers", (3, 3)), ("peers", (0, 0, 1))])
 def test_two_seeds_are_named_for_peers_and_for_nothing_else(benchmarks, arguments):
     script = runpy.run_path(str(ROOT / "scripts/benchmark.py"))
     with pytest.raises(SystemExit, match="--seeds: needs two or more different seeds for peers, and nothing else"):
@@ -229,7 +235,7 @@ def test_the_precision_of_a_pretrained_pair_is_that_of_the_processor_and_named(
 ):
     from benchmarks.peers import pairs
 
-    monkeypatch.setattr(pairs, "has_fast_bf16", lambda device: is_fast)
+    monkeypatch.setattr("pipeline.training.hardware.has_fast_bf16", lambda device: is_fast)
     assert pairs._title(pairs.PAIRS[0]) == f"MiniLM in {precision}"
     assert pairs.PAIRS[0].recipe.train.precision == "auto"
     assert pairs._title(pairs.PAIRS[1]) == "our BiLSTM, maximum"

@@ -24,7 +24,7 @@ def _evaluate(
     cache: Count | None = None,
     reading: tyro.conf.OmitArgPrefixes[ReadingLabels] = LABELS_INFERRED,
     format: DataFormat | None = None,
-    limit: int | None = None,
+    limit: Count | None = None,
     revision: str | None = None,
     subset: str | None = None,
     separate: bool | None = None,

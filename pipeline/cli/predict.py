@@ -29,7 +29,8 @@ class Search:
     beams: Count | None = None
     """for translation: beams of the search; 1 is greedy. By default, as the model was saved."""
     length_penalty: LengthPenalty | None = None
-    """for translation: exponent of the length by which scores are divided: above 1 prefers long translations."""
+    """for translation: exponent of the length by which scores are divided: above 1 prefers long translations; from -10
+    to 10."""
     n_best: Count | None = None
     """for translation: also print this many translations with their scores, the best first."""
     attention: bool = False

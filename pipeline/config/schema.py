@@ -33,7 +33,7 @@ Rate = Annotated[float, Ge(0.0), Lt(1.0)]
 Share = Annotated[float, Gt(0.0), Lt(1.0)]
 WarmupRatio = Annotated[float, Ge(0.0), Le(1.0)]
 Port = Annotated[int, Ge(0), Le(65535)]
-# Scores are divided by the length to this power, which overflows far above.
+# Scores are divided by the length to this power, and a much larger power overflows.
 LARGEST_PENALTY = 10.0
 LengthPenalty = Annotated[float, Ge(-LARGEST_PENALTY), Le(LARGEST_PENALTY)]
 
@@ -98,7 +98,7 @@ class Settings:
 
 def check(name: str, value: Any, hint: Any) -> None:
     """Refuse a `value` that does not have the type `hint`, or is outside the bounds in its `Annotated`. NaN and
-    infinity are no numbers.
+    infinity do not count as numbers.
 
     Args:
         name: of the setting, for the message.

@@ -44,7 +44,7 @@ def make(contents: Sequence[Content], held_out: Iterable[Content], limit: int, s
 
     Returns:
         The texts, with `MASK` in place of masked words, and counts: `made` = `empty` (all words are masked) +
-        `held_out` + `duplicates` + `drawn`, of this many `rows`.
+        `held_out` + `duplicates` + `drawn`, and `rows`, from how many contents they were made.
 
     Raises:
         UserError: nothing new could be made.

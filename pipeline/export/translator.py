@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 ROWS = 32  # of a batch
-LARGEST_PENALTY = 10.0  # scores are divided by the length to this power, which overflows far above
+LARGEST_PENALTY = 10.0  # scores are divided by the length to this power, and a much larger one overflows
 NEVER = np.float32(-1e9)  # the score of what must not be chosen
 Arrays = dict[str, np.ndarray]
 
@@ -171,7 +171,7 @@ class Beams:
         need no more. Returns which of these rows each beam of the others continues."""
         texts, vocabulary = len(self.texts), log_probs.shape[-1]
         totals = (log_probs.reshape(texts, self.count, -1) + self.running_scores[:, :, None]).reshape(texts, -1)
-        # So many candidates that enough of them go on, even if each beam could end in all ways.
+        # Enough candidates that enough of them go on, even if each beam could end in all ways.
         best = _best(totals, max(2, 1 + len(self.ends)) * self.count)  # (B, C)
         candidates, scores = _at(self.running, best // vocabulary), _at(totals, best)
         candidates[:, :, self.length] = best % vocabulary

@@ -22,7 +22,7 @@ BATCHES_AT_ONCE = 4
 
 
 class QueueFull(Exception):
-    """This many texts are waiting that no more are accepted."""
+    """Too many texts are waiting, so no more are accepted."""
 
 
 @dataclass

@@ -198,9 +198,9 @@ def _number(text: str) -> int | float | None:
     for kind in (int, float):
         try:
             value = kind(text)
-        except ValueError:
+            return value if math.isfinite(value) else None
+        except (ValueError, OverflowError):  # a long whole number is infinite as a float
             continue
-        return value if math.isfinite(value) else None
     return None
 
 

@@ -1,4 +1,4 @@
-"""Numbers on the command line: within their ranges, and finite, or refused before anything is imported."""
+"""Numbers on the command line: within their ranges, and finite, or refused."""
 
 import dataclasses
 import importlib

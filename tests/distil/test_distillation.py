@@ -122,7 +122,7 @@ def _copied(model: torch.nn.Module) -> dict[str, torch.Tensor]:
     return {name: values.clone() for name, values in model.state_dict().items()}
 
 
-def test_a_resumed_run_ends_with_the_weights_of_an_undisturbed_one(student, tmp_path, monkeypatch, asked):
+def test_a_resumed_run_ends_with_the_weights_of_an_undisturbed_one(student, tmp_path, asked):
     recipe = replace(student, train=replace(student.train, save_every=3))
     train(recipe)
     again = replace(recipe, train=replace(recipe.train, output_dir=str(tmp_path / "again")))

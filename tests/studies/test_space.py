@@ -46,6 +46,7 @@ def test_a_file_holds_a_line_for_each_setting(tmp_path):
         (["model.layers=2..2"], "model.layers: 2 is not below 2"),
         (["model.layers=a..b"], "a..b is not a range of numbers"),
         (["model.layers=1..inf"], "1..inf is not a range of numbers"),
+        ([f"model.layers=1..1{'0' * 400}"], "is not a range of numbers"),
         (["optim.learning_rate=1e-4..1e999"], "1e-4..1e999 is not a range of numbers"),
         (["model.dropout=nan..0.5"], "nan..0.5 is not a range of numbers"),
         (["model.dropout=nan,0.5"], "model.dropout: 'nan' is not a number"),

@@ -18,7 +18,7 @@ USUAL = "cp1252"
 TOLERANCE = 0.1
 GUESS_BYTES, READ_BYTES = 1 << 16, 1 << 24
 SHOWN = 30
-# So many letters beyond ASCII are not well-formed UTF-8 by chance.
+# This many letters beyond ASCII are not well-formed UTF-8 by chance.
 SURE = 20
 
 

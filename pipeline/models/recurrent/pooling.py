@@ -20,7 +20,7 @@ class _Largest(torch.autograd.Function):
     @staticmethod
     def backward(ctx, gradient):
         states, largest = ctx.saved_tensors
-        # torch's gradient compares into booleans, which takes most of its time, as does what follows from them.
+        # torch's gradient compares the states, which gives booleans, and converts these to numbers.
         mask = torch.eq(states, largest[:, None], out=torch.empty_like(states))
         return mask.mul_((gradient / mask.sum(dim=1))[:, None])
 

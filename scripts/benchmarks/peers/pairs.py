@@ -13,14 +13,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TextIO
 
-import torch
-
 from benchmarks.common import ROTTEN_TOMATOES, TWEETS, RowsOfTable, alternate
 from benchmarks.peers.environments import ROOT, python_of
 from benchmarks.peers.rows import write_rows
 from pipeline import Data, Optim, Pretrained, Recipe, Recurrent, Train
 from pipeline.metrics import statistics
-from pipeline.training.hardware import has_fast_bf16
 
 PEERS = ("trainer", "flair", "keras", "ludwig")
 SCRIPTS = ROOT / "scripts"
@@ -115,6 +112,10 @@ def _scores(pair: Pair, pairs: int, seeds: Sequence[int]) -> dict[str, Any]:
 
 def _title(pair: Pair) -> str:
     """The model, and its precision if that depends on the processor."""
+    import torch
+
+    from pipeline.training.hardware import has_fast_bf16
+
     if pair.recipe.train.precision != "auto":
         return pair.model
     return f"{pair.model} in {'bf16' if has_fast_bf16(torch.device('cpu')) else 'fp32'}"
@@ -135,7 +136,8 @@ def _difference(ours: Sequence[float], theirs: Sequence[float]) -> dict[str, str
     test = ttest_ind(ours, theirs)
     low, high = test.confidence_interval()
     difference = statistics.mean(ours) - statistics.mean(theirs)
-    return {"difference": f"{difference:+.4f} ({low:+.4f} to {high:+.4f})", "p": f"{test.pvalue:.2f}"}
+    p = "< 0.01" if test.pvalue < 0.01 else f"{test.pvalue:.2f}"
+    return {"difference": f"{difference:+.4f} ({low:+.4f} to {high:+.4f})", "p": p}
 
 
 @dataclass(frozen=True)
