@@ -207,10 +207,10 @@ def answers(environment: Path, folder: Path, texts: list[Any], *options: str) ->
 
 
 def difference(one: Any, other: Any) -> float:
-    """The largest difference of two numbers at the same place of two answers, which must agree in all else: keys, their
-    order, and texts."""
+    """The largest difference of two numbers at the same place of two answers, relative to those above 1, as float32
+    rounds them. The answers must agree in all else: keys, their order, and texts."""
     if isinstance(one, float):
-        return abs(one - other)
+        return abs(one - other) / max(1.0, abs(other))
     assert type(one) is type(other)
     if isinstance(one, dict):
         assert list(one) == list(other)

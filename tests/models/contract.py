@@ -175,8 +175,10 @@ class ModelContract:
             self.outputs_of(model, ids, mask).square().sum().backward()
             gradients.append([parameter.grad for parameter in model.parameters() if parameter.grad is not None])
         for plain, checkpointed in zip(*gradients, strict=True):
-            # A reentrant pass forward has no gradients, so torch's operators may run there in place of our kernels.
-            torch.testing.assert_close(checkpointed, plain, rtol=1e-4 if reentrant else 1.3e-6, atol=1e-5)
+            # A reentrant pass forward has no gradients, so torch's operators may run there in place of our kernels. The
+            # difference is then in proportion to the largest gradients, which small ones are sums of.
+            size = max(1.0, float(plain.abs().max())) if reentrant else 1.0
+            torch.testing.assert_close(checkpointed, plain, rtol=1e-4 if reentrant else 1.3e-6, atol=1e-5 * size)
 
     def test_torch_compile_gives_the_same_result(self):
         torch.compiler.reset()
