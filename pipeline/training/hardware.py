@@ -24,6 +24,8 @@ from pipeline import malloc
 from pipeline.errors import UserError
 
 CGROUPS = Path("/sys/fs/cgroup")
+# Address space that a run takes beside its batches, which only `ulimit -v` counts: stacks of threads, and mapped files.
+MAPPED = 128 * 2**20
 LIBRARIES = ("torch", "transformers", "accelerate", "datasets", "tokenizers", "huggingface_hub")
 
 
@@ -73,7 +75,7 @@ def free_memory(device: torch.device) -> int:
     processes = int(os.environ.get("LOCAL_WORLD_SIZE") or os.environ.get("WORLD_SIZE") or 1)
     shared = min([psutil.virtual_memory().available, *_left_in_groups()])
     limit, _ = resource.getrlimit(resource.RLIMIT_AS)
-    own = [] if limit == resource.RLIM_INFINITY else [limit - psutil.Process().memory_info().vms]
+    own = [] if limit == resource.RLIM_INFINITY else [limit - psutil.Process().memory_info().vms - MAPPED]
     return max(min([shared // processes, *own]), 0)
 
 
