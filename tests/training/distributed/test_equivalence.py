@@ -103,7 +103,7 @@ def place(tmp_path_factory) -> Path:
             folder / f"sentiment.d/{split}.csv", ["text,label", *(f'"{x}",{"ab"[i % 2]}' for i, x in enumerate(lines))]
         )
         answers = [
-            {"several": [["a"], ["a", "b"], []][i % 3], "number": i % 7 / 8, "pairs": "ab"[i % 2]}
+            {"several": [["a"], ["a", "b"], []][i % 3], "number": x.split().count("so") / 8, "pairs": "ab"[i % 2]}
             for i, x in enumerate(lines)
         ]
         for kind in equivalence_worker.KINDS:
@@ -268,6 +268,11 @@ def test_rows_are_the_same_to_the_last_bit_on_any_number_of_processes(task, kind
 
 
 def about(value: Any, tolerance: float = 1e-6) -> Any:
+    """Equal to within `tolerance`; a correlation to a hundred times it, because predictions of these short runs vary
+    by some thousandths only, and the correlation divides their rounding by that."""
     if isinstance(value, dict):
-        return {name: about(part, tolerance) for name, part in value.items()}
+        return {
+            name: about(part, tolerance * 100 if name in ("pearson", "spearman") else tolerance)
+            for name, part in value.items()
+        }
     return pytest.approx(value, rel=tolerance, abs=tolerance) if isinstance(value, float) else value
