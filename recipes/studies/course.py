@@ -125,18 +125,22 @@ COMPARISONS: dict[str, tuple[tuple[int, ...], list[Recipe]]] = {
 }
 
 
+def recipes_for(claims: tuple[int, ...], folder: Path) -> dict[str, Recipe]:
+    """The recipes that the claims need, by name; none for claim 6, which measures fresh models only."""
+    recipes = {}
+    for users, contenders in COMPARISONS.values():
+        if set(users) & set(claims):
+            recipes |= {recipe.name: recipe for recipe in contenders}
+    if {1, 2} & set(claims):
+        named = [memory(cell, task, folder) for cell in CELLS for task in TASKS]
+        recipes |= {recipe.name: recipe for recipe in named if 2 in claims or recipe.name.endswith("-all")}
+    return recipes
+
+
 def study(options: Options) -> Study:
     """All runs that the claims need. Every run lasts as many updates as its recipe says, without early stopping."""
-    recipes = {}
-    for claims, contenders in COMPARISONS.values():
-        if set(claims) & set(options.claims):
-            recipes |= {recipe.name: recipe for recipe in contenders}
-    if {1, 2} & set(options.claims):
-        named = [memory(cell, task, options.folder) for cell in CELLS for task in TASKS]
-        recipes |= {recipe.name: recipe for recipe in named if 2 in options.claims or recipe.name.endswith("-all")}
-    return Study(
-        name="course", recipes=[lasting(recipe, options.scale) for recipe in recipes.values()], seeds=options.seeds
-    )
+    recipes = recipes_for(options.claims, options.folder).values()
+    return Study(name="course", recipes=[lasting(recipe, options.scale) for recipe in recipes], seeds=options.seeds)
 
 
 def lasting(recipe: Recipe, scale: float) -> Recipe:
@@ -158,7 +162,8 @@ def main(options: Options) -> None:
     figures.mkdir(parents=True, exist_ok=True)
     if {1, 2} & set(options.claims):
         write_texts(options.folder / "recall")
-    train_all(options)
+    if recipes_for(options.claims, options.folder):
+        train_all(options)
     if {3, 6} & set(options.claims):
         timing.measure_in_processes(figures, (1, 2), rounds=max(2, round(9 * options.scale)))
     measure(options, figures)

@@ -13,8 +13,10 @@ from dataclasses import asdict
 import pytest
 from conftest import ROOT
 
+from pipeline import storage
 from pipeline.config.expansion import expand
 from pipeline.errors import UserError
+from pipeline.studies.claims import timing
 
 SCRIPT = ROOT / "recipes/studies/course.py"
 
@@ -89,6 +91,20 @@ def test_claims_and_scales_that_do_not_exist_are_refused_before_anything_is_writ
     with pytest.raises(UserError, match="from 1 to 8"):
         course.main(course.Options(folder=tmp_path / "course", **wrong))
     assert not (tmp_path / "course").exists()
+
+
+def test_the_claim_about_parallel_work_is_measured_alone_though_it_needs_no_run(course, tmp_path):
+    seconds = {
+        model: {action: {str(length): [1.0] * 9 for length in timing.LENGTHS} for action in timing.ACTIONS}
+        for model in timing.MODELS
+    }
+    (tmp_path / "figures").mkdir()
+    for threads in (1, 2):  # times that have been measured are kept
+        measured = {"seconds": seconds, "cores": 2, "torch": "2.0", "load": 0.5, "waited": 0.01}
+        storage.write(tmp_path / f"figures/timing-{threads}.json", json.dumps(measured))
+    course.main(course.Options(folder=tmp_path, claims=(6,)))
+    assert "Transformers work in parallel" in (tmp_path / "page.html").read_text()
+    assert not (tmp_path / "runs").exists()
 
 
 @pytest.mark.slow  # about twenty short runs, each in a process of its own, and all times per token
