@@ -22,6 +22,7 @@ from torch.distributed.tensor import DTensor
 
 from pipeline import inference, predictions, rehearsal, run, run_folder
 from pipeline.config.data import Data
+from pipeline.config.distil import Distil
 from pipeline.config.models import Lora, ModelSettings, Pretrained, Recurrent, Scratch
 from pipeline.config.recipe import Recipe
 from pipeline.config.training import Optim, Train
@@ -48,8 +49,10 @@ TASKS = {
 MODELS: dict[str, ModelSettings] = {
     "lstm": RECURRENT,
     "averaged": RECURRENT,
+    "taught": RECURRENT,
     "bigru": replace(RECURRENT, cell="gru", bidirectional=True),
     "crf": replace(RECURRENT, cell="rnn", crf=True, char_encoder="cnn"),
+    "taught-crf": replace(RECURRENT, crf=True),
     "adaptive": replace(RECURRENT, hidden_size=16, adaptive_cutoffs=(6, 20)),
     "bert": Pretrained("bert"),
     "bert-crf": Pretrained("bert", crf=True),
@@ -64,17 +67,18 @@ MODELS: dict[str, ModelSettings] = {
 CASES = [
     (task, model)
     for task, models in {
-        "sentiment": ("lstm", "averaged", "bigru", "bert", "gpt2", "scratch", "frozen", "gradual", "lora"),
+        "sentiment": ("lstm", "averaged", "taught", "bigru", "bert", "gpt2", "scratch", "frozen", "gradual", "lora"),
         "several": ("lstm",),
         "number": ("lstm",),
         "pairs": ("bigru",),
-        "ner": ("lstm", "bigru", "crf", "bert", "bert-crf", "scratch"),
+        "ner": ("lstm", "bigru", "crf", "taught-crf", "bert", "bert-crf", "scratch"),
         "next_word": ("lstm", "adaptive", "bert", "gpt2", "scratch"),
         "documents": ("lstm", "gpt2"),
         "translation": ("lstm", "fed", "t5"),
     }.items()
     for model in models
 ]
+TAUGHT = ("taught", "taught-crf")
 KINDS = ("several", "number", "pairs")  # of answers, on the recipes of sentiment
 Cuts = Sequence[tuple[int, int]]  # batch size and accumulation, the same rows in an update each time
 ALONE: Cuts = [(8, 1), (1, 8)]
@@ -88,6 +92,10 @@ def a_recipe(task: str, kind: str, place: Path, folder: Path, batch_size: int, a
     data = replace(TASKS[task], source=str(place / TASKS[task].source))
     if kind == "adaptive":
         data = replace(data, tokenizer="whitespace")
+    distil = None
+    if kind in TAUGHT:
+        teacher = folder_of(place, task, "lstm", "alone", *ALONE[0])  # its case comes before
+        distil = Distil(str(teacher), unlabelled=Data(str(place / "other.txt"), separate=True), hard_share=0.4)
     return Recipe(
         name="x",
         task={"documents": "next_word", **dict.fromkeys(KINDS, "sentiment")}.get(task, task),
@@ -103,6 +111,7 @@ def a_recipe(task: str, kind: str, place: Path, folder: Path, batch_size: int, a
             output_dir=str(folder), epochs=1, batch_size=batch_size, accumulation=accumulation, log_every=1,
             eval_every=10**6,
         ),
+        distil=distil,
     )  # fmt: skip
 
 
@@ -220,6 +229,8 @@ def measure(recipe: Recipe) -> dict[str, Any]:
         kept = torch.from_numpy(rows % 3 != 0)
         for name in batch.keys() & {"labels", "shift_labels"}:
             batch[name] = torch.where(kept.view(-1, *[1] * (batch[name].ndim - 1)), batch[name], -100)
+        if "teacher" in batch:  # what it has answered counts with and without a label
+            return batch, labels
         return batch, int((batch["labels"] != -100).sum())
 
     trainer.build_optimizer, trainer.Run.collate_each = watched, with_ignored_rows

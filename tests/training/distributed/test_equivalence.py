@@ -30,12 +30,13 @@ ACCELERATE = [sys.executable, "-m", "accelerate.commands.launch", "--main_proces
 SHARED = [*ACCELERATE, f"{ROOT}/recipes/accelerate/fsdp.yaml", "--num_processes"]
 ZERO = [*ACCELERATE, f"{ROOT}/recipes/accelerate/deepspeed.yaml", "--num_processes"]
 QUICK = [("sentiment", "lstm"), ("sentiment", "bert"), ("ner", "crf"), ("next_word", "gpt2"), ("next_word", "lstm")]
-QUICK += [("next_word", "adaptive"), ("sentiment", "averaged"), ("translation", "fed")]
+QUICK += [("next_word", "adaptive"), ("sentiment", "averaged"), ("sentiment", "taught"), ("translation", "fed")]
 REFUSED = ("gradual", "averaged")  # with DeepSpeed
 COUNTED = [(task, model) for task, model in equivalence_worker.CASES if model not in REFUSED]
 # Other cases are like these for what processes exchange.
 ALIKE = [("sentiment", "bigru"), ("sentiment", "gpt2"), ("sentiment", "scratch"), ("ner", "lstm"), ("ner", "scratch")]
 ALIKE += [("next_word", "bert"), ("next_word", "scratch"), ("documents", "gpt2"), ("translation", "fed")]
+ALIKE += [("ner", "taught-crf")]
 DISTINCT = [case for case in equivalence_worker.CASES if case not in ALIKE]
 SHARDED = [case for case in equivalence_worker.CASES if "lora" not in case]  # FSDP refuses adapters
 # Micro-batches of a row each, of which whole ones have no label; the runs that are resumed have batches of four rows.
@@ -121,6 +122,7 @@ def place(tmp_path_factory) -> Path:
             for n in range(NER_SPLIT[split])
         ]
         write(folder / f"ner.d/{split}.conll", ["".join(f"{w}\t{t}\n" for w, t in sentence) for sentence in names])
+    write(folder / "other.txt", [f"{texts[number % 8]} again {number}" for number in range(13)])
     torch.manual_seed(0)
     for name, kind in {"bert": "wordpiece", "gpt2": "bpe"}.items():
         save_checkpoint(folder / name, kind, texts, **NO_DROPOUT[name])
