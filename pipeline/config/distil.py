@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from typing import Annotated, Literal
 
 from annotated_types import Ge, Lt
@@ -15,6 +16,13 @@ OF_TEXTS = (
     *("source", "revision", "subset", "streaming", "limit", "text_column", "text_pair_column", "token_column"),
     *("separate", "format", "separator", "quoting", "header", "encoding"),
 )
+UNLABELLED = "distil.unlabelled"
+_OF_DATA = re.compile(rf"\bdata\.(?=(?:{'|'.join(field.name for field in dataclasses.fields(Data))})\b)")
+
+
+def named_for_texts(message: str) -> str:
+    """A message about the data of a recipe, with the names that the settings have for texts without labels."""
+    return _OF_DATA.sub(f"{UNLABELLED}.", message)
 
 
 @settings("distil")

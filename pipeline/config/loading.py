@@ -15,6 +15,7 @@ import tyro
 
 from pipeline.config import offline, paths, references, sources
 from pipeline.config.data import TRAINED_TOKENIZERS
+from pipeline.config.distil import UNLABELLED, named_for_texts
 from pipeline.config.models import Pretrained, Recurrent
 from pipeline.config.recipe import Recipe
 from pipeline.config.serialization import read_json
@@ -171,7 +172,8 @@ def _check_teacher(recipe: Recipe) -> None:
         try:
             sources.resolve(source, recipe.task)
         except UserError as error:
-            raise UserError(f"distil.unlabelled: {error}") from error
+            message = named_for_texts(str(error))
+            raise UserError(message if UNLABELLED in message else f"{UNLABELLED}: {message}") from error
 
 
 def _refuse_circle(recipe: Recipe) -> None:

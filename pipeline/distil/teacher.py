@@ -96,8 +96,9 @@ class Teacher:
         Raises:
             UserError: as above.
         """
+        loaded = self.loaded
         try:
-            task.check_teacher(self.loaded, student)
+            task.check_teacher(loaded, student)
         except UserError as error:
             raise UserError(str(error).replace("distil.teacher:", f"distil.teacher: {self.name}:", 1)) from error
 

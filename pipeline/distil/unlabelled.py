@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import fields
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
 from pipeline.config.data import Data
+from pipeline.config.distil import UNLABELLED, named_for_texts
 from pipeline.data import new_rows, sources
 from pipeline.data.new_rows import Content
 from pipeline.data.tokenization.segmentation import cutter
@@ -19,10 +18,7 @@ from pipeline.distil.drawing import Draw, Unlabelled
 from pipeline.errors import UserError, listing
 from pipeline.tasks.base import Task
 
-SECTION = "distil.unlabelled"
 COUNTED = ("rows", "empty", "cut", "sentences", "short", "long")
-# Names of settings in messages that were written for the data of a recipe.
-_SETTINGS = re.compile(rf"\bdata\.(?=(?:{'|'.join(field.name for field in fields(Data))})\b)")
 Cut = Callable[[Content, bool], "list[str] | None"]
 """A content and whether it is running text -> its sentences; None: it stays whole."""
 
@@ -67,17 +63,18 @@ def read(
     rows: Counter[str] = Counter()
     notes: list[str] = []
     for source in found:
-        before = counts["rows"]
-        for content in _contents(source, task, data, counts, cut, notes):
+        before, own_notes = counts["rows"], list[str]()
+        for content in _contents(source, task, data, counts, cut, own_notes):
             if own := words(content):
                 draw.add(own)
             else:  # marks of direction, say
                 counts["empty"] += 1
         rows[_name(source)] += counts["rows"] - before
+        notes += [f"{_name(source)}: {note}" for note in own_notes] if len(found) > 1 else own_notes
     drawn = draw.finish()
     report = {**{name: counts[name] for name in COUNTED}, **drawn.report, "sources": dict(rows), "notes": notes}
     if not drawn.contents:
-        raise UserError(f"{SECTION}: no text is left of it ({described(report)}); name another source")
+        raise UserError(f"{UNLABELLED}: no text is left of it ({described(report)}); name another source")
     return Unlabelled(drawn.contents, report)
 
 
@@ -119,7 +116,7 @@ def _contents(
                 counts["cut"] += 1
                 yield from _of_usual_length(pieces, counts)
     except UserError as error:
-        raise UserError(_SETTINGS.sub(f"{SECTION}.", str(error))) from error
+        raise UserError(named_for_texts(str(error))) from error
 
 
 def _of_usual_length(pieces: Sequence[str], counts: Counter[str]) -> Iterator[str]:

@@ -6,7 +6,7 @@ import json
 from dataclasses import replace
 
 import pytest
-from conftest import finetune
+from conftest import ROOT, finetune
 from hub_fixtures import Place
 from huggingface_hub import HfApi
 
@@ -101,6 +101,23 @@ def test_a_teacher_that_is_not_there_is_refused_before_torch_is_imported(tmp_pat
         done = finetune("run", "recipe.json", cwd=tmp_path)
         assert done.returncode == 2
         assert done.stderr.startswith(f"error: {refusal}")
+
+
+@pytest.mark.parametrize(
+    ("source", "refusal"),
+    [
+        ("gone.csv", r"^distil\.unlabelled\.source: there is no file or folder gone\.csv"),
+        ("texts.pdf", r"^distil\.unlabelled: .*texts\.pdf: \.pdf files cannot be read"),
+        ("empty", r"^distil\.unlabelled: .*empty: "),
+    ],
+)
+def test_texts_that_cannot_be_read_are_refused_by_the_name_of_their_setting(tmp_path, monkeypatch, source, refusal):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "texts.pdf").write_bytes(b"")
+    (tmp_path / "empty").mkdir()
+    texts = (TEXTS, Data(source))
+    with pytest.raises(UserError, match=refusal):
+        loading.check_names(a_recipe(Distil(str(ROOT / "recipes/sentiment_bert.py"), unlabelled=texts)))
 
 
 def recipe_file(folder, name: str, teacher: str, task: str = "sentiment") -> str:

@@ -9,6 +9,7 @@ import os
 import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -235,6 +236,13 @@ def test_a_teacher_of_other_labels_is_refused(questions):
         UserError, match=r"^distil.teacher: teacher: its labels are negative, positive, and those of the data bad"
     ):
         ask(questions(labels=["bad", "good"]), Accelerator(cpu=True))
+
+
+def test_a_teacher_without_a_head_is_refused_by_its_name_once(questions, tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert", "architectures": ["BertModel"]}))
+    given = replace(questions(), teacher=Teacher(Distil("bare"), tmp_path, "bare", "cpu"))
+    with pytest.raises(UserError, match=r"^distil.teacher: bare is a BertModel; expected ForSequenceClassification"):
+        ask(given, Accelerator(cpu=True))
 
 
 @pytest.mark.parametrize("size", [0, 100, -1])

@@ -151,6 +151,13 @@ def test_the_same_texts_are_drawn_from_sources_in_any_order(tmp_path):
     assert read(one, two, limit=30, seed=1).contents != found.contents
 
 
+def test_how_a_source_was_read_is_said_with_its_name_if_there_are_several(tmp_path):
+    one = write(tmp_path, "one.csv", "text,n\nof one,1\n")
+    two = write(tmp_path, "two.csv", "text,n\nof two,1\n")
+    (columns,) = read(one).report["notes"]
+    assert read(one, two).report["notes"] == [f"{source.source}: {columns}" for source in (one, two)]
+
+
 def test_only_rows_that_nobody_is_scored_on_are_read(tmp_path):
     for split in ("train", "test"):
         write(tmp_path / "folder", f"{split}.csv", f"text,label\nof {split},1\nalso {split},0\n")
