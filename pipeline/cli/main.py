@@ -29,7 +29,7 @@ COMMANDS = {
     "predict": ("MODEL [--input FILE]", "predict from texts, one per line"),
     "serve": ("MODEL [--port N]", "answer requests over HTTP with predictions"),
     "demo": ("RUN ...", "show a page on which models answer the same text"),
-    "compare": ("RUN ...", "compare the metrics of runs in one table"),
+    "compare": ("RUN ...", "compare runs row by row, and test which differences are more than chance"),
     "study": ("FILE", "run what a study says, and compare the runs"),
     "search": ("RECIPE --trials N", "draw settings of a recipe, train with each, and keep the best"),
     "export": ("RUN --to FOLDER", "write a run's model as an ONNX graph that needs no torch"),

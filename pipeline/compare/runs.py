@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline import run_folder
 from pipeline.config.serialization import read_json
-from pipeline.errors import UserError, reason, suggest
+from pipeline.errors import UserError, listing, reason, suggest
 from pipeline.metrics.scores import flatten
 
 if TYPE_CHECKING:
@@ -120,8 +120,23 @@ def _is_only(name: str, folders: Sequence[Path]) -> bool:
 
 
 def is_unfinished(folder: Path) -> bool:
-    """Whether `folder` is that of a run that has begun and not finished."""
-    return (folder / run_folder.RECIPE).is_file() and not (folder / run_folder.METRICS).is_file()
+    """Whether `folder` is that of a run that has begun and not finished. Models, exports and the best trial of a
+    search have a recipe, too."""
+    is_other = (folder / run_folder.METRICS).is_file() or any(folder.glob("*.onnx")) or _named_instead(folder)
+    return (folder / run_folder.RECIPE).is_file() and not is_other
+
+
+def _is_model(folder: Path) -> bool:
+    """Whether `folder` is that of the model in the folder of a finished run."""
+    return folder.name == run_folder.MODEL and (folder.parent / run_folder.METRICS).is_file()
+
+
+def _named_instead(folder: Path) -> str:
+    """What to name instead of `folder`, which is not that of a run; empty if there is no run near it."""
+    if _is_model(folder):
+        return f"; name the run whose model it is: {folder.parent}"
+    inside = sorted(str(file.parent) for file in folder.glob(f"*/{run_folder.METRICS}"))
+    return f"; name the runs in it: {listing(inside)}" if inside else ""
 
 
 def read_metrics(folder: Path) -> dict[str, Any]:
@@ -136,7 +151,7 @@ def read_metrics(folder: Path) -> dict[str, Any]:
         raise UserError(f"{folder}: there is no such folder{suggest(folder.name, others) if others else ''}")
     if not file.is_file():
         state = "has not finished" if is_unfinished(folder) else "is not the folder of a run"
-        raise UserError(f"{folder}: it {state}; there is no {run_folder.METRICS} in it")
+        raise UserError(f"{folder}: it {state}; there is no {run_folder.METRICS} in it{_named_instead(folder)}")
     try:
         metrics = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:

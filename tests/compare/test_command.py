@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, finetune
+from conftest import ROOT, finetune, finetune_here
 from run_folders import write_run
 
 
@@ -51,6 +53,31 @@ def test_other_rows_end_with_one_line_and_code_2(runs, tmp_path):
     done = finetune("compare", runs[0], other, "--common")
     assert (done.returncode, done.stderr) == (0, "")
     assert "note: compared on the 50 rows that all runs have (good has 200)" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("folder", "message"),
+    [
+        ("good/model", r"^error: good/model: it is not the folder .* in it; name the run whose model it is: good$"),
+        (".", r"^error: \.: it is not the folder .* in it; name the runs in it: good, poor$"),
+        ("best", r"^error: best: it is not the folder .* in it; name the runs in it: best/seed-0$"),
+        ("exported", r"^error: exported: it is not the folder of a run; there is no metrics\.json in it$"),
+        ("empty", r"^error: empty: it is not the folder of a run; there is no metrics\.json in it$"),
+    ],
+)
+def test_a_folder_near_a_run_is_refused_with_the_one_to_name(runs, tmp_path, capfd, folder, message):
+    for run in runs:
+        shutil.copytree(run, tmp_path / run.name)
+    shutil.copytree(runs[0], tmp_path / "best/seed-0")  # as a search leaves it
+    (tmp_path / "exported").mkdir()
+    (tmp_path / "exported/model.onnx").touch()
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "good/model").mkdir(exist_ok=True)
+    for other in ("good/model", "best", "exported"):
+        (tmp_path / other / "recipe.json").write_text("{}")
+    done = finetune_here(capfd, "compare", folder, cwd=tmp_path)
+    assert done.returncode == 2
+    assert re.search(message, done.stderr.strip())
 
 
 @pytest.mark.parametrize("flag", ["--comon", "--split", "--jsn"])
