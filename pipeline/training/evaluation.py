@@ -26,6 +26,10 @@ from pipeline.training.distributed import fsdp
 from pipeline.training.hidden_state import HiddenStateCarry
 from pipeline.training.step import COLLATED_AHEAD
 
+# Batches whose outcomes are kept apart. Small arrays that stay between the large ones of each batch keep malloc from
+# using their places again, and that costs more memory than the outcomes themselves.
+JOINED_TOGETHER = 64
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -92,9 +96,9 @@ def evaluate(
     own = batches if split.carries else _share(batches, accelerator, in_step=sharded)
     # Tensors made in inference mode would stay with a sharded model, which could then no longer train.
     with modes.evaluating(model), torch.no_grad() if sharded else torch.inference_mode():
-        parts = _outcomes(model, task, split, tokenizer, own, accelerator.device)
+        share = _outcomes(model, task, split, tokenizer, own, accelerator.device)
     fsdp.reshard(model)
-    outcome = _whole(task, split, gather_object([_joined(parts)]))
+    outcome = _whole(task, split, gather_object([share]))
     task = task.fitted(outcome, labels, fit) if fit else task
     return Evaluation(task.score(outcome, labels), outcome, task, labels)
 
@@ -103,15 +107,16 @@ def tried(model: nn.Module, task: Task, split: Split, tokenizer: Any, labels: li
     """The outcome of a few rows on this process alone, without scores: what `evaluate` will keep of all rows."""
     with modes.evaluating(model), torch.inference_mode():
         device = next(model.parameters()).device
-        parts = _outcomes(model, task, split, tokenizer, split.batches(len(split)), device)
-    return Evaluation({}, _whole(task, split, [_joined(parts)]), task, labels)
+        share = _outcomes(model, task, split, tokenizer, split.batches(len(split)), device)
+    return Evaluation({}, _whole(task, split, [share]), task, labels)
 
 
 def _outcomes(
     model: nn.Module, task: Task, split: Split, tokenizer: Any, batches: list[np.ndarray], device: torch.device
-) -> list[dict[str, Any]]:
-    """What the task keeps of the rows of each batch, with their numbers as `id`."""
-    parts, carry = [], HiddenStateCarry(model if split.carries else None)
+) -> dict[str, Any]:
+    """What the task keeps of the rows of `batches`, with their numbers as `id`; empty if there is no batch."""
+    joined, parts = list[dict[str, Any]](), list[dict[str, Any]]()
+    carry = HiddenStateCarry(model if split.carries else None)
     for rows, collated in _collated(task, split, tokenizer, batches):
         batch = {name: value.to(device) for name, value in collated.items()}
         with cpu_functions.faster(model, cpu_functions.ANSWERING):
@@ -119,7 +124,10 @@ def _outcomes(
         carry.keep(0, outputs)
         found = {**task.outcome(outputs, batch), **task.generate(model, batch, tokenizer)}
         parts.append({"id": torch.from_numpy(rows), **found})
-    return parts
+        if len(parts) == JOINED_TOGETHER:
+            joined.append(_joined(parts))
+            parts.clear()
+    return _joined([*joined, *parts])
 
 
 def _collated(
@@ -155,7 +163,9 @@ def _share(batches: list[np.ndarray], accelerator: Accelerator, in_step: bool) -
 
 
 def _on_host(values: Any) -> Any:
-    """Tensors as arrays, and a list of objects as an array of them."""
+    """Tensors as arrays, and a list of objects as an array of them; arrays as they are."""
+    if isinstance(values, np.ndarray):
+        return values
     if isinstance(values, tuple):
         return tuple(map(_on_host, values))
     if isinstance(values, list):

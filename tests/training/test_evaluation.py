@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import weakref
 
 import numpy as np
 import pytest
@@ -105,6 +106,31 @@ def test_the_outcome_of_each_row_is_kept_in_the_order_of_the_split():
     assert rows == [{"id": row, "value": (row * 0.1) ** 2, "row": row} for row in range(11)]
     assert list(evaluated(4, Ragged()).rows())[2] == {"id": 2, "values": [(2 * 0.1) ** 2] * 2}
     assert json.loads(json.dumps(rows)) == rows
+
+
+def test_no_more_than_a_few_outcomes_of_batches_are_kept_apart_and_none_is_lost(monkeypatch):
+    """Outcomes of batches that stay until the end scatter over the memory, which then grows with the rows."""
+    monkeypatch.setattr(evaluation, "JOINED_TOGETHER", 3)
+    kept: list[weakref.ref] = []
+    most = 0
+
+    class Counting(Ragged):
+        def outcome(self, outputs, batch):
+            nonlocal most
+            found = super().outcome(outputs, batch)
+            kept.append(weakref.ref(found["values"][0]))
+            most = max(most, sum(each() is not None for each in kept))
+            return {**found, "row": batch["row"]}
+
+        def generate(self, model, batch, tokenizer):
+            return {"text": [f"row {row}" for row in batch["row"].tolist()]}
+
+    result = evaluated(1, Counting()).scores
+    assert len(kept) == 11
+    assert most == 3
+    assert result["row"].tolist() == list(range(11))
+    assert result["text"].tolist() == [f"row {row}" for row in range(11)]
+    assert result["values"][0].tolist() == [(row * 0.1) ** 2 for row in range(11) for _ in range(row)]
 
 
 class Writing(Sums):
