@@ -16,7 +16,7 @@ Run it:
     python scripts/benchmark.py scaling        # one process and two: speed, share of the all-reduce, bytes per update
     python scripts/benchmark.py cluster        # calculated, not measured: DDP and FSDP on 1 to 1,024 GPUs
     python scripts/benchmark.py kernels        # bf16, fused AdamW, SDPA, padding, torch.compile, each against without
-    python scripts/benchmark.py rows           # what writing the rows of an evaluation adds to it, and its peak memory
+    python scripts/benchmark.py rows           # what writing the rows of an evaluation adds to it
     python scripts/benchmark.py prepare        # from a file to encoded rows: against datasets.map, and on two cores
     python scripts/benchmark.py startup        # CPU time of predict and evaluate, with --against ANOTHER_CHECKOUT
     python scripts/benchmark.py compare        # CPU time of finetune compare, with many rows and with many runs

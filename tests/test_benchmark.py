@@ -177,6 +177,23 @@ def test_prepare_measures_each_tokenizer_and_format_in_turn(benchmarks, monkeypa
     assert all(row["rows/s"] > 0 and row["times as fast"] > 0 and row["peak MiB"] > 0 for row in rows)
 
 
+@pytest.mark.parametrize(("case", "trained"), [("ner, 235 rows", 1), ("sentiment, 853 rows", 0)])
+def test_rows_of_an_evaluation_are_written_and_a_tagger_has_learned_before(benchmarks, monkeypatch, case, trained):
+    from benchmarks import rows
+
+    from pipeline.training import trainer
+
+    runs, fit = [], trainer.fit
+    monkeypatch.setattr(trainer, "fit", lambda run, stop: runs.append(run) or fit(run, stop))
+    recipe = rows.CASES[case]
+    small = replace(recipe.model, hidden_size=8, embedding_size=8)
+    few = replace(recipe.data, limit=80), replace(recipe.train, epochs=1)
+    found = rows.costs(replace(recipe, model=small, data=few[0], train=few[1]), 1)
+    assert len(runs) == trained
+    assert found["rows"] == 8
+    assert min(found[name] for name in ("evaluating ms", "writing ms", "share %", "KiB")) > 0
+
+
 @pytest.mark.slow  # two processes that import everything
 def test_updates_of_a_process_of_each_side_run(benchmarks, monkeypatch):
     from benchmarks import updates
