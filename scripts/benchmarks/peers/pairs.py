@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TextIO
 
-from benchmarks.common import ROTTEN_TOMATOES, TWEETS, RowsOfTable, alternate
+from benchmarks.common import ROTTEN_TOMATOES, TWEETS, RowsOfTable, alternate, choose
 from benchmarks.peers.environments import ROOT, python_of
 from benchmarks.peers.rows import write_rows
 from pipeline import Data, Optim, Pretrained, Recipe, Recurrent, Train
@@ -84,15 +84,16 @@ def peers(pairs: int, only: Sequence[str] = (), seeds: Sequence[int] = (), all_r
     all passes: a first one, which is not timed because graphs are compiled in it, and one for each pair.
 
     Args:
-        only: some of `PEERS`; none: all.
+        only: parts of names in `PEERS`; none: all.
         seeds: at least two values of train.seed: scores over these, in place of the speed; none: the speed and one
             score.
         all_rows: train on all training rows, also where a pair has fewer.
     """
-    chosen = [pair for pair in PAIRS if not only or pair.peer in only]
+    libraries = choose(PEERS, only)
+    measured = [pair for pair in PAIRS if pair.peer in libraries]
     if all_rows:
-        chosen = [replace(pair, rows=None) for pair in chosen]
-    return [_scores(pair, pairs, seeds) if seeds else _speed(pair, pairs) for pair in chosen]
+        measured = [replace(pair, rows=None) for pair in measured]
+    return [_scores(pair, pairs, seeds) if seeds else _speed(pair, pairs) for pair in measured]
 
 
 def _speed(pair: Pair, pairs: int) -> dict[str, Any]:
