@@ -244,7 +244,7 @@ def test_a_text_that_is_in_no_name_is_refused_before_anything_is_measured(benchm
 def test_only_chooses_the_rows_that_are_measured_and_their_order_stays(benchmarks, monkeypatch):
     from benchmarks import loops
 
-    monkeypatch.setattr(loops, "_updates", lambda recipe: ((lambda: 1.0, lambda: 2.0), 30))
+    monkeypatch.setattr(loops, "_updates", lambda recipe, count: ((lambda: 1.0, lambda: 2.0), 30))
     monkeypatch.setattr(loops, "_epochs", lambda recipe: ((lambda: 3.0, lambda: 2.0), 60))
     rows = loops.loop(1, ("an EPOCH", "characters", "crf"))
     found = [(row["model"], row["ours tokens/s"], row["bare tokens/s"]) for row in rows]

@@ -28,14 +28,16 @@ from pipeline import Data, Recipe, Recurrent, Train
 # CPU seconds of our loop and of the other, and how many tokens each of them reads.
 Sides = tuple[tuple[Callable[[], float], Callable[[], float]], int]
 MESSAGES = Data(source="sample:plone_de", max_length=64, vocab_size=4000)
+# Name -> task, data, model, and the updates of a measurement: as many as are collated together, or a multiple of it.
 LOOPS = {
-    "BiLSTM 2x64, batch 32": ("sentiment", ROTTEN_TOMATOES, replace(TAGGER, hidden_size=64, layers=2)),
-    "BiLSTM-CRF 128 with characters, batch 32": ("ner", TWEETS, replace(TAGGER, crf=True, char_encoder="cnn")),
-    "LSTM 200, batch 32 x 35": ("next_word", RUNNING_TEXT, Recurrent(hidden_size=200, embedding_size=200)),
+    "BiLSTM 2x64, batch 32": ("sentiment", ROTTEN_TOMATOES, replace(TAGGER, hidden_size=64, layers=2), 64),
+    "BiLSTM-CRF 128 with characters, batch 32": ("ner", TWEETS, replace(TAGGER, crf=True, char_encoder="cnn"), 48),
+    "LSTM 200, batch 32 x 35": ("next_word", RUNNING_TEXT, Recurrent(hidden_size=200, embedding_size=200), 16),
     "LSTM 256 with attention, batch 32": (
         "translation",
         MESSAGES,
         replace(TAGGER, hidden_size=256, embedding_size=256, attention="multiplicative"),
+        32,
     ),
 }
 EPOCH = next(iter(LOOPS))  # also trained for an epoch
@@ -48,20 +50,21 @@ def loop(pairs: int, only: Sequence[str] = ()) -> RowsOfTable:
     Args:
         only: parts of the names of rows; none: all rows.
     """
-    recipes = {title: Recipe("loop", *settings, train=Train(batch_size=32)) for title, settings in LOOPS.items()}
     rows = []
     for title in choose([*LOOPS, EPOCH_TITLE], only):
-        loops, tokens = _updates(recipes[title]) if title in recipes else _epochs(recipes[EPOCH])
+        *settings, updates = LOOPS[EPOCH if title == EPOCH_TITLE else title]
+        recipe = Recipe("loop", *settings, train=Train(batch_size=32))
+        loops, tokens = _epochs(recipe) if title == EPOCH_TITLE else _updates(recipe, updates)
         ours, bare, ratio = alternate(*(speed(train, tokens) for train in loops), pairs)
         rows.append({"model": title, "ours tokens/s": ours, "bare tokens/s": bare, "ratio": ratio})
     return rows
 
 
-def _updates(recipe: Recipe) -> Sides:
+def _updates(recipe: Recipe, count: int) -> Sides:
     import numpy as np
 
     ours, bare = a_run(recipe), a_run(recipe)
-    order = ours.splits["train"].updates(32, 0, 0)[:60]
+    order = ours.splits["train"].updates(32, 0, 0)[:count]
     tokens = int(ours.splits["train"].lengths[np.concatenate(order)].sum())
     ready = [bare.collate("train", rows)[0] for rows in order]
     return (our_loop(ours, order), _bare_loop(bare, ready, _optimizer(bare))), tokens
