@@ -10,9 +10,10 @@ from transformers import PreTrainedModel
 from pipeline.config.data import WHOLE_WORDS
 from pipeline.config.recipe import Recipe
 from pipeline.config.sources import ResolvedSource
+from pipeline.data.bucketing import Split
 from pipeline.data.prepare import KnownWords, Prepared, prepare
 from pipeline.models import build, embeddings
-from pipeline.tasks.base import Split, Task
+from pipeline.tasks.base import Task
 from pipeline.training import evaluation, selection, trainer, unfreezing
 from pipeline.training.distributed import fsdp
 from pipeline.training.hardware import has_fast_bf16

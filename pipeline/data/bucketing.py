@@ -5,6 +5,7 @@ Shapes: N rows of a split, M elements of all lists of a column.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -50,15 +51,45 @@ def evaluation_batches(lengths: np.ndarray, batch_size: int) -> list[np.ndarray]
     return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
 
 
-class Rows:
-    """Encoded rows on disk, taken by number; only their lengths are in memory.
+class Split(ABC):
+    """The encoded rows of a split, as training and evaluation use them.
+
+    A subclass must set `lengths` and implement `take` and `columns`. By default, rows of similar length share a batch.
 
     Attributes:
-        lengths: (N,) int32, tokens of each row.
-        carries: False, as no row continues another.
+        lengths: (N,) tokens of each row.
+        carries: whether each row of a batch continues the same row of the previous batch.
     """
 
+    lengths: np.ndarray
     carries: ClassVar[bool] = False
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def updates(self, rows_per_update: int, seed: int, epoch: int) -> list[np.ndarray]:
+        """Row numbers of each update of an epoch, in an order that depends only on the seed and the epoch."""
+        return updates(self.lengths, rows_per_update, seed, epoch)
+
+    def batches(self, batch_size: int) -> list[np.ndarray]:
+        """Row numbers of each batch of an evaluation; together they contain every row once."""
+        return evaluation_batches(self.lengths, batch_size)
+
+    @abstractmethod
+    def take(self, rows: np.ndarray) -> Any:
+        """The rows with these numbers, at least one, in this order: what `Task.collate` gets."""
+
+    def take_each(self, batches: Sequence[np.ndarray]) -> list[Any]:
+        """What `take` returns for each batch. A subclass may read them together, which is faster."""
+        return [self.take(rows) for rows in batches]
+
+    @abstractmethod
+    def columns(self, names: Sequence[str]) -> dict[str, Any]:
+        """Whole columns by name: (N,) arrays, or for lists the pair that `jagged` returns."""
+
+
+class Rows(Split):
+    """Encoded rows on disk, taken by number; only their lengths are in memory."""
 
     def __init__(self, dataset: Dataset):
         self._dataset = dataset.with_format("arrow")
@@ -67,27 +98,13 @@ class Rows:
         self._table = Table(dataset.data.table)
         self.lengths = np.asarray(dataset.with_format("numpy")["length"][:], dtype=np.int32)
 
-    def __len__(self) -> int:
-        return len(self.lengths)
-
-    def updates(self, rows_per_update: int, seed: int, epoch: int) -> list[np.ndarray]:
-        """See `updates`."""
-        return updates(self.lengths, rows_per_update, seed, epoch)
-
-    def batches(self, batch_size: int) -> list[np.ndarray]:
-        """See `evaluation_batches`."""
-        return evaluation_batches(self.lengths, batch_size)
-
     def take(self, rows: np.ndarray) -> EncodedRows:
-        """The rows with these numbers, at least one, in this order."""
         return self.take_each([rows])[0]
 
     def take_each(self, batches: Sequence[np.ndarray]) -> list[EncodedRows]:
-        """What `take` returns for each batch, faster."""
         return self._table.take(batches if self._places is None else [self._places[rows] for rows in batches])
 
     def columns(self, names: Sequence[str]) -> dict[str, Any]:
-        """Whole columns by name: (N,) arrays, or for lists the pair that `jagged` returns."""
         table = self._dataset.select_columns(list(names))[:] if names else None
         return {
             name: jagged(column) if pa.types.is_list(column.type) else column.to_numpy()

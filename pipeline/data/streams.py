@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from pipeline.data.bucketing import evaluation_batches
+from pipeline.data.bucketing import Split, evaluation_batches
 from pipeline.data.rows import numpy_column
 from pipeline.errors import UserError
 from pipeline.models.recurrent.crf import IGNORED
@@ -113,7 +113,7 @@ def _stack(tokens: Tokens, spans: list[tuple[int, int]]) -> Arrays:
     return arrays
 
 
-class Streams:
+class Streams(Split):
     """A split cut into parallel tracks; a row is a window of a track and continues the previous window.
 
     For truncated back-propagation through time (Mikolov et al. 2010; Merity et al. 2018): row `w * tracks + t` is
@@ -149,9 +149,6 @@ class Streams:
         self._columns = {**tokens.counts, "starts": self._begins, "context": "all of the text before", "stride": 1}
         self._columns |= {"running": tokens.running}
 
-    def __len__(self) -> int:
-        return len(self.lengths)
-
     def updates(self, rows_per_update: int, seed: int, epoch: int) -> list[np.ndarray]:
         """A window of each track for each update, in the order of the text, which no seed changes."""
         assert rows_per_update == self.tracks
@@ -172,17 +169,13 @@ class Streams:
             positions[row, : stop - start] = np.arange(start, stop) - begun
         return {**arrays, "position_ids": positions} if (positions == 0).any() else arrays
 
-    def take_each(self, batches: Sequence[np.ndarray]) -> list[Arrays]:
-        """What `take` returns for each batch."""
-        return [self.take(rows) for rows in batches]
-
     def columns(self, names: Sequence[str]) -> dict[str, Any]:
         """By name: tokens, words and bytes of each row of the data; `starts`, (N,), the number of the first token that
         each window scores; the context and stride with which tokens are predicted; and `running`, see `Tokens`."""
         return {name: self._columns[name] for name in names}
 
 
-class Blocks:
+class Blocks(Split):
     """A split cut into independent rows of up to `length` tokens.
 
     For training, each token is predicted once, and several documents may share a block: positions restart with each of
@@ -192,8 +185,6 @@ class Blocks:
     Attributes:
         lengths: (N,) tokens of each row, including those that are only context.
     """
-
-    carries: ClassVar[bool] = False
 
     def __init__(self, tokens: Tokens, length: int, stride: int | None):
         """`stride`: None for training."""
@@ -209,9 +200,6 @@ class Blocks:
         self.lengths = (self._spans[:, 2] - self._spans[:, 0]).astype(np.int32)
         self._columns = {**tokens.counts, "starts": self._spans[:, 1], "context": length, "stride": stride or length}
         self._columns |= {"running": tokens.running}
-
-    def __len__(self) -> int:
-        return len(self.lengths)
 
     def updates(self, rows_per_update: int, seed: int, epoch: int) -> list[np.ndarray]:
         """Row numbers of each update of an epoch, in an order that depends only on the seed and the epoch."""
@@ -230,10 +218,6 @@ class Blocks:
         for row, (start, scored, _) in enumerate(spans):
             arrays["labels"][row, : scored - start] = IGNORED
         return {**arrays, **self._apart(spans, arrays["labels"].shape)} if self._packed else arrays
-
-    def take_each(self, batches: Sequence[np.ndarray]) -> list[Arrays]:
-        """What `take` returns for each batch."""
-        return [self.take(rows) for rows in batches]
 
     def columns(self, names: Sequence[str]) -> dict[str, Any]:
         """See `Streams.columns`."""

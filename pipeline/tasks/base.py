@@ -9,7 +9,7 @@ import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from pipeline import predictions
 from pipeline.config.task_specs import TASKS
 from pipeline.config.training import Train
-from pipeline.data.bucketing import Rows
+from pipeline.data.bucketing import Rows, Split
 from pipeline.data.gathering import EncodedRows
 from pipeline.errors import UserError, reason
 from pipeline.predictions import Predictions
@@ -29,25 +29,6 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 Batch = dict[str, torch.Tensor]
-
-
-class Split(Protocol):
-    """The encoded rows of a split, as training and evaluation use them (see data/bucketing.py).
-
-    Attributes:
-        lengths: (N,) tokens of each row.
-        carries: whether each row of a batch continues the same row of the previous batch.
-    """
-
-    lengths: np.ndarray
-    carries: ClassVar[bool]
-
-    def __len__(self) -> int: ...
-    def take(self, rows: np.ndarray) -> Any: ...
-    def take_each(self, batches: Sequence[np.ndarray]) -> list[Any]: ...
-    def updates(self, rows_per_update: int, seed: int, epoch: int) -> list[np.ndarray]: ...
-    def batches(self, batch_size: int) -> list[np.ndarray]: ...
-    def columns(self, names: Sequence[str]) -> dict[str, Any]: ...
 
 
 class Task(TeacherHooks, ABC):

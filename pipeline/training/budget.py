@@ -18,7 +18,7 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast
 
 from pipeline.config.training import Train
-from pipeline.tasks.base import Split
+from pipeline.data.bucketing import Split
 
 
 def most_updates(train: Train, rows: Split, rows_per_update: int) -> int:

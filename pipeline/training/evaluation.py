@@ -17,11 +17,12 @@ from transformers import GenerationMixin
 from pipeline import predictions
 from pipeline.config.training import Train
 from pipeline.data import source_rows
+from pipeline.data.bucketing import Split
 from pipeline.errors import UserError
 from pipeline.models import cpu_functions, modes
 from pipeline.predictions import PredictionInfo
 from pipeline.tasks import attended_rows
-from pipeline.tasks.base import Batch, Split, Task, full_name
+from pipeline.tasks.base import Batch, Task, full_name
 from pipeline.training.distributed import fsdp
 from pipeline.training.hidden_state import HiddenStateCarry
 from pipeline.training.step import COLLATED_AHEAD

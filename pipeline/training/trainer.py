@@ -19,9 +19,10 @@ from accelerate import Accelerator
 from torch import nn
 
 from pipeline.config.recipe import Recipe
+from pipeline.data.bucketing import Split
 from pipeline.data.fingerprints import Fingerprints
 from pipeline.errors import Interrupted, UserError
-from pipeline.tasks.base import Split, Task
+from pipeline.tasks.base import Task
 from pipeline.training import seeding, selection
 from pipeline.training.averaging import WeightAverage
 from pipeline.training.budget import TimeBudget, most_updates

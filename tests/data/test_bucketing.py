@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 from datasets import Dataset
 
-from pipeline.data.bucketing import PairedRows, Rows, evaluation_batches, jagged, updates
+from pipeline.data.bucketing import PairedRows, Rows, Split, evaluation_batches, jagged, updates
 
 
 @pytest.fixture
@@ -54,6 +54,27 @@ def test_rows_are_taken_in_the_order_asked_for_and_padded():
     rows = Rows(data)
     assert rows.lengths.tolist() == [1, 2, 3]
     assert rows.take(np.array([2, 0])).padded("input_ids", -1).tolist() == [[4, 5, 6], [1, -1, -1]]
+
+
+def test_a_split_of_ones_own_needs_only_lengths_take_and_columns(lengths):
+    class Squares(Split):
+        def __init__(self, lengths):
+            self.lengths = lengths
+
+        def take(self, rows):
+            return [int(row) ** 2 for row in rows]
+
+        def columns(self, names):
+            return {}
+
+    split = Squares(lengths)
+    assert (len(split), split.carries) == (1003, False)
+    assert split.take_each([np.array([3]), np.array([2, 1])]) == [[9], [4, 1]]
+    ordered, batched = split.updates(32, 1, 2), split.batches(10)
+    assert [rows.tolist() for rows in ordered] == [rows.tolist() for rows in updates(lengths, 32, 1, 2)]
+    assert [rows.tolist() for rows in batched] == [rows.tolist() for rows in evaluation_batches(lengths, 10)]
+    with pytest.raises(TypeError, match=r"abstract method.*\btake\b"):
+        type("Nothing", (Split,), {"columns": Squares.columns})()
 
 
 def test_rows_of_a_selection_are_taken_by_their_number_in_it():

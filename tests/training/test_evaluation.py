@@ -11,6 +11,7 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
+from pipeline.data.bucketing import Split
 from pipeline.errors import UserError
 from pipeline.models.recurrent import RecurrentForSeq2SeqLM, RecurrentSeq2SeqConfig
 from pipeline.tasks.base import Task
@@ -40,19 +41,13 @@ class Sums(Task):
         return []
 
 
-class Eleven:
+class Eleven(Split):
     """A split of eleven rows, whose batches run backwards; `name` is a column that is stored with them."""
 
-    lengths, carries = np.ones(11), False
+    lengths = np.ones(11)
 
-    def __len__(self):
-        return 11
-
-    def take_each(self, batches):
-        return batches
-
-    def updates(self, rows_per_update, seed, epoch):
-        return self.batches(rows_per_update)
+    def take(self, rows):
+        return rows
 
     def batches(self, batch_size):
         return [np.arange(start, min(start + batch_size, 11))[::-1].copy() for start in range(0, 11, batch_size)]
