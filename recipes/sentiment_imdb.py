@@ -16,7 +16,8 @@ recipe = replace(
     bilstm,
     name="sentiment-imdb",
     data=Data(source="sample:imdb", max_length=800),
-    model=replace(bilstm.model, pooling="concat", unknown_dropout=0.1),
+    model=replace(bilstm.model, pooling="concat", unknown_dropout=0.25),
+    optim=replace(bilstm.optim, average="ema"),
     train=replace(bilstm.train, epochs=3, precision="auto"),
 )
 
