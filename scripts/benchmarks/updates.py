@@ -96,16 +96,17 @@ MINILM = (
     " optim=Optim(learning_rate=1e-5), train=Train(batch_size=32, precision={!r}))"
 )
 LSTM = "Recipe('updates', 'sentiment', Data({!r}, max_length={}), {}, train=Train(batch_size=32))"
-GRU = "Recurrent(cell='gru', bidirectional=True, hidden_size=64, layers=2)"
-# Name -> a recipe, and the updates of a measurement.
+GRU = "Recurrent(cell='gru', bidirectional=True, hidden_size={}, layers={})"
+# Name -> a recipe, and the updates of a measurement: as many as are collated together, or a multiple of it.
 MODELS = {
-    "sentiment_bilstm": ("__import__('runpy').run_path('recipes/sentiment_bilstm.py')['recipe']", 60),
+    "sentiment_bilstm": ("__import__('runpy').run_path('recipes/sentiment_bilstm.py')['recipe']", 64),
     "BiLSTM 1x256, rows of up to 256 words": (
         LSTM.format("sample:imdb", 256, "Recurrent(cell='lstm', bidirectional=True, hidden_size=256)"),
-        12,
+        16,
     ),
-    "BiGRU 2x64": (LSTM.format("sample:rotten_tomatoes", 128, GRU), 60),
-    "MiniLM in fp32": (MINILM.format("fp32"), 8),
+    "BiGRU 2x64": (LSTM.format("sample:rotten_tomatoes", 128, GRU.format(64, 2)), 64),
+    "BiGRU 1x128": (LSTM.format("sample:rotten_tomatoes", 128, GRU.format(128, 1)), 64),
+    "MiniLM in fp32": (MINILM.format("fp32"), 16),
     "MiniLM in bf16": (MINILM.format("bf16"), 16),
 }
 BEST = {"bf16": True, "train_sampling_strategy": "group_by_length"}
