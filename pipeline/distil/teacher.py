@@ -96,7 +96,7 @@ class Teacher:
         Raises:
             UserError: as above.
         """
-        loaded = self.loaded
+        loaded = self.loaded  # what it raises names the teacher already
         try:
             task.check_teacher(loaded, student)
         except UserError as error:
